@@ -1,0 +1,1 @@
+"""JSON-RPC: heads, reads, simulation, fees, broadcast. The only network room beside notifications and quotes."""

@@ -1,0 +1,1 @@
+"""Commands without a screen: run, positions, plan, journal, kill, doctor."""

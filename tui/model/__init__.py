@@ -1,0 +1,1 @@
+"""Frozen values that every room speaks: exact integers, blocks, positions, plans, intents, views. Stdlib only."""

@@ -1,0 +1,1 @@
+"""From a rule that fires to ordered, sized, priced contract calls."""

@@ -1,0 +1,1 @@
+"""The Textual application: renders views, sends commands; never touches chain, vault or journal."""
