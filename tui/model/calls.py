@@ -1,0 +1,42 @@
+"""A read of the chain: calldata with the code it may need, and the answer that it may fail to give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One read. `code` is runtime bytecode to be placed at `to` for the length of the call (a lens of our own)."""
+
+    to: str
+    data: bytes
+    code: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """The answer of one read: bytes where it went well, else a reason. Empty bytes from a reverted call never pass
+    for an answer.
+    """
+
+    data: bytes | None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedCall:
+    """One call of a simulated chain: whether it went through, the gas it took (whole transaction), why it failed."""
+
+    ok: bool
+    gas_used: int
+    return_data: bytes
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """A chain of calls simulated at one block, then reads on the state they leave."""
+
+    calls: tuple[SimulatedCall, ...]
+    reads: tuple[CallResult, ...]

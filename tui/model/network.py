@@ -1,0 +1,42 @@
+"""A network as configured: where its nodes are, what is deployed on it, how it keeps time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True)
+class MarketConfig:
+    """One `[[market]]` table: the protocol's name, the market's name, and the protocol's own keys as texts."""
+
+    protocol: str
+    name: str
+    options: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class SwapConfig:
+    """One `[[swap]]` table."""
+
+    kind: str
+    options: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One chain. `block_time` in seconds; addresses lower-case hex."""
+
+    name: str
+    chain_id: int
+    block_time: float
+    confirmations: int
+    rpc: tuple[str, ...]
+    quorum: int = 1
+    wrapped_native: str | None = None
+    native_usd_feed: str | None = None
+    multicall3: str | None = None
+    markets: tuple[MarketConfig, ...] = ()
+    swaps: tuple[SwapConfig, ...] = ()
+    helpers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

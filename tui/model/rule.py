@@ -1,0 +1,76 @@
+"""A rule: when to act on which position, how far, with what, within which limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Mode(StrEnum):
+    """What a firing rule may do by itself."""
+
+    NOTIFY = "notify"
+    CONFIRM = "confirm"
+    AUTO = "auto"
+
+
+class ActionKind(StrEnum):
+    """A defence. The words are those of the rules file."""
+
+    REPAY = "repay"
+    ADD_COLLATERAL = "add-collateral"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the waterfall. `asset` is a symbol or an address; `maximum` a decimal text in whole tokens, or None.
+
+    It stays text until the token's decimals are known from the chain.
+    """
+
+    action: ActionKind
+    asset: str
+    maximum: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a rule may cost. Dollars with 8 decimals, base fee in wei, cooldown in seconds; None: no such limit."""
+
+    max_cost_usd: int | None = None
+    max_base_fee: int | None = None
+    daily_spend_usd: int | None = None
+    cooldown: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule. Health factors in wad. `digest` identifies its exact meaning: an armed rule whose digest changes is
+    disarmed. `source` is "FILE:LINE" of where it was read, for messages.
+    """
+
+    name: str
+    position: str
+    mode: Mode
+    health_factor_below: int
+    for_blocks: int
+    target_health_factor: int
+    steps: tuple[Step, ...]
+    limits: Limits
+    digest: str
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFault:
+    """One thing wrong in a rules file: where, what and how to mend it. `field` is the dotted key for an editor."""
+
+    file: str
+    line: int
+    what: str
+    fix: str
+    rule: str | None = None
+    field: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.what}; {self.fix}"

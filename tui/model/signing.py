@@ -1,0 +1,119 @@
+"""What is asked of the signer, what it answers, and the policy it checks by itself before every signature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class WordRule:
+    """What the signer insists on for one 32-byte argument word (index counted after the selector).
+
+    `equals` binds it to one value (an address as integer), `maximum` caps it in one call.
+    """
+
+    index: int
+    equals: int | None = None
+    maximum: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedCall:
+    """One (contract, selector) the signer may sign, with rules on its argument words.
+
+    `to` is lower-case hex, `selector` 0x-hex of four bytes. Where `spend_token` is set, the argument word
+    `spend_word` is counted against that token's daily cap.
+    """
+
+    to: str
+    selector: str
+    rules: tuple[WordRule, ...] = ()
+    spend_token: str | None = None
+    spend_word: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedPermit:
+    """An EIP-2612 permit the signer may sign: at most `maximum` base units of `token` for `spender`."""
+
+    token: str
+    spender: str
+    maximum: int
+
+
+@dataclass(frozen=True, slots=True)
+class SigningPolicy:
+    """All that an unlocked signer may do for one account on one chain. Everything not listed is refused.
+
+    Wei for money of gas; `daily_caps` maps a token's address to base units a day (UTC); `expires_at` unix seconds.
+    """
+
+    chain_id: int
+    account: str
+    calls: tuple[AllowedCall, ...]
+    permits: tuple[AllowedPermit, ...]
+    daily_caps: tuple[tuple[str, int], ...]
+    max_fee_per_gas: int
+    max_gas: int
+    max_fee_wei: int
+    max_daily_fee_wei: int
+    expires_at: int
+    max_value: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionRequest:
+    """A type-2 transaction to sign. `data` raw bytes, fees in wei a unit of gas."""
+
+    intent_id: str
+    chain_id: int
+    account: str
+    nonce: int
+    to: str
+    value: int
+    data: bytes
+    gas: int
+    max_fee_per_gas: int
+    max_priority_fee_per_gas: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignedTransaction:
+    """The exact bytes to broadcast and their hash (0x-hex)."""
+
+    raw: bytes
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class PermitRequest:
+    """An EIP-2612 permit to sign; `domain_separator` as the token itself answers, checked against the fields."""
+
+    intent_id: str
+    chain_id: int
+    token: str
+    name: str
+    version: str
+    domain_separator: str
+    owner: str
+    spender: str
+    value: int
+    nonce: int
+    deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class PermitSignature:
+    """An ECDSA signature in the three parts that permit functions take."""
+
+    v: int
+    r: int
+    s: int
+
+
+class SignerRefused(Exception):
+    """The signer would not sign; the text says which check refused."""
+
+
+class SignerUnavailable(Exception):
+    """The signer process is gone, locked or does not answer."""

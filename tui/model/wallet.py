@@ -1,0 +1,47 @@
+"""What a plain account holds outside a market: native coin, tokens, allowances, nonces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from tui.model.position import Asset
+
+
+@dataclass(frozen=True, slots=True)
+class PermitFacts:
+    """What an EIP-2612 signature needs of a token; `domain_separator` is 0x-hex as the token answers it."""
+
+    name: str
+    version: str
+    domain_separator: str
+    nonce: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenHolding:
+    """One token of an account in base units; allowances by lower-case spender. None: could not be read."""
+
+    asset: Asset
+    balance: int | None
+    allowances: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    permit: PermitFacts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wallet:
+    """One account at one block. `native` in wei, `nonce` the next one by the chain at that block. None: not read.
+
+    `has_code` says that the account is a contract or carries a delegation: then it is not a plain account.
+    """
+
+    account: str
+    native: int | None
+    nonce: int | None
+    tokens: Mapping[str, TokenHolding] = field(default_factory=lambda: MappingProxyType({}))
+    has_code: bool = False
+
+    def holding(self, token: str) -> TokenHolding | None:
+        """The holding of a token by lower-case address, or None where it was not asked for."""
+        return self.tokens.get(token)
