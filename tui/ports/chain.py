@@ -1,0 +1,114 @@
+"""What the engine needs from a chain: heads, reads pinned to a block hash, simulation, fees, broadcast, receipts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tui.model.block import BlockRef
+from tui.model.calls import Call, CallResult, Simulation
+from tui.model.plan import FeeQuote, PlannedCall
+
+
+class ChainUnreachable(Exception):
+    """No configured provider answers, or those that do are on another chain; the text says which and why."""
+
+
+class ReadFailed(Exception):
+    """A read at a block could not be made (block unknown to the node, limits, disagreement)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a transaction on a canonical block. Gas price in wei, as really paid."""
+
+    hash: str
+    block_number: int
+    block_hash: str
+    ok: bool
+    gas_used: int
+    gas_price: int
+    revert_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SendOutcome:
+    """What a node said to `eth_sendRawTransaction`. Never proof of anything: every outcome means "maybe sent"
+    but a refusal that the words make certain.
+
+    `kind`: accepted, already-known, nonce-too-low, nonce-too-high, underpriced-replacement, fee-too-low,
+    insufficient-funds, fee-cap-exceeded, other-error, no-answer.
+    """
+
+    kind: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderStatus:
+    """One node for the screen. `url` has its token masked; `state`: ok, lagging, wrong-chain, failing."""
+
+    url: str
+    state: str
+    latency_ms: float | None
+    head_number: int | None
+    detail: str = ""
+
+
+class Heads(Protocol):
+    """New canonical heads."""
+
+    def heads(self) -> AsyncIterator[BlockRef]:
+        """Every new head once, newest only when several arrived meanwhile. Ends never; faults are in `providers`."""
+
+
+class Reader(Protocol):
+    """Reads pinned to a block hash."""
+
+    async def read(self, block: BlockRef, calls: Sequence[Call]) -> tuple[CallResult, ...]:
+        """All `calls` at `block.hash` in one eth_call where the node lets them. Raises ReadFailed, ChainUnreachable."""
+
+    async def block_by_number(self, number: int) -> BlockRef | None:
+        """The canonical block of a height, or None."""
+
+    def providers(self) -> tuple[ProviderStatus, ...]:
+        """How each node is doing."""
+
+
+class Simulator(Protocol):
+    """What calls would do, without doing them."""
+
+    async def simulate(
+        self, block: BlockRef, account: str, calls: Sequence[PlannedCall], reads: Sequence[Call]
+    ) -> Simulation:
+        """`calls` sent by `account` one after another on the state of `block`, then `reads` on what they leave.
+
+        Raises ReadFailed, ChainUnreachable.
+        """
+
+
+class Fees(Protocol):
+    """EIP-1559 fees."""
+
+    async def quote(self, block: BlockRef) -> FeeQuote:
+        """Fees for a transaction that wants the next blocks, from recent blocks' base fees and tips.
+
+        Raises ReadFailed, ChainUnreachable.
+        """
+
+
+class Broadcaster(Protocol):
+    """Sends signed bytes and tells what became of them."""
+
+    async def send(self, raw: bytes, expected_hash: str) -> tuple[SendOutcome, ...]:
+        """Hand the same bytes to every node; one outcome a node. Never raises for what a node does."""
+
+    async def receipt(self, tx_hash: str) -> Receipt | None:
+        """The receipt on the canonical chain, None where no node has one. Raises ChainUnreachable."""
+
+    async def nonce(self, account: str, block_hash: str | None = None) -> int:
+        """Transactions of `account` mined up to a block (latest where None). Raises ChainUnreachable, ReadFailed."""
+
+    async def knows(self, tx_hash: str) -> bool:
+        """Whether any node has the transaction, mined or pending. Raises ChainUnreachable."""

@@ -1,0 +1,87 @@
+"""The one interface that every lending protocol satisfies. Sans-IO: calls out, bytes in, exact integers throughout.
+
+Engine, rules and screen speak to a market through this alone; nothing of one protocol's shape leaks out of its room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tui.model.block import BlockRef
+from tui.model.calls import Call, CallResult
+from tui.model.plan import Action, PlannedCall
+from tui.model.position import Asset, MarketKey, Position
+from tui.model.rule import ActionKind
+from tui.model.wallet import Wallet
+
+
+class ActionImpossible(Exception):
+    """An action cannot be done in this market now (frozen, capped, not listed ...); the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class MarketReading:
+    """A market at one block: a position per account asked for, in that order, and what the market lists.
+
+    `version` is the protocol's version as the chain tells it; `fingerprint` names implementation and oracle, so that
+    a change under us is noticed. `error` is set where nothing could be read: then every position is unknown.
+    """
+
+    positions: tuple[Position, ...]
+    assets: tuple[Asset, ...]
+    version: str
+    fingerprint: str
+    error: str | None = None
+
+
+class LendingMarket(Protocol):
+    """One configured market of one protocol."""
+
+    @property
+    def key(self) -> MarketKey:
+        """`aave-v3/core`."""
+
+    @property
+    def actions(self) -> frozenset[ActionKind]:
+        """The defences that this protocol's adapter can build."""
+
+    def read_calls(self, accounts: Sequence[str]) -> tuple[Call, ...]:
+        """The reads that give every position of `accounts` (lower-case hex), prices and market state at one block."""
+
+    def decode(self, block: BlockRef, accounts: Sequence[str], results: Sequence[CallResult]) -> MarketReading:
+        """Positions from the answers of `read_calls(accounts)`.
+
+        Each position's health factor is computed here from balances, indices, prices and thresholds, and held
+        against the contract's own answer in the same results: a difference of one wei makes the position unknown.
+        Never raises for what a node may answer: what cannot be read is unknown with its reason.
+        """
+
+    def find_asset(self, position: Position, name: str) -> Asset | None:
+        """The market's asset of a symbol (exact, unique) or an address; None where it lists no such asset, or where
+        two assets share the symbol.
+        """
+
+    def after(self, position: Position, actions: Sequence[Action]) -> Position:
+        """The exact position that `actions`, done in order in this block, would leave: the contract's own rounding.
+
+        Raises ActionImpossible where the contract would revert or the amount exceeds what is owed or allowed.
+        """
+
+    def repriced(self, position: Position, prices_usd: Mapping[str, int]) -> Position:
+        """The same position with other prices (8 decimals, by asset address), health and values computed anew."""
+
+    def ceiling(self, position: Position, kind: ActionKind, asset: Asset) -> int:
+        """The most base units that `kind` could use of `asset` here: what is owed, or what a supply cap leaves.
+
+        Raises ActionImpossible where it can do nothing at all, with the reason (paused, frozen, cap reached ...).
+        """
+
+    def spender(self, kind: ActionKind) -> str | None:
+        """Who must be allowed to take the wallet's token for `kind`."""
+
+    def calls_for(self, position: Position, action: Action, wallet: Wallet, deadline: int) -> tuple[PlannedCall, ...]:
+        """The transactions that do `action` from `wallet`, in order: a permit call where the token has permits, else
+        an exact approval (after a reset to zero where something smaller stands) and the call. `deadline` in unix seconds.
+        """
