@@ -1,0 +1,86 @@
+"""What a screen or a headless command may ask of the engine; views come out, commands go in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from tui.model.plan import Evaluation
+from tui.model.rule import RuleFault
+from tui.model.view import ViewState
+
+
+@dataclass(frozen=True, slots=True)
+class ArmingReport:
+    """What arming a rule would mean: what it may spend in words, what would stop it, what forbids arming at all.
+
+    `problems` forbid (invalid rule, no key for the account ...); `warnings` would stop a defence (missing token or
+    gas); `spends` are lines such as "up to 5,000 USDC a firing, $50,000 a day".
+    """
+
+    rule: str
+    account: str | None
+    keystore: str | None
+    spends: tuple[str, ...]
+    warnings: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RulesText:
+    """The rules file as it is now; `digest` must be handed back when saving."""
+
+    path: str
+    text: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A rule text held against the current block: faults, and what each rule in it would do now."""
+
+    faults: tuple[RuleFault, ...]
+    evaluations: tuple[Evaluation, ...]
+
+
+class CommandRefused(Exception):
+    """The engine would not do that; the text says why and what to do."""
+
+
+class EngineFacade(Protocol):
+    """The engine as a screen sees it. Commands raise CommandRefused and nothing else."""
+
+    @property
+    def view(self) -> ViewState:
+        """The latest view."""
+
+    def subscribe(self, receive: Callable[[ViewState], None]) -> Callable[[], None]:
+        """Call `receive` (in the loop's thread) with every new view; returns the way to stop."""
+
+    async def arming_report(self, rule: str) -> ArmingReport:
+        """What arming would mean, at the current block."""
+
+    async def arm(self, rule: str, typed_name: str, password: str) -> None:
+        """Unlock the keystore and arm a rule; `typed_name` must equal the rule's name."""
+
+    async def disarm(self, rule: str, why: str) -> None:
+        """Stop a rule from firing; what is under way is tracked to its end."""
+
+    async def answer(self, confirmation_id: str, yes: bool) -> None:
+        """Answer a confirmation."""
+
+    async def kill(self, on: bool, why: str) -> None:
+        """Set or release the kill switch."""
+
+    async def resume(self) -> None:
+        """Go on by hand after the engine held itself."""
+
+    async def rules_text(self) -> RulesText:
+        """The rules file."""
+
+    async def preview(self, text: str) -> Preview:
+        """What a rules text would do at the current block; nothing is saved."""
+
+    async def save_rules(self, text: str, digest: str) -> None:
+        """Write the rules file where it has not changed since `digest` was read; armed rules that changed disarm."""

@@ -1,0 +1,202 @@
+"""The one immutable picture that every pane and every headless output is drawn from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tui.model.block import BlockRef
+from tui.model.intent import Firing
+from tui.model.plan import Evaluation, Plan
+from tui.model.position import Asset, Position
+from tui.model.rule import Rule, RuleFault
+from tui.model.wallet import Wallet
+
+
+class Protection(StrEnum):
+    """What the engine is able and allowed to do right now."""
+
+    READ_ONLY = "READ_ONLY"
+    WATCHING = "WATCHING"
+    ARMED = "ARMED"
+    HELD = "HELD"
+
+
+class RuleActivity(StrEnum):
+    """What a rule is doing."""
+
+    OFF = "off"
+    INVALID = "invalid"
+    DISARMED = "disarmed"
+    ARMED = "armed"
+    COUNTING = "counting"
+    ASKING = "asking"
+    FIRING = "firing"
+    LATCHED = "latched"
+    COOLING = "cooling"
+    HELD = "held"
+
+
+class Severity(StrEnum):
+    """How much an activity line wants to be seen."""
+
+    INFO = "info"
+    GOOD = "good"
+    WARNING = "warning"
+    ALARM = "alarm"
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderView:
+    """One node: masked URL, state word (ok, lagging, wrong-chain, failing), latency in milliseconds."""
+
+    url: str
+    state: str
+    latency_ms: float | None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainView:
+    """The chain at a glance. `head_age` in seconds by the local clock since the head was received; None before any.
+
+    `blind` says why nothing can be known now, or is None.
+    """
+
+    network: str
+    chain_id: int
+    block: BlockRef | None
+    head_age: float | None
+    block_time: float
+    providers: tuple[ProviderView, ...]
+    native_price_usd: int | None = None
+    blind: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerPrice:
+    """At which price (8 decimals) of `asset` a rule would fire on a position; `distance_bps` of the present price
+    (negative: it must fall), None where a price could not be had.
+    """
+
+    rule: str
+    position: str
+    asset: Asset
+    price_usd: int
+    distance_bps: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleView:
+    """A rule and what it is doing. `detail` explains the activity in words; `armed_since` unix seconds."""
+
+    rule: Rule
+    activity: RuleActivity
+    detail: str
+    positions: tuple[str, ...]
+    armed_since: float | None = None
+    evaluation: Evaluation | None = None
+    spent_today_usd: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PositionView:
+    """A position with the rule that watches it (None: none does) and the prices where it would fire."""
+
+    position: Position
+    rule: str | None
+    rule_activity: RuleActivity
+    trigger_health_factor: int | None
+    target_health_factor: int | None
+    trigger_prices: tuple[TriggerPrice, ...] = ()
+    own_key: bool = False
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityEntry:
+    """One line of what happened: decisions, intents, outcomes, faults. `at` unix seconds; `number` only grows."""
+
+    number: int
+    at: float
+    block: int | None
+    severity: Severity
+    text: str
+    firing_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """A simulated plan that waits for a yes. `expires_at` unix seconds."""
+
+    id: str
+    rule: str
+    position: Position
+    plan: Plan
+    created_at: float
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class PricePoint:
+    """A price (8 decimals) at a block's timestamp."""
+
+    timestamp: int
+    price_usd: int
+
+
+@dataclass(frozen=True, slots=True)
+class PriceHistory:
+    """The prices seen of one asset, oldest first."""
+
+    asset: Asset
+    points: tuple[PricePoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HealthHistory:
+    """The health factors seen of one position (wad), oldest first, with block timestamps."""
+
+    position: str
+    points: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ViewState:
+    """Everything a screen may show, at one moment. `sequence` grows with every publication.
+
+    `protection_why` is always a full sentence. `would_stop` lists what would stop a defence now, empty where
+    nothing is known that would. `next_fire` is the nearest trigger.
+    """
+
+    sequence: int
+    at: float
+    protection: Protection
+    protection_why: str
+    chain: ChainView
+    positions: tuple[PositionView, ...] = ()
+    wallets: tuple[Wallet, ...] = ()
+    rules: tuple[RuleView, ...] = ()
+    rule_faults: tuple[RuleFault, ...] = ()
+    rules_file: str = ""
+    activity: tuple[ActivityEntry, ...] = ()
+    firings: tuple[Firing, ...] = ()
+    confirmations: tuple[Confirmation, ...] = ()
+    next_fire: TriggerPrice | None = None
+    would_stop: tuple[str, ...] = ()
+    price_history: tuple[PriceHistory, ...] = ()
+    health_history: tuple[HealthHistory, ...] = ()
+    armed_since: float | None = None
+    killed: bool = False
+    read_only: bool = False
+
+
+def empty_view(network: str, chain_id: int, block_time: float) -> ViewState:
+    """What there is to show before anything was read."""
+    return ViewState(
+        sequence=0,
+        at=0.0,
+        protection=Protection.READ_ONLY,
+        protection_why="Nothing has been read from the chain yet.",
+        chain=ChainView(network, chain_id, None, None, block_time, (), blind="waiting for the first block"),
+    )
