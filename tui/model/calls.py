@@ -36,7 +36,11 @@ class SimulatedCall:
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """A chain of calls simulated at one block, then reads on the state they leave."""
+    """A chain of calls simulated at one block, then reads on the state they leave.
+
+    `timestamp` (unix seconds) is what the reads saw as the block's time: interest is computed to it.
+    """
 
     calls: tuple[SimulatedCall, ...]
     reads: tuple[CallResult, ...]
+    timestamp: int

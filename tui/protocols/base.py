@@ -63,6 +63,9 @@ class LendingMarket(Protocol):
         two assets share the symbol.
         """
 
+    def price_usd(self, position: Position, asset: Asset) -> int | None:
+        """The market's own price of an asset it lists (8 decimals), at the position's block; None where unknown."""
+
     def after(self, position: Position, actions: Sequence[Action]) -> Position:
         """The exact position that `actions`, done in order in this block, would leave: the contract's own rounding.
 
@@ -83,5 +86,5 @@ class LendingMarket(Protocol):
 
     def calls_for(self, position: Position, action: Action, wallet: Wallet, deadline: int) -> tuple[PlannedCall, ...]:
         """The transactions that do `action` from `wallet`, in order: a permit call where the token has permits, else
-        an exact approval (after a reset to zero where something smaller stands) and the call. `deadline` in unix seconds.
+        an exact approval (after a reset to zero where something smaller stands) and the call. `deadline` is unix time.
         """
