@@ -1,0 +1,275 @@
+"""The parent's side of the signer: starts the process, talks to it, and believes no signature it has not checked.
+
+Imports neither the signing library nor anything that could open a key file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import os
+import site
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from tui.model.signing import (
+    PermitRequest,
+    PermitSignature,
+    SignedTransaction,
+    SignerRefused,
+    SignerUnavailable,
+    SigningPolicy,
+    TransactionRequest,
+)
+from tui.vault import protocol
+from tui.vault.errors import printable
+
+UNLOCK_SECONDS = 120.0
+ANSWER_SECONDS = 20.0
+
+_BOOTSTRAP = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from tui.vault.signer_child import main; sys.exit(main(sys.argv[2:]))"
+)
+
+
+class UnlockRefused(SignerRefused):
+    """A key file was not opened. `fault` is a value of `tui.vault.errors.KeystoreFault`."""
+
+    def __init__(self, reason: str, fault: str) -> None:
+        super().__init__(reason)
+        self.fault = fault
+
+
+def _environment() -> dict[str, str]:
+    """Nothing of ours is inherited: no secret, no proxy, no loader or Python setting can reach the signer."""
+    return {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
+
+
+def _interpreter() -> list[str]:
+    """Isolated from environment and working directory; the user's own packages only where this program is one."""
+    package = Path(__file__).resolve()
+    own = site.getusersitepackages()
+    lone = [] if package.is_relative_to(Path(own).resolve()) else ["-s"]
+    return [sys.executable, "-E", "-P", "-B", *lone]
+
+
+def _unlock_message(keystore: Path, password: str) -> dict[str, object]:
+    return {"op": "unlock", "path": str(keystore.absolute()), "password": password}
+
+
+def spawn_signer(state_directory: Path) -> SignerClient:
+    """Start the signer process and return at once; call it before the app takes the terminal, from the main thread.
+
+    The process dies with this one, also by SIGKILL. (Started from another thread it ends with the pipe only, since
+    the kernel would otherwise kill it when that thread ends.) Raises `SignerUnavailable` if it cannot be started.
+    """
+    mine, theirs = socket.socketpair()
+    from_main = threading.current_thread() is threading.main_thread()
+    root = str(Path(__file__).resolve().parents[2])
+    command = [*_interpreter(), "-c", _BOOTSTRAP, root, str(theirs.fileno()), str(state_directory.absolute())]
+    try:
+        process = subprocess.Popen(
+            [*command, str(os.getpid()), "1" if from_main else "0"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(theirs.fileno(),),
+            env=_environment(),
+            cwd="/",
+            start_new_session=True,
+        )
+    except OSError as error:
+        mine.close()
+        raise SignerUnavailable(f"the signer process cannot be started ({error.strerror})") from error
+    finally:
+        theirs.close()
+    mine.setblocking(False)
+    return SignerClient(process, mine)
+
+
+class SignerClient:
+    """The `Signer` port over a pipe to the signer process. One request at a time; used from one event loop.
+
+    All requests raise `SignerRefused` with the signer's reason, or `SignerUnavailable` when the process is gone, does
+    not answer in time, or answered with something else than what was asked.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], channel: socket.socket) -> None:
+        self._process = process
+        self._channel = channel
+        self._lock = asyncio.Lock()
+        self._number = 0
+        self._greeted = False
+        self._closed = ""
+        self._running: set[asyncio.Task[dict[str, Any]]] = set()
+
+    @property
+    def pid(self) -> int:
+        """The signer's process id."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs and the pipe is whole."""
+        return not self._closed and self._process.poll() is None
+
+    async def unlock(self, keystore: Path, password: str) -> str:
+        """Decrypt a key file inside the signer (about a second); the account's lower-case address.
+
+        Raises `UnlockRefused` with the keystore's fault, also while it waits after wrong passwords.
+        """
+        # While the signer derives, the checks of its signatures are loaded, so that the first one is not slow.
+        _, answer = await asyncio.gather(
+            asyncio.to_thread(importlib.import_module, "tui.vault.encoding"),
+            self._request(_unlock_message(keystore, password), UNLOCK_SECONDS),
+        )
+        address = answer.get("address")
+        if not isinstance(address, str):
+            raise self._fail("the signer answered an unlock without an address")
+        return address
+
+    async def set_policy(self, policy: SigningPolicy) -> None:
+        """Replace what the signer may do for the policy's account and chain.
+
+        Free for two minutes after the first policy that follows an unlock; after that only a narrower one is taken.
+        """
+        await self._request({"op": "set_policy", "policy": protocol.policy_to_wire(policy)}, ANSWER_SECONDS)
+
+    async def sign_transaction(self, request: TransactionRequest) -> SignedTransaction:
+        """The signed bytes of exactly what was asked: rebuilt here from the request, and the sender recovered."""
+        wire = protocol.transaction_to_wire(request)
+        asked = protocol.transaction_from_wire(wire)
+        answer = await self._request({"op": "sign_transaction", "request": wire}, ANSWER_SECONDS)
+        # Here, not at the top: they load native code, which the first frame need not wait for.
+        from eth_hash.auto import keccak
+
+        from tui.vault.encoding import recover, transaction_bytes, transaction_digest
+
+        y_parity, r, s = (answer.get(name) for name in ("y_parity", "r", "s"))
+        if isinstance(y_parity, int) and isinstance(r, int) and isinstance(s, int):
+            sender = recover(transaction_digest(asked), y_parity, r, s)
+            if sender == asked.account:
+                raw = transaction_bytes(asked, y_parity, r, s)
+                digest = "0x" + keccak(raw).hex()
+                if answer.get("raw") == "0x" + raw.hex() and answer.get("hash") == digest:
+                    return SignedTransaction(raw, digest)
+        raise self._fail("the signer's transaction is not the one that was asked for")
+
+    async def sign_permit(self, request: PermitRequest) -> PermitSignature:
+        """A permit signature, checked here against the request's fields and owner."""
+        wire = protocol.permit_to_wire(request)
+        asked = protocol.permit_from_wire(wire)
+        answer = await self._request({"op": "sign_permit", "request": wire}, ANSWER_SECONDS)
+        from tui.vault.encoding import permit_digest, recover
+
+        v, r, s = (answer.get(name) for name in ("v", "r", "s"))
+        if (
+            isinstance(v, int)
+            and isinstance(r, int)
+            and isinstance(s, int)
+            and recover(permit_digest(asked), v - 27, r, s) == asked.owner
+        ):
+            return PermitSignature(v, r, s)
+        raise self._fail("the signer's permit is not the one that was asked for")
+
+    async def lock(self) -> None:
+        """Forget keys and policies."""
+        await self._request({"op": "lock"}, ANSWER_SECONDS)
+
+    async def status(self) -> dict[str, Any]:
+        """What is unlocked and armed, whether the kill switch is on, and how closed the process is."""
+        return await self._request({"op": "status"}, ANSWER_SECONDS)
+
+    def close(self) -> None:
+        """End the process, with the key in it. Never raises; may be called again."""
+        self._closed = self._closed or "the signer was closed"
+        for task in self._running:
+            with contextlib.suppress(RuntimeError):  # its loop may be gone
+                task.cancel()
+        self._channel.close()
+        try:
+            # The end of the pipe ends it at once, unless it derives a key just now.
+            self._process.wait(timeout=0.25)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    async def _request(self, message: dict[str, object], seconds: float) -> dict[str, Any]:
+        """Send one message and wait for its answer.
+
+        A caller that gives up (time-out, cancellation) leaves the exchange running to its end, so that the pipe never
+        loses step; the late answer is dropped.
+        """
+        if self._closed:
+            raise SignerUnavailable(self._closed)
+        task = asyncio.create_task(self._exchange(message))
+        self._running.add(task)
+        task.add_done_callback(self._finished)
+        try:
+            answer = await asyncio.wait_for(asyncio.shield(task), seconds)
+        except TimeoutError:
+            raise SignerUnavailable(f"the signer has not answered for {seconds:.0f} s") from None
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise SignerUnavailable(self._closed or "the signer was closed") from None
+            raise
+        if answer.get("ok") is True and isinstance(answer.get("result"), dict):
+            result: dict[str, Any] = answer["result"]
+            return result
+        reason = printable(answer.get("reason", "no reason given"))
+        if answer.get("error") == "refused":
+            raise SignerRefused(reason)
+        if answer.get("error") == "keystore":
+            raise UnlockRefused(reason, printable(answer.get("fault", "")))
+        raise SignerUnavailable(f"the signer failed: {reason}")
+
+    def _finished(self, task: asyncio.Task[dict[str, Any]]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at, so that a caller who gave up leaves no warning
+
+    async def _exchange(self, message: dict[str, object]) -> dict[str, Any]:
+        async with self._lock:
+            if self._closed:
+                raise SignerUnavailable(self._closed)
+            self._number += 1
+            try:
+                frame = protocol.encode_frame({"id": self._number, **message})
+            except protocol.ProtocolError as error:
+                raise SignerRefused(f"malformed request: {error}") from None
+            try:
+                if not self._greeted:
+                    greeting = await self._receive()
+                    if greeting.get("ok") is not True:
+                        raise self._fail(printable(greeting.get("reason", "the signer cannot start")))
+                    self._greeted = True
+                await asyncio.get_running_loop().sock_sendall(self._channel, frame)
+                answer = await self._receive()
+            except (OSError, protocol.ProtocolError):
+                raise self._fail("the signer process is gone; restart to arm again") from None
+            if answer.get("id") != self._number:
+                raise self._fail("the signer answered another question than the one asked")
+            return answer
+
+    async def _receive(self) -> dict[str, Any]:
+        length = protocol.frame_length(await self._read(protocol.LENGTH.size))
+        return protocol.decode_body(await self._read(length))
+
+    async def _read(self, length: int) -> bytes:
+        parts = bytearray()
+        while len(parts) < length:
+            part = await asyncio.get_running_loop().sock_recv(self._channel, length - len(parts))
+            if not part:
+                raise OSError("end of the pipe")
+            parts += part
+        return bytes(parts)
+
+    def _fail(self, reason: str) -> SignerUnavailable:
+        """Nothing more is asked of a signer that is gone or wrong."""
+        self._closed = self._closed or reason
+        return SignerUnavailable(reason)

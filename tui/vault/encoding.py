@@ -1,0 +1,102 @@
+"""The bytes that are signed: RLP and typed transactions (EIP-2718, EIP-1559), permit digests (EIP-712, EIP-2612).
+
+Written out here so that the parent can check, without the signing library, that it got exactly what it asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import coincurve
+from eth_hash.auto import keccak
+
+from tui.model.signing import PermitRequest, TransactionRequest
+
+SECP256K1_HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
+"""Signatures with a larger s are refused by the chain (EIP-2)."""
+
+_DOMAIN_TYPE = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
+_PERMIT_TYPE = keccak(b"Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)")
+
+
+def rlp_encode(item: bytes | int | Sequence[object]) -> bytes:
+    """Recursive length prefix of bytes, of a non-negative integer (big-endian, no leading zero), or of a list."""
+    if isinstance(item, int):
+        item = item.to_bytes((item.bit_length() + 7) // 8, "big")
+    if isinstance(item, bytes):
+        return item if len(item) == 1 and item[0] < 0x80 else _with_length(0x80, item)
+    return _with_length(0xC0, b"".join(rlp_encode(part) for part in item))  # type: ignore[arg-type]
+
+
+def _with_length(offset: int, body: bytes) -> bytes:
+    if len(body) < 56:
+        return bytes([offset + len(body)]) + body
+    length = len(body).to_bytes((len(body).bit_length() + 7) // 8, "big")
+    return bytes([offset + 55 + len(length)]) + length + body
+
+
+def _fields(request: TransactionRequest) -> list[object]:
+    return [
+        request.chain_id,
+        request.nonce,
+        request.max_priority_fee_per_gas,
+        request.max_fee_per_gas,
+        request.gas,
+        bytes.fromhex(request.to[2:]),
+        request.value,
+        request.data,
+        [],
+    ]
+
+
+def transaction_digest(request: TransactionRequest) -> bytes:
+    """The 32 bytes that a type-2 transaction's signature is over (EIP-1559)."""
+    return keccak(b"\x02" + rlp_encode(_fields(request)))
+
+
+def transaction_bytes(request: TransactionRequest, y_parity: int, r: int, s: int) -> bytes:
+    """The raw type-2 transaction of a request and its signature."""
+    return b"\x02" + rlp_encode([*_fields(request), y_parity, r, s])
+
+
+def transaction_meaning(request: TransactionRequest) -> str:
+    """A hash (0x hex) of all that a request means, so of everything but gas and fees."""
+    meant = [request.chain_id, bytes.fromhex(request.account[2:]), request.nonce]
+    return "0x" + keccak(rlp_encode([*meant, bytes.fromhex(request.to[2:]), request.value, request.data])).hex()
+
+
+def domain_separator(name: str, version: str, chain_id: int, contract: str) -> bytes:
+    """EIP-712 domain separator of a token with the four usual domain fields."""
+    return keccak(
+        _DOMAIN_TYPE
+        + keccak(name.encode())
+        + keccak(version.encode())
+        + chain_id.to_bytes(32, "big")
+        + bytes.fromhex(contract[2:]).rjust(32, b"\0")
+    )
+
+
+def permit_digest(request: PermitRequest) -> bytes:
+    """The 32 bytes that an EIP-2612 permit's signature is over, from the request's fields alone."""
+    separator = domain_separator(request.name, request.version, request.chain_id, request.token)
+    permit = keccak(
+        _PERMIT_TYPE
+        + bytes.fromhex(request.owner[2:]).rjust(32, b"\0")
+        + bytes.fromhex(request.spender[2:]).rjust(32, b"\0")
+        + request.value.to_bytes(32, "big")
+        + request.nonce.to_bytes(32, "big")
+        + request.deadline.to_bytes(32, "big")
+    )
+    return keccak(b"\x19\x01" + separator + permit)
+
+
+def recover(digest: bytes, y_parity: int, r: int, s: int) -> str | None:
+    """The account (lower-case 0x hex) whose key made a signature over `digest`; None if it is none."""
+    if y_parity not in (0, 1) or r < 1 or not 1 <= s <= SECP256K1_HALF_ORDER or r.bit_length() > 256:
+        return None
+    signature = r.to_bytes(32, "big") + s.to_bytes(32, "big") + bytes([y_parity])
+    try:
+        public = coincurve.PublicKey.from_signature_and_message(signature, digest, hasher=None)
+    except Exception:  # noqa: BLE001 - the library raises bare Exception for a signature that recovers to no point
+        return None
+    return "0x" + keccak(public.format(compressed=False)[1:])[-20:].hex()

@@ -1,0 +1,244 @@
+"""The signer's own judgement, pure: what one policy lets through, given what was signed before and the time.
+
+Whoever asks for a signature has already checked all this; here it is checked again by the side that holds the key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tui.model.signing import (
+    AllowedCall,
+    PermitRequest,
+    SignerRefused,
+    SigningPolicy,
+    TransactionRequest,
+    WordRule,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NonceBinding:
+    """What a nonce already stands for. `fee_wei` is the dearest attempt so far, `cancelled` that a no-op was signed."""
+
+    meaning: str
+    fee_wei: int
+    cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What was signed before, as far as one request is concerned. Token base units and wei of this UTC day."""
+
+    binding: NonceBinding | None = None
+    intent_nonce: int | None = None
+    spent_today: Mapping[str, int] = field(default_factory=dict)
+    fees_today: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A transaction that may be signed, and what it adds to the day: base units by token, wei of gas."""
+
+    cancel: bool
+    spends: tuple[tuple[str, int], ...]
+    fee_added: int
+
+
+def is_cancellation(request: TransactionRequest) -> bool:
+    """Whether a request is the no-op that frees a nonce: nothing sent to oneself."""
+    return request.to == request.account and request.value == 0 and request.data == b""
+
+
+def check_transaction(
+    policy: SigningPolicy, request: TransactionRequest, meaning: str, usage: Usage, *, now: int, killed: bool
+) -> Verdict:
+    """What signing `request` would add, or `SignerRefused` with the check that forbids it.
+
+    `meaning` identifies everything of the request but its fees; `now` is unix seconds. A cancellation of a nonce that
+    was signed before needs neither a listed call nor an unexpired policy, and the kill switch does not stop it; the
+    ceilings of one transaction's fee still hold.
+    """
+    if request.chain_id != policy.chain_id:
+        raise SignerRefused(f"chain id {request.chain_id} is not the armed one, {policy.chain_id}")
+    if request.account != policy.account:
+        raise SignerRefused(f"the policy is for another account than {request.account}")
+    if is_cancellation(request):
+        if usage.binding is None:
+            raise SignerRefused(f"a no-op is signed only for a nonce that was signed before; {request.nonce} was not")
+        return Verdict(True, (), _check_fee(policy, request, usage, daily=False))
+    if killed:
+        raise SignerRefused("the kill switch is on")
+    if now >= policy.expires_at:
+        raise SignerRefused("the policy has expired; arm again")
+    if request.value > policy.max_value:
+        raise SignerRefused(f"value {request.value} wei is above the limit of {policy.max_value}")
+    _check_binding(request, meaning, usage)
+    spends = _check_calls(policy, request)
+    if usage.binding is not None:
+        spends = ()  # the same meaning again: only one of the attempts can be mined, and it was counted
+    caps = dict(policy.daily_caps)
+    for token, amount in spends:
+        spent = usage.spent_today.get(token, 0)
+        cap = caps.get(token)
+        if cap is None:
+            raise SignerRefused(f"no daily limit is set for token {token}")
+        if spent + amount > cap:
+            raise SignerRefused(f"daily limit of token {token}: {spent} spent, {amount} asked, {cap} allowed")
+    return Verdict(False, spends, _check_fee(policy, request, usage, daily=True))
+
+
+def _check_binding(request: TransactionRequest, meaning: str, usage: Usage) -> None:
+    if usage.binding is not None and usage.binding.meaning != meaning:
+        raise SignerRefused(f"nonce {request.nonce} was signed with another meaning; only its fees may change")
+    if usage.intent_nonce is not None and usage.intent_nonce != request.nonce:
+        raise SignerRefused(f"this intent was signed at nonce {usage.intent_nonce}; it owns that one only")
+
+
+def _check_fee(policy: SigningPolicy, request: TransactionRequest, usage: Usage, *, daily: bool) -> int:
+    """The wei that this attempt adds to what the nonce may cost at most."""
+    if request.max_fee_per_gas > policy.max_fee_per_gas:
+        raise SignerRefused(
+            f"max fee {request.max_fee_per_gas} wei a gas is above the ceiling of {policy.max_fee_per_gas}"
+        )
+    if request.max_priority_fee_per_gas > request.max_fee_per_gas:
+        raise SignerRefused("the priority fee is above the max fee")
+    if request.gas > policy.max_gas:
+        raise SignerRefused(f"gas limit {request.gas} is above the ceiling of {policy.max_gas}")
+    fee = request.gas * request.max_fee_per_gas
+    if fee > policy.max_fee_wei:
+        raise SignerRefused(f"the fee may reach {fee} wei, above the ceiling of {policy.max_fee_wei}")
+    added = max(0, fee - (usage.binding.fee_wei if usage.binding is not None else 0))
+    if daily and usage.fees_today + added > policy.max_daily_fee_wei:
+        raise SignerRefused(
+            f"daily fee limit: {usage.fees_today} wei used, {added} asked, {policy.max_daily_fee_wei} allowed"
+        )
+    return added
+
+
+def word_of(data: bytes, index: int) -> int | None:
+    """The 32-byte argument word `index` after the selector as an integer, None where the data ends before it does."""
+    start = 4 + 32 * index
+    return int.from_bytes(data[start : start + 32], "big") if len(data) >= start + 32 else None
+
+
+def _check_calls(policy: SigningPolicy, request: TransactionRequest) -> tuple[tuple[str, int], ...]:
+    """The spends of a listed call, by token. Where several entries fit, the spends of all of them count."""
+    if len(request.data) < 4:
+        raise SignerRefused("no call data; plain transfers are not signed")
+    selector = "0x" + request.data[:4].hex()
+    listed = [call for call in policy.calls if call.to == request.to and call.selector == selector]
+    if not listed:
+        raise SignerRefused(f"call {selector} of {request.to} is not on the list")
+    fitting: list[AllowedCall] = []
+    misfit = ""
+    for call in listed:
+        misfit = next((found for rule in call.rules if (found := _misfit(rule, request.data))), "")
+        if not misfit:
+            fitting.append(call)
+    if not fitting:
+        raise SignerRefused(f"call {selector} of {request.to}: {misfit}")
+    words: set[tuple[str, int]] = set()
+    for call in fitting:
+        if call.spend_token is not None and call.spend_word is not None:
+            words.add((call.spend_token, call.spend_word))
+    spends: dict[str, int] = {}
+    for token, index in sorted(words):
+        amount = word_of(request.data, index)
+        if amount is None:
+            raise SignerRefused(f"call {selector} of {request.to}: the data ends before word {index}")
+        spends[token] = spends.get(token, 0) + amount
+    return tuple(spends.items())
+
+
+def _misfit(rule: WordRule, data: bytes) -> str:
+    word = word_of(data, rule.index)
+    if word is None:
+        return f"the data ends before word {rule.index}"
+    if rule.equals is not None and word != rule.equals:
+        return f"word {rule.index} is not the one value allowed"
+    if rule.maximum is not None and word > rule.maximum:
+        return f"word {rule.index} is {word}, above the limit of {rule.maximum}"
+    return ""
+
+
+def check_permit(policy: SigningPolicy, request: PermitRequest, *, now: int, killed: bool) -> None:
+    """Raises `SignerRefused` unless the policy lists this permit: token, spender, value, owner, deadline."""
+    if request.chain_id != policy.chain_id:
+        raise SignerRefused(f"chain id {request.chain_id} is not the armed one, {policy.chain_id}")
+    if request.owner != policy.account:
+        raise SignerRefused(f"the permit's owner {request.owner} is not the armed account")
+    if killed:
+        raise SignerRefused("the kill switch is on")
+    if now >= policy.expires_at:
+        raise SignerRefused("the policy has expired; arm again")
+    listed = [
+        permit for permit in policy.permits if permit.token == request.token and permit.spender == request.spender
+    ]
+    if not listed:
+        raise SignerRefused(f"a permit of token {request.token} for {request.spender} is not on the list")
+    limit = max(permit.maximum for permit in listed)
+    if request.value > limit:
+        raise SignerRefused(f"the permit's value {request.value} is above the limit of {limit}")
+    if request.deadline <= now:
+        raise SignerRefused("the permit's deadline has passed")
+    if request.deadline > policy.expires_at:
+        raise SignerRefused(f"the permit's deadline {request.deadline} is after the policy ends, {policy.expires_at}")
+
+
+def is_no_wider(new: SigningPolicy, old: SigningPolicy) -> bool:
+    """Whether everything `new` lets through, `old` lets through as well. Errs on the side of no."""
+    if (new.chain_id, new.account) != (old.chain_id, old.account):
+        return False
+    ceilings = (
+        (new.max_fee_per_gas, old.max_fee_per_gas),
+        (new.max_gas, old.max_gas),
+        (new.max_fee_wei, old.max_fee_wei),
+        (new.max_daily_fee_wei, old.max_daily_fee_wei),
+        (new.expires_at, old.expires_at),
+        (new.max_value, old.max_value),
+    )
+    if any(mine > theirs for mine, theirs in ceilings):
+        return False
+    old_caps = dict(old.daily_caps)
+    if any(token not in old_caps or cap > old_caps[token] for token, cap in new.daily_caps):
+        return False
+    if not all(_permit_is_covered(permit.token, permit.spender, permit.maximum, old) for permit in new.permits):
+        return False
+    return all(_call_is_covered(call, new, old) for call in new.calls)
+
+
+def _permit_is_covered(token: str, spender: str, maximum: int, old: SigningPolicy) -> bool:
+    return any(
+        permit.token == token and permit.spender == spender and maximum <= permit.maximum for permit in old.permits
+    )
+
+
+def _call_is_covered(call: AllowedCall, new: SigningPolicy, old: SigningPolicy) -> bool:
+    """One entry of `old` allows all this allows, and whatever `old` counts as spent, `new` counts as well.
+
+    Every entry of `old` for the same call may count spends, so each of them has to be kept by `new` as it was.
+    """
+    same = [entry for entry in old.calls if (entry.to, entry.selector) == (call.to, call.selector)]
+    counted = {(entry.rules, entry.spend_token, entry.spend_word) for entry in same if entry.spend_token is not None}
+    kept = {(entry.rules, entry.spend_token, entry.spend_word) for entry in new.calls if _same_call(entry, call)}
+    if not all(entry in kept or (entry[1], entry[2]) == (call.spend_token, call.spend_word) for entry in counted):
+        return False
+    return any(all(_is_implied(rule, call.rules) for rule in entry.rules) for entry in same)
+
+
+def _same_call(one: AllowedCall, other: AllowedCall) -> bool:
+    return (one.to, one.selector) == (other.to, other.selector)
+
+
+def _is_implied(rule: WordRule, by: tuple[WordRule, ...]) -> bool:
+    """Whether data that satisfies all of `by` always satisfies `rule`."""
+    same = [other for other in by if other.index == rule.index]
+    equal = rule.equals is None or any(other.equals == rule.equals for other in same)
+    bounded = rule.maximum is None or any(
+        (other.maximum is not None and other.maximum <= rule.maximum)
+        or (other.equals is not None and other.equals <= rule.maximum)
+        for other in same
+    )
+    return equal and bounded
