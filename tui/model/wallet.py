@@ -45,3 +45,15 @@ class Wallet:
     def holding(self, token: str) -> TokenHolding | None:
         """The holding of a token by lower-case address, or None where it was not asked for."""
         return self.tokens.get(token)
+
+
+@dataclass(frozen=True, slots=True)
+class WalletQuery:
+    """What to read of one account beside its native balance, nonce and code: balances of `tokens`, what each of
+    `spenders` may take of them, and (where `permits`) what an EIP-2612 signature would need.
+    """
+
+    account: str
+    tokens: tuple[Asset, ...] = ()
+    spenders: tuple[str, ...] = ()
+    permits: bool = False

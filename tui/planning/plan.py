@@ -78,7 +78,7 @@ def build_plan(
 
 
 def price_plan(plan: Plan, rule: Rule, wallet: Wallet, circumstances: Circumstances) -> Plan | Refusal:
-    """The plan with its cost at the fees quoted and a fee ceiling that keeps the rule's limit, or why it costs too much.
+    """The plan with its cost at the fees quoted and a ceiling that keeps the rule's limit, or why it costs too much.
 
     Called again after simulation, when the gas of each call is known.
     """

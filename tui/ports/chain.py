@@ -9,6 +9,7 @@ from typing import Protocol
 from tui.model.block import BlockRef
 from tui.model.calls import Call, CallResult, Simulation
 from tui.model.plan import FeeQuote, PlannedCall
+from tui.model.wallet import Wallet, WalletQuery
 
 
 class ChainUnreachable(Exception):
@@ -68,6 +69,14 @@ class Reader(Protocol):
 
     async def read(self, block: BlockRef, calls: Sequence[Call]) -> tuple[CallResult, ...]:
         """All `calls` at `block.hash` in one eth_call where the node lets them. Raises ReadFailed, ChainUnreachable."""
+
+    async def read_all(
+        self, block: BlockRef, calls: Sequence[Call], queries: Sequence[WalletQuery]
+    ) -> tuple[tuple[CallResult, ...], tuple[Wallet, ...]]:
+        """`calls` and whole wallets at `block.hash`, in one eth_call and one round trip; a wallet a query, in order.
+
+        Raises ReadFailed, ChainUnreachable.
+        """
 
     async def block_by_number(self, number: int) -> BlockRef | None:
         """The canonical block of a height, or None."""
