@@ -1,0 +1,95 @@
+"""Shared fixtures: the contract artifacts, and real local markets that each test gets back as it found them.
+
+Under xdist every worker starts nodes of its own; the artifacts and the deployed states are cached between runs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from tests.support.chain import Chain
+from tui.practice.artifacts import fetch
+from tui.practice.market import AaveVersion
+from tui.practice.node import NodeKind, NodeProgram, find_program, pyevm_program
+from tui.practice.packages import AAVE_V30, CONTRACTS
+from tui.practice.state import start_market
+
+
+@pytest.fixture(scope="session")
+def artifacts_dir() -> Path:
+    """The cache of fetched artifacts and deployed states."""
+    chosen = os.environ.get("TRIMTAB_TEST_CACHE")
+    return Path(chosen) if chosen else platformdirs.user_cache_path("trimtab") / "practice"
+
+
+@pytest.fixture(scope="session")
+def artifact_folders(artifacts_dir: Path) -> dict[str, Path]:
+    """Label of each contract package to its checked folder."""
+    return fetch((CONTRACTS, AAVE_V30), artifacts_dir)
+
+
+@pytest.fixture(scope="session")
+def anvil(artifacts_dir: Path) -> NodeProgram:
+    """An anvil that can be started."""
+    return find_program(NodeKind.ANVIL, artifacts_dir)
+
+
+def _chain(
+    program: NodeProgram, version: AaveVersion, folders: dict[str, Path], artifacts_dir: Path
+) -> Iterator[Chain]:
+    node, market = start_market(program, version, folders, artifacts_dir)
+    yield Chain(node, market)
+    node.stop()
+
+
+@pytest.fixture(scope="session")
+def anvil_v32(anvil: NodeProgram, artifact_folders: dict[str, Path], artifacts_dir: Path) -> Iterator[Chain]:
+    """Aave V3.2 on anvil, for the whole session: only for tests that change nothing."""
+    yield from _chain(anvil, AaveVersion.V3_2, artifact_folders, artifacts_dir)
+
+
+@pytest.fixture(scope="session")
+def anvil_v30(anvil: NodeProgram, artifact_folders: dict[str, Path], artifacts_dir: Path) -> Iterator[Chain]:
+    """Aave V3.0 on anvil, for the whole session: only for tests that change nothing."""
+    yield from _chain(anvil, AaveVersion.V3_0, artifact_folders, artifacts_dir)
+
+
+@pytest.fixture(scope="session")
+def pyevm_v32(artifact_folders: dict[str, Path], artifacts_dir: Path) -> Iterator[Chain]:
+    """Aave V3.2 on the Python node, for the whole session: only for tests that change nothing."""
+    yield from _chain(pyevm_program(), AaveVersion.V3_2, artifact_folders, artifacts_dir)
+
+
+def _restored(chain: Chain) -> Iterator[Chain]:
+    snapshot = chain.snapshot()
+    yield chain
+    chain.revert(snapshot)
+
+
+@pytest.fixture
+def market_v32(anvil_v32: Chain) -> Iterator[Chain]:
+    """Aave V3.2 on anvil, put back after the test."""
+    yield from _restored(anvil_v32)
+
+
+@pytest.fixture
+def market_v30(anvil_v30: Chain) -> Iterator[Chain]:
+    """Aave V3.0 on anvil, put back after the test."""
+    yield from _restored(anvil_v30)
+
+
+@pytest.fixture(params=["v3.2", "v3.0"])
+def market(request: pytest.FixtureRequest) -> Iterator[Chain]:
+    """Both Aave versions on anvil in turn, put back after the test."""
+    yield from _restored(request.getfixturevalue("anvil_v32" if request.param == "v3.2" else "anvil_v30"))
+
+
+@pytest.fixture
+def pyevm_market(pyevm_v32: Chain) -> Iterator[Chain]:
+    """Aave V3.2 on the Python node, put back after the test."""
+    yield from _restored(pyevm_v32)
