@@ -211,7 +211,7 @@ def create_keystore(path: Path, password: str, *, key: bytes | None = None, over
     name. Takes about two seconds. Raises `KeystoreError`; an existing file is replaced only with `overwrite`.
     """
     check_new_password(password, path)
-    secret = _random_key() if key is None else key
+    secret = random_key() if key is None else key
     check_key(secret, path)
 
     def verify(temporary: Path) -> None:
@@ -227,7 +227,8 @@ def create_keystore(path: Path, password: str, *, key: bytes | None = None, over
     return address_of(secret)
 
 
-def _random_key() -> bytes:
+def random_key() -> bytes:
+    """A new private key: 32 bytes of the operating system's randomness, in 1 .. order-1."""
     while True:
         key = secrets.token_bytes(32)
         if 0 < int.from_bytes(key, "big") < SECP256K1_ORDER:
