@@ -35,12 +35,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a rule may cost. Dollars with 8 decimals, base fee in wei, cooldown in seconds; None: no such limit."""
+    """What a rule may cost. Dollars with 8 decimals, base fee in wei, cooldown in seconds; None: no such limit.
+
+    `max_cost_share_bps` caps the cost as a share of the liquidation loss that acting avoids.
+    """
 
     max_cost_usd: int | None = None
     max_base_fee: int | None = None
     daily_spend_usd: int | None = None
     cooldown: int = 0
+    max_cost_share_bps: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,13 @@ class Rule:
     source: str = ""
 
 
+class Severity(StrEnum):
+    """An error makes its rule unusable; a warning does not."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
 @dataclass(frozen=True, slots=True)
 class RuleFault:
     """One thing wrong in a rules file: where, what and how to mend it. `field` is the dotted key for an editor."""
@@ -71,6 +82,7 @@ class RuleFault:
     fix: str
     rule: str | None = None
     field: str | None = None
+    severity: Severity = Severity.ERROR
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.what}; {self.fix}"

@@ -1,0 +1,269 @@
+"""Does a rule fire at this block? Pure hysteresis over chain data: the same blocks always give the same verdicts.
+
+No clock, no IO. The state of one (rule, position) pair is a frozen value that the engine keeps between blocks.
+
+- A rule fires once health was below its trigger in `for_blocks` evaluated blocks in a row. Equal is not below.
+- Having fired it is latched: it can fire again only after its episode was concluded (`conclude`), then a block after
+  the concluding one was read with health at or above the trigger, and the cooldown is over by chain time. Where health
+  falls again while the rule still cools down, it fires as soon as the cooldown ends.
+- Unknown is neither below nor above. It never fires and never re-arms, and it breaks the row: three blocks in a row
+  means three that were seen. The verdict says what was lost.
+- One block counts once, however often it is read. A reorganisation (a number that does not rise, or a parent that is
+  not the block before) starts the row anew, and a recovery seen on a block that is gone did not happen.
+- Blocks that were never read neither count nor break the row: the row is of evaluated blocks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
+from typing import Any
+
+from tui.model.block import BlockRef
+from tui.model.position import Position
+from tui.model.rule import Mode, Rule
+from tui.model.units import format_units
+from tui.rules.match import applies
+
+
+class VerdictKind(StrEnum):
+    """What a rule says of a position at a block."""
+
+    CALM = "calm"
+    COUNTING = "counting"
+    FIRES = "fires"
+    LATCHED = "latched"
+    COOLING = "cooling"
+    BLIND = "blind"
+    NOT_APPLICABLE = "not-applicable"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The verdict and why, in words. `episode` is set where the rule fires, and while that episode still holds it."""
+
+    kind: VerdictKind
+    why: str
+    episode: str | None = None
+
+    @property
+    def fires(self) -> bool:
+        """Whether the rule acts now."""
+        return self.kind is VerdictKind.FIRES
+
+
+@dataclass(frozen=True, slots=True)
+class RuleState:
+    """What a rule remembers of one position. Block numbers and chain timestamps (unix seconds) only.
+
+    `seen_*` is the last block with a known reading; `below` the row of blocks below the trigger that began at
+    `crossing_*`. `episode` is the last one that fired, at `fired_block`; `ended_block` is the block that concluded it,
+    `recovered_block` the first one seen after that with health at or above the trigger.
+    """
+
+    rule_digest: str
+    position: str
+    seen_number: int | None = None
+    seen_hash: str | None = None
+    below: int = 0
+    crossing_number: int | None = None
+    crossing_hash: str | None = None
+    latched: bool = False
+    episode: str | None = None
+    fired_block: int | None = None
+    fired_at: int | None = None
+    cooldown_until: int | None = None
+    ended_block: int | None = None
+    recovered_block: int | None = None
+
+
+def initial_state(rule: Rule, position_id: str) -> RuleState:
+    """The state of a rule that has seen nothing yet. Health below the trigger at its first block counts."""
+    return RuleState(rule.digest, position_id)
+
+
+def fired_state(rule: Rule, position_id: str, episode: str, fired: BlockRef, ended_block: int | None) -> RuleState:
+    """The state after a firing that is known from a journal, so that a restart fires nothing twice.
+
+    `ended_block` is the block that concluded the episode, None while it is still open.
+    """
+    return replace(_fire(rule, initial_state(rule, position_id), episode, fired), ended_block=ended_block)
+
+
+def conclude(state: RuleState, end_block: int) -> RuleState:
+    """The state once the episode is over: its last transaction final in `end_block`, or its plan dropped then.
+
+    A later end replaces an earlier one (a reorganisation may move it); never an earlier one a later.
+    """
+    if not state.latched:
+        return state
+    end = end_block if state.ended_block is None else max(end_block, state.ended_block)
+    recovered = state.recovered_block if state.recovered_block is not None and state.recovered_block > end else None
+    if recovered is None:
+        return replace(_without_row(state), ended_block=end, recovered_block=None)
+    return replace(state, ended_block=end)
+
+
+def episode_id(rule: Rule, position_id: str, crossing_number: int, crossing_hash: str) -> str:
+    """Hex sha256 that names one fall below the trigger, from canonical chain data alone."""
+    parts = ["episode", rule.name, rule.digest, position_id, str(crossing_number), crossing_hash.lower()]
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()
+
+
+def step(rule: Rule, state: RuleState, position: Position, block: BlockRef) -> tuple[RuleState, Verdict]:
+    """The next state and the verdict, given the position as read at `block`.
+
+    Raises ValueError where `state` belongs to another rule, another version of it, or another position: a changed
+    rule starts from `initial_state`, after a person armed it again.
+    """
+    if state.rule_digest != rule.digest or state.position != position.id:
+        raise ValueError(f"this state is not of rule {rule.name!r} on {position.id}")
+    if not applies(rule, position.key):
+        return state, Verdict(VerdictKind.NOT_APPLICABLE, f"the rule watches {rule.position}")
+    blind = _why_blind(position, block)
+    if blind is not None:
+        return _blinded(rule, state, blind)
+    state = _follow_chain(state, block)
+    health = position.health_factor
+    above = health is None or health >= rule.health_factor_below
+    state = _recover(state, block, above)
+    counts = state.seen_hash != block.hash
+    if above:
+        state = _without_row(state)
+    elif counts and _may_count(state):
+        state = replace(
+            state,
+            below=state.below + 1,
+            crossing_number=block.number if state.below == 0 else state.crossing_number,
+            crossing_hash=block.hash if state.below == 0 else state.crossing_hash,
+        )
+    state = replace(state, seen_number=block.number, seen_hash=block.hash)
+    return _judge(rule, state, block, health, above)
+
+
+def state_to_data(state: RuleState) -> dict[str, str | int | bool | None]:
+    """A state as plain JSON data."""
+    return {item.name: getattr(state, item.name) for item in fields(RuleState)}
+
+
+def state_from_data(data: Mapping[str, object]) -> RuleState:
+    """The inverse of `state_to_data`. Raises ValueError where a field is missing, unknown or of another type."""
+    values: dict[str, Any] = {}
+    for item in fields(RuleState):
+        if item.name not in data:
+            raise ValueError(f"rule state has no {item.name}")
+        value = data[item.name]
+        kind = _FIELD_TYPES.get(item.name, int | None)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise ValueError(f"rule state has {item.name} = {value!r}")
+        values[item.name] = value
+    if len(data) != len(values):
+        raise ValueError("rule state has unknown fields")
+    return RuleState(**values)
+
+
+_FIELD_TYPES = {
+    "rule_digest": str,
+    "position": str,
+    "seen_hash": str | None,
+    "crossing_hash": str | None,
+    "below": int,
+    "latched": bool,
+    "episode": str | None,
+}
+
+
+def _why_blind(position: Position, block: BlockRef) -> str | None:
+    if position.unknown is not None:
+        return position.unknown
+    if position.block.hash != block.hash or position.block.number != block.number:
+        return f"the position was read at block {position.block.number}, not at block {block.number}"
+    return None
+
+
+def _blinded(rule: Rule, state: RuleState, why: str) -> tuple[RuleState, Verdict]:
+    lost = f"; {state.below} of {rule.for_blocks} blocks below are forgotten" if state.below else ""
+    after = replace(_without_row(state), seen_number=None, seen_hash=None)
+    return after, Verdict(VerdictKind.BLIND, f"unknown: {why}{lost}", state.episode if state.latched else None)
+
+
+def _follow_chain(state: RuleState, block: BlockRef) -> RuleState:
+    """Start anew where `block` does not follow what was seen."""
+    if block.hash == state.seen_hash:
+        return state
+    # The lowest block that is surely gone: this one's number, or its parent's where that is not the parent we saw.
+    gone = block.number
+    follows = state.seen_number is None or block.number > state.seen_number
+    if state.seen_number is not None and block.number == state.seen_number + 1 and block.parent_hash != state.seen_hash:
+        gone, follows = state.seen_number, False
+    if state.recovered_block is not None and state.recovered_block >= gone:
+        # The recovery is not part of the chain any more: the episode that fired still holds.
+        return replace(_without_row(state), latched=True, recovered_block=None)
+    return state if follows else _without_row(state)
+
+
+def _recover(state: RuleState, block: BlockRef, above: bool) -> RuleState:
+    """Note a recovery, and unlatch where it and the cooldown are both done."""
+    if not state.latched:
+        return state
+    if above and state.recovered_block is None and state.ended_block is not None and block.number > state.ended_block:
+        state = replace(state, recovered_block=block.number)
+    cooled = state.cooldown_until is None or block.timestamp >= state.cooldown_until
+    if state.recovered_block is not None and cooled:
+        state = replace(state, latched=False)
+    return state
+
+
+def _may_count(state: RuleState) -> bool:
+    return not state.latched or state.recovered_block is not None
+
+
+def _without_row(state: RuleState) -> RuleState:
+    return replace(state, below=0, crossing_number=None, crossing_hash=None)
+
+
+def _fire(rule: Rule, state: RuleState, episode: str, block: BlockRef) -> RuleState:
+    return replace(
+        _without_row(state),
+        latched=True,
+        episode=episode,
+        fired_block=block.number,
+        fired_at=block.timestamp,
+        cooldown_until=block.timestamp + rule.limits.cooldown,
+        # A notice is over once it is given; anything else is over when the engine says so.
+        ended_block=block.number if rule.mode is Mode.NOTIFY else None,
+        recovered_block=None,
+    )
+
+
+def _judge(rule: Rule, state: RuleState, block: BlockRef, health: int | None, above: bool) -> tuple[RuleState, Verdict]:
+    trigger = _ratio(rule.health_factor_below)
+    if above:
+        fact = "no debt" if health is None else f"health factor {_ratio(health)} is not below {trigger}"
+    else:
+        fact = f"health factor {_ratio(health or 0)} below {trigger}"
+    if state.latched:
+        if state.recovered_block is not None:
+            left = (state.cooldown_until or 0) - block.timestamp
+            return state, Verdict(VerdictKind.COOLING, f"{fact}; rests {left} s more", state.episode)
+        waits = f"waits for a block at or above {trigger}"
+        if state.ended_block is None:
+            waits = "its last firing is not concluded"
+        return state, Verdict(VerdictKind.LATCHED, f"{fact}; already fired, {waits}", state.episode)
+    if above:
+        return state, Verdict(VerdictKind.CALM, fact)
+    if state.below < rule.for_blocks or state.crossing_number is None or state.crossing_hash is None:
+        count = f"{fact} for {state.below} of {rule.for_blocks} blocks"
+        return state, Verdict(VerdictKind.COUNTING, count)
+    episode = episode_id(rule, state.position, state.crossing_number, state.crossing_hash)
+    held = f" for {state.below} blocks" if rule.for_blocks > 1 else ""
+    return _fire(rule, state, episode, block), Verdict(VerdictKind.FIRES, f"{fact}{held}", episode)
+
+
+def _ratio(wad: int) -> str:
+    """At least two digits after the point, and as many as the number has: a hair below the trigger shows as such."""
+    whole, _, fraction = format_units(wad, 18).partition(".")
+    return f"{whole}.{fraction.rstrip('0').ljust(2, '0')}"

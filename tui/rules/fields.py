@@ -1,0 +1,272 @@
+"""Reading one TOML table of a rules file: typed fields out, faults with lines in. Nothing here ever raises.
+
+What the file says is quoted in faults only after `clean_text`: it may be hostile.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from tui.model.rule import RuleFault, Severity
+from tui.model.text import clean_text
+from tui.model.units import BPS, format_units, parse_units
+from tui.rules.spans import Path, Scan
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+LONGEST_COOLDOWN = 365 * 86_400
+
+_DURATION = re.compile(r"([0-9]{1,9}) ?([smhd])", re.ASCII)
+
+
+@dataclass(slots=True)
+class FaultList:
+    """Faults of one file, gathered in one pass."""
+
+    file: str
+    scan: Scan
+    faults: list[RuleFault] = field(default_factory=list)
+
+    def add(
+        self,
+        path: Path,
+        what: str,
+        fix: str,
+        *,
+        rule: str | None = None,
+        severity: Severity = Severity.ERROR,
+        line: int | None = None,
+    ) -> None:
+        """Note a fault at the key `path` (or at `line`). The field is the part of the path inside its rule."""
+        inside = ".".join(str(part) for part in path[2:]) if path[:1] == ("rule",) else ".".join(map(str, path))
+        at = self.scan.line_of(path) if line is None else line
+        dotted = clean_text(inside, 120) if inside else None
+        self.faults.append(RuleFault(self.file, at, what, fix, rule, dotted, severity))
+
+
+def quoted(value: object, limit: int = 48) -> str:
+    """A value of the file as it may be shown: cleaned, short, in quotes if it is text."""
+    if isinstance(value, str):
+        return f'"{clean_text(value, limit)}"' if value else '""'
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list):
+        return "a list"
+    return clean_text(str(value), limit)
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that `word` was probably meant to be."""
+    matches = difflib.get_close_matches(word[:64].casefold(), list(known), n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def choices(words: Iterable[str]) -> str:
+    """`"a", "b" or "c"`."""
+    texts = [f'"{word}"' for word in words]
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} or {texts[-1]}"
+
+
+@dataclass(slots=True)
+class TableReader:
+    """Takes the fields of one table, each at most once; what is left over is unknown.
+
+    `name` is how the table is called in messages: `rule "guard"`, `step 1 of rule "guard"`.
+    """
+
+    faults: FaultList
+    table: Mapping[str, object]
+    path: Path
+    name: str
+    rule: str | None
+    taken: list[str] = field(default_factory=list)
+
+    def fault(self, key: str | None, what: str, fix: str, severity: Severity = Severity.ERROR) -> None:
+        """Note a fault at a key of this table, or at the table itself."""
+        path = self.path if key is None else (*self.path, key)
+        self.faults.add(path, what, fix, rule=self.rule, severity=severity)
+
+    def take(self, key: str, required: str | None = None) -> object | None:
+        """The raw value of a key. `required` is the line to write where it is missing; None: it may be missing."""
+        self.taken.append(key)
+        value = self.table.get(key)
+        if value is None and required is not None:
+            self.fault_missing(key, required)
+        return value
+
+    def fault_missing(self, key: str, example: str) -> None:
+        """Note that a key is not there, at the table, but for the editor's field of that key."""
+        line = self.faults.scan.line_of(self.path)
+        self.faults.add((*self.path, key), f"{self.name} has no {key}", f"add {example}", rule=self.rule, line=line)
+
+    def finish(self, reasons: Mapping[str, str] | None = None) -> None:
+        """Note every key that nothing took. `reasons` are known words that belong elsewhere, with what to do."""
+        for key in self.table:
+            if key in self.taken:
+                continue
+            shown = clean_text(key, 40)
+            guess = closest(key, (word for word in self.taken if word not in self.table))
+            if reasons is not None and key in reasons:
+                fix = reasons[key]
+            elif guess is not None:
+                fix = f"did you mean {guess}?"
+            else:
+                fix = f"remove it; known here: {', '.join(self.taken)}"
+            self.fault(key, f'{self.name} has an unknown key "{shown}"', fix)
+
+    def text(self, key: str, example: str, *, required: bool = True) -> str | None:
+        """A text without surrounding space, or None with a fault noted."""
+        value = self.take(key, f"{key} = {example}" if required else None)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            self.fault(key, f"{key} is {quoted(value)}, not a text in quotes", f"write {key} = {example}")
+            return None
+        if not value.strip():
+            self.fault(key, f"{key} is empty", f"write {key} = {example}")
+            return None
+        return value.strip()
+
+    def choice(
+        self, key: str, words: tuple[str, ...], refused: Mapping[str, tuple[str, str]] | None = None
+    ) -> str | None:
+        """One of `words`. `refused` gives what and fix for words that are known but not possible."""
+        value = self.text(key, f'"{words[0]}"')
+        if value is None or value in words:
+            return value
+        if refused is not None and value in refused:
+            self.fault(key, *refused[value])
+            return None
+        guess = closest(value, words)
+        fix = f'did you mean "{guess}"?' if guess else f"write {choices(words)}"
+        self.fault(key, f"{key} is {quoted(value)}, which is none of {choices(words)}", fix)
+        return None
+
+    def whole_number(self, key: str, default: int, lowest: int, highest: int) -> int | None:
+        """A plain TOML integer, or `default` where absent."""
+        value = self.take(key)
+        if value is None:
+            return default
+        if not isinstance(value, int) or isinstance(value, bool):
+            self.fault(key, f"{key} is {quoted(value)}, not a whole number", f"write {key} = {default}, without quotes")
+            return None
+        if not lowest <= value <= highest:
+            self.fault(key, f"{key} is {quoted(value)}", f"write a whole number from {lowest} to {highest}")
+            return None
+        return value
+
+    def decimal(
+        self, key: str, decimals: int, example: str, highest: int, *, required: bool = False, unit: str = ""
+    ) -> int | None:
+        """An exact decimal text above zero and at most `highest` whole units, in units of 10 ** -decimals."""
+        value = self.take(key, f'{key} = "{example}"' if required else None)
+        if value is None:
+            return None
+        text = self._number_text(key, value, example)
+        if text is None:
+            return None
+        try:
+            amount = parse_units(text, decimals)
+        except ValueError:
+            self.fault(
+                key, f"{key} is {quoted(text)}, {_why_not_decimal(text, decimals)}", f'write it like "{example}"'
+            )
+            return None
+        if amount <= 0:
+            self.fault(key, f"{key} is {quoted(text)}, but must be above zero", f'write it like "{example}"')
+            return None
+        if amount > highest * 10**decimals:
+            limit = f"{highest:,}{unit}" if highest < 10**15 else f"10^{len(str(highest)) - 1}{unit}"
+            self.fault(key, f"{key} is {quoted(text)}, more than can be meant", f"write at most {limit}")
+            return None
+        return amount
+
+    def share(self, key: str, example: str) -> int | None:
+        """A percentage text above 0% up to 100%, in basis points."""
+        value = self.take(key)
+        if value is None:
+            return None
+        text = self._number_text(key, value, example)
+        if text is None:
+            return None
+        try:
+            if not text.endswith("%"):
+                raise ValueError(text)
+            share = parse_units(text[:-1], 2)
+        except ValueError:
+            self.fault(
+                key,
+                f"{key} is {quoted(text)}, not a percentage with at most two digits after the point",
+                f'write it like "{example}"',
+            )
+            return None
+        if not 0 < share <= BPS:
+            self.fault(key, f"{key} is {quoted(text)}", "write a share above 0% and up to 100%")
+            return None
+        return share
+
+    def duration(self, key: str, default: int) -> int | None:
+        """A time like "30s", "5m", "1h" or "1d", in seconds."""
+        value = self.take(key)
+        if value is None:
+            return default
+        match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+        if match is None:
+            guess = f'"{value}s"' if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else '"5m"'
+            self.fault(
+                key, f"{key} is {quoted(value)}, not a time", f"write it like {guess}: a number and s, m, h or d"
+            )
+            return None
+        seconds = int(match[1]) * SECONDS[match[2]]
+        if seconds > LONGEST_COOLDOWN:
+            self.fault(key, f"{key} is {quoted(value)}, longer than a year", 'write at most "365d"')
+            return None
+        return seconds
+
+    def subtable(self, key: str, required: str | None) -> TableReader | None:
+        """A table below this one, or None (with a fault unless it may be missing)."""
+        value = self.take(key, required)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            self.fault(key, f"{key} is {quoted(value)}, not a table", f"write {required or f'[rule.{key}]'}")
+            return None
+        return TableReader(self.faults, value, (*self.path, key), f"{key} of {self.name}", self.rule)
+
+    def _number_text(self, key: str, value: object, example: str) -> str | None:
+        if isinstance(value, str):
+            return value.strip()
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            plain = str(value)
+            fits = math.isfinite(value) if isinstance(value, float) else True
+            fix = f'"{plain}"' if fits and "e" not in plain and len(plain) <= 40 else f'"{example}"'
+            self.fault(key, f"{key} is a bare number, which is not read exactly", f"put it in quotes: {key} = {fix}")
+        else:
+            self.fault(key, f"{key} is {quoted(value)}, not a number in quotes", f'write {key} = "{example}"')
+        return None
+
+
+def plain_decimal(amount: int, decimals: int) -> str:
+    """The shortest text of an exact amount: "5000", "0.25"."""
+    text = format_units(amount, decimals)
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _why_not_decimal(text: str, decimals: int) -> str:
+    if "," in text or "_" in text:
+        return "with separators between the digits"
+    if text.endswith("%"):
+        return "a percentage where a plain number belongs"
+    if text.startswith("$"):
+        return "with a currency sign"
+    whole, point, fraction = text.partition(".")
+    if point and whole.isascii() and whole.isdigit() and fraction.isascii() and fraction.isdigit():
+        if len(fraction.rstrip("0")) > decimals:
+            return f"with more than {decimals} digits after the point"
+        return "too long"
+    return "not a plain decimal number"

@@ -1,0 +1,460 @@
+"""From the bytes of a rules file to rules and faults, all in one pass.
+
+A rule with a fault is not usable; the others are. Nothing a file may hold raises.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path as FilePath
+from types import MappingProxyType
+
+from tui.model.rule import ActionKind, Limits, Mode, Rule, RuleFault, Severity, Step
+from tui.model.text import clean_text
+from tui.model.units import WAD
+from tui.rules.fields import FaultList, TableReader, closest, plain_decimal, quoted
+from tui.rules.match import EVERYTHING, overlap
+from tui.rules.spans import scan
+
+MAX_FILE_BYTES = 256 * 1024
+MAX_RULES = 256
+MAX_STEPS = 16
+MAX_NAME = 40
+HIGHEST_HEALTH_FACTOR = 100
+MOST_BLOCKS = 100_000
+MOST_USD = 10**12
+MOST_GWEI = 10**6
+MOST_TOKENS = 10**30
+TOKEN_TEXT_DECIMALS = 36
+
+_ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{40}", re.ASCII)
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+_ERROR_PLACE = re.compile(r" ?\(at (?:line (\d+), column \d+|end of document)\)$")
+_BOM = "\ufeff"
+
+_CANNOT_DELEVERAGE = (
+    "this version cannot deleverage",
+    'remove the step or use "repay" / "add-collateral"',
+)
+_STEP_REASONS = MappingProxyType(
+    dict.fromkeys(
+        ("collateral", "debt", "max_slippage"),
+        'remove it: it belongs to "deleverage" steps, which this version cannot do',
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """One rules file as read. `rules` are the usable ones, in order; `faults` all errors and warnings, by line.
+
+    `digest` identifies the exact bytes (hex sha256), so that an edit never overwrites what it has not seen; what a
+    rule means is identified by `Rule.digest`. `lines` maps (rule name, dotted field) to the line of the field.
+    """
+
+    rules: tuple[Rule, ...]
+    faults: tuple[RuleFault, ...]
+    text: str
+    digest: str
+    file: str = ""
+    lines: Mapping[tuple[str, str], int] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def errors(self) -> tuple[RuleFault, ...]:
+        """The faults that make something unusable."""
+        return tuple(fault for fault in self.faults if fault.severity is Severity.ERROR)
+
+    @property
+    def warnings(self) -> tuple[RuleFault, ...]:
+        """The faults that only want to be read."""
+        return tuple(fault for fault in self.faults if fault.severity is Severity.WARNING)
+
+    def rule(self, name: str) -> Rule | None:
+        """The usable rule of that name."""
+        return next((rule for rule in self.rules if rule.name == name), None)
+
+    def line_of(self, rule: str, dotted: str = "") -> int:
+        """The line of a field of a rule ("when.for_blocks", "step.0.asset"), else of its nearest parent."""
+        parts = dotted.split(".") if dotted else []
+        for length in range(len(parts), -1, -1):
+            line = self.lines.get((rule, ".".join(parts[:length])))
+            if line is not None:
+                return line
+        return 1
+
+
+def load_rules(path: FilePath) -> RuleSet:
+    """Read one rules file. Raises OSError where it cannot be read at all; whatever it holds is rules and faults."""
+    with path.open("rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
+    return parse_rules(content, str(path))
+
+
+def load_rule_files(paths: Iterable[FilePath]) -> tuple[RuleSet, ...]:
+    """Read several files that are used together: a name taken by an earlier file is a fault in the later one.
+
+    Raises OSError as `load_rules`.
+    """
+    seen: dict[str, Rule] = {}
+    sets = []
+    for path in paths:
+        loaded = load_rules(path)
+        usable, faults = [], list(loaded.faults)
+        for rule in loaded.rules:
+            first = seen.get(rule.name.casefold())
+            if first is None:
+                usable.append(rule)
+                continue
+            line = loaded.line_of(rule.name, "name")
+            what = f'rule name "{rule.name}" is already used at {first.source}'
+            faults.append(RuleFault(loaded.file, line, what, "give each rule its own name", rule.name, "name"))
+        seen.update((rule.name.casefold(), rule) for rule in usable)
+        sets.append(replace(loaded, rules=tuple(usable), faults=_in_order(faults)))
+    return tuple(sets)
+
+
+def parse_rules(content: bytes | str, file: str) -> RuleSet:
+    """The rules and faults of a file's content. `file` is what messages call it. Never raises."""
+    raw = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+    file = "".join(character if character.isprintable() else "?" for character in file)
+    digest = hashlib.sha256(raw).hexdigest()
+    if len(raw) > MAX_FILE_BYTES:
+        fault = RuleFault(file, 1, f"larger than {MAX_FILE_BYTES // 1024} KiB", "split it into several files")
+        return RuleSet((), (fault,), "", digest, file)
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        fault = RuleFault(file, line, f"byte 0x{raw[error.start]:02x} is not UTF-8", "save the file as UTF-8")
+        return RuleSet((), (fault,), raw.decode("utf-8", "replace"), digest, file)
+    body = text.removeprefix(_BOM)
+    faults = FaultList(file, scan(body))
+    data = _parse_toml(body, faults)
+    rules: list[tuple[int, Rule]] = []
+    if data is not None:
+        rules = _read_document(data, faults)
+        _warn_of_rivals(rules, faults)
+    names = {index: rule.name for index, rule in rules}
+    lines = {
+        (names[path[1]], ".".join(map(str, path[2:]))): line
+        for path, line in faults.scan.lines.items()
+        if len(path) > 1 and path[0] == "rule" and isinstance(path[1], int) and path[1] in names
+    }
+    usable = tuple(rule for _, rule in rules)
+    return RuleSet(usable, _in_order(faults.faults), text, digest, file, MappingProxyType(lines))
+
+
+def rule_digest(rule: Rule) -> str:
+    """Hex sha256 of what a rule means: everything but its source and its digest, in one canonical form."""
+    meaning = {
+        "form": 1,
+        "name": rule.name,
+        "position": rule.position,
+        "mode": rule.mode.value,
+        "health_factor_below": rule.health_factor_below,
+        "for_blocks": rule.for_blocks,
+        "target_health_factor": rule.target_health_factor,
+        "steps": [[step.action.value, step.asset, step.maximum] for step in rule.steps],
+        "limits": [
+            rule.limits.max_cost_usd,
+            rule.limits.max_cost_share_bps,
+            rule.limits.max_base_fee,
+            rule.limits.daily_spend_usd,
+            rule.limits.cooldown,
+        ],
+    }
+    canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _in_order(faults: Iterable[RuleFault]) -> tuple[RuleFault, ...]:
+    return tuple(sorted(faults, key=lambda fault: fault.line))
+
+
+def _parse_toml(text: str, faults: FaultList) -> dict[str, object] | None:
+    found = faults.scan
+    if found.limit is not None:
+        faults.add((), found.limit, "write it plainly: a rule needs nothing of the kind", line=found.stopped_line)
+        return None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        for entry, first in found.duplicates():
+            what = f"{clean_text(str(entry.path[-1]), 40)} is written twice, first on line {first}"
+            faults.add(entry.path, what, "keep one of the two", line=entry.line)
+        if not faults.faults:
+            _add_syntax_fault(text, str(error), faults)
+    except (ValueError, RecursionError, OverflowError):
+        # What the scan should have stopped already: numbers or nesting beyond what Python takes.
+        faults.add((), "not readable as TOML", "write it plainly, as in the documentation", line=1)
+    return None
+
+
+def _add_syntax_fault(text: str, message: str, faults: FaultList) -> None:
+    place = _ERROR_PLACE.search(message)
+    last = text.rstrip().count("\n") + 1
+    line = int(place[1]) if place and place[1] else last
+    plain = _ERROR_PLACE.sub("", message)
+    plain = plain[:1].lower() + plain[1:]
+    if "invalid value" in plain:
+        fix = 'put texts in quotes, as in mode = "notify"'
+    elif "nterminated" in plain or "unclosed" in plain or "expected" in plain:
+        fix = "close every quote and bracket, and put one key = value on a line"
+    elif "character" in plain or "escape" in plain:
+        fix = "remove that character, or retype the line"
+    else:
+        fix = "compare the line with the documentation"
+    faults.add((), f"not valid TOML: {clean_text(plain, 120)}", fix, line=line)
+
+
+def _read_document(data: Mapping[str, object], faults: FaultList) -> list[tuple[int, Rule]]:
+    for key in data:
+        if key != "rule":
+            guess = closest(key, ("rule",))
+            fix = "did you mean [[rule]]?" if guess else "remove it; a rules file holds [[rule]] tables only"
+            faults.add((key,), f'unknown key "{clean_text(key, 40)}"', fix)
+    tables = data.get("rule")
+    if tables is None:
+        return []
+    if not isinstance(tables, list):
+        faults.add(("rule",), "rule is not a list of tables", "write [[rule]], with two brackets")
+        return []
+    if len(tables) > MAX_RULES:
+        faults.add(("rule", MAX_RULES), f"more than {MAX_RULES} rules", "split them into several files")
+    rules = []
+    first_lines: dict[str, int] = {}
+    for index, table in enumerate(tables[:MAX_RULES]):
+        if not isinstance(table, dict):
+            faults.add(
+                ("rule", index), f"rule {index + 1} is not a table", "write [[rule]], then one key = value a line"
+            )
+            continue
+        rule = _read_rule(table, index, faults, first_lines)
+        if rule is not None:
+            rules.append((index, rule))
+    return rules
+
+
+def _read_rule(table: Mapping[str, object], index: int, faults: FaultList, first_lines: dict[str, int]) -> Rule | None:
+    before = len(faults.faults)
+    raw_name = table.get("name")
+    shown = clean_text(raw_name, MAX_NAME) if isinstance(raw_name, str) and raw_name.strip() else None
+    called = f'rule "{shown}"' if shown else f"rule {index + 1}"
+    reader = TableReader(faults, table, ("rule", index), called, shown)
+    name = _read_name(reader, first_lines)
+    position = _read_position(reader)
+    mode = reader.choice("mode", tuple(Mode))
+    trigger, for_blocks = _read_trigger(reader)
+    target = _read_target(reader, mode, trigger)
+    steps = _read_steps(reader, mode)
+    limits = _read_limits(reader)
+    reader.finish({"steps": "write [[rule.step]] tables", "action": "write it in a [[rule.step]] table"})
+    if any(fault.severity is Severity.ERROR for fault in faults.faults[before:]):
+        return None
+    if name is None or position is None or mode is None or trigger is None or for_blocks is None or limits is None:
+        return None
+    source = f"{faults.file}:{faults.scan.line_of(('rule', index))}"
+    rule = Rule(
+        name,
+        position,
+        Mode(mode),
+        trigger,
+        for_blocks,
+        trigger if target is None else target,
+        steps,
+        limits,
+        "",
+        source,
+    )
+    return replace(rule, digest=rule_digest(rule))
+
+
+def _read_name(reader: TableReader, first_lines: dict[str, int]) -> str | None:
+    name = reader.text("name", '"guard"')
+    if name is None:
+        return None
+    if len(name) > MAX_NAME:
+        reader.fault("name", f"name is {len(name)} characters long", f"write at most {MAX_NAME}")
+        return None
+    if clean_text(name, MAX_NAME) != name:
+        reader.fault(
+            "name", "name has characters that cannot be shown plainly", "write letters, digits and single spaces"
+        )
+        return None
+    first = first_lines.get(name.casefold())
+    if first is not None:
+        reader.fault("name", f'rule name "{name}" is already used on line {first}', "give each rule its own name")
+        return None
+    first_lines[name.casefold()] = reader.faults.scan.line_of((*reader.path, "name"))
+    return name
+
+
+def _read_position(reader: TableReader) -> str | None:
+    example = '"aave-v3/core"'
+    text = reader.text("position", example)
+    if text is None or text == EVERYTHING:
+        return text
+    parts = text.split("/")
+    if len(parts) == 1:
+        fix = f'write {example} for a market, {example[:-1]}/0x..." for one account, or "*" for all'
+        reader.fault("position", f"position {quoted(text)} names no market", fix)
+        return None
+    if len(parts) > 3 or not all(_WORD.fullmatch(part) for part in parts):
+        reader.fault(
+            "position", f"position {quoted(text)} is not market, market/account or *", f"write it like {example}"
+        )
+        return None
+    if len(parts) == 3 and not _is_address(reader, "position", parts[2]):
+        return None
+    return text.lower()
+
+
+def _read_trigger(reader: TableReader) -> tuple[int | None, int | None]:
+    when = reader.subtable("when", 'when = { health_factor_below = "1.25", for_blocks = 1 }')
+    if when is None:
+        return None, None
+    trigger = when.decimal("health_factor_below", 18, "1.25", HIGHEST_HEALTH_FACTOR, required=True)
+    for_blocks = when.whole_number("for_blocks", 1, 1, MOST_BLOCKS)
+    when.finish()
+    if trigger is not None and trigger <= WAD:
+        when.fault(
+            "health_factor_below",
+            f"health_factor_below is {plain_decimal(trigger, 18)}: at 1 the position is already liquidated",
+            'act earlier, for example at "1.25"',
+        )
+        return None, for_blocks
+    return trigger, for_blocks
+
+
+def _read_target(reader: TableReader, mode: str | None, trigger: int | None) -> int | None:
+    # A rule that only notifies restores nothing: without a target it stands for its own trigger.
+    optional = mode == Mode.NOTIFY and "step" not in reader.table
+    table = reader.subtable("target", None if optional else 'target = { health_factor = "1.50" }')
+    if table is None:
+        return None
+    target = table.decimal("health_factor", 18, "1.50", HIGHEST_HEALTH_FACTOR, required=True)
+    table.finish()
+    if target is not None and trigger is not None and target <= trigger:
+        table.fault(
+            "health_factor",
+            f"target {plain_decimal(target, 18)} is not above the trigger {plain_decimal(trigger, 18)}",
+            "write a target above health_factor_below, or the rule would fire again at once",
+        )
+    return target
+
+
+def _read_steps(reader: TableReader, mode: str | None) -> tuple[Step, ...]:
+    value = reader.take("step")
+    if value is None or value == []:
+        if mode in (Mode.CONFIRM, Mode.AUTO):
+            line = reader.faults.scan.line_of(reader.path)
+            what = f'{reader.name} has mode "{mode}" but no step'
+            fix = 'add a [[rule.step]] with action and asset, or write mode = "notify"'
+            reader.faults.add((*reader.path, "step"), what, fix, rule=reader.rule, line=line)
+        return ()
+    if not isinstance(value, list):
+        reader.fault("step", "step is not a list of tables", "write [[rule.step]], with two brackets")
+        return ()
+    if len(value) > MAX_STEPS:
+        reader.faults.add(
+            (*reader.path, "step", MAX_STEPS), f"more than {MAX_STEPS} steps", "remove some", rule=reader.rule
+        )
+    steps = []
+    for number, table in enumerate(value[:MAX_STEPS]):
+        path = (*reader.path, "step", number)
+        name = f"step {number + 1} of {reader.name}"
+        if not isinstance(table, dict):
+            reader.faults.add(
+                path, f"{name} is not a table", "write [[rule.step]], then action and asset", rule=reader.rule
+            )
+            continue
+        step = _read_step(TableReader(reader.faults, table, path, name, reader.rule))
+        if step is not None:
+            steps.append(step)
+    return tuple(steps)
+
+
+def _read_step(reader: TableReader) -> Step | None:
+    if reader.table.get("action") == "deleverage":
+        reader.fault("action", *_CANNOT_DELEVERAGE)
+        return None
+    action = reader.choice("action", tuple(ActionKind))
+    asset = _read_asset(reader)
+    maximum = reader.decimal("max", TOKEN_TEXT_DECIMALS, "5000", MOST_TOKENS, unit=" tokens")
+    reader.finish(_STEP_REASONS)
+    if action is None or asset is None:
+        return None
+    return Step(ActionKind(action), asset, None if maximum is None else plain_decimal(maximum, TOKEN_TEXT_DECIMALS))
+
+
+def _read_asset(reader: TableReader) -> str | None:
+    asset = reader.text("asset", '"USDC"')
+    if asset is None:
+        return None
+    if asset[:2].lower() == "0x":
+        return asset.lower() if _is_address(reader, "asset", asset) else None
+    if clean_text(asset) != asset:
+        reader.fault(
+            "asset", "asset has characters that cannot be shown plainly", "write the token's symbol or address"
+        )
+        return None
+    return asset
+
+
+def _read_limits(reader: TableReader) -> Limits | None:
+    if "limits" not in reader.table:
+        reader.take("limits")
+        return Limits()
+    table = reader.subtable("limits", "[rule.limits]")
+    if table is None:
+        return None
+    cost = table.decimal("max_cost_usd", 8, "200", MOST_USD, unit=" dollars")
+    share = table.share("max_cost_share", "25%")
+    base_fee = table.decimal("max_base_fee_gwei", 9, "500", MOST_GWEI, unit=" gwei")
+    daily = table.decimal("daily_spend_usd", 8, "50000", MOST_USD, unit=" dollars")
+    cooldown = table.duration("cooldown", 0)
+    table.finish()
+    return Limits(cost, base_fee, daily, cooldown or 0, share)
+
+
+def _is_address(reader: TableReader, key: str, text: str) -> bool:
+    if _ADDRESS.fullmatch(text) is None:
+        reader.fault(key, f"{quoted(text)} is not an address", "write 0x and 40 hexadecimal digits")
+        return False
+    digits = text[2:]
+    if digits in (digits.lower(), digits.upper()) or digits == _checksummed(digits.lower()):
+        return True
+    fix = "copy it again, or write it all in lower case if you are sure of it"
+    reader.fault(key, f"{quoted(text)} is mistyped: its capital letters do not match its digits", fix)
+    return False
+
+
+def _checksummed(digits: str) -> str:
+    """The mixed-case form of EIP-55, without the 0x."""
+    from eth_hash.auto import keccak  # only mixed-case addresses need it, and it takes a while to import
+
+    nibbles = keccak(digits.encode("ascii")).hex()
+    return "".join(
+        digit.upper() if int(nibble, 16) >= 8 else digit for digit, nibble in zip(digits, nibbles, strict=False)
+    )
+
+
+def _warn_of_rivals(rules: list[tuple[int, Rule]], faults: FaultList) -> None:
+    """Two rules that act on one position at one trigger: only the first can, and that is seldom meant."""
+    acting = [(index, rule) for index, rule in rules if rule.mode is not Mode.NOTIFY]
+    for number, (index, rule) in enumerate(acting):
+        for _, earlier in acting[:number]:
+            if earlier.health_factor_below == rule.health_factor_below and overlap(earlier.position, rule.position):
+                faults.add(
+                    ("rule", index, "when", "health_factor_below"),
+                    f'rule "{rule.name}" has the trigger of rule "{earlier.name}" on the same position',
+                    "use another trigger: one account has one plan at a time, and the first rule goes first",
+                    rule=rule.name,
+                    severity=Severity.WARNING,
+                )
+                break
