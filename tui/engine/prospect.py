@@ -1,0 +1,80 @@
+"""What a rule would do: plans simulated at a block, also ahead of time at the price where it would fire.
+
+Asks the chain to simulate, signs nothing and remembers nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from tui.model.plan import FeeQuote, Plan, PlannedCall, Refusal
+from tui.model.position import Position
+from tui.model.rule import Rule
+from tui.model.snapshot import Snapshot
+from tui.model.wallet import Wallet
+from tui.planning.plan import Circumstances, balances_of, build_plan, price_plan
+from tui.planning.simulation import judge, simulation_calls, simulation_reads
+from tui.ports.chain import ChainUnreachable, ReadFailed, Simulator
+from tui.protocols.base import LendingMarket
+
+
+class Prospect:
+    """Plans and simulates against snapshots. `spent_today` gives a rule's dollars of the day (8 decimals)."""
+
+    def __init__(
+        self, markets: Sequence[LendingMarket], simulator: Simulator, spent_today: Callable[[str, int], int]
+    ) -> None:
+        self._markets = {str(market.key): market for market in markets}
+        self._simulator = simulator
+        self._spent_today = spent_today
+
+    def market(self, position: Position) -> LendingMarket:
+        """The adapter of a position's market."""
+        return self._markets[str(position.key.market)]
+
+    def circumstances(self, rule: Rule, snapshot: Snapshot, fees: FeeQuote) -> Circumstances:
+        """What a plan of `rule` depends on at a snapshot."""
+        spent = self._spent_today(rule.name, snapshot.block.timestamp)
+        return Circumstances(fees, snapshot.native_price_usd, spent)
+
+    def plan(self, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote) -> Plan | Refusal:
+        """The plan as sized, not simulated. `position` may be a repriced one: what would be done there."""
+        wallet = snapshot.wallets.get(position.key.account)
+        if wallet is None:
+            return Refusal("wallet-unknown", "the account's wallet was not read")
+        return build_plan(rule, self.market(position), position, wallet, self.circumstances(rule, snapshot, fees))
+
+    async def simulated_plan(
+        self, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote
+    ) -> Plan | Refusal:
+        """The plan, proven by simulation at the snapshot's block, with its true gas; or why it must not be done."""
+        plan = self.plan(rule, position, snapshot, fees)
+        if isinstance(plan, Refusal):
+            return plan
+        judged = await self._simulate(plan, snapshot, simulation_calls(plan))
+        if isinstance(judged, Refusal):
+            return judged
+        wallet = snapshot.wallets[position.key.account]
+        return price_plan(judged, rule, wallet, self.circumstances(rule, snapshot, fees))
+
+    async def verify(self, plan: Plan, snapshot: Snapshot, calls: Sequence[PlannedCall]) -> str | None:
+        """Simulate the very calldata that is to be signed; the reason not to sign it, or None.
+
+        Where nothing but what was simulated already is to be signed, that simulation stands.
+        """
+        if all(final.data == planned.data for final, planned in zip(calls, plan.calls, strict=True)):
+            return None
+        final = tuple(replace(call, permit=None, stand_in=()) for call in calls)
+        judged = await self._simulate(replace(plan, calls=final), snapshot, final)
+        return judged.reason if isinstance(judged, Refusal) else None
+
+    async def _simulate(self, plan: Plan, snapshot: Snapshot, calls: Sequence[PlannedCall]) -> Plan | Refusal:
+        market = self._markets[str(plan.position.market)]
+        wallet: Wallet = snapshot.wallets[plan.position.account]
+        reads = simulation_reads(plan, market)
+        try:
+            simulation = await self._simulator.simulate(snapshot.block, plan.position.account, calls, reads)
+        except (ReadFailed, ChainUnreachable) as failed:
+            return Refusal("simulation-unavailable", f"no node would simulate it: {failed}")
+        return judge(plan, market, calls, simulation, dict(balances_of(wallet)))

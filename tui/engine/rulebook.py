@@ -1,0 +1,177 @@
+"""The rules in force: read from their files, matched to positions, stepped block by block, armed and disarmed.
+
+Holds no keys and signs nothing; what a rule remembers is kept in the journal so that a restart fires nothing twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tui.model.block import BlockRef
+from tui.model.intent import Firing
+from tui.model.position import Position
+from tui.model.rule import Rule, RuleFault
+from tui.ports.journal import Journal
+from tui.rules.evaluate import (
+    RuleState,
+    Verdict,
+    conclude,
+    fired_state,
+    initial_state,
+    state_from_data,
+    state_to_data,
+    step,
+)
+from tui.rules.load import RuleSet, load_rule_files
+from tui.rules.match import rules_for
+
+
+@dataclass(frozen=True, slots=True)
+class Armed:
+    """A rule that a person armed: its exact meaning then, for which account, since when (unix seconds)."""
+
+    rule: Rule
+    account: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """What a look at the rules files found. `disarmed` names rules whose meaning changed or that are gone."""
+
+    changed: bool
+    disarmed: tuple[tuple[str, str], ...] = ()
+
+
+class RuleBook:
+    """All rules, their states and which of them are armed."""
+
+    def __init__(self, files: Sequence[Path], journal: Journal | None) -> None:
+        self.files = tuple(files)
+        self._journal = journal
+        self._stamps: tuple[object, ...] | None = None
+        self._states: dict[tuple[str, str], RuleState] = {}
+        self.rules: tuple[Rule, ...] = ()
+        self.faults: tuple[RuleFault, ...] = ()
+        self.sets: tuple[RuleSet, ...] = ()
+        self.armed: dict[str, Armed] = {}
+
+    def reload(self, force: bool = False) -> Reload:
+        """Read the files again where they changed. What cannot be read leaves the last good rules in force.
+
+        A rule that reads well but means something else than when it was armed, or that a readable file no longer
+        has, is disarmed.
+        """
+        stamps = tuple(_stamp(path) for path in self.files)
+        if stamps == self._stamps and not force:
+            return Reload(False)
+        self._stamps = stamps
+        try:
+            self.sets = load_rule_files(self.files)
+        except OSError as error:
+            where = str(error.filename or "rules file")
+            self.faults = (
+                RuleFault(where, 1, f"cannot be read ({error.strerror})", "give the file back, or choose another"),
+            )
+            return Reload(True)
+        self.faults = tuple(fault for found in self.sets for fault in found.faults)
+        broken = {fault.rule for found in self.sets for fault in found.errors}
+        good = tuple(rule for found in self.sets for rule in found.rules)
+        names = {rule.name for rule in good}
+        unreadable = None in broken
+        kept = tuple(rule for rule in self.rules if rule.name not in names and (unreadable or rule.name in broken))
+        self.rules = good + kept
+        return Reload(True, tuple(self._disarm_changed()))
+
+    def _disarm_changed(self) -> Iterable[tuple[str, str]]:
+        present = {rule.name: rule for rule in self.rules}
+        for name, armed in tuple(self.armed.items()):
+            now = present.get(name)
+            if now is not None and now.digest == armed.rule.digest:
+                continue
+            del self.armed[name]
+            yield name, "it is no longer in its file" if now is None else "its text was changed"
+
+    def rule(self, name: str) -> Rule | None:
+        """The rule of a name."""
+        return next((rule for rule in self.rules if rule.name == name), None)
+
+    def rules_of(self, position: Position) -> tuple[Rule, ...]:
+        """The rules that watch a position, in the order they act."""
+        return rules_for(self.rules, position.key)
+
+    def armed_for(self, rule: Rule, position: Position) -> bool:
+        """Whether this rule, as it reads now, may act on this position."""
+        armed = self.armed.get(rule.name)
+        return armed is not None and armed.rule.digest == rule.digest and armed.account == position.key.account
+
+    def state(self, rule: Rule, position: Position) -> RuleState:
+        """What a rule remembers of a position: from memory, else from the journal, else from its last firing."""
+        key = (rule.digest, position.id)
+        known = self._states.get(key)
+        if known is None:
+            known = self._states[key] = self._recall(rule, position)
+        return known
+
+    def evaluate(self, rule: Rule, position: Position, block: BlockRef) -> tuple[RuleState, Verdict]:
+        """The next state (not kept yet) and the verdict at a block."""
+        return step(rule, self.state(rule, position), position, block)
+
+    def keep(self, rule: Rule, position: Position, state: RuleState, at: float) -> None:
+        """Remember a state; written down where what must survive a restart changed."""
+        key = (rule.digest, position.id)
+        before = self._states.get(key)
+        self._states[key] = state
+        if self._journal is not None and (before is None or _latch(before) != _latch(state)):
+            self._journal.save_rule_state(rule.digest, position.id, json.dumps(state_to_data(state)), at)
+
+    def conclude(self, rule: Rule, position: Position, end_block: int, at: float) -> None:
+        """The firing that latched this rule is over since `end_block`."""
+        self.keep(rule, position, conclude(self.state(rule, position), end_block), at)
+
+    def forget(self, rule: Rule, position: Position, at: float) -> None:
+        """Start anew: a person armed the rule again, or its firing was dropped before anything was signed."""
+        self.keep(rule, position, initial_state(rule, position.id), at)
+
+    def _recall(self, rule: Rule, position: Position) -> RuleState:
+        if self._journal is None:
+            return initial_state(rule, position.id)
+        text = self._journal.rule_state(rule.digest, position.id)
+        if text is not None:
+            try:
+                data = json.loads(text)
+                state = state_from_data(data)
+            except (ValueError, TypeError):
+                state = None
+            if state is not None and state.rule_digest == rule.digest and state.position == position.id:
+                return state
+        for firing in self._journal.firings(limit=200):
+            if firing.rule_digest == rule.digest and firing.position == position.id:
+                return _state_of(rule, position, firing)
+        return initial_state(rule, position.id)
+
+
+def _state_of(rule: Rule, position: Position, firing: Firing) -> RuleState:
+    """A firing in the journal without a kept state: latched, whatever became of it, until it concludes again."""
+    fired = BlockRef(firing.block_number, firing.block_hash, "", firing.block_timestamp, 0)
+    ended = (
+        None
+        if firing.state.is_open
+        else max([firing.block_number, *(intent.included_block or 0 for intent in firing.intents)])
+    )
+    return fired_state(rule, position.id, firing.episode, fired, ended)
+
+
+def _latch(state: RuleState) -> tuple[object, ...]:
+    return state.latched, state.episode, state.ended_block, state.recovered_block, state.cooldown_until
+
+
+def _stamp(path: Path) -> object:
+    try:
+        found = path.stat()
+    except OSError as error:
+        return error.errno
+    return found.st_mtime_ns, found.st_size, found.st_ino
