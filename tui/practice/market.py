@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tui.practice.aave import deploy_v30, deploy_v32
-from tui.practice.accounts import BORROWER, CHAIN_ID, OWNER, SUPPLIER
+from tui.practice.accounts import ARBITRAGEUR, BORROWER, CHAIN_ID, LIQUIDATOR, OWNER, SUPPLIER
 from tui.practice.artifacts import Progress, no_progress
 from tui.practice.deploy import Deployer
 from tui.practice.packages import AAVE_V30, CONTRACTS
@@ -20,6 +20,9 @@ from tui.practice.tokens import ASSETS, MAX_UINT256, deploy_tokens, give
 from tui.practice.uniswap import Pool, deploy_uniswap
 
 VARIABLE_RATE = 2
+
+_WORKING_CAPITAL_USD = 900_000_000
+"""What the liquidator and the arbitrageur each hold of every asset."""
 
 
 class AaveVersion(Enum):
@@ -172,6 +175,12 @@ def _fill(deployer: Deployer, market: Market, tokens: dict[str, str]) -> None:
             BORROWER,
             sender=BORROWER,
         )
+    deployer.flush()
+    for asset in ASSETS:
+        token = tokens[asset.symbol]
+        for account, spender in ((LIQUIDATOR, market.pool), (ARBITRAGEUR, market.router02)):
+            give(deployer, tokens, asset.symbol, _WORKING_CAPITAL_USD * asset.unit // asset.price_usd, account)
+            deployer.do(token, "approve(address,uint256)", spender, MAX_UINT256, sender=account)
     deployer.flush()
 
 
