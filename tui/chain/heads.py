@@ -1,0 +1,183 @@
+"""New heads by polling, hurried by a websocket where one is given; reorgs told from lagging nodes by parent hash.
+
+Implements `tui.ports.chain.Heads`. Watching a head's age is its consumer's task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from tui.chain.blocks import parse_block
+from tui.chain.hexes import Malformed
+from tui.chain.providers import BlockUnknown, Pool, Provider
+from tui.chain.ws import HeadBell
+from tui.model.block import BlockRef
+from tui.ports.chain import ChainUnreachable, ReadFailed
+from tui.ports.clock import Clock
+
+SHORTEST_POLL = 0.25
+"""Seconds between polls, whatever the block time."""
+_REMEMBERED = 256
+_READ_BACK = 32
+"""Parents asked for behind one gap at most; a deeper one is told as it is."""
+_STUBBORN = 3
+"""Times in a row that an older known block must be told as the head before it counts as the head: a chain that was
+rolled back says so for good, a lagging machine behind a shared URL only now and then."""
+_LAG_TOLERANCE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Reorg:
+    """Blocks that were canonical and are not any more: `depth` of them, down from `old` to the fork."""
+
+    depth: int
+    old: BlockRef
+    new: BlockRef
+
+
+@dataclass(slots=True)
+class BlockHeads:
+    """Follows the chain through a pool. `block_time` in seconds."""
+
+    pool: Pool = field(repr=False)
+    clock: Clock = field(repr=False)
+    block_time: float
+    bell: HeadBell | None = None
+    last_reorg: Reorg | None = None
+    _canonical: dict[int, BlockRef] = field(default_factory=dict, repr=False)
+    _head: BlockRef | None = None
+    _repeats: int = 0
+    _next_survey: float = 0.0
+    _polled_at: float = 0.0
+
+    @property
+    def poll_interval(self) -> float:
+        """Seconds between two polls: a quarter of the block time, or a whole one while the websocket rings."""
+        rings = self.bell is not None and self.bell.alive
+        return max(self.block_time * (1.0 if rings else 0.25), SHORTEST_POLL)
+
+    def canonical_hash(self, number: int) -> str | None:
+        """The hash of a height on the chain of the last head, where that is remembered."""
+        block = self._canonical.get(number)
+        return None if block is None else block.hash
+
+    async def heads(self) -> AsyncIterator[BlockRef]:
+        """Every new head once, newest only when several arrived meanwhile. Never ends and never raises: while no node
+        answers nothing comes, and the pool's statuses say why.
+        """
+        if self.bell is not None:
+            self.bell.start()
+        try:
+            while True:
+                head = await self.poll()
+                if head is not None:
+                    yield head
+                await self._wait()
+        finally:
+            if self.bell is not None:
+                await self.bell.stop()
+
+    async def poll(self) -> BlockRef | None:
+        """Ask once: the head where it is a new one, else None."""
+        if self.bell is not None:
+            self.bell.clear()
+        self._polled_at = self.clock.monotonic()
+        try:
+            told = await self._ask_latest()
+            return await self._judge(told)
+        except (ChainUnreachable, ReadFailed):
+            return None
+
+    async def _wait(self) -> None:
+        """Until the next poll is due; at once where the consumer took longer than that."""
+        left = self.poll_interval - (self.clock.monotonic() - self._polled_at)
+        if left <= 0:
+            return
+        if self.bell is None:
+            await self.clock.sleep(left)
+            return
+        sleeping = asyncio.ensure_future(self.clock.sleep(left))
+        ringing = asyncio.ensure_future(self.bell.wait())
+        try:
+            await asyncio.wait((sleeping, ringing), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiting in (sleeping, ringing):
+                waiting.cancel()
+            await asyncio.gather(sleeping, ringing, return_exceptions=True)
+
+    async def _ask_latest(self) -> BlockRef:
+        """The newest block of the first well node, or of all nodes when it is time to compare them."""
+        now = self.clock.monotonic()
+        if len(self.pool.providers) == 1 or now < self._next_survey:
+            return await self.pool.first(self._latest)
+        self._next_survey = now + 4 * self.block_time
+        told = await self.pool.everyone(self._latest)
+        newest = max(block.number for _, block in told)
+        for provider, block in told:
+            provider.saw_head(block.number, newest, _LAG_TOLERANCE)
+        return next(block for provider, block in told if provider.state == "ok")
+
+    async def _latest(self, provider: Provider) -> BlockRef:
+        block = parse_block(await provider.ask_one("eth_getBlockByNumber", "latest", False))
+        if block is None:
+            raise Malformed("there is no latest block")
+        provider.head_number = block.number
+        return block
+
+    async def _judge(self, told: BlockRef) -> BlockRef | None:
+        """Take `told` as the head unless it is old news; remember the chain that leads to it."""
+        head = self._head
+        if head is not None and told.hash == head.hash:
+            self._repeats = 0
+            return None
+        if self.canonical_hash(told.number) == told.hash:
+            self._repeats += 1
+            if self._repeats < _STUBBORN:
+                return None
+        self._repeats = 0
+        branch, fork = await self._branch(told)
+        if fork is None:
+            self._canonical.clear()
+        elif head is not None and fork < head.number:
+            self.last_reorg = Reorg(head.number - fork, head, told)
+        for number in [n for n in self._canonical if n >= branch[-1].number]:
+            del self._canonical[number]
+        self._canonical.update((block.number, block) for block in branch)
+        for number in [n for n in self._canonical if n > told.number or n <= told.number - _REMEMBERED]:
+            del self._canonical[number]
+        self._head = told
+        return told
+
+    async def _branch(self, told: BlockRef) -> tuple[list[BlockRef], int | None]:
+        """`told` and its parents down to the remembered chain, newest first, and the height of the last block in
+        common; None for that where the memory does not reach, or the parents could not be had.
+        """
+        if self.canonical_hash(told.number) == told.hash:
+            return [told], told.number
+        branch = [told]
+        lowest = min(self._canonical, default=told.number)
+        while len(branch) <= _READ_BACK and branch[-1].number > lowest:
+            oldest = branch[-1]
+            if self.canonical_hash(oldest.number - 1) == oldest.parent_hash:
+                return branch, oldest.number - 1
+            parent = await self._by_hash(oldest.parent_hash)
+            if parent is None or parent.number != oldest.number - 1:
+                break
+            branch.append(parent)
+        return [told], None
+
+    async def _by_hash(self, block_hash: str) -> BlockRef | None:
+        async def work(provider: Provider) -> BlockRef:
+            block = parse_block(await provider.ask_one("eth_getBlockByHash", block_hash, False))
+            if block is None:
+                raise BlockUnknown("the parent of the head is unknown there")
+            if block.hash != block_hash:
+                raise Malformed("asked for one block, told another")
+            return block
+
+        try:
+            return await self.pool.first(work)
+        except (ChainUnreachable, ReadFailed):
+            return None
