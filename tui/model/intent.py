@@ -60,7 +60,10 @@ class AttemptKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Signed bytes under an intent's nonce. Fees in wei a unit of gas, times in unix seconds."""
+    """Signed bytes under an intent's nonce. Fees in wei a unit of gas, times in unix seconds.
+
+    `block` is the height of the head when it was signed: waiting is counted in blocks, never by a local clock.
+    """
 
     number: int
     kind: AttemptKind
@@ -71,12 +74,15 @@ class Attempt:
     signed_at: float
     sent_at: float | None = None
     answer: str = ""
+    block: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
     """One transaction to be. `nonce` is bound from RESERVED on, forever. `fee_ceiling` in wei a unit of gas.
 
+    `signing_began` says that the signer was asked, so that the nonce keeps its meaning even where no signature is
+    recorded; `withheld` that it must not be sent any more (the kill switch): then only a no-op may use the nonce.
     After inclusion: the block, the winning attempt's hash, the gas it used and what it really paid, in wei.
     """
 
@@ -100,6 +106,8 @@ class Intent:
     gas_used: int | None = None
     gas_paid_wei: int | None = None
     reason: str = ""
+    signing_began: bool = False
+    withheld: bool = False
 
 
 @dataclass(frozen=True, slots=True)

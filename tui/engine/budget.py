@@ -1,0 +1,26 @@
+"""What a rule may spend in a day of chain time. Pure; the sums come from the journal's rows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from tui.model.units import USD_DECIMALS, format_units, group_digits
+
+
+def day_of(timestamp: int) -> str:
+    """The UTC day of a block's timestamp (unix seconds): `2026-01-31`. Local clocks have no say in budgets."""
+    return datetime.fromtimestamp(timestamp, UTC).date().isoformat()
+
+
+def refuse_spend(spent_usd: int, spend_usd: int, cap_usd: int | None) -> str | None:
+    """Why `spend_usd` more may not be spent today, or None. Dollars with 8 decimals; no cap: never refused."""
+    if cap_usd is None or spent_usd + spend_usd <= cap_usd:
+        return None
+    return (
+        f"${_dollars(spend_usd)} more would pass the daily limit of ${_dollars(cap_usd)}: "
+        f"${_dollars(spent_usd)} are spent today"
+    )
+
+
+def _dollars(amount: int) -> str:
+    return group_digits(format_units(amount, USD_DECIMALS, 2))

@@ -1,0 +1,564 @@
+"""Carries a plan out: nonces, permits, signatures, durability, sending; takes up again what a restart left.
+
+What stands above a line here is on the disk before that line runs: the journal's writes return when they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from hashlib import sha256
+
+from tui.engine.budget import day_of
+from tui.engine.lifecycle import BUMP_AFTER_BLOCKS, is_cancelling
+from tui.engine.sending import Notify, Sender, Teller
+from tui.engine.tracking import Tracker
+from tui.model.block import BlockRef
+from tui.model.fees import bump, highest_next_base_fee
+from tui.model.intent import AttemptKind, Firing, FiringState, Intent, IntentState
+from tui.model.plan import FeeQuote, Plan, PlannedCall
+from tui.model.signing import PermitRequest, SignerRefused, SignerUnavailable
+from tui.model.text import clean_text, short_address
+from tui.model.transitions import advance, advance_firing
+from tui.model.view import Severity
+from tui.ports.chain import Broadcaster, ChainUnreachable, Reader, ReadFailed
+from tui.ports.clock import Clock
+from tui.ports.journal import Journal, JournalConflict, NewAttempt, SpendEntry, SpendKind
+from tui.ports.signer import Signer
+
+Verify = Callable[[Sequence[PlannedCall]], Awaitable[str | None]]
+"""Simulates the very calldata that would be signed; a reason not to, or None."""
+
+
+class CannotCancel(Exception):
+    """A transaction cannot be cancelled now; the text says why."""
+
+
+class Executor:
+    """The one place that decides to sign. One a chain, used from one event loop, the journal's only writer.
+
+    `killed` is asked anew before every signature and every send. `notify` gets every line that is worth showing;
+    it is in the journal already. All methods raise JournalError where the record fails: then nothing was sent that
+    is not durable, and the caller has to hold the engine.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        signer: Signer,
+        broadcaster: Broadcaster,
+        reader: Reader,
+        clock: Clock,
+        chain_id: int,
+        confirmations: int,
+        kill_switch: Callable[[], bool],
+        notify: Notify,
+        *,
+        bump_after: int = BUMP_AFTER_BLOCKS,
+    ) -> None:
+        self._journal = journal
+        self._signer = signer
+        self._broadcaster = broadcaster
+        self._clock = clock
+        self._chain_id = chain_id
+        self._killed = kill_switch
+        self._teller = Teller(journal, clock, notify)
+        self._sender = Sender(journal, signer, broadcaster, clock, kill_switch, self._teller)
+        self._tracker = Tracker(
+            journal,
+            self._sender,
+            broadcaster,
+            reader,
+            clock,
+            self._teller,
+            kill_switch,
+            chain_id,
+            confirmations,
+            bump_after,
+        )
+        self._tracking = asyncio.Lock()
+        self._executing: set[str] = set()
+        self._head: BlockRef | None = None
+
+    # --- the latch -----------------------------------------------------------------------------------------------
+
+    def open_firing(
+        self,
+        *,
+        rule: str,
+        rule_digest: str,
+        episode: str,
+        position: str,
+        account: str,
+        block: BlockRef,
+        health_factor: int | None,
+        summary: str = "",
+    ) -> Firing | None:
+        """Latch a rule for an episode (derived from chain data alone). None where it has fired in this one before."""
+        firing = Firing(
+            id="f" + sha256(f"{self._chain_id}\n{rule}\n{episode}".encode()).hexdigest()[:20],
+            rule=rule,
+            rule_digest=rule_digest,
+            episode=episode,
+            position=position,
+            account=account,
+            chain_id=self._chain_id,
+            state=FiringState.TRIGGERED,
+            block_number=block.number,
+            block_hash=block.hash,
+            block_timestamp=block.timestamp,
+            health_factor_before=health_factor,
+            summary=summary,
+        )
+        return firing if self._journal.open_firing(firing) else None
+
+    def drop_firing(self, firing_id: str, reason: str) -> None:
+        """Give up a firing of which nothing was signed (a "no" to a confirmation, a condition that is gone)."""
+        self._drop(self._firing(firing_id), reason)
+
+    def reopen_firing(self, firing_id: str, reason: str) -> Firing:
+        """Take a DROPPED firing up again in the same episode: nothing of it was ever signed. Back to TRIGGERED.
+
+        Raises IllegalTransition for any other.
+        """
+        firing = self._firing(firing_id)
+        reopened = advance_firing(firing, FiringState.TRIGGERED, reason=reason)
+        self._journal.save_firing(firing, reopened)
+        return reopened
+
+    def resume_planned(self) -> tuple[Firing, ...]:
+        """Open firings that wait for the engine, oldest first; ask at start and at every head.
+
+        TRIGGERED: plan anew and `execute`, or `drop_firing`. RUNNING: its nonces are bound and the signer may have
+        been asked, but nothing is recorded as signed: `resume_reserved`.
+        """
+        return tuple(
+            firing
+            for firing in self._journal.open_firings(self._chain_id)
+            if firing.id not in self._executing
+            and (firing.state in (FiringState.TRIGGERED, FiringState.PLANNED) or _awaits_signature(firing))
+        )
+
+    # --- carrying out --------------------------------------------------------------------------------------------
+
+    async def execute(self, firing: Firing, plan: Plan, verify: Verify, *, daily_cap_usd: int | None = None) -> None:
+        """Reserve, permit, verify, sign, record, send. What became of it is in the journal and was notified.
+
+        Until the signer is asked for a transaction, any refusal leaves the firing DROPPED with its reason and nonces
+        free. Where another plan of the account is under way the firing stays TRIGGERED.
+        """
+        current = self._firing(firing.id)
+        if current.id in self._executing or current.state not in (FiringState.TRIGGERED, FiringState.PLANNED):
+            return
+        self._executing.add(current.id)
+        try:
+            await self._execute(current, plan, verify, daily_cap_usd)
+        finally:
+            self._executing.discard(current.id)
+
+    async def resume_reserved(self, firing: Firing, fees: FeeQuote, verify: Verify) -> None:
+        """Go on with a firing that was stopped between asking the signer and recording: same nonces, same meaning.
+
+        `verify` may refuse; then `cancel` is the way to free the nonces.
+        """
+        current = self._firing(firing.id)
+        if current.id in self._executing or not _awaits_signature(current) or self._refusal(current) is not None:
+            return
+        self._executing.add(current.id)
+        try:
+            await self._resume_reserved(current, fees, verify)
+        finally:
+            self._executing.discard(current.id)
+
+    async def _execute(self, firing: Firing, plan: Plan, verify: Verify, cap: int | None) -> None:
+        reason = self._refusal(firing) or _fault_of(firing, plan)
+        if reason is not None:
+            return self._drop(firing, reason)
+        if self._other_plan_lives(firing):
+            return self._teller.say_once(
+                Severity.WARNING,
+                f"{firing.rule}: waits, another plan of {short_address(firing.account)} is under way",
+                kind="busy",
+                about=firing.id,
+                firing_id=firing.id,
+            )
+        planned = firing if firing.state is FiringState.PLANNED else advance_firing(firing, FiringState.PLANNED)
+        planned = replace(
+            planned,
+            summary="; ".join(call.words for call in plan.calls),
+            health_factor_expected=plan.health_factor_after,
+            spend_usd=plan.spend_usd,
+            reason="",
+        )
+        self._journal.save_firing(firing, planned)
+        try:
+            nonce = await self._first_nonce(planned)
+        except (ChainUnreachable, ReadFailed) as error:
+            return self._drop(planned, f"the account's nonce cannot be read: {error}")
+        if nonce is None:
+            return self._drop(planned, self._journal.halted(self._chain_id, planned.account) or "the account is halted")
+        running = advance_firing(planned, FiringState.RUNNING)
+        debit = SpendEntry(SpendKind.USD, planned.rule, day_of(plan.block.timestamp), plan.spend_usd, planned.id)
+        intents = _intents_of(running, plan, nonce)
+        try:
+            self._journal.reserve(planned, running, intents, debit, cap)
+        except JournalConflict as conflict:
+            return self._drop(planned, conflict.what)
+        running = self._firing(running.id)
+        try:
+            reason = await self._permit_and_verify(running, plan, verify)
+        except BaseException:
+            self._journal.release(running, FiringState.TRIGGERED, "interrupted before anything was signed")
+            raise
+        reason = reason or self._refusal(running)
+        if reason is not None:
+            return self._drop(running, reason)
+        return await self._sign_and_send(running, (plan.fees.max_fee, plan.fees.priority_fee), plan.block.number)
+
+    async def _resume_reserved(self, firing: Firing, fees: FeeQuote, verify: Verify) -> None:
+        waiting = _unsigned(firing)
+        try:
+            reason = await verify([_call_of(intent) for intent in waiting])
+        except (ChainUnreachable, ReadFailed) as error:
+            reason = str(error)
+        if reason is not None:
+            return self._teller.say_once(
+                Severity.WARNING,
+                f"{firing.rule}: not signed after the restart: {clean_text(reason, 200)}; cancel it to free its nonces",
+                kind="not-resumed",
+                about=firing.id,
+                firing_id=firing.id,
+            )
+        ceiling = min(intent.fee_ceiling for intent in waiting)
+        max_fee = min(fees.max_fee, ceiling)
+        head = self._head.number if self._head is not None else 0
+        return await self._sign_and_send(firing, (max_fee, min(fees.priority_fee, max_fee)), head)
+
+    async def _permit_and_verify(self, firing: Firing, plan: Plan, verify: Verify) -> str | None:
+        """Put permit signatures into the calldata, durably, then simulate exactly that. A reason not to go on."""
+        calls: list[PlannedCall] = []
+        try:
+            for intent, call in zip(_unsigned(firing), plan.calls, strict=True):
+                final = await self._with_permit(intent, call)
+                if final.data != intent.data:
+                    self._journal.bind_data(intent.id, final.data)
+                calls.append(final)
+            return await verify(calls)
+        except (SignerRefused, SignerUnavailable) as error:
+            return f"the signer signed no permit: {error}"
+        except (ChainUnreachable, ReadFailed) as error:
+            return f"it could not be simulated again: {error}"
+
+    async def _with_permit(self, intent: Intent, call: PlannedCall) -> PlannedCall:
+        need = call.permit
+        if need is None:
+            return call
+        signature = await self._signer.sign_permit(
+            PermitRequest(
+                intent_id=intent.id,
+                chain_id=intent.chain_id,
+                token=need.token,
+                name=need.name,
+                version=need.version,
+                domain_separator=need.domain_separator,
+                owner=intent.account,
+                spender=need.spender,
+                value=need.value,
+                nonce=need.nonce,
+                deadline=need.deadline,
+            )
+        )
+        words = b"".join(part.to_bytes(32, "big") for part in (signature.v, signature.r, signature.s))
+        return replace(call, data=call.data[: -len(words)] + words, permit=None, stand_in=())
+
+    async def _sign_and_send(self, firing: Firing, fees: tuple[int, int], head: int) -> None:
+        """All signatures, then one commit of all bytes, then one commit of "maybe sent", then the first byte."""
+        waiting = _unsigned(firing)
+        self._journal.begin_signing(firing.id)
+        waiting = _unsigned(self._firing(firing.id))
+        signed: list[NewAttempt] = []
+        for intent in waiting:
+            try:
+                signed.append(await self._sender.sign(intent, IntentState.SIGNED, AttemptKind.ORIGINAL, fees, head))
+            except (SignerRefused, SignerUnavailable) as error:
+                return self._unsigned_end(firing, str(error), refused=not signed and isinstance(error, SignerRefused))
+        self._journal.record_attempts(signed)
+        current = self._firing(firing.id)
+        for intent in current.intents:
+            if intent.state is IntentState.SIGNED:
+                self._say(Severity.INFO, intent, f"signed, nonce {intent.nonce}")
+        return await self._send_signed(current.id)
+
+    def _unsigned_end(self, firing: Firing, reason: str, *, refused: bool) -> None:
+        """The signer did not sign all. Bytes it did sign are forgotten unsent; their nonces keep their meaning."""
+        if self._killed():
+            return self._withhold(firing.id)
+        if refused:
+            # The very first request was refused, so no nonce was given a meaning.
+            self._journal.release(self._firing(firing.id), FiringState.DROPPED, reason, nothing_signed=True)
+            return self._tell_dropped(firing, reason)
+        return self._teller.say(
+            Severity.ALARM,
+            f"{firing.rule}: signing stopped half way ({clean_text(reason, 200)}); nothing was sent, and the same "
+            "transactions are signed when the signer is back",
+            kind="signing-stopped",
+            firing_id=firing.id,
+        )
+
+    async def _send_signed(self, firing_id: str) -> None:
+        """Send what is SIGNED, first to last. Under the kill switch nothing is sent, then or later."""
+        signed = [intent for intent in self._firing(firing_id).intents if _may_still_be_sent(intent)]
+        if not signed:
+            return
+        if self._killed():
+            self._withhold(firing_id)
+            return
+        if self._journal.halted(self._chain_id, signed[0].account) is not None:
+            return
+        self._journal.save_intents([(intent, advance(intent, IntentState.MAYBE_SENT)) for intent in signed])
+        for intent in signed:
+            await self._sender.send(intent.id, intent.attempts[-1])
+
+    def _withhold(self, firing_id: str) -> None:
+        """The kill switch came between signature and send: these are not sent any more, also after a restart."""
+        held = [
+            intent
+            for intent in self._firing(firing_id).intents
+            if not intent.withheld
+            and (intent.state is IntentState.SIGNED or (intent.state is IntentState.RESERVED and intent.signing_began))
+        ]
+        if not held:
+            return
+        why = "kill switch between signature and send"
+        self._journal.save_intents([(intent, replace(intent, withheld=True, reason=why)) for intent in held])
+        for intent in held:
+            self._say(Severity.ALARM, intent, f"not sent ({why}); nonce {intent.nonce} is kept until you cancel it")
+
+    # --- following -----------------------------------------------------------------------------------------------
+
+    async def on_head(self, block: BlockRef) -> tuple[Firing, ...]:
+        """Look at everything unsettled at a new canonical head. The firings that came to their end."""
+        async with self._tracking:
+            self._head = block
+            await self._tracker.look(block)
+            return self._ended()
+
+    async def recover(self) -> tuple[Firing, ...]:
+        """Carry on from any state, once, before the first head. The firings that came to their end.
+
+        Nothing signed: nonces free, TRIGGERED again, see `resume_planned`. SIGNED: the identical bytes are sent.
+        Anything sent: sent again and followed. No signed intent ever gets another nonce.
+        """
+        async with self._tracking:
+            for firing in self._journal.open_firings(self._chain_id):
+                if firing.state is FiringState.PLANNED:
+                    again = advance_firing(firing, FiringState.TRIGGERED, reason="restart before anything was reserved")
+                    self._journal.save_firing(firing, again)
+                elif firing.state is FiringState.RUNNING:
+                    await self._recover_running(firing)
+            return self._ended()
+
+    async def _recover_running(self, firing: Firing) -> None:
+        bound = [intent for intent in firing.intents if not intent.state.is_final]
+        if bound and all(intent.state is IntentState.RESERVED and not intent.signing_began for intent in bound):
+            self._journal.release(firing, FiringState.TRIGGERED, "restart before anything was signed")
+            return
+        if self._killed():
+            self._withhold(firing.id)
+        await self._send_signed(firing.id)
+        may_send = not self._killed() and self._journal.halted(self._chain_id, firing.account) is None
+        for intent in firing.intents:
+            cancelling = intent.state is IntentState.CANCELLING
+            if cancelling or (intent.state is IntentState.MAYBE_SENT and may_send):
+                await self._sender.send(intent.id, intent.attempts[-1])
+
+    def _ended(self) -> tuple[Firing, ...]:
+        ended = self._tracker.close_firings()
+        for firing in ended:
+            severity = Severity.GOOD if firing.state is FiringState.DONE else Severity.ALARM
+            why = f": {clean_text(firing.reason, 160)}" if firing.reason else ""
+            self._teller.say(
+                severity, f"{firing.rule}: {firing.state.lower()}{why}", kind="firing", firing_id=firing.id
+            )
+        return ended
+
+    # --- by hand -------------------------------------------------------------------------------------------------
+
+    async def cancel(self, intent_id: str, fees: FeeQuote | None = None) -> None:
+        """Close an intent's nonce by a transfer of nothing to oneself. What is mined in the end decides.
+
+        Works under the kill switch: it only takes away. `fees` are needed where nothing was signed yet. Raises
+        CannotCancel.
+        """
+        async with self._tracking:
+            intent = self._journal.intent(intent_id)
+            if intent is None:
+                raise CannotCancel(f"there is no transaction {intent_id}; `trimtab journal` lists them")
+            if is_cancelling(intent) and not intent.state.is_final:
+                return
+            to_be = (IntentState.RESERVED, IntentState.SIGNED, IntentState.MAYBE_SENT)
+            if intent.state not in to_be or intent.firing_id in self._executing:
+                raise CannotCancel(f"{intent.words} is {intent.state}; there is nothing to cancel now")
+            head = self._head.number if self._head is not None else 0
+            try:
+                new = await self._sender.sign(
+                    intent, IntentState.CANCELLING, AttemptKind.CANCEL, self._cancel_fees(intent, fees), head
+                )
+            except SignerRefused as error:
+                if intent.attempts:
+                    raise CannotCancel(f"the signer refused: {error}") from error
+                self._free(intent, str(error))
+                return
+            except SignerUnavailable as error:
+                raise CannotCancel(f"the signer does not answer: {error}; unlock the keystore") from error
+            self._journal.record_attempts([new])
+            self._say(Severity.WARNING, intent, f"cancelling, nonce {intent.nonce}")
+            await self._sender.send(intent.id, new.attempt)
+
+    def _cancel_fees(self, intent: Intent, fees: FeeQuote | None) -> tuple[int, int]:
+        if not intent.attempts:
+            if fees is None:
+                raise CannotCancel(f"{intent.words}: fees are not known yet; try again at the next block")
+            max_fee = min(fees.max_fee, intent.fee_ceiling)
+            return max_fee, min(fees.priority_fee, max_fee)
+        latest = intent.attempts[-1]
+        base_fee = 0 if self._head is None else highest_next_base_fee(self._head.base_fee)
+        raised = bump(latest.max_fee, latest.priority_fee, intent.fee_ceiling, base_fee)
+        if raised is None and intent.state is not IntentState.SIGNED:
+            raise CannotCancel(f"{intent.words}: its fee is at the rule's ceiling, a no-op cannot outbid it")
+        return raised or (latest.max_fee, latest.priority_fee)
+
+    def _free(self, intent: Intent, why: str) -> None:
+        """The signer gives no no-op for a nonce it never signed: then nothing of it exists, and the nonce is free."""
+        self._journal.save_intents([(intent, advance(intent, IntentState.DROPPED, nonce=None, reason=why))])
+        firing = self._firing(intent.firing_id)
+        if all(one.state is IntentState.DROPPED for one in firing.intents):
+            self._journal.release(firing, FiringState.DROPPED, why, nothing_signed=True)
+            self._tell_dropped(firing, why)
+
+    def halted_accounts(self) -> tuple[tuple[str, str], ...]:
+        """(account, why) of the accounts for which nothing is signed until a person has looked."""
+        return self._journal.halted_accounts(self._chain_id)
+
+    async def resume_account(self, account: str) -> None:
+        """A person has looked: what the chain counts now is explained. Raises ChainUnreachable, ReadFailed."""
+        nonce = await self._broadcaster.nonce(account)
+        self._journal.resume(self._chain_id, account, nonce)
+        self._teller.say(Severity.INFO, f"{short_address(account)} goes on, nonce {nonce}", kind="resumed")
+
+    def book_outcome(self, firing_id: str, health_factor_after: int | None, cost_usd: int | None) -> None:
+        """Keep what a fresh read after the end showed: health (wad) and cost (dollars with 8 decimals)."""
+        firing = self._firing(firing_id)
+        booked = replace(firing, health_factor_after=health_factor_after, cost_usd=cost_usd)
+        self._journal.save_firing(firing, booked)
+
+    # --- shared --------------------------------------------------------------------------------------------------
+
+    def _firing(self, firing_id: str) -> Firing:
+        firing = self._journal.firing(firing_id)
+        assert firing is not None, f"no firing {firing_id}"
+        return firing
+
+    def _refusal(self, firing: Firing) -> str | None:
+        if self._killed():
+            return "the kill switch is on"
+        halted = self._journal.halted(self._chain_id, firing.account)
+        return None if halted is None else f"the account is halted: {halted}"
+
+    def _other_plan_lives(self, firing: Firing) -> bool:
+        if any(intent.account == firing.account for intent in self._journal.unsettled(self._chain_id)):
+            return True
+        return any(
+            other.id != firing.id and other.account == firing.account and other.state is FiringState.RUNNING
+            for other in self._journal.open_firings(self._chain_id)
+        )
+
+    async def _first_nonce(self, firing: Firing) -> int | None:
+        """The nonce to begin at: never below what was used here. None where the chain is ahead of this record."""
+        mined = await self._broadcaster.nonce(firing.account)
+        known = self._journal.next_nonce(self._chain_id, firing.account)
+        if known is not None and mined > known:
+            reason = (
+                f"the chain counts {mined} transactions of {short_address(firing.account)}, this journal explains "
+                f"{known}: the key was used elsewhere, or the journal is an old copy"
+            )
+            self._journal.halt(self._chain_id, firing.account, reason, self._clock.now())
+            self._teller.say(Severity.ALARM, f"{reason}; nothing is signed until you resume it", kind="halted")
+            return None
+        return mined if known is None else max(mined, known)
+
+    def _drop(self, firing: Firing, reason: str) -> None:
+        if firing.state is FiringState.RUNNING:
+            self._journal.release(firing, FiringState.DROPPED, reason)
+        else:
+            self._journal.save_firing(firing, advance_firing(firing, FiringState.DROPPED, reason=reason))
+        self._tell_dropped(firing, reason)
+
+    def _tell_dropped(self, firing: Firing, reason: str) -> None:
+        self._teller.say(
+            Severity.WARNING,
+            f"{firing.rule}: nothing was signed: {clean_text(reason, 200)}",
+            kind="dropped",
+            firing_id=firing.id,
+            block=firing.block_number,
+        )
+
+    def _say(self, severity: Severity, intent: Intent, what: str) -> None:
+        self._teller.say(severity, f"{intent.words}: {what}", kind="intent", firing_id=intent.firing_id)
+
+
+def _unsigned(firing: Firing) -> list[Intent]:
+    return [intent for intent in firing.intents if intent.state is IntentState.RESERVED]
+
+
+def _may_still_be_sent(intent: Intent) -> bool:
+    return intent.state is IntentState.SIGNED and not intent.withheld
+
+
+def _awaits_signature(firing: Firing) -> bool:
+    return firing.state is FiringState.RUNNING and any(
+        intent.state is IntentState.RESERVED and intent.signing_began and not intent.withheld
+        for intent in firing.intents
+    )
+
+
+def _intents_of(firing: Firing, plan: Plan, nonce: int) -> list[Intent]:
+    taken = len(firing.intents)
+    return [
+        Intent(
+            id=f"{firing.id}-{taken + place}",
+            firing_id=firing.id,
+            sequence=taken + place,
+            chain_id=firing.chain_id,
+            account=firing.account,
+            to=call.to,
+            data=call.data,
+            value=call.value,
+            words=call.words,
+            gas_limit=call.gas_limit,
+            fee_ceiling=plan.fees.ceiling,
+            state=IntentState.RESERVED,
+            nonce=nonce + place,
+        )
+        for place, call in enumerate(plan.calls)
+    ]
+
+
+def _call_of(intent: Intent) -> PlannedCall:
+    return PlannedCall(intent.to, intent.data, intent.value, intent.words, None, gas_limit=intent.gas_limit)
+
+
+def _fault_of(firing: Firing, plan: Plan) -> str | None:
+    """Why a plan may not be carried out for a firing at all: they are not of one piece, or it is not finished."""
+    if (plan.rule, plan.rule_digest, str(plan.position)) != (firing.rule, firing.rule_digest, firing.position):
+        return "the rule or the position changed since it fired"
+    if plan.position.account != firing.account:
+        return "the plan is for another account"
+    if not plan.calls or any(call.gas_limit <= 0 for call in plan.calls):
+        return "the plan has no transactions, or one without a gas limit"
+    if not 0 <= plan.fees.priority_fee <= plan.fees.max_fee <= plan.fees.ceiling:
+        return "the fees are above the ceiling of the rule"
+    if any(call.permit is not None and len(call.data) < 4 + 3 * 32 for call in plan.calls):
+        return "a call that wants a permit has no room for it"
+    return None

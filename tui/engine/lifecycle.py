@@ -1,0 +1,192 @@
+"""What to do about one transaction, given what the chain shows. Pure: facts in, effects out; no clock, no IO.
+
+Time is counted in blocks only: once signed, nothing here ever expires.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tui.model.block import BlockRef
+from tui.model.fees import bump, highest_next_base_fee
+from tui.model.intent import Attempt, AttemptKind, FiringState, Intent, IntentState
+from tui.model.transitions import advance
+from tui.ports.chain import Receipt
+
+BUMP_AFTER_BLOCKS = 3
+"""Blocks that a signed attempt may wait before its fees are raised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What is known about one intent at one head.
+
+    `receipt` is that of any of its attempts, on a block that is canonical. `nonce_latest` and `nonce_final` count the
+    account's mined transactions at the head and at the block that is final there; None: not known. `may_send` is
+    False under the kill switch or where the account is halted.
+    """
+
+    head: BlockRef
+    confirmations: int
+    receipt: Receipt | None
+    nonce_latest: int | None
+    nonce_final: int | None
+    may_send: bool
+    bump_after: int = BUMP_AFTER_BLOCKS
+
+
+@dataclass(frozen=True, slots=True)
+class Include:
+    """It is in a block."""
+
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Its block is final."""
+
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Unmine:
+    """The block it was in is gone, or it is not in that block any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lose:
+    """Somebody else's transaction has its nonce, finally."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Hand these bytes out (again)."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Sign the same meaning with higher fees (wei a unit of gas), and send it."""
+
+    max_fee: int
+    priority_fee: int
+
+
+@dataclass(frozen=True, slots=True)
+class AtCeiling:
+    """It waits, and its fees may not be raised any more."""
+
+
+Effect = Include | Settle | Unmine | Lose | Send | Replace | AtCeiling
+
+
+def decide(intent: Intent, sight: Sight) -> tuple[Effect, ...]:
+    """The effects, in order, for an intent whose nonce was signed for. Final and unsigned ones need nothing."""
+    if intent.state.is_final or not intent.attempts:
+        return ()
+    if sight.receipt is not None:
+        return _mined(intent, sight, sight.receipt)
+    gone: tuple[Effect, ...] = (Unmine(),) if intent.state is IntentState.INCLUDED else ()
+    assert intent.nonce is not None
+    if sight.nonce_latest is None:
+        return gone
+    if sight.nonce_latest > intent.nonce:
+        # The nonce is used and no receipt says by what: wait until that is final, send nothing meanwhile.
+        return (*gone, Lose()) if sight.nonce_final is not None and sight.nonce_final > intent.nonce else gone
+    if intent.withheld and not is_cancelling(intent):
+        return gone
+    if not sight.may_send and not is_cancelling(intent):
+        return gone
+    return (*gone, *_push(intent, sight))
+
+
+def _mined(intent: Intent, sight: Sight, receipt: Receipt) -> tuple[Effect, ...]:
+    known = intent.state is IntentState.INCLUDED and (
+        (intent.included_hash, intent.included_block_hash) == (receipt.hash, receipt.block_hash)
+    )
+    effects: tuple[Effect, ...] = () if known else (Include(receipt),)
+    depth = sight.head.number - receipt.block_number + 1
+    return (*effects, Settle(receipt)) if depth >= sight.confirmations else effects
+
+
+def _push(intent: Intent, sight: Sight) -> tuple[Effect, ...]:
+    """Raise the fees where it has waited long enough; else, and where they cannot be raised, send again."""
+    latest = intent.attempts[-1]
+    if intent.state is IntentState.SIGNED or sight.head.number - latest.block < sight.bump_after:
+        return (Send(latest),)
+    return raise_fees(intent, sight.head)
+
+
+def raise_fees(intent: Intent, head: BlockRef) -> tuple[Effect, ...]:
+    """A replacement within the ceiling, or the same bytes again and a word about the ceiling."""
+    latest = intent.attempts[-1]
+    fees = bump(latest.max_fee, latest.priority_fee, intent.fee_ceiling, highest_next_base_fee(head.base_fee))
+    if fees is None:
+        return (AtCeiling(), Send(latest))
+    return (Replace(*fees),)
+
+
+def is_cancelling(intent: Intent) -> bool:
+    """Whether a no-op was signed for its nonce: then that is what is sent, whatever happened to the original."""
+    return any(attempt.kind is AttemptKind.CANCEL for attempt in intent.attempts)
+
+
+def included(intent: Intent, receipt: Receipt) -> Intent:
+    """The intent, seen in a block. From INCLUDED too, where another block or attempt took over."""
+    return advance(
+        intent,
+        IntentState.INCLUDED,
+        included_hash=receipt.hash,
+        included_block=receipt.block_number,
+        included_block_hash=receipt.block_hash,
+        gas_used=receipt.gas_used,
+        gas_paid_wei=receipt.gas_used * receipt.gas_price,
+        reason="" if receipt.ok else (receipt.revert_reason or "reverted on chain"),
+    )
+
+
+def unmined(intent: Intent) -> Intent:
+    """The intent after its block is gone: all that was known of the outcome is forgotten."""
+    return advance(
+        intent,
+        IntentState.CANCELLING if is_cancelling(intent) else IntentState.MAYBE_SENT,
+        included_hash=None,
+        included_block=None,
+        included_block_hash=None,
+        gas_used=None,
+        gas_paid_wei=None,
+        reason="",
+    )
+
+
+def settled(intent: Intent, receipt: Receipt) -> Intent:
+    """The intent at depth. What won decides, not what was wanted: an original may beat its cancel."""
+    winner = next(attempt for attempt in intent.attempts if attempt.hash == receipt.hash)
+    if winner.kind is AttemptKind.CANCEL:
+        return advance(intent, IntentState.FINAL_CANCELLED)
+    return advance(intent, IntentState.FINAL_OK if receipt.ok else IntentState.FINAL_REVERTED)
+
+
+def lost(intent: Intent) -> Intent:
+    """The intent whose nonce another transaction has taken for good."""
+    return advance(
+        intent,
+        IntentState.NONCE_LOST,
+        reason=f"nonce {intent.nonce} was used by a transaction that is not in this journal",
+    )
+
+
+def firing_outcome(intents: Sequence[Intent]) -> FiringState | None:
+    """The end of a firing, None while something may still come of its intents.
+
+    Intents DROPPED before anything was signed say nothing.
+    """
+    states = [intent.state for intent in intents if intent.state is not IntentState.DROPPED]
+    if IntentState.NONCE_LOST in states:
+        return FiringState.HALTED
+    if not states or not all(state.is_final for state in states):
+        return None
+    return FiringState.DONE if all(state is IntentState.FINAL_OK for state in states) else FiringState.FAILED

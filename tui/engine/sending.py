@@ -1,0 +1,163 @@
+"""Signing and sending one attempt: what is asked of the signer, and the bytes handed to every node.
+
+Order of the money path: ask the signer, make the bytes durable, make "maybe sent" durable, then the first byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tui.model.intent import Attempt, AttemptKind, Intent, IntentState
+from tui.model.signing import TransactionRequest
+from tui.model.text import clean_text
+from tui.model.view import Severity
+from tui.ports.chain import Broadcaster, SendOutcome
+from tui.ports.clock import Clock
+from tui.ports.journal import Decision, Journal, NewAttempt
+from tui.ports.signer import Signer
+
+CANCEL_GAS = 21_000
+"""Gas of a transfer of nothing to oneself."""
+
+Notify = Callable[[Decision], None]
+
+_SENDABLE = (IntentState.MAYBE_SENT, IntentState.CANCELLING)
+_TROUBLE = {
+    "insufficient-funds": "the account cannot pay for the gas",
+    "fee-cap-exceeded": "the fee is above the node's own limit",
+    "fee-too-low": "the fee is below what the node takes now",
+    "nonce-too-high": "an earlier transaction of this account is missing at the node",
+    "other-error": "the node refused it",
+}
+
+
+class Teller:
+    """Keeps a line in the journal and hands it on; lines said `once` are not repeated until they change."""
+
+    def __init__(self, journal: Journal, clock: Clock, notify: Notify) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._notify = notify
+        self._said: dict[tuple[str, str], str] = {}
+
+    def say(
+        self, severity: Severity, text: str, *, kind: str, firing_id: str | None = None, block: int | None = None
+    ) -> None:
+        """Record and show one line."""
+        self._notify(
+            self._journal.record_decision(
+                at=self._clock.now(), kind=kind, severity=severity, text=text, firing_id=firing_id, block=block
+            )
+        )
+
+    def say_once(self, severity: Severity, text: str, *, kind: str, about: str, firing_id: str | None = None) -> None:
+        """The same, unless it was the last thing said of this `kind` about this `about`."""
+        if self._said.get((kind, about)) != text:
+            self._said[(kind, about)] = text
+            self.say(severity, text, kind=kind, firing_id=firing_id)
+
+
+def request_for(intent: Intent, kind: AttemptKind, max_fee: int, priority_fee: int) -> TransactionRequest:
+    """What is asked of the signer: the intent's own meaning, or the no-op that closes its nonce."""
+    assert intent.nonce is not None
+    cancel = kind is AttemptKind.CANCEL
+    return TransactionRequest(
+        intent_id=intent.id,
+        chain_id=intent.chain_id,
+        account=intent.account,
+        nonce=intent.nonce,
+        to=intent.account if cancel else intent.to,
+        value=0 if cancel else intent.value,
+        data=b"" if cancel else intent.data,
+        gas=CANCEL_GAS if cancel else intent.gas_limit,
+        max_fee_per_gas=max_fee,
+        max_priority_fee_per_gas=priority_fee,
+    )
+
+
+class Sender:
+    """Signs attempts and hands them out."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        signer: Signer,
+        broadcaster: Broadcaster,
+        clock: Clock,
+        killed: Callable[[], bool],
+        teller: Teller,
+    ) -> None:
+        self._journal = journal
+        self._signer = signer
+        self._broadcaster = broadcaster
+        self._clock = clock
+        self._killed = killed
+        self._teller = teller
+
+    async def sign(
+        self, intent: Intent, to: IntentState, kind: AttemptKind, fees: tuple[int, int], head: int
+    ) -> NewAttempt:
+        """A signed attempt, not yet recorded and so not to be sent. `fees` are (max, priority) in wei a unit of gas.
+
+        Raises SignerRefused, SignerUnavailable.
+        """
+        request = request_for(intent, kind, *fees)
+        assert request.max_fee_per_gas <= intent.fee_ceiling, "an attempt above its ceiling"
+        signed = await self._signer.sign_transaction(request)
+        number = len(intent.attempts)
+        attempt = Attempt(number, kind, signed.hash, signed.raw, *fees, signed_at=self._clock.now(), block=head)
+        return NewAttempt(intent, to, attempt, request)
+
+    async def send(self, intent_id: str, attempt: Attempt) -> tuple[SendOutcome, ...]:
+        """Hand an attempt to every node and keep what they said. Nothing is sent under the kill switch but a no-op."""
+        intent = self._journal.intent(intent_id)
+        assert intent is not None
+        assert intent.state in _SENDABLE, f"{intent.id} would be sent from {intent.state}"
+        assert attempt in intent.attempts, "bytes that are not durable"
+        if self._killed() and attempt.kind is not AttemptKind.CANCEL:
+            return ()
+        outcomes = await self._broadcaster.send(attempt.raw, attempt.hash)
+        answer = _answer(outcomes)
+        first = attempt.sent_at is None
+        if first or answer != attempt.answer:
+            sent_at = self._clock.now() if attempt.sent_at is None else attempt.sent_at
+            self._journal.record_answer(intent.id, attempt.number, sent_at, answer)
+        self._tell(intent, outcomes, first)
+        return outcomes
+
+    def _tell(self, intent: Intent, outcomes: tuple[SendOutcome, ...], first: bool) -> None:
+        took = sum(outcome.kind in ("accepted", "already-known") for outcome in outcomes)
+        if took:
+            if first:
+                nodes = "1 node" if took == 1 else f"{took} nodes"
+                self._teller.say(
+                    Severity.INFO, f"{intent.words}: sent to {nodes}", kind="sent", firing_id=intent.firing_id
+                )
+            return
+        for outcome in outcomes:
+            trouble = _TROUBLE.get(outcome.kind)
+            if trouble is not None:
+                said = f" ({clean_text(outcome.message, 120)})" if outcome.message else ""
+                self._teller.say_once(
+                    Severity.WARNING,
+                    f"{intent.words}: {trouble}{said}; it stays signed and is sent again",
+                    kind="send-trouble",
+                    about=intent.id,
+                    firing_id=intent.firing_id,
+                )
+                return
+        if not outcomes or all(outcome.kind == "no-answer" for outcome in outcomes):
+            self._teller.say_once(
+                Severity.WARNING,
+                f"{intent.words}: no node answered; it may have been sent, and is sent again",
+                kind="send-trouble",
+                about=intent.id,
+                firing_id=intent.firing_id,
+            )
+
+
+def _answer(outcomes: tuple[SendOutcome, ...]) -> str:
+    return "; ".join(
+        f"{outcome.kind}: {clean_text(outcome.message, 120)}" if outcome.message else outcome.kind
+        for outcome in outcomes
+    )
