@@ -5,7 +5,7 @@ Asks the chain to simulate, signs nothing and remembers nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from tui.model.plan import FeeQuote, Plan, PlannedCall, Refusal
@@ -32,6 +32,15 @@ class Prospect:
     def market(self, position: Position) -> LendingMarket:
         """The adapter of a position's market."""
         return self._markets[str(position.key.market)]
+
+    def health_at(self, position: Position) -> Callable[[Mapping[str, int]], int | None]:
+        """The position's exact health factor as a function of some prices (8 decimals, by asset address)."""
+        market = self.market(position)
+
+        def health(prices: Mapping[str, int]) -> int | None:
+            return market.repriced(position, prices).health_factor
+
+        return health
 
     def circumstances(self, rule: Rule, snapshot: Snapshot, fees: FeeQuote) -> Circumstances:
         """What a plan of `rule` depends on at a snapshot."""
@@ -68,6 +77,24 @@ class Prospect:
         final = tuple(replace(call, permit=None, stand_in=()) for call in calls)
         judged = await self._simulate(replace(plan, calls=final), snapshot, final)
         return judged.reason if isinstance(judged, Refusal) else None
+
+    async def still_helps(self, position: Position, snapshot: Snapshot, calls: Sequence[PlannedCall]) -> str | None:
+        """Whether calls whose nonces are bound already go through now and raise the health factor; else why not."""
+        market = self.market(position)
+        account = position.key.account
+        try:
+            done = await self._simulator.simulate(snapshot.block, account, calls, market.read_calls((account,)))
+        except (ReadFailed, ChainUnreachable) as failed:
+            return f"no node would simulate it: {failed}"
+        for call, result in zip(calls, done.calls, strict=True):
+            if not result.ok:
+                return f"simulated, “{call.words}” fails: {result.error or 'no reason given'}"
+        after = market.decode(replace(snapshot.block, timestamp=done.timestamp), (account,), done.reads).positions[0]
+        if after.unknown is not None or position.health_factor is None:
+            return f"the simulated position cannot be read: {after.unknown}"
+        if after.health_factor is not None and after.health_factor <= position.health_factor:
+            return "simulated, the health factor would not rise any more"
+        return None
 
     async def _simulate(self, plan: Plan, snapshot: Snapshot, calls: Sequence[PlannedCall]) -> Plan | Refusal:
         market = self._markets[str(plan.position.market)]

@@ -156,6 +156,12 @@ class Position:
         return str(self.key)
 
     @property
+    def holdings(self) -> tuple[Collateral | Debt, ...]:
+        """Collateral, then debt."""
+        held: list[Collateral | Debt] = [*self.collateral, *self.debt]
+        return tuple(held)
+
+    @property
     def status(self) -> Status:
         """The status word."""
         return status_of(self.health_factor, self.unknown)

@@ -41,9 +41,9 @@ def _main_collateral(position: Position) -> Collateral | None:
 
 def _together(position: Position, main: Collateral) -> Sequence[dict[str, int]]:
     """Sets of prices (by address) that move in proportion, most telling first."""
-    prices = {held.asset.address: held.price_usd for held in (*position.collateral, *position.debt) if held.price_usd}
+    prices = {held.asset.address: held.price_usd for held in position.holdings if held.price_usd}
     alone = {main.asset.address: prices[main.asset.address]}
-    assets = [held.asset for held in (*position.collateral, *position.debt) if held.asset.address in prices]
+    assets = [held.asset for held in position.holdings if held.asset.address in prices]
     unique = list({asset.address: asset for asset in assets}.values())
     for group in groups_of(unique):
         if any(asset.address == main.asset.address for asset in group):

@@ -1,0 +1,144 @@
+"""What arming a rule means, before and when it is done: which account, what it may spend, what would stop it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tui.engine.facade import ArmingReport
+from tui.engine.prospect import Prospect
+from tui.model.plan import FeeQuote, Refusal
+from tui.model.position import Position
+from tui.model.rule import Mode, Rule
+from tui.model.snapshot import Snapshot
+from tui.model.text import short_address
+from tui.model.units import format_units, group_digits
+from tui.model.wallet import Wallet
+from tui.planning.policy import ArmedScope, step_cap
+from tui.planning.waterfall import amount_text
+from tui.risk.trigger import trigger_price
+from tui.rules.match import applies
+
+BUMPS_TO_PAY = 3
+"""Gas for this many raised attempts should be at hand before a rule is called well armed."""
+
+
+def positions_for(rule: Rule, snapshot: Snapshot, accounts: Sequence[str]) -> tuple[Position, ...]:
+    """The positions of a snapshot that a rule watches and that one of `accounts` owns."""
+    return tuple(
+        position for position in snapshot.positions if position.key.account in accounts and applies(rule, position.key)
+    )
+
+
+def scope_of(rule: Rule, position: Position, snapshot: Snapshot, prospect: Prospect) -> ArmedScope:
+    """A rule on a position, as the signer's policy wants it."""
+    wallet = snapshot.wallets.get(position.key.account) or Wallet(position.key.account, None, None)
+    return ArmedScope(rule, prospect.market(position), position, wallet)
+
+
+def arming_report(
+    rule: Rule,
+    snapshot: Snapshot | None,
+    fees: FeeQuote | None,
+    keystores: Mapping[str, Path],
+    prospect: Prospect,
+    problems: Sequence[str],
+) -> ArmingReport:
+    """The report for one rule. `keystores` maps own accounts to their key files; `problems` are known already."""
+    found = list(problems)
+    warnings: list[str] = []
+    if rule.mode is Mode.NOTIFY:
+        found.append('mode "notify" needs no arming: it never signs; write mode = "confirm" or "auto" to let it act')
+    if not keystores:
+        found.append("no keystore is open to this engine; make one with `trimtab keystore new`, or name one")
+    if snapshot is None:
+        found.append("nothing has been read from the chain yet")
+        return ArmingReport(rule.name, None, None, spends_of(rule), (), tuple(found))
+    positions = positions_for(rule, snapshot, tuple(keystores))
+    if not positions and keystores:
+        accounts = ", ".join(short_address(account) for account in keystores)
+        found.append(f"the rule watches {rule.position}, where the account of the key ({accounts}) is not watched")
+    account = positions[0].key.account if positions else None
+    for position in positions:
+        warnings.extend(obstacles(rule, position, snapshot, fees, prospect))
+    path = None if account is None else str(keystores[account])
+    return ArmingReport(rule.name, account, path, spends_of(rule), tuple(dict.fromkeys(warnings)), tuple(found))
+
+
+def spends_of(rule: Rule) -> tuple[str, ...]:
+    """What a rule may spend, in words."""
+    lines = []
+    for step in rule.steps:
+        most = f"up to {group_digits(step.maximum)} {step.asset}" if step.maximum else f"any {step.asset} in the wallet"
+        lines.append(f"{step.action}: {most} each time it fires")
+    limits = rule.limits
+    day = limits.daily_spend_usd
+    lines.append("no limit a day" if day is None else f"at most ${group_digits(format_units(day, 8, 2))} moved a day")
+    cost = limits.max_cost_usd
+    lines.append(
+        "gas: no limit of the rule's" if cost is None else f"gas: at most ${format_units(cost, 8, 2)} each time"
+    )
+    return tuple(lines)
+
+
+def obstacles(
+    rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote | None, prospect: Prospect
+) -> list[str]:
+    """What would stop a defence of `position`, or keep it from its target, were it to fire where its trigger lies."""
+    if position.unknown is not None:
+        return [f"the position is unknown now: {position.unknown}"]
+    if position.health_factor is None:
+        return ["the position owes nothing: there is nothing to defend"]
+    if fees is None:
+        return ["fees could not be read, so no plan can be priced"]
+    market = prospect.market(position)
+    lines = []
+    for step in rule.steps:
+        asset = market.find_asset(position, step.asset)
+        if asset is None:
+            lines.append(f"{market.key} lists no asset {step.asset}")
+            continue
+        if step.action not in market.actions:
+            lines.append(f"{market.key}: this version cannot {step.action}; the step is passed over")
+            continue
+        held = snapshot.wallets.get(position.key.account)
+        holding = None if held is None else held.holding(asset.address)
+        balance = None if holding is None else holding.balance
+        if balance is None:
+            lines.append(f"the wallet's {asset.symbol} could not be read")
+        elif balance == 0:
+            lines.append(f"the wallet holds no {asset.symbol}: {step.action} would add nothing")
+        elif step.maximum is not None and balance < step_cap(step, asset):
+            lines.append(f"the wallet holds {amount_text(balance, asset)}, less than the step's maximum")
+    there = _at_trigger(rule, position, prospect)
+    plan = prospect.plan(rule, there, snapshot, fees)
+    if isinstance(plan, Refusal):
+        lines.append(f"at its trigger it would not act: {plan.reason}")
+        return lines
+    if plan.shortfall is not None:
+        lines.append(f"at its trigger it {plan.shortfall}")
+    wallet = snapshot.wallets[position.key.account]
+    needed = plan.cost.gas_units * plan.fees.max_fee * (BUMPS_TO_PAY + 1)
+    if wallet.native is not None and wallet.native < needed:
+        lines.append(
+            f"gas money is thin: {format_units(wallet.native, 18, 5)} of the native coin, "
+            f"{format_units(needed, 18, 5)} would pay {BUMPS_TO_PAY} raised attempts"
+        )
+    return lines
+
+
+def _at_trigger(rule: Rule, position: Position, prospect: Prospect) -> Position:
+    """The position where the rule would fire, or as it is where it fires already or no price brings it there."""
+    market = prospect.market(position)
+    found = trigger_price(position, rule.health_factor_below, prospect.health_at(position))
+    if found is None or found[2] == 0:
+        return position
+    asset, price, _ = found
+    return market.repriced(position, {asset.address: price})
+
+
+def preview_position(rule: Rule, position: Position, prospect: Prospect) -> Position:
+    """The position a preview plans for: as it is where the rule would fire now, else where its trigger lies."""
+    if position.unknown is not None or position.health_factor is None:
+        return position
+    return _at_trigger(rule, position, prospect)

@@ -1,0 +1,258 @@
+"""The engine's facade: what a person may command, each checked again here whatever the screen showed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from tui.engine.arming import arming_report, positions_for, preview_position, scope_of
+from tui.engine.engine import Engine
+from tui.engine.facade import ArmingReport, CommandRefused, Preview, RulesText
+from tui.engine.rulebook import Armed
+from tui.model.plan import Evaluation, Refusal
+from tui.model.rule import Mode, Rule
+from tui.model.signing import SignerRefused, SignerUnavailable
+from tui.model.snapshot import Snapshot
+from tui.model.view import Severity, ViewState
+from tui.planning.policy import ArmedScope, signing_policy
+from tui.ports.chain import ChainUnreachable, ReadFailed
+from tui.ports.journal import JournalError
+from tui.rules.document import EditRefused
+from tui.rules.load import parse_rules
+from tui.rules.save import save_rules, text_digest
+
+
+class Commands:
+    """`EngineFacade` over an engine that runs in the same loop."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @property
+    def view(self) -> ViewState:
+        """The latest view."""
+        return self._engine.view
+
+    def subscribe(self, receive: Callable[[ViewState], None]) -> Callable[[], None]:
+        """Call `receive` with every view."""
+        return self._engine.subscribe(receive)
+
+    # --- arming ----------------------------------------------------------------------------------------------------
+
+    async def arming_report(self, rule: str) -> ArmingReport:
+        """What arming would mean, at the current block."""
+        found = self._rule(rule)
+        engine = self._engine
+        return arming_report(
+            found, engine.snapshot, engine.fees, engine.setup.keystores, engine.prospect, self._problems(found)
+        )
+
+    def _problems(self, rule: Rule) -> tuple[str, ...]:
+        engine = self._engine
+        problems = []
+        if engine.executor is None:
+            problems.append(engine.setup.read_only_why or "this window is read-only")
+        if engine.kill_switch.is_on():
+            problems.append("the kill switch is on; release it first")
+        if engine.held is not None:
+            problems.append(f"the engine is held: {engine.held}")
+        blind = engine.blind()
+        if blind is not None:
+            problems.append(f"the chain cannot be seen: {blind}")
+        faulty = [fault for fault in engine.book.faults if fault.rule == rule.name and fault.severity == "error"]
+        problems.extend(str(fault) for fault in faulty)
+        return tuple(problems)
+
+    async def arm(self, rule: str, typed_name: str, password: str) -> None:
+        """Unlock the keystore inside the signer, give it this rule's policy, and arm."""
+        found = self._rule(rule)
+        if typed_name != found.name:
+            raise CommandRefused(f'the name typed is not "{found.name}"; nothing was armed')
+        report = await self.arming_report(rule)
+        if report.problems:
+            raise CommandRefused("; ".join(report.problems))
+        engine = self._engine
+        snapshot, signer = engine.snapshot, engine.ports.signer
+        if snapshot is None or signer is None or report.account is None:
+            raise CommandRefused("nothing can be armed now")
+        others = {armed.account for armed in engine.book.armed.values()} - {report.account}
+        if others:
+            raise CommandRefused("another account's rules are armed; one key is open at a time, disarm those first")
+        try:
+            account = await signer.unlock(engine.setup.keystores[report.account], password)
+            if account.lower() != report.account:
+                await signer.lock()
+                raise CommandRefused(f"the key file opens {account}, not {report.account}")
+            armed = Armed(found, report.account, engine.ports.clock.now())
+            await self._set_policy({**engine.book.armed, found.name: armed}, engine.snapshot or snapshot)
+        except (SignerRefused, SignerUnavailable) as refused:
+            raise CommandRefused(str(refused)) from refused
+        now = engine.book.rule(found.name)
+        if now is None or now.digest != found.digest:
+            raise CommandRefused("the rule changed while the keystore was opened; look at it again")
+        engine.book.armed[found.name] = armed
+        engine.teller.say(Severity.GOOD, f"{found.name}: armed for {account}, {'; '.join(report.spends)}", kind="armed")
+        engine.publish()
+
+    async def _set_policy(self, armed: dict[str, Armed], snapshot: Snapshot) -> None:
+        engine = self._engine
+        scopes: list[ArmedScope] = []
+        account = ""
+        for one in armed.values():
+            account = one.account
+            scopes.extend(
+                scope_of(one.rule, position, snapshot, engine.prospect)
+                for position in positions_for(one.rule, snapshot, (one.account,))
+            )
+        assert engine.ports.signer is not None
+        await engine.ports.signer.set_policy(
+            signing_policy(
+                engine.setup.network.chain_id,
+                account,
+                scopes,
+                snapshot.native_price_usd,
+                engine.ports.clock.now(),
+            )
+        )
+
+    async def renew_policy(self) -> None:
+        """Give the signer the policy of what is armed, anew: policies end by themselves."""
+        engine = self._engine
+        if engine.book.armed and engine.snapshot is not None:
+            try:
+                await self._set_policy(engine.book.armed, engine.snapshot)
+            except (SignerRefused, SignerUnavailable) as refused:
+                engine.hold(f"the signer took no policy: {refused}.")
+
+    async def disarm(self, rule: str, why: str) -> None:
+        """Stop a rule; its signatures are withdrawn from the signer's policy, what was sent is followed."""
+        engine = self._engine
+        if engine.book.armed.pop(rule, None) is None:
+            return
+        engine.teller.say(Severity.WARNING, f"{rule}: disarmed, {why}", kind="disarmed")
+        signer = engine.ports.signer
+        if signer is not None:
+            try:
+                if engine.book.armed and engine.snapshot is not None:
+                    await self._set_policy(engine.book.armed, engine.snapshot)
+                else:
+                    await signer.lock()
+            except (SignerRefused, SignerUnavailable) as refused:
+                engine.teller.say(Severity.WARNING, f"the signer did not answer: {refused}", kind="signer")
+        engine.publish()
+
+    # --- acting ----------------------------------------------------------------------------------------------------
+
+    async def answer(self, confirmation_id: str, yes: bool) -> None:
+        """Answer a confirmation; a yes is acted on at the newest snapshot."""
+        engine = self._engine
+        async with engine.acting:
+            if engine.snapshot is None:
+                raise CommandRefused("nothing has been read from the chain yet")
+            try:
+                refused = await engine.defender.answer(confirmation_id, yes, engine.snapshot, engine.fees)
+            except (ChainUnreachable, ReadFailed) as error:
+                refused = str(error)
+            except JournalError as error:
+                engine.hold(f"the journal failed: {error}.")
+                refused = str(error)
+        engine.publish()
+        if refused is not None:
+            raise CommandRefused(refused)
+
+    async def kill(self, on: bool, why: str) -> None:
+        """Set or release the kill switch; it holds for every engine on this state directory, and in the signer."""
+        engine = self._engine
+        try:
+            if on:
+                engine.kill_switch.pull(why)
+            else:
+                engine.kill_switch.release()
+        except OSError as error:
+            if on:
+                engine.hold("the kill switch could not be written, so the engine holds itself.")
+            raise CommandRefused(f"the kill switch could not be {'set' if on else 'released'}: {error}") from error
+        text = f"kill switch {'on' if on else 'released'}: {why}"
+        engine.teller.say(Severity.ALARM if on else Severity.WARNING, text, kind="kill")
+        engine.publish()
+
+    async def resume(self) -> None:
+        """Go on by hand: release what the engine held itself for, and accounts that were halted."""
+        engine = self._engine
+        if engine.setup.read_only:
+            raise CommandRefused("this window is read-only")
+        if engine.executor is not None:
+            try:
+                for account, _ in engine.executor.halted_accounts():
+                    await engine.executor.resume_account(account)
+            except (ChainUnreachable, ReadFailed) as error:
+                raise CommandRefused(f"the chain does not answer, so nothing was resumed: {error}") from error
+        engine.held = None
+        engine.teller.say(Severity.WARNING, "goes on by hand", kind="resumed")
+        engine.publish()
+
+    # --- rules -----------------------------------------------------------------------------------------------------
+
+    async def rules_text(self) -> RulesText:
+        """The first rules file, as it is on disk now."""
+        files = self._engine.setup.rules_files
+        if not files:
+            raise CommandRefused("no rules file was named; start with --rules FILE")
+        try:
+            raw = await asyncio.to_thread(files[0].read_bytes)
+        except FileNotFoundError:
+            return RulesText(str(files[0]), "", "")
+        except OSError as error:
+            raise CommandRefused(f"{files[0]}: cannot be read ({error.strerror})") from error
+        return RulesText(str(files[0]), raw.decode("utf-8", "replace"), text_digest(raw))
+
+    async def preview(self, text: str) -> Preview:
+        """What a rules text would do: at this block where it would fire, else at the price where it would."""
+        engine = self._engine
+        name = str(engine.setup.rules_files[0]) if engine.setup.rules_files else "rules"
+        parsed = parse_rules(text, name)
+        snapshot = engine.snapshot
+        evaluations: list[Evaluation] = []
+        if snapshot is not None and engine.blind() is None:
+            for rule in parsed.rules:
+                evaluations.extend(await self._preview_rule(rule, snapshot))
+        return Preview(parsed.faults, tuple(evaluations))
+
+    async def _preview_rule(self, rule: Rule, snapshot: Snapshot) -> list[Evaluation]:
+        engine = self._engine
+        found = []
+        for position in positions_for(rule, snapshot, tuple(engine.own_accounts()) or engine.setup.accounts):
+            health = position.health_factor
+            below = health is not None and position.unknown is None and health < rule.health_factor_below
+            why = f"health factor {'is' if below else 'is not'} below the trigger"
+            plan, refused = None, None
+            if rule.mode is not Mode.NOTIFY and engine.fees is not None:
+                if below:
+                    made = await engine.prospect.simulated_plan(rule, position, snapshot, engine.fees)
+                else:
+                    there = preview_position(rule, position, engine.prospect)
+                    made = engine.prospect.plan(rule, there, snapshot, engine.fees)
+                plan, refused = (None, made) if isinstance(made, Refusal) else (made, None)
+            found.append(Evaluation(rule.name, position.id, snapshot.block, below, why, plan, refused))
+        return found
+
+    async def save_rules(self, text: str, digest: str) -> None:
+        """Write the first rules file; armed rules whose meaning changed are disarmed at once."""
+        engine = self._engine
+        if not engine.setup.rules_files:
+            raise CommandRefused("no rules file was named; start with --rules FILE")
+        path = engine.setup.rules_files[0]
+        try:
+            await asyncio.to_thread(save_rules, path, text, digest or None)
+        except EditRefused as refused:
+            raise CommandRefused(str(refused)) from refused
+        except OSError as error:
+            raise CommandRefused(f"{path}: cannot be written ({error.strerror})") from error
+        engine.reload_rules()
+        engine.publish()
+
+    def _rule(self, name: str) -> Rule:
+        rule = self._engine.book.rule(name)
+        if rule is None:
+            raise CommandRefused(f'there is no usable rule "{name}" in the rules files')
+        return rule

@@ -1,0 +1,310 @@
+"""From a verdict to a defence: plan, simulate, ask or fire. The only room that opens a firing.
+
+One snapshot in, at most one live plan an account out; a refusal leaves the rule unlatched, to be tried at the next
+block, and is told once until its reason changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from tui.engine.executor import Executor
+from tui.engine.prospect import Prospect
+from tui.engine.rulebook import RuleBook
+from tui.engine.sending import Teller
+from tui.model.intent import Firing, FiringState
+from tui.model.plan import Evaluation, FeeQuote, Plan, PlannedCall, Refusal
+from tui.model.position import Position
+from tui.model.rule import Mode, Rule
+from tui.model.snapshot import Snapshot
+from tui.model.text import short_address
+from tui.model.units import WAD, format_units
+from tui.model.view import Confirmation, Severity
+from tui.planning.waterfall import amount_text
+from tui.ports.clock import Clock
+from tui.ports.journal import Journal
+from tui.rules.evaluate import RuleState, Verdict, VerdictKind
+
+CONFIRM_SECONDS = 90.0
+"""How long a confirmation waits; a position that still needs it is asked about again."""
+CONFIRM_ROOM_PERCENT = 2
+"""A confirmed plan may have grown by this much when it is made again at the block of the yes."""
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A confirmation with what it takes to act on it."""
+
+    shown: Confirmation
+    state: RuleState
+    verdict: Verdict
+
+
+class Defender:
+    """Judges every rule on every position of a snapshot and acts on what fires.
+
+    `may_act` answers None, or why nothing may be signed now (held, blind, killed). `executor` None: nothing ever acts.
+    """
+
+    def __init__(
+        self,
+        rulebook: RuleBook,
+        prospect: Prospect,
+        executor: Executor | None,
+        journal: Journal | None,
+        teller: Teller,
+        clock: Clock,
+        chain_id: int,
+        may_act: Callable[[], str | None],
+        confirm_seconds: float = CONFIRM_SECONDS,
+    ) -> None:
+        self._book = rulebook
+        self._prospect = prospect
+        self._executor = executor
+        self._journal = journal
+        self._teller = teller
+        self._clock = clock
+        self._chain_id = chain_id
+        self._may_act = may_act
+        self._confirm_seconds = confirm_seconds
+        self._asked: dict[Pair, _Asked] = {}
+        self.verdicts: dict[Pair, Verdict] = {}
+        self.evaluations: dict[Pair, Evaluation] = {}
+
+    @property
+    def confirmations(self) -> tuple[Confirmation, ...]:
+        """What waits for a yes."""
+        return tuple(asked.shown for asked in self._asked.values())
+
+    async def consider(self, snapshot: Snapshot, fees: FeeQuote | None) -> None:
+        """Judge everything at a snapshot, and act."""
+        self._expire()
+        current: set[Pair] = set()
+        for position in snapshot.positions:
+            for rule in self._book.rules_of(position):
+                current.add((rule.name, position.id))
+                self._settle(rule, position, snapshot)
+                await self._judge(rule, position, snapshot, fees)
+        for gone in set(self.verdicts) - current:
+            del self.verdicts[gone]
+            self.evaluations.pop(gone, None)
+            self._asked.pop(gone, None)
+
+    async def _judge(self, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote | None) -> None:
+        pair = (rule.name, position.id)
+        state, verdict = self._book.evaluate(rule, position, snapshot.block)
+        self.verdicts[pair] = verdict
+        if not verdict.fires:
+            self._book.keep(rule, position, state, self._clock.now())
+            self._withdraw(pair, verdict)
+            self.evaluations[pair] = Evaluation(rule.name, position.id, snapshot.block, False, verdict.why, None, None)
+            if verdict.kind is VerdictKind.BLIND and self._book.armed_for(rule, position):
+                self._say_once(Severity.ALARM, rule, position, f"cannot be judged: {verdict.why}")
+            return
+        if rule.mode is Mode.NOTIFY:
+            self._book.keep(rule, position, state, self._clock.now())
+            self._say(Severity.ALARM, rule, position, snapshot, verdict.why)
+            return
+        # From here on the fired state is kept only where a firing is opened: a refusal leaves the rule free to fire.
+        obstacle = self._obstacle(rule, position)
+        if obstacle is None and fees is None:
+            obstacle = "fees could not be read"
+        if obstacle is not None or fees is None:
+            self._refuse(rule, position, snapshot, verdict, Refusal("not-acting", obstacle or ""))
+            return
+        plan = await self._prospect.simulated_plan(rule, position, snapshot, fees)
+        if isinstance(plan, Refusal):
+            self._refuse(rule, position, snapshot, verdict, plan)
+            return
+        self.evaluations[pair] = Evaluation(rule.name, position.id, snapshot.block, True, verdict.why, plan, None)
+        if rule.mode is Mode.CONFIRM:
+            self._ask(rule, position, plan, state, verdict)
+        else:
+            await self._fire(rule, position, plan, snapshot, state, verdict)
+
+    def _obstacle(self, rule: Rule, position: Position) -> str | None:
+        """Why a firing rule does not act here, or None."""
+        if self._executor is None or not self._book.armed_for(rule, position):
+            return "the rule is not armed"
+        reason = self._may_act()
+        if reason is not None:
+            return reason
+        account = position.key.account
+        assert self._journal is not None
+        halted = self._journal.halted(self._chain_id, account)
+        if halted is not None:
+            return f"account {short_address(account)} is halted: {halted}"
+        if any(firing.account == account for firing in self._journal.open_firings(self._chain_id)):
+            return "another rebalance of this account is under way"
+        return None
+
+    def _refuse(self, rule: Rule, position: Position, snapshot: Snapshot, verdict: Verdict, refusal: Refusal) -> None:
+        pair = (rule.name, position.id)
+        self._asked.pop(pair, None)
+        self.evaluations[pair] = Evaluation(rule.name, position.id, snapshot.block, True, verdict.why, None, refusal)
+        armed = self._book.armed_for(rule, position)
+        severity = Severity.ALARM if armed else Severity.WARNING
+        self._say_once(severity, rule, position, f"{verdict.why}, but {refusal.reason}")
+
+    def _ask(self, rule: Rule, position: Position, plan: Plan, state: RuleState, verdict: Verdict) -> None:
+        pair = (rule.name, position.id)
+        known = self._asked.get(pair)
+        if known is not None:
+            self._asked[pair] = _Asked(replace(known.shown, position=position, plan=plan), state, verdict)
+            return
+        now = self._clock.now()
+        shown = Confirmation(
+            f"{verdict.episode}:{plan.block.number}", rule.name, position, plan, now, now + self._confirm_seconds
+        )
+        self._asked[pair] = _Asked(shown, state, verdict)
+        self._say_once(Severity.ALARM, rule, position, f"{verdict.why}: asks for your yes")
+
+    async def answer(self, confirmation_id: str, yes: bool, snapshot: Snapshot, fees: FeeQuote | None) -> str | None:
+        """Act on an answer; the reason why it could not be acted on, or None.
+
+        The plan is made and simulated anew at `snapshot`: what was confirmed is its spending, which may not have grown
+        by more than `CONFIRM_ROOM_PERCENT`.
+        """
+        pair = next((pair for pair, asked in self._asked.items() if asked.shown.id == confirmation_id), None)
+        if pair is None:
+            return "that question is not open any more"
+        asked = self._asked[pair]
+        rule, position = self._book.rule(pair[0]), snapshot.position(pair[1])
+        if rule is None or position is None:
+            del self._asked[pair]
+            return "the rule or the position is gone"
+        if not yes:
+            del self._asked[pair]
+            self._book.keep(rule, position, asked.state, self._clock.now())
+            self._book.conclude(rule, position, snapshot.block.number, self._clock.now())
+            self._say(
+                Severity.WARNING, rule, position, snapshot, "declined: it waits until health was above its trigger"
+            )
+            return None
+        obstacle = self._obstacle(rule, position) or (None if fees is not None else "fees could not be read")
+        if obstacle is not None or fees is None:
+            return obstacle
+        state, verdict = self._book.evaluate(rule, position, snapshot.block)
+        if not verdict.fires:
+            # The same block judged twice does not fire twice; its first verdict stands.
+            state, verdict = asked.state, asked.verdict
+        plan = await self._prospect.simulated_plan(rule, position, snapshot, fees)
+        if isinstance(plan, Refusal):
+            return plan.reason
+        if plan.spend_usd * 100 > asked.shown.plan.spend_usd * (100 + CONFIRM_ROOM_PERCENT):
+            self._asked[pair] = _Asked(replace(asked.shown, position=position, plan=plan), state, verdict)
+            return "the market moved and more is needed now; look at the new figures and answer again"
+        self._asked.pop(pair, None)
+        await self._fire(rule, position, plan, snapshot, state, verdict)
+        return None
+
+    async def _fire(
+        self, rule: Rule, position: Position, plan: Plan, snapshot: Snapshot, state: RuleState, verdict: Verdict
+    ) -> None:
+        assert self._executor is not None
+        assert verdict.episode is not None
+        assert plan.simulated
+        firing = self._executor.open_firing(
+            rule=rule.name,
+            rule_digest=rule.digest,
+            episode=verdict.episode,
+            position=position.id,
+            account=position.key.account,
+            block=snapshot.block,
+            health_factor=position.health_factor,
+            summary=describe(plan),
+        )
+        self._book.keep(rule, position, state, self._clock.now())
+        if firing is None:
+            return
+        self._say(Severity.WARNING, rule, position, snapshot, f"{verdict.why}: {describe(plan)}")
+
+        async def verify(calls: Sequence[PlannedCall]) -> str | None:
+            return await self._prospect.verify(plan, snapshot, calls)
+
+        await self._executor.execute(firing, plan, verify, daily_cap_usd=rule.limits.daily_spend_usd)
+
+    async def resume(self, snapshot: Snapshot, fees: FeeQuote | None) -> None:
+        """Take up firings that a restart or a locked signer left before their signatures were recorded."""
+        if self._executor is None or fees is None:
+            return
+        for firing in self._executor.resume_planned():
+            if firing.state is not FiringState.RUNNING:
+                self._executor.drop_firing(firing.id, "stopped before anything was reserved; judged anew")
+                continue
+            rule, position = self._book.rule(firing.rule), snapshot.position(firing.position)
+            if rule is None or position is None or rule.digest != firing.rule_digest:
+                continue
+            if not self._book.armed_for(rule, position) or self._may_act() is not None:
+                continue
+
+            async def verify(calls: Sequence[PlannedCall], held: Position = position) -> str | None:
+                return await self._prospect.still_helps(held, snapshot, calls)
+
+            await self._executor.resume_reserved(firing, fees, verify)
+
+    def _settle(self, rule: Rule, position: Position, snapshot: Snapshot) -> None:
+        """Conclude the rule's latch where its firing has come to an end, and note the health that it left."""
+        if self._journal is None:
+            return
+        state = self._book.state(rule, position)
+        if not state.latched or state.episode is None or state.ended_block is not None:
+            return
+        firing = self._journal.firing_of(rule.name, state.episode)
+        now = self._clock.now()
+        if firing is None or firing.state is FiringState.DROPPED:
+            # Nothing was signed: the rule is free to fire again at once.
+            self._book.forget(rule, position, now)
+            return
+        if firing.state.is_open:
+            return
+        end = max([firing.block_number, *(intent.included_block or 0 for intent in firing.intents)])
+        if snapshot.block.number < end or position.unknown is not None:
+            return
+        if firing.health_factor_after is None and self._executor is not None:
+            self._executor.book_outcome(firing.id, position.health_factor, _cost_usd(firing, snapshot))
+        self._book.conclude(rule, position, end, now)
+        below = position.health_factor is not None and position.health_factor < rule.health_factor_below
+        if below:
+            self._say_once(
+                Severity.ALARM,
+                rule,
+                position,
+                "is still below its trigger after its rebalance, and will not fire again before health was above it",
+            )
+
+    def _withdraw(self, pair: Pair, verdict: Verdict) -> None:
+        if self._asked.pop(pair, None) is not None:
+            self._teller.say(Severity.INFO, f"{pair[0]}: no need to answer any more, {verdict.why}", kind="withdrawn")
+
+    def _expire(self) -> None:
+        for pair, asked in tuple(self._asked.items()):
+            if asked.shown.expires_at <= self._clock.now():
+                del self._asked[pair]
+                self._teller.say(
+                    Severity.ALARM, f"{pair[0]}: nobody answered in time; nothing was done", kind="unanswered"
+                )
+
+    def _say(self, severity: Severity, rule: Rule, position: Position, snapshot: Snapshot, text: str) -> None:
+        line = f"{rule.name} on {short_address(position.key.account)}: {text}"
+        self._teller.say(severity, line, kind="rule", block=snapshot.block.number)
+
+    def _say_once(self, severity: Severity, rule: Rule, position: Position, text: str) -> None:
+        line = f"{rule.name} on {short_address(position.key.account)}: {text}"
+        self._teller.say_once(severity, line, kind="rule", about=f"{rule.name}/{position.id}")
+
+
+def _cost_usd(firing: Firing, snapshot: Snapshot) -> int | None:
+    """What the firing's gas really cost in dollars (8 decimals), None where the native coin has no price."""
+    price = snapshot.native_price_usd
+    return None if price is None else sum(intent.gas_paid_wei or 0 for intent in firing.intents) * price // WAD
+
+
+def describe(plan: Plan) -> str:
+    """One line for a plan: `repay 5,214.20 USDC -> HF 1.5000`."""
+    steps = ", ".join(f"{step.action.kind} {amount_text(step.action.amount, step.action.asset)}" for step in plan.steps)
+    after = "no debt" if plan.health_factor_after is None else f"HF {format_units(plan.health_factor_after, 18, 4)}"
+    return f"{steps} → {after}"

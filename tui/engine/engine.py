@@ -1,0 +1,367 @@
+"""The loop: each new block is read, followed, judged and shown. READ_ONLY -> WATCHING -> ARMED -> HELD.
+
+Whatever may sign passes through the defender, under one lock, from one fresh snapshot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tui.engine import publish
+from tui.engine.arming import obstacles, positions_for
+from tui.engine.budget import day_of
+from tui.engine.defender import Defender
+from tui.engine.executor import Executor
+from tui.engine.history import History
+from tui.engine.killswitch import KillSwitch
+from tui.engine.prospect import Prospect
+from tui.engine.rulebook import RuleBook
+from tui.engine.sending import Teller
+from tui.engine.watch import Watch
+from tui.model.block import BlockRef
+from tui.model.network import Network
+from tui.model.plan import FeeQuote
+from tui.model.rule import Mode
+from tui.model.snapshot import Snapshot
+from tui.model.text import clean_text
+from tui.model.view import Severity, TriggerPrice, ViewState, empty_view
+from tui.ports.chain import Broadcaster, ChainUnreachable, Fees, Heads, Reader, ReadFailed, Simulator
+from tui.ports.clock import Clock
+from tui.ports.journal import Decision, HealthPoint, Journal, JournalError, SpendKind
+from tui.ports.signer import Signer
+from tui.protocols.base import LendingMarket
+from tui.risk.trigger import trigger_price
+
+BLIND_AFTER_BLOCKS = 3
+"""No new head for this many block times is a fault, whatever the connection says."""
+TICK_SECONDS = 1.0
+ERRORS_TO_HOLD = 5
+"""Unexpected errors in a row after which the engine holds itself until a person goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The outside world, as the engine takes it. Without `journal` and `signer` it only watches."""
+
+    heads: Heads
+    reader: Reader
+    simulator: Simulator
+    fees: Fees
+    broadcaster: Broadcaster
+    clock: Clock
+    journal: Journal | None
+    signer: Signer | None
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What is watched and with what. `keystores` maps own accounts (lower-case) to key files, `labels` names some."""
+
+    network: Network
+    markets: tuple[LendingMarket, ...]
+    accounts: tuple[str, ...]
+    rules_files: tuple[Path, ...]
+    keystores: Mapping[str, Path] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    read_only: bool = False
+    read_only_why: str = ""
+
+
+class Engine:
+    """One chain, its markets, accounts and rules. `run` never ends by itself."""
+
+    def __init__(self, setup: Setup, ports: Ports, kill_switch: KillSwitch) -> None:
+        self.setup = setup
+        self.ports = ports
+        self.kill_switch = kill_switch
+        self.history = History()
+        self.teller = _Recorder(ports.journal, ports.clock, self._heard)
+        self.book = RuleBook(setup.rules_files, ports.journal)
+        self.watch = Watch(ports.reader, setup.markets, setup.accounts, setup.network.native_usd_feed)
+        self.prospect = Prospect(setup.markets, ports.simulator, self.spent_today)
+        self.executor = self._make_executor()
+        self.defender = Defender(
+            self.book,
+            self.prospect,
+            self.executor,
+            ports.journal,
+            self.teller,
+            ports.clock,
+            setup.network.chain_id,
+            self.why_not_act,
+        )
+        self.acting = asyncio.Lock()
+        self.snapshot: Snapshot | None = None
+        self.fees: FeeQuote | None = None
+        self.held: str | None = None
+        self._trouble: str | None = None
+        self._errors = 0
+        self._head_seen: float | None = None
+        self._receivers: list[Callable[[ViewState], None]] = []
+        self._triggers: tuple[TriggerPrice, ...] = ()
+        self.would_stop: tuple[str, ...] = ()
+        self.view = empty_view(setup.network.name, setup.network.chain_id, setup.network.block_time)
+
+    def _make_executor(self) -> Executor | None:
+        ports = self.ports
+        if self.setup.read_only or ports.journal is None or ports.signer is None:
+            return None
+        return Executor(
+            ports.journal,
+            ports.signer,
+            ports.broadcaster,
+            ports.reader,
+            ports.clock,
+            self.setup.network.chain_id,
+            self.setup.network.confirmations,
+            self.kill_switch.is_on,
+            self._heard,
+        )
+
+    # --- what a command or a screen asks ---------------------------------------------------------------------------
+
+    def subscribe(self, receive: Callable[[ViewState], None]) -> Callable[[], None]:
+        """Call `receive` with every view from now on; returns the way to stop."""
+        self._receivers.append(receive)
+
+        def stop() -> None:
+            with contextlib.suppress(ValueError):
+                self._receivers.remove(receive)
+
+        return stop
+
+    def spent_today(self, rule: str, timestamp: int) -> int:
+        """Dollars (8 decimals) a rule has moved on the UTC day of a block's timestamp."""
+        journal = self.ports.journal
+        return 0 if journal is None else journal.spent(SpendKind.USD, day_of(timestamp), rule)
+
+    def blind(self) -> str | None:
+        """Why nothing can be known now, or None. A late head is a fault whatever the connection says."""
+        if self.snapshot is None:
+            return self._trouble or "waiting for the first block"
+        age = self.head_age()
+        limit = BLIND_AFTER_BLOCKS * self.setup.network.block_time + TICK_SECONDS
+        if age is not None and age > limit:
+            return f"no new block for {int(age)} s" + (f" ({self._trouble})" if self._trouble else "")
+        return self._trouble
+
+    def head_age(self) -> float | None:
+        """Seconds since a head was last received and read."""
+        return None if self._head_seen is None else self.ports.clock.monotonic() - self._head_seen
+
+    def why_not_act(self) -> str | None:
+        """Why nothing may be signed now, or None."""
+        if self.kill_switch.is_on():
+            return "the kill switch is on"
+        return self.held or self.blind()
+
+    def hold(self, why: str) -> None:
+        """Sign nothing more until a person goes on by hand. The first reason stays."""
+        if self.held is None:
+            self.held = why
+            self.teller.say(Severity.ALARM, f"held: {why}", kind="held")
+
+    def own_accounts(self) -> frozenset[str]:
+        """Accounts whose key file this engine was given."""
+        return frozenset(self.setup.keystores)
+
+    # --- the loop --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Follow the chain until cancelled."""
+        self.reload_rules(force=True)
+        self.publish()
+        if self.executor is not None:
+            await self._recover()
+        ticker = asyncio.create_task(self._tick())
+        try:
+            async for head in self.ports.heads.heads():
+                await self.on_head(head)
+        finally:
+            ticker.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await ticker
+
+    async def _recover(self) -> None:
+        assert self.executor is not None
+        try:
+            await self.executor.recover()
+        except (ChainUnreachable, ReadFailed) as error:
+            self.teller.say(Severity.WARNING, f"earlier transactions wait for the chain: {error}", kind="recover")
+        except JournalError as error:
+            self.hold(f"the journal failed: {error}.")
+
+    async def on_head(self, block: BlockRef) -> None:
+        """One block: read, follow what was sent, judge, act, show. Errors hold the engine, never stop it."""
+        try:
+            await self._take(block)
+        except (ChainUnreachable, ReadFailed) as error:
+            self._trouble = clean_text(str(error), 160)
+        except JournalError as error:
+            self.hold(f"the journal failed: {error}.")
+        except Exception as error:  # noqa: BLE001 - a fault of ours must hold the engine and be told, not end it
+            self._errors += 1
+            self._trouble = f"unexpected {type(error).__name__}: {clean_text(str(error), 120)}"
+            if self._errors >= ERRORS_TO_HOLD:
+                self.hold(f"{self._errors} unexpected errors in a row, the last: {self._trouble}.")
+        else:
+            self._trouble = None
+            self._errors = 0
+        self.publish()
+
+    async def _take(self, block: BlockRef) -> None:
+        self.reload_rules()
+        self.watch.defend(self._defended())
+        reading = asyncio.gather(self.watch.snapshot(block), self._quote(block), return_exceptions=True)
+        if self.executor is not None:
+            await self.executor.on_head(block)
+        snapshot, fees = await reading
+        if isinstance(snapshot, BaseException):
+            raise snapshot
+        self.snapshot = snapshot
+        self._head_seen = self.ports.clock.monotonic()
+        self._trouble = None
+        self.fees = fees if isinstance(fees, FeeQuote) else None
+        self.history.see(snapshot)
+        if self.ports.journal is not None:
+            self.ports.journal.record_health(
+                [
+                    HealthPoint(position.id, block.timestamp, position.health_factor)
+                    for position in snapshot.positions
+                    if position.unknown is None
+                ]
+            )
+        self._triggers = self._trigger_prices(snapshot)
+        self.would_stop = self._what_would_stop(snapshot)
+        async with self.acting:
+            await self.defender.resume(snapshot, self.fees)
+            await self.defender.consider(snapshot, self.fees)
+
+    async def _quote(self, block: BlockRef) -> FeeQuote | None:
+        try:
+            return await self.ports.fees.quote(block)
+        except (ChainUnreachable, ReadFailed):
+            return None
+
+    def _defended(self) -> Sequence[str]:
+        """Accounts whose wallets are read: own ones, and those that a rule which would act watches."""
+        acting = [rule.position for rule in self.book.rules if rule.mode is not Mode.NOTIFY]
+        if not acting:
+            return tuple(self.setup.keystores)
+        return tuple(dict.fromkeys((*self.setup.keystores, *_named_accounts(acting, self.setup.accounts))))
+
+    async def _tick(self) -> None:
+        """Once a second: what changes without a block (age of the head, kill switch, rules files, expiry)."""
+        before: object = None
+        while True:
+            await self.ports.clock.sleep(TICK_SECONDS)
+            self.reload_rules()
+            now = (self.blind(), self.kill_switch.is_on(), self.held, self.book.rules, self.book.faults)
+            if now != before:
+                before = now
+                self.publish()
+
+    def reload_rules(self, force: bool = False) -> None:
+        """Look at the rules files; rules whose meaning changed are disarmed and said so."""
+        found = self.book.reload(force)
+        for name, why in found.disarmed:
+            self.teller.say(Severity.ALARM, f"{name}: disarmed, {why}", kind="disarmed")
+        if found.changed and self.book.faults and not force:
+            self.teller.say(Severity.WARNING, f"rules: {self.book.faults[0]}", kind="rules")
+
+    # --- showing ---------------------------------------------------------------------------------------------------
+
+    def _heard(self, decision: Decision) -> None:
+        """A line that is in the journal already: to the activity pane, at once."""
+        self.history.add(decision.at, decision.block, decision.severity, decision.text, decision.firing_id)
+        self.publish()
+
+    def _trigger_prices(self, snapshot: Snapshot) -> tuple[TriggerPrice, ...]:
+        found: list[TriggerPrice] = []
+        for position in snapshot.positions:
+            for rule in self.book.rules_of(position):
+                at = trigger_price(position, rule.health_factor_below, self.prospect.health_at(position))
+                if at is not None:
+                    found.append(TriggerPrice(rule.name, position.id, *at))
+        return tuple(found)
+
+    def _what_would_stop(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """What would stop the armed rules or keep them from their targets, were they to fire."""
+        lines: list[str] = []
+        for armed in self.book.armed.values():
+            for position in positions_for(armed.rule, snapshot, (armed.account,)):
+                found = obstacles(armed.rule, position, snapshot, self.fees, self.prospect)
+                lines.extend(f"{armed.rule.name}: {line}" for line in found)
+        return tuple(dict.fromkeys(lines))
+
+    def publish(self) -> None:
+        """Draw a view of this moment and hand it to everyone who subscribed."""
+        journal, setup, snapshot = self.ports.journal, self.setup, self.snapshot
+        standing = publish.Standing(
+            at=self.ports.clock.now(),
+            read_only=setup.read_only,
+            killed=self.kill_switch.is_on(),
+            held=self.held,
+            blind=self.blind(),
+            head_age=self.head_age(),
+        )
+        timestamp = 0 if snapshot is None else snapshot.block.timestamp
+        facts = publish.Facts(
+            network=setup.network,
+            providers=self.ports.reader.providers(),
+            snapshot=snapshot,
+            rules=self.book.rules,
+            faults=self.book.faults,
+            rules_file=str(setup.rules_files[0]) if setup.rules_files else "",
+            armed_since={name: armed.since for name, armed in self.book.armed.items()},
+            armed_accounts={name: armed.account for name, armed in self.book.armed.items()},
+            verdicts=self.defender.verdicts,
+            evaluations=self.defender.evaluations,
+            firings=() if journal is None else journal.firings(limit=20),
+            confirmations=self.defender.confirmations,
+            spent_today={rule.name: self.spent_today(rule.name, timestamp) for rule in self.book.rules},
+            own_accounts=self.own_accounts(),
+            labels=setup.labels,
+            triggers=self._triggers,
+            would_stop=self.would_stop,
+            halted={} if journal is None else dict(journal.halted_accounts(setup.network.chain_id)),
+        )
+        self.view = publish.draw(self.view.sequence + 1, standing, facts, self.history)
+        for receive in tuple(self._receivers):
+            receive(self.view)
+
+
+class _Recorder(Teller):
+    """A teller that also works without a journal (read-only): then lines are shown and not kept."""
+
+    def __init__(self, journal: Journal | None, clock: Clock, notify: Callable[[Decision], None]) -> None:
+        if journal is not None:
+            super().__init__(journal, clock, notify)
+        self._kept = journal is not None
+        self._shown = notify
+        self._now = clock
+        self._last: dict[str, str] = {}
+
+    def say(
+        self, severity: Severity, text: str, *, kind: str, firing_id: str | None = None, block: int | None = None
+    ) -> None:
+        """Record where there is a journal, and show."""
+        if self._kept:
+            super().say(severity, text, kind=kind, firing_id=firing_id, block=block)
+        else:
+            self._shown(Decision(0, self._now.now(), block, kind, severity, text, firing_id=firing_id))
+
+    def say_once(self, severity: Severity, text: str, *, kind: str, about: str, firing_id: str | None = None) -> None:
+        """The same, unless it was the last thing said about this."""
+        if self._last.get(f"{kind}/{about}") != text:
+            self._last[f"{kind}/{about}"] = text
+            self.say(severity, text, kind=kind, firing_id=firing_id)
+
+
+def _named_accounts(patterns: Sequence[str], accounts: Sequence[str]) -> Sequence[str]:
+    """Of `accounts`, those that a rule names one by one. Rules for whole markets act for own accounts only."""
+    return [account for account in accounts if any(pattern.endswith(f"/{account}") for pattern in patterns)]

@@ -1,0 +1,199 @@
+"""Drawing the one view from what the engine knows. Pure: facts in, a ViewState out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tui.engine.history import History
+from tui.model.intent import Firing
+from tui.model.network import Network
+from tui.model.plan import Evaluation
+from tui.model.position import Position
+from tui.model.rule import Mode, Rule, RuleFault
+from tui.model.snapshot import Snapshot
+from tui.model.view import (
+    ChainView,
+    Confirmation,
+    PositionView,
+    Protection,
+    ProviderView,
+    RuleActivity,
+    RuleView,
+    TriggerPrice,
+    ViewState,
+)
+from tui.ports.chain import ProviderStatus
+from tui.rules.evaluate import Verdict, VerdictKind
+from tui.rules.match import applies
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the engine stands: why it is held (None: it is not), whether the kill switch is on, read-only or not.
+
+    `head_age` in seconds since the last head was received, None before any; `blind` why nothing can be known now.
+    """
+
+    at: float
+    read_only: bool
+    killed: bool
+    held: str | None
+    blind: str | None
+    head_age: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that a view is drawn from beside the standing."""
+
+    network: Network
+    providers: tuple[ProviderStatus, ...]
+    snapshot: Snapshot | None
+    rules: tuple[Rule, ...]
+    faults: tuple[RuleFault, ...]
+    rules_file: str
+    armed_since: Mapping[str, float]
+    armed_accounts: Mapping[str, str]
+    verdicts: Mapping[tuple[str, str], Verdict]
+    evaluations: Mapping[tuple[str, str], Evaluation]
+    firings: tuple[Firing, ...]
+    confirmations: tuple[Confirmation, ...]
+    spent_today: Mapping[str, int]
+    own_accounts: frozenset[str]
+    labels: Mapping[str, str]
+    triggers: tuple[TriggerPrice, ...]
+    would_stop: tuple[str, ...]
+    halted: Mapping[str, str]
+
+
+def draw(sequence: int, standing: Standing, facts: Facts, history: History) -> ViewState:
+    """The view of this moment."""
+    snapshot = facts.snapshot
+    protection, why = _protection(standing, facts)
+    positions = snapshot.positions if snapshot is not None else ()
+    rules = tuple(_rule_view(rule, positions, standing, facts) for rule in facts.rules)
+    by_rule = {view.rule.name: view for view in rules}
+    return ViewState(
+        sequence=sequence,
+        at=standing.at,
+        protection=protection,
+        protection_why=why,
+        chain=ChainView(
+            network=facts.network.name,
+            chain_id=facts.network.chain_id,
+            block=None if snapshot is None else snapshot.block,
+            head_age=standing.head_age,
+            block_time=facts.network.block_time,
+            providers=tuple(ProviderView(one.url, one.state, one.latency_ms, one.detail) for one in facts.providers),
+            native_price_usd=None if snapshot is None else snapshot.native_price_usd,
+            blind=standing.blind,
+        ),
+        positions=tuple(_position_view(position, facts, by_rule) for position in positions),
+        wallets=() if snapshot is None else tuple(snapshot.wallets.values()),
+        rules=rules,
+        rule_faults=facts.faults,
+        rules_file=facts.rules_file,
+        activity=history.activity,
+        firings=facts.firings,
+        confirmations=facts.confirmations,
+        next_fire=_nearest(facts.triggers, facts.armed_since),
+        would_stop=facts.would_stop,
+        price_history=history.prices,
+        health_history=history.health,
+        armed_since=min(facts.armed_since.values(), default=None),
+        killed=standing.killed,
+        read_only=standing.read_only,
+    )
+
+
+def _protection(standing: Standing, facts: Facts) -> tuple[Protection, str]:
+    names = ", ".join(sorted(facts.armed_since))
+    if standing.read_only:
+        return Protection.READ_ONLY, "Read-only: this window watches and can pull the kill switch, nothing else."
+    if standing.killed:
+        return Protection.HELD, "The kill switch is on: nothing is signed until it is released."
+    if standing.held is not None:
+        return Protection.HELD, f"{standing.held} Go on by hand when it is mended."
+    if standing.blind is not None:
+        return Protection.HELD, f"Blind: {standing.blind}. Nothing can fire until the chain is seen again."
+    for account in sorted(set(facts.armed_accounts.values())):
+        reason = facts.halted.get(account)
+        if reason is not None:
+            return Protection.HELD, f"Account {account} is halted: {reason}"
+    if facts.armed_since:
+        plural = "s" if len(facts.armed_since) > 1 else ""
+        return Protection.ARMED, f"Rule{plural} armed: {names}."
+    return Protection.WATCHING, "Watching only: no rule is armed, nothing will be signed."
+
+
+def _rule_view(rule: Rule, positions: Sequence[Position], standing: Standing, facts: Facts) -> RuleView:
+    matched = tuple(position.id for position in positions if applies(rule, position.key))
+    activity, detail = _activity(rule, matched, standing, facts)
+    evaluation = next(
+        (facts.evaluations[rule.name, one] for one in matched if (rule.name, one) in facts.evaluations), None
+    )
+    return RuleView(
+        rule,
+        activity,
+        detail,
+        matched,
+        facts.armed_since.get(rule.name),
+        evaluation,
+        facts.spent_today.get(rule.name, 0),
+    )
+
+
+_BY_VERDICT = {
+    VerdictKind.LATCHED: RuleActivity.LATCHED,
+    VerdictKind.COOLING: RuleActivity.COOLING,
+    VerdictKind.COUNTING: RuleActivity.COUNTING,
+}
+
+
+def _activity(rule: Rule, matched: Sequence[str], standing: Standing, facts: Facts) -> tuple[RuleActivity, str]:
+    if not matched:
+        return RuleActivity.OFF, "no watched position matches"
+    if any(firing.rule == rule.name and firing.state.is_open for firing in facts.firings):
+        return RuleActivity.FIRING, "a rebalance is under way"
+    if any(asked.rule == rule.name for asked in facts.confirmations):
+        return RuleActivity.ASKING, "waits for your yes or no"
+    verdicts = [facts.verdicts[rule.name, one] for one in matched if (rule.name, one) in facts.verdicts]
+    # The verdict that keeps the rule from acting is the one to tell.
+    telling = next((one for one in verdicts if one.kind in _BY_VERDICT), None) or (verdicts[0] if verdicts else None)
+    why = "not evaluated yet" if telling is None else telling.why
+    if rule.mode is not Mode.NOTIFY and rule.name not in facts.armed_since:
+        return RuleActivity.DISARMED, why
+    if standing.killed or standing.held is not None or standing.blind is not None:
+        return RuleActivity.HELD, why
+    if telling is not None and telling.kind in _BY_VERDICT:
+        return _BY_VERDICT[telling.kind], why
+    return RuleActivity.ARMED, why
+
+
+def _position_view(position: Position, facts: Facts, rules: Mapping[str, RuleView]) -> PositionView:
+    watching = [rule for rule in facts.rules if applies(rule, position.key)]
+    account = position.key.account
+    mine = [rule for rule in watching if rule.mode is Mode.NOTIFY or account in facts.own_accounts]
+    rule = mine[0] if mine else None
+    activity = RuleActivity.OFF
+    if rule is not None:
+        activity = rules[rule.name].activity
+        armed_for = facts.armed_accounts.get(rule.name)
+        if rule.mode is not Mode.NOTIFY and armed_for is not None and armed_for != account:
+            activity = RuleActivity.DISARMED
+    return PositionView(
+        position=position,
+        rule=None if rule is None else rule.name,
+        rule_activity=activity,
+        trigger_health_factor=None if rule is None else rule.health_factor_below,
+        target_health_factor=None if rule is None or rule.mode is Mode.NOTIFY else rule.target_health_factor,
+        trigger_prices=tuple(one for one in facts.triggers if one.position == position.id),
+        own_key=account in facts.own_accounts,
+        label=facts.labels.get(account, ""),
+    )
+
+
+def _nearest(triggers: Sequence[TriggerPrice], armed: Mapping[str, float]) -> TriggerPrice | None:
+    candidates = [one for one in triggers if one.rule in armed and one.distance_bps is not None]
+    return min(candidates, key=lambda one: abs(one.distance_bps or 0), default=None)
