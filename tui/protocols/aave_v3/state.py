@@ -6,10 +6,11 @@ Amounts in base units, prices with 8 decimals, indices and rates in ray, thresho
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from tui.model.position import Asset
+from tui.model.text import clean_text
 from tui.protocols.aave_v3 import lens
 from tui.protocols.aave_v3.math import (
     compounded_interest,
@@ -20,10 +21,10 @@ from tui.protocols.aave_v3.math import (
     ray_mul,
 )
 from tui.protocols.aave_v3.rules import Rules, rules_of
-from tui.model.text import clean_text
 from tui.protocols.erc20 import MAX_DECIMALS
 
 ZERO_ADDRESS = "0x" + "0" * 40
+MAX_RESERVES = 128
 _MAX_INDEX = 2**128 - 1
 
 
@@ -110,7 +111,10 @@ class Category:
 
 @dataclass(frozen=True, slots=True)
 class MarketState:
-    """A market at one block. `swept`: balances outside the accounts' bitmaps were looked for."""
+    """A market at one block. `swept`: balances outside the accounts' bitmaps were looked for.
+
+    `order` are the reserve ids as the lens listed them; one whose data could not be read has a negative id there.
+    """
 
     pool: str
     oracle: str
@@ -118,6 +122,7 @@ class MarketState:
     rules: Rules
     timestamp: int
     swept: bool
+    order: tuple[int, ...]
     reserves: Mapping[int, Reserve]
     ids: Mapping[str, int]
     categories: Mapping[int, Category]
@@ -150,11 +155,11 @@ class AccountState:
 
     def is_collateral(self, reserve_id: int) -> bool:
         """Whether the holder uses the reserve as collateral (odd bits of the map)."""
-        return bool(self.configuration >> (2 * reserve_id + 1) & 1)
+        return reserve_id >= 0 and bool(self.configuration >> (2 * reserve_id + 1) & 1)
 
     def is_borrowing(self, reserve_id: int) -> bool:
         """Whether the holder borrows the reserve (even bits of the map)."""
-        return bool(self.configuration >> (2 * reserve_id) & 1)
+        return reserve_id >= 0 and bool(self.configuration >> (2 * reserve_id) & 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +173,12 @@ class PositionState:
 def market_state(raw: lens.RawReading) -> MarketState:
     """The market of a reading, with every index grown to the time that the contract itself saw."""
     rules = rules_of(raw.revision)
-    reserves = {}
-    for one in raw.reserves:
+    reserves: dict[int, Reserve] = {}
+    for place, one in enumerate(raw.reserves):
         reserve = _reserve(one, raw.timestamp, rules)
-        if reserve.id not in reserves:
-            reserves[reserve.id] = reserve
+        if one.flags & lens.NO_DATA or reserve.id in reserves or reserve.id >= MAX_RESERVES:
+            reserve = replace(reserve, id=-1 - place, fault=reserve.fault or "its place in the list cannot be right")
+        reserves[reserve.id] = reserve
     return MarketState(
         pool=raw.pool,
         oracle=raw.oracle,
@@ -180,16 +186,17 @@ def market_state(raw: lens.RawReading) -> MarketState:
         rules=rules,
         timestamp=raw.timestamp,
         swept=raw.swept,
+        order=tuple(reserves),
         reserves=reserves,
         ids={reserve.asset.address: reserve.id for reserve in reserves.values()},
         categories={one.id: _category(one, rules) for one in raw.categories},
     )
 
 
-def account_state(raw: lens.RawAccount, reserves: tuple[lens.RawReserve, ...]) -> AccountState:
+def account_state(raw: lens.RawAccount, market: MarketState) -> AccountState:
     """One account of a reading. Faults of its reads are for the caller to see to."""
     holdings = {
-        reserves[one.reserve].id: Holding(one.scaled_supply, one.scaled_debt, one.stable_debt) for one in raw.holdings
+        market.order[one.reserve]: Holding(one.scaled_supply, one.scaled_debt, one.stable_debt) for one in raw.holdings
     }
     return AccountState(raw.account, raw.configuration, raw.e_mode, holdings)
 

@@ -1,0 +1,174 @@
+"""What a repayment or a supply leaves of an account, to the contract's rounding, and the most that either may be.
+
+Mirrors executeRepay and executeSupply with their validations, at the indices of the block that was read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tui.model.position import Asset
+from tui.model.rule import ActionKind
+from tui.protocols.aave_v3.health import effective_terms
+from tui.protocols.aave_v3.math import ray_div, ray_div_floor, ray_mul, ray_mul_ceil
+from tui.protocols.aave_v3.position import cap_room
+from tui.protocols.aave_v3.state import NOTHING, AccountState, Holding, MarketState, Reserve
+from tui.protocols.base import ActionImpossible
+
+LARGEST_AMOUNT = 2**128 - 1
+"""The pool keeps balances in 128 bits."""
+
+
+def after_action(
+    market: MarketState, account: AccountState, kind: ActionKind, asset: Asset, amount: int
+) -> tuple[MarketState, AccountState]:
+    """The state after `kind` with `amount` base units. Raises ActionImpossible where the pool would revert."""
+    if amount <= 0:
+        raise ActionImpossible(f"{kind} of nothing")
+    reserve = reserve_for(market, kind, asset)
+    if kind is ActionKind.REPAY:
+        return market, _repaid(market, account, reserve, amount)
+    return _supplied(market, account, reserve, amount)
+
+
+def reserve_for(market: MarketState, kind: ActionKind, asset: Asset) -> Reserve:
+    """The reserve of `asset`, if it lets `kind` be done to it at all. Raises ActionImpossible."""
+    reserve = market.reserve(asset.address)
+    if reserve is None:
+        raise ActionImpossible(f"{asset.symbol} is not listed in this market")
+    symbol, terms = reserve.asset.symbol, reserve.terms
+    if reserve.fault:
+        raise ActionImpossible(f"{symbol}: {reserve.fault}")
+    if not terms.active:
+        raise ActionImpossible(f"{symbol} is not active in this market")
+    if terms.paused:
+        raise ActionImpossible(f"{symbol} is paused in this market")
+    if kind is ActionKind.ADD_COLLATERAL and terms.frozen:
+        raise ActionImpossible(f"{symbol} is frozen in this market: nothing can be supplied")
+    return reserve
+
+
+def owed(market: MarketState, account: AccountState, reserve: Reserve) -> tuple[int, bool]:
+    """Base units that one repayment can clear, and whether they are owed at a stable rate (only 3.0 and 3.1).
+
+    Where both kinds are owed, the variable one comes first: a call repays one of them.
+    """
+    holding = account.holdings.get(reserve.id, NOTHING)
+    if holding.debt or not holding.stable_debt:
+        mul = ray_mul_ceil if market.rules.directed_rounding else ray_mul
+        return mul(holding.debt, reserve.debt_index), False
+    return holding.stable_debt, True
+
+
+def ceiling(market: MarketState, account: AccountState, kind: ActionKind, asset: Asset) -> int:
+    """The most base units of `asset` that `kind` could use here. Raises ActionImpossible where it can do nothing."""
+    reserve = reserve_for(market, kind, asset)
+    symbol = reserve.asset.symbol
+    if kind is ActionKind.REPAY:
+        amount, _ = owed(market, account, reserve)
+        if not amount:
+            raise ActionImpossible(f"no {symbol} is owed")
+        return amount
+    reason = _why_not_counting(market, account, reserve)
+    if reason:
+        raise ActionImpossible(reason)
+    room = cap_room(market, reserve.id)
+    if room == 0:
+        raise ActionImpossible(f"{symbol} has reached its supply cap")
+    return LARGEST_AMOUNT if room is None else min(room, LARGEST_AMOUNT)
+
+
+def _repaid(market: MarketState, account: AccountState, reserve: Reserve, amount: int) -> AccountState:
+    symbol = reserve.asset.symbol
+    debt, stable = owed(market, account, reserve)
+    if not debt:
+        raise ActionImpossible(f"no {symbol} is owed")
+    if amount > debt:
+        raise ActionImpossible(f"more {symbol} than is owed")
+    holding = account.holdings[reserve.id]
+    if stable:
+        left = replace(holding, stable_debt=holding.stable_debt - amount)
+        cleared = left.debt == 0 and left.stable_debt == 0
+    else:
+        div = ray_div_floor if market.rules.directed_rounding else ray_div
+        scaled = div(amount, reserve.debt_index)
+        if not scaled:
+            raise ActionImpossible(f"too little {symbol}: it rounds to nothing")
+        left = replace(holding, debt=holding.debt - scaled)
+        if left.debt < 0:
+            raise ActionImpossible(f"more {symbol} than is owed")
+        if market.rules.directed_rounding:
+            cleared = left.debt == 0
+        else:
+            cleared = amount == debt and not holding.stable_debt
+    configuration = account.configuration & ~(1 << (2 * reserve.id)) if cleared else account.configuration
+    return replace(account, configuration=configuration, holdings={**account.holdings, reserve.id: left})
+
+
+def _supplied(
+    market: MarketState, account: AccountState, reserve: Reserve, amount: int
+) -> tuple[MarketState, AccountState]:
+    symbol = reserve.asset.symbol
+    room = cap_room(market, reserve.id)
+    if room is not None and amount > room:
+        raise ActionImpossible(f"more {symbol} than its supply cap leaves")
+    if amount > LARGEST_AMOUNT:
+        raise ActionImpossible(f"more {symbol} than the pool can count")
+    div = ray_div_floor if market.rules.directed_rounding else ray_div
+    scaled = div(amount, reserve.supply_index)
+    if not scaled:
+        raise ActionImpossible(f"too little {symbol}: it rounds to nothing")
+    _require_swept(market, account, reserve)
+    holding = account.holdings.get(reserve.id, NOTHING)
+    configuration = account.configuration
+    if not holding.supply and _turns_on(market, account, reserve):
+        configuration |= 1 << (2 * reserve.id + 1)
+    more = Holding(holding.supply + scaled, holding.debt, holding.stable_debt)
+    grown = None if reserve.scaled_supply is None else reserve.scaled_supply + scaled
+    reserves = {**market.reserves, reserve.id: replace(reserve, scaled_supply=grown)}
+    return (
+        replace(market, reserves=reserves),
+        replace(account, configuration=configuration, holdings={**account.holdings, reserve.id: more}),
+    )
+
+
+def _why_not_counting(market: MarketState, account: AccountState, reserve: Reserve) -> str | None:
+    """Why supplying more of a reserve would do nothing for the health of this account, or None."""
+    symbol = reserve.asset.symbol
+    if account.is_collateral(reserve.id):
+        category = market.categories.get(account.e_mode)
+        threshold = effective_terms(market.rules, reserve, category)[0]
+        return None if threshold else f"{symbol} has a liquidation threshold of 0: it would not count as collateral"
+    _require_swept(market, account, reserve)
+    if account.holdings.get(reserve.id, NOTHING).supply:
+        return f"{symbol} is switched off as collateral: more of it would not count"
+    if not _turns_on(market, account, reserve):
+        return f"{symbol} would not be used as collateral (its LTV is 0, or it or the position is isolated)"
+    return None
+
+
+def _require_swept(market: MarketState, account: AccountState, reserve: Reserve) -> None:
+    """Whether a first supply becomes collateral depends on whether it is the first: that must have been looked up."""
+    if not market.swept and reserve.id not in account.holdings:
+        raise ActionImpossible(
+            f"whether {reserve.asset.symbol} is held without being collateral was not read: "
+            "watch fewer accounts at once"
+        )
+
+
+def _turns_on(market: MarketState, account: AccountState, reserve: Reserve) -> bool:
+    """Whether the pool makes a first supply collateral by itself (ValidationLogic.validateUseAsCollateral).
+
+    Isolated assets never: no account is taken to have the role that enables them.
+    """
+    rules = market.rules
+    category = market.categories.get(account.e_mode)
+    ltv = effective_terms(rules, reserve, category)[1] if rules.own_e_mode_terms else reserve.terms.ltv
+    if not ltv:
+        return False
+    if not rules.isolation_mode:
+        return True
+    if reserve.terms.debt_ceiling:
+        return False
+    used = [one for one in market.reserves.values() if account.is_collateral(one.id)]
+    return not (len(used) == 1 and used[0].terms.debt_ceiling)
