@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tui.chain.broadcast import ChainBroadcaster
 from tui.chain.clock import SystemClock
+from tui.chain.fees import ChainFees
 from tui.chain.heads import BlockHeads
 from tui.chain.providers import Pool, build_pool
 from tui.chain.reader import ChainReader
 from tui.chain.rpc import Stats
+from tui.chain.simulate import ChainSimulator
 from tui.chain.ws import HeadBell
 from tui.model.network import Network
 from tui.ports.clock import Clock
@@ -25,6 +28,9 @@ class ChainClient:
     pool: Pool
     heads: BlockHeads
     reader: ChainReader
+    simulator: ChainSimulator
+    fees: ChainFees
+    broadcaster: ChainBroadcaster
 
     @property
     def stats(self) -> Stats:
@@ -50,4 +56,7 @@ def open_chain(network: Network, clock: Clock | None = None) -> ChainClient:
         pool,
         BlockHeads(pool, clock, network.block_time, bell),
         ChainReader(pool, network.chain_id),
+        ChainSimulator(pool, network.block_time),
+        ChainFees(pool),
+        ChainBroadcaster(pool),
     )

@@ -35,6 +35,7 @@ _UNKNOWN_BLOCK = re.compile(
     r"|block .* (?:unknown|does not exist|not available)",
     re.IGNORECASE,
 )
+_FUNDS = re.compile(r"insufficient (?:funds|balance)|not enough funds|lack of funds|OutOfFunds", re.IGNORECASE)
 _REVERTED = 3
 
 
@@ -85,3 +86,8 @@ def is_limit(error: RpcError) -> bool:
 def is_unknown_block(error: RpcError) -> bool:
     """Whether the node does not have the block of a pinned request."""
     return error.code != _REVERTED and (error.code == -32001 or _UNKNOWN_BLOCK.search(error.message) is not None)
+
+
+def lacks_funds(error: RpcError) -> bool:
+    """Whether an account cannot pay what was asked of it."""
+    return error.code == -38014 or _FUNDS.search(error.message) is not None

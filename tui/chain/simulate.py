@@ -1,0 +1,247 @@
+"""What transactions of an account would do on the state of one block, and reads on what they leave.
+
+Implements `tui.ports.chain.Simulator`: eth_simulateV1 where a node has it, else one eth_call in which the account's own
+address gets our batch program by state override, so that every call goes out with the account as its sender.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tui.chain.batch import (
+    BATCH_ADDRESS,
+    BATCH_CODE,
+    Answer,
+    BadBatchAnswer,
+    Entry,
+    Outcome,
+    pack,
+    unpack,
+    with_value,
+)
+from tui.chain.blocks import at_hash
+from tui.chain.hexes import Malformed, data, mapping, quantity, sequence, to_hex
+from tui.chain.providers import BlockUnknown, Pool, Provider
+from tui.chain.reader import call_result, codes_of
+from tui.chain.reverts import is_limit, is_unknown_block, lacks_funds, revert_data, revert_reason
+from tui.chain.rpc import RpcError
+from tui.model.block import BlockRef
+from tui.model.calls import Call, CallResult, SimulatedCall, Simulation
+from tui.model.plan import PlannedCall
+
+TRANSACTION_GAS = 21_000
+"""What every transaction pays before anything runs."""
+MOST_GAS = 2**24
+"""The most gas a transaction may ask for (EIP-7825); below every block's limit that we know."""
+_ZERO = "0x" + "00" * 20
+_OUT_OF_GAS = "ran out of gas"
+_PROGRAM_GAS = 150
+"""What the batch program itself spends between its two looks at the gas left: cheap instructions and a warm CALL."""
+_WARMTH = 50_000
+"""Added for calls after the first in the eth_call way: they find warm what their own transaction would find cold, and
+by how much is not to be seen. About twenty storage slots and four accounts."""
+
+
+def intrinsic_gas(calldata: bytes) -> int:
+    """Gas a call transaction pays for itself: 21,000, and 4 a zero byte, 16 any other (EIP-2028)."""
+    zeros = calldata.count(0)
+    return TRANSACTION_GAS + 4 * zeros + 16 * (len(calldata) - zeros)
+
+
+def floor_gas(calldata: bytes) -> int:
+    """The least a transaction pays, however little it runs: 21,000, and 10 a zero byte, 40 any other (EIP-7623)."""
+    zeros = calldata.count(0)
+    return TRANSACTION_GAS + 10 * zeros + 40 * (len(calldata) - zeros)
+
+
+@dataclass(slots=True)
+class ChainSimulator:
+    """Simulates through a pool of nodes; where the pool has a quorum, that many must come to the same end.
+
+    `block_time` in seconds: the simulated block comes that much after the pinned one.
+    """
+
+    pool: Pool = field(repr=False)
+    block_time: float
+
+    async def simulate(
+        self, block: BlockRef, account: str, calls: Sequence[PlannedCall], reads: Sequence[Call]
+    ) -> Simulation:
+        """`calls` sent by `account` one after another on the state of `block`, then `reads` on what they leave.
+
+        The account pays no gas price here and its money for gas is not looked at. `gas_used` of a call is that of the
+        whole transaction, after refunds where the node simulates blocks. A call's `gas_limit` of 0 stands for the
+        most a transaction may have. Raises ReadFailed, ChainUnreachable.
+        """
+        codes = codes_of(reads)
+        timestamp = block.timestamp + max(1, math.ceil(self.block_time))
+
+        async def work(provider: Provider) -> Simulation:
+            task = _Task(provider, block, account, calls, reads, codes, timestamp)
+            if provider.simulates:
+                try:
+                    return await task.by_simulated_block()
+                except (RpcError, Malformed) as refusal:
+                    return await task.after_refusal(refusal)
+            return await task.by_account_code()
+
+        return await self.pool.agreed(work, _comparable)
+
+
+def _comparable(simulation: Simulation) -> tuple[object, ...]:
+    """What nodes must agree on. Gas is left out: the two ways measure it differently."""
+    return tuple((call.ok, call.return_data) for call in simulation.calls), simulation.reads, simulation.timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One simulation on one node."""
+
+    provider: Provider
+    block: BlockRef
+    account: str
+    calls: Sequence[PlannedCall]
+    reads: Sequence[Call]
+    codes: dict[str, bytes]
+    timestamp: int
+
+    async def by_simulated_block(self) -> Simulation:
+        overrides = {address: {"code": to_hex(code)} for address, code in self.codes.items()}
+        sent: list[dict[str, str]] = [
+            {
+                "from": self.account,
+                "to": call.to,
+                "data": to_hex(call.data),
+                "value": hex(call.value),
+                "gas": hex(self._gas_limit(call)),
+            }
+            for call in self.calls
+        ]
+        if self.reads:
+            overrides[BATCH_ADDRESS] = {"code": to_hex(BATCH_CODE)}
+            sent.append({"from": _ZERO, "to": BATCH_ADDRESS, "data": to_hex(pack(self._read_entries()))})
+        simulated = {
+            "blockOverrides": {"number": hex(self.block.number + 1), "time": hex(self.timestamp)},
+            "stateOverrides": overrides,
+            "calls": sent,
+        }
+        try:
+            told = await self.provider.ask_one(
+                "eth_simulateV1", {"blockStateCalls": [simulated], "validation": False}, at_hash(self.block.hash)
+            )
+        except RpcError as error:
+            if lacks_funds(error):
+                return self._penniless(error)
+            raise
+        blocks = sequence(told, "the simulation")
+        if len(blocks) != 1:
+            raise Malformed("the simulation has another number of blocks than was asked for")
+        fields = mapping(blocks[0], "the simulated block")
+        if quantity(fields.get("timestamp"), "the simulated time") != self.timestamp:
+            raise Malformed("the simulated block has another time than was asked for")
+        results = sequence(fields.get("calls"), "the simulated calls")
+        if len(results) != len(sent):
+            raise Malformed("the simulation has another number of calls than was asked for")
+        calls = tuple(_simulated(result) for result in results[: len(self.calls)])
+        return Simulation(calls, self._read_results(results[len(self.calls) :]), self.timestamp)
+
+    async def after_refusal(self, refusal: RpcError | Malformed) -> Simulation:
+        """The other way, kept for good where the node has no eth_simulateV1 at all."""
+        if isinstance(refusal, RpcError) and is_unknown_block(refusal):
+            raise BlockUnknown(f"block {self.block.number} is unknown there: {refusal.message}") from None
+        try:
+            simulation = await self.by_account_code()
+        except (RpcError, Malformed):
+            raise refusal from None
+        self.provider.simulates = isinstance(refusal, RpcError) and is_limit(refusal)
+        return simulation
+
+    async def by_account_code(self) -> Simulation:
+        entries: list[Entry] = []
+        for call in self.calls:
+            if call.value:
+                entries.append(with_value(call.value))
+            entries.append(Entry(call.to, call.data, gas_cap=self._execution_gas(call)))
+        entries.extend(self._read_entries())
+        overrides = {address: {"code": to_hex(code)} for address, code in self.codes.items()}
+        overrides[self.account] = {"code": to_hex(BATCH_CODE)}
+        request = {"from": self.account, "to": self.account, "data": to_hex(pack(entries))}
+        pinned = at_hash(self.block.hash)
+        timestamp = self.timestamp
+        try:
+            told = await self.provider.ask_one("eth_call", request, pinned, overrides, {"time": hex(timestamp)})
+        except RpcError as error:
+            if is_unknown_block(error):
+                raise BlockUnknown(f"block {self.block.number} is unknown there: {error.message}") from None
+            if is_limit(error):
+                raise
+            # Overrides of the block came later than those of the state: without them the time is the block's own.
+            timestamp = self.block.timestamp
+            told = await self.provider.ask_one("eth_call", request, pinned, overrides)
+        try:
+            answers = unpack(data(told, "the result of eth_call"), len(self.calls) + len(self.reads))
+        except BadBatchAnswer:
+            raise Malformed(
+                "can neither simulate blocks nor override code, so nothing can be simulated there"
+            ) from None
+        calls = tuple(
+            self._measured(call, answer, index)
+            for index, (call, answer) in enumerate(zip(self.calls, answers, strict=False))
+        )
+        reads = tuple(call_result(answer) for answer in answers[len(self.calls) :])
+        return Simulation(calls, reads, timestamp)
+
+    def _gas_limit(self, call: PlannedCall) -> int:
+        return call.gas_limit or min(MOST_GAS, self.block.gas_limit)
+
+    def _execution_gas(self, call: PlannedCall) -> int:
+        return max(self._gas_limit(call) - intrinsic_gas(call.data), 1)
+
+    def _read_entries(self) -> list[Entry]:
+        return [Entry(read.to, read.data) for read in self.reads]
+
+    def _read_results(self, results: Sequence[object]) -> tuple[CallResult, ...]:
+        if not results:
+            return ()
+        batch = _simulated(results[0])
+        if not batch.ok:
+            return tuple(CallResult(None, f"the reads after it failed: {batch.error}") for _ in self.reads)
+        try:
+            return tuple(call_result(answer) for answer in unpack(batch.return_data, len(self.reads)))
+        except BadBatchAnswer as error:
+            raise Malformed(str(error)) from None
+
+    def _measured(self, call: PlannedCall, answer: Answer, index: int) -> SimulatedCall:
+        executed = max(answer.gas_used - _PROGRAM_GAS, 0) + (_WARMTH if index else 0)
+        gas = max(intrinsic_gas(call.data) + executed, floor_gas(call.data))
+        if answer.outcome is Outcome.FAILED:
+            spent = not answer.data and executed >= self._execution_gas(call)
+            return SimulatedCall(False, gas, answer.data, _OUT_OF_GAS if spent else revert_reason(answer.data))
+        return SimulatedCall(True, gas, answer.data)
+
+    def _penniless(self, error: RpcError) -> Simulation:
+        failed = SimulatedCall(False, 0, b"", f"the account cannot pay what a call sends along: {error.message}")
+        return Simulation(
+            (failed,) * len(self.calls), (CallResult(None, failed.error),) * len(self.reads), self.timestamp
+        )
+
+
+def _simulated(result: object) -> SimulatedCall:
+    fields = mapping(result, "a simulated call")
+    returned = data(fields.get("returnData"), "a simulated call's return data")
+    gas = quantity(fields.get("gasUsed"), "a simulated call's gas")
+    if quantity(fields.get("status"), "a simulated call's status") == 1:
+        return SimulatedCall(True, gas, returned)
+    # Some nodes put the revert data with the error, others where a return value would be.
+    error = fields.get("error")
+    message, carried = "", None
+    if isinstance(error, dict):
+        text, raw = error.get("message"), error.get("data")
+        message = text if isinstance(text, str) else ""
+        carried = revert_data(RpcError(0, message, raw if isinstance(raw, str) else None))
+    revert = carried or returned
+    if not revert and is_limit(RpcError(0, message)):
+        return SimulatedCall(False, gas, revert, _OUT_OF_GAS)
+    return SimulatedCall(False, gas, revert, revert_reason(revert))
