@@ -1,0 +1,88 @@
+"""Reads a real market through the adapter, exactly as the engine does: one pinned eth_call with the lens's code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tests.support.chain import Chain
+from tui.model.block import BlockRef
+from tui.model.calls import Call, CallResult
+from tui.model.network import MarketConfig
+from tui.model.position import Asset, Position
+from tui.model.wallet import TokenHolding, Wallet
+from tui.practice.rpc import RpcError
+from tui.protocols import erc20
+from tui.protocols.aave_v3.market import AaveV3Market, make_market
+from tui.protocols.base import MarketReading
+
+UINT256_MAX = 2**256 - 1
+
+
+def adapter(chain: Chain) -> AaveV3Market:
+    """The adapter of the practice market."""
+    return make_market(MarketConfig("aave-v3", "core", {"pool_addresses_provider": chain.market.provider}))
+
+
+def head(chain: Chain, tag: str | int = "latest") -> BlockRef:
+    """A block as the engine sees it."""
+    block = chain.block(tag)
+    return BlockRef(
+        number=int(block["number"], 16),
+        hash=block["hash"],
+        parent_hash=block["parentHash"],
+        timestamp=int(block["timestamp"], 16),
+        base_fee=int(block["baseFeePerGas"], 16),
+    )
+
+
+def eth_call(chain: Chain, block: BlockRef, call: Call) -> CallResult:
+    """One call at a block hash."""
+    override = {call.to: {"code": "0x" + call.code.hex()}} if call.code is not None else {}
+    try:
+        answer: Any = chain.rpc(
+            "eth_call", {"to": call.to, "data": "0x" + call.data.hex()}, {"blockHash": block.hash}, override
+        )
+    except RpcError as failed:
+        return CallResult(None, str(failed))
+    return CallResult(bytes.fromhex(answer[2:]))
+
+
+def read(chain: Chain, accounts: Sequence[str], market: AaveV3Market | None = None) -> MarketReading:
+    """Positions of `accounts` at the latest block."""
+    market = market or adapter(chain)
+    lower = [account.lower() for account in accounts]
+    block = head(chain)
+    return market.decode(block, lower, [eth_call(chain, block, call) for call in market.read_calls(lower)])
+
+
+def read_one(chain: Chain, account: str, market: AaveV3Market | None = None) -> Position:
+    """The position of one account at the latest block."""
+    return read(chain, [account], market).positions[0]
+
+
+def contract_health(chain: Chain, account: str) -> int | None:
+    """The contract's own health factor, None for its "no debt"."""
+    health = chain.health_factor(account)
+    return None if health == UINT256_MAX else health
+
+
+def asset(market: AaveV3Market, position: Position, symbol: str) -> Asset:
+    """An asset that the market must list."""
+    found = market.find_asset(position, symbol)
+    assert found is not None, symbol
+    return found
+
+
+def wallet(chain: Chain, account: str, spender: str, assets: Sequence[Asset]) -> Wallet:
+    """What an account holds of `assets`, with its allowances for `spender` and its permits, as the chain tells."""
+    block, owner = head(chain), account.lower()
+    tokens = {}
+    for one in assets:
+        balance = erc20.decode_uint(eth_call(chain, block, erc20.balance_of(one.address, owner)).data)
+        allowed = erc20.decode_uint(eth_call(chain, block, erc20.allowance(one.address, owner, spender)).data)
+        answers = [eth_call(chain, block, call) for call in erc20.permit_calls(one.address, owner)]
+        permit = erc20.decode_permit(answers, one.address, chain.market.chain_id)
+        tokens[one.address] = TokenHolding(one, balance, {} if allowed is None else {spender: allowed}, permit)
+    nonce = int(chain.rpc("eth_getTransactionCount", account, "latest"), 16)
+    return Wallet(owner, chain.ether(account), nonce, tokens)
