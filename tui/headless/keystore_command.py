@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,21 +125,17 @@ def _given_password(args: argparse.Namespace) -> str | None:
 
 
 def _target(args: argparse.Namespace, address: str) -> Path:
-    """The file to write; refused before anything slow or secret is asked if it is there already."""
+    """The file to write."""
     path: Path = args.keystore if args.keystore is not None else keystore_directory(args) / f"{address}.json"
     return path
 
 
 def _refuse_existing(args: argparse.Namespace) -> None:
-    from tui.vault.errors import KeystoreError, KeystoreFault
+    """Before anything slow or secret is asked."""
+    from tui.vault.files import refuse_taken
 
-    if args.keystore is not None and not args.replace and os.path.lexists(args.keystore):
-        raise KeystoreError(
-            "a file is there already",
-            args.keystore,
-            "Choose another name, or say --replace if its key is backed up.",
-            KeystoreFault.EXISTS,
-        )
+    if args.keystore is not None and not args.replace:
+        refuse_taken(args.keystore)
 
 
 def _write(args: argparse.Namespace, key: bytes, password: str) -> int:

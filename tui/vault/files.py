@@ -210,22 +210,30 @@ def write_private(path: Path, content: bytes, *, overwrite: bool, verify: Callab
         ) from error
 
 
-def _place_new(temporary: Path, path: Path) -> None:
-    """Give the temp file its name only if that name is free: a hard link never replaces anything."""
-    taken = KeystoreError(
+def _taken(path: Path) -> KeystoreError:
+    return KeystoreError(
         "a file is there already",
         path,
         "Choose another name, or say --replace if its key is backed up.",
         KeystoreFault.EXISTS,
     )
+
+
+def refuse_taken(path: Path) -> None:
+    """Raises `KeystoreError` if anything has this name, a dangling link as well."""
+    if os.path.lexists(path):
+        raise _taken(path)
+
+
+def _place_new(temporary: Path, path: Path) -> None:
+    """Give the temp file its name only if that name is free: a hard link never replaces anything."""
     try:
         os.link(temporary, path, follow_symlinks=False)
     except FileExistsError as error:
-        raise taken from error
+        raise _taken(path) from error
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
             raise
         # A file system without hard links (FAT, some network mounts): the check and the rename are two steps there.
-        if os.path.lexists(path):
-            raise taken from error
+        refuse_taken(path)
         temporary.rename(path)

@@ -19,7 +19,7 @@ from Crypto.Cipher import AES
 from eth_hash.auto import keccak
 
 from tui.vault.errors import KeystoreError, KeystoreFault
-from tui.vault.files import inspect_file, read_private, write_private
+from tui.vault.files import ensure_private_directory, inspect_file, read_private, refuse_taken, write_private
 
 SCRYPT_N = 1 << 18
 SCRYPT_R = 8
@@ -213,6 +213,10 @@ def create_keystore(path: Path, password: str, *, key: bytes | None = None, over
     check_new_password(password, path)
     secret = random_key() if key is None else key
     check_key(secret, path)
+    # Before a second of derivation; write_private judges both again when it counts.
+    ensure_private_directory(path.parent)
+    if not overwrite:
+        refuse_taken(path)
 
     def verify(temporary: Path) -> None:
         if decrypt_document(parse_keystore(read_private(temporary), path), password) != secret:

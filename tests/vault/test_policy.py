@@ -1,0 +1,419 @@
+"""The pure policy: every refusal by its own cause, and properties that no request may break."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from tui.model.signing import (
+    AllowedCall,
+    AllowedPermit,
+    PermitRequest,
+    SignerRefused,
+    SigningPolicy,
+    TransactionRequest,
+    WordRule,
+)
+from tui.vault.policy import NonceBinding, Usage, Verdict, check_permit, check_transaction, is_no_wider, word_of
+
+ACCOUNT = "0x" + "aa" * 20
+POOL = "0x" + "11" * 20
+OTHER = "0x" + "22" * 20
+USDC = "0x" + "33" * 20
+REPAY = "0x573ade81"
+APPROVE = "0x095ea7b3"
+NOW = 1_700_000_000
+GWEI = 10**9
+
+
+def words(selector: str, *values: int) -> bytes:
+    return bytes.fromhex(selector[2:]) + b"".join(value.to_bytes(32, "big") for value in values)
+
+
+POLICY = SigningPolicy(
+    chain_id=31337,
+    account=ACCOUNT,
+    calls=(
+        AllowedCall(
+            POOL,
+            REPAY,
+            (WordRule(0, equals=int(USDC, 16)), WordRule(1, maximum=5_000), WordRule(3, equals=int(ACCOUNT, 16))),
+            spend_token=USDC,
+            spend_word=1,
+        ),
+        AllowedCall(USDC, APPROVE, (WordRule(0, equals=int(POOL, 16)), WordRule(1, maximum=5_000))),
+    ),
+    permits=(AllowedPermit(USDC, POOL, 5_000),),
+    daily_caps=((USDC, 8_000),),
+    max_fee_per_gas=100 * GWEI,
+    max_gas=1_000_000,
+    max_fee_wei=50_000_000 * GWEI,
+    max_daily_fee_wei=120_000_000 * GWEI,
+    expires_at=NOW + 3_600,
+)
+
+REQUEST = TransactionRequest(
+    intent_id="one",
+    chain_id=31337,
+    account=ACCOUNT,
+    nonce=7,
+    to=POOL,
+    value=0,
+    data=words(REPAY, int(USDC, 16), 5_000, 2, int(ACCOUNT, 16)),
+    gas=500_000,
+    max_fee_per_gas=80 * GWEI,
+    max_priority_fee_per_gas=2 * GWEI,
+)
+
+CANCEL = replace(REQUEST, intent_id="one-cancel", to=ACCOUNT, data=b"", gas=21_000)
+
+PERMIT = PermitRequest("one", 31337, USDC, "USD Coin", "2", "0x" + "00" * 32, ACCOUNT, POOL, 5_000, 0, NOW + 600)
+
+
+def check(
+    request: TransactionRequest,
+    policy: SigningPolicy = POLICY,
+    usage: Usage | None = None,
+    *,
+    now: int = NOW,
+    killed: bool = False,
+    meaning: str = "same",
+) -> Verdict:
+    return check_transaction(policy, request, meaning, usage or Usage(), now=now, killed=killed)
+
+
+def test_what_is_listed_passes_and_is_counted() -> None:
+    assert check(REQUEST) == Verdict(cancel=False, spends=((USDC, 5_000),), fee_added=500_000 * 80 * GWEI)
+    approve = replace(REQUEST, to=USDC, data=words(APPROVE, int(POOL, 16), 5_000))
+    assert check(approve).spends == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"chain_id": 1}, "chain id 1"),
+        ({"account": OTHER}, "another account"),
+        ({"to": OTHER}, "not on the list"),
+        ({"data": words("0xdeadbeef", int(USDC, 16), 5_000, 2, int(ACCOUNT, 16))}, "not on the list"),
+        ({"data": words(REPAY, int(OTHER, 16), 5_000, 2, int(ACCOUNT, 16))}, "word 0"),
+        ({"data": words(REPAY, int(USDC, 16), 5_001, 2, int(ACCOUNT, 16))}, "word 1 is 5001"),
+        ({"data": words(REPAY, int(USDC, 16), 5_000, 2, int(OTHER, 16))}, "word 3"),
+        ({"data": words(REPAY, int(USDC, 16), 5_000, 2, int(ACCOUNT, 16) | 1 << 200)}, "word 3"),
+        ({"data": words(REPAY, int(USDC, 16), 5_000, 2)}, "ends before word 3"),
+        ({"data": words(REPAY, int(USDC, 16), 5_000, 2, int(ACCOUNT, 16))[:-1]}, "ends before word 3"),
+        ({"data": b""}, "no call data"),
+        ({"data": b"\x57\x3a\xde"}, "no call data"),
+        ({"value": 1}, "value 1 wei"),
+        ({"max_fee_per_gas": 101 * GWEI}, "above the ceiling"),
+        ({"max_priority_fee_per_gas": 81 * GWEI}, "priority fee"),
+        ({"gas": 1_000_001}, "gas limit"),
+        ({"gas": 700_000}, "the fee may reach"),
+    ],
+)
+def test_each_refusal_by_its_own_cause(change: dict[str, object], reason: str) -> None:
+    with pytest.raises(SignerRefused, match=reason):
+        check(replace(REQUEST, **change))  # type: ignore[arg-type]
+
+
+def test_time_and_kill_switch_refuse() -> None:
+    with pytest.raises(SignerRefused, match="expired"):
+        check(REQUEST, now=POLICY.expires_at)
+    check(REQUEST, now=POLICY.expires_at - 1)
+    with pytest.raises(SignerRefused, match="kill switch"):
+        check(REQUEST, killed=True)
+
+
+def test_daily_caps_refuse_what_would_exceed_them() -> None:
+    check(REQUEST, usage=Usage(spent_today={USDC: 3_000}))
+    with pytest.raises(SignerRefused, match="daily limit of token"):
+        check(REQUEST, usage=Usage(spent_today={USDC: 3_001}))
+    with pytest.raises(SignerRefused, match="no daily limit is set"):
+        check(REQUEST, replace(POLICY, daily_caps=()))
+    with pytest.raises(SignerRefused, match="daily fee limit"):
+        check(REQUEST, usage=Usage(fees_today=80_000_001 * GWEI))
+
+
+def test_a_nonce_keeps_its_meaning_and_an_intent_its_nonce() -> None:
+    bound = Usage(binding=NonceBinding("same", fee_wei=500_000 * 70 * GWEI), spent_today={USDC: 8_000})
+    bumped = check(REQUEST, usage=bound)
+    assert bumped == Verdict(cancel=False, spends=(), fee_added=500_000 * 10 * GWEI)
+    with pytest.raises(SignerRefused, match="another meaning"):
+        check(REQUEST, usage=bound, meaning="other")
+    with pytest.raises(SignerRefused, match="another meaning"):
+        check(REQUEST, usage=Usage(binding=NonceBinding("same", 0, cancelled=True)), meaning="other")
+    with pytest.raises(SignerRefused, match="owns that one only"):
+        check(REQUEST, usage=Usage(intent_nonce=6))
+
+
+def test_the_no_op_passes_at_a_bound_nonce_only_whatever_else_forbids() -> None:
+    bound = Usage(binding=NonceBinding("same", 0), fees_today=POLICY.max_daily_fee_wei)
+    assert check(CANCEL, usage=bound, killed=True, now=POLICY.expires_at + 1).cancel
+    with pytest.raises(SignerRefused, match="no-op"):
+        check(CANCEL)
+    for change, reason in (
+        ({"max_fee_per_gas": 101 * GWEI}, "ceiling"),
+        ({"gas": 1_000_001}, "ceiling"),
+        ({"chain_id": 1}, "chain id"),
+        ({"value": 1}, "kill switch"),
+        ({"data": b"\0"}, "kill switch"),
+    ):
+        with pytest.raises(SignerRefused, match=reason):
+            check(replace(CANCEL, **change), usage=bound, killed=True)  # type: ignore[arg-type]
+
+
+def test_every_fitting_entry_counts_its_spend() -> None:
+    uncounted = AllowedCall(POOL, REPAY, (WordRule(1, maximum=5_000),))
+    policy = replace(POLICY, calls=(uncounted, *POLICY.calls))
+    assert check(REQUEST, policy).spends == ((USDC, 5_000),)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"chain_id": 1}, "chain id 1"),
+        ({"owner": OTHER}, "not the armed account"),
+        ({"token": OTHER}, "not on the list"),
+        ({"spender": OTHER}, "not on the list"),
+        ({"value": 5_001}, "above the limit"),
+        ({"deadline": NOW}, "has passed"),
+        ({"deadline": POLICY.expires_at + 1}, "after the policy ends"),
+    ],
+)
+def test_permits_are_bound(change: dict[str, object], reason: str) -> None:
+    check_permit(POLICY, PERMIT, now=NOW, killed=False)
+    with pytest.raises(SignerRefused, match=reason):
+        check_permit(POLICY, replace(PERMIT, **change), now=NOW, killed=False)  # type: ignore[arg-type]
+
+
+def test_permits_stop_with_the_kill_switch_and_the_policy() -> None:
+    with pytest.raises(SignerRefused, match="kill switch"):
+        check_permit(POLICY, PERMIT, now=NOW, killed=True)
+    with pytest.raises(SignerRefused, match="expired"):
+        check_permit(POLICY, PERMIT, now=POLICY.expires_at, killed=False)
+
+
+addresses = st.sampled_from([ACCOUNT, POOL, OTHER, USDC])
+selectors = st.sampled_from([REPAY, APPROVE])
+small = st.integers(0, 6)
+tokens = st.sampled_from([USDC, OTHER])
+
+
+@st.composite
+def rules(draw: st.DrawFn) -> WordRule:
+    index = draw(st.integers(0, 2))
+    kind = draw(st.sampled_from(["equals", "maximum", "both"]))
+    return WordRule(
+        index,
+        equals=draw(small) if kind != "maximum" else None,
+        maximum=draw(small) if kind != "equals" else None,
+    )
+
+
+@st.composite
+def calls(draw: st.DrawFn) -> AllowedCall:
+    spends = draw(st.booleans())
+    return AllowedCall(
+        draw(st.sampled_from([POOL, USDC])),
+        draw(selectors),
+        tuple(draw(st.lists(rules(), max_size=2, unique_by=lambda rule: rule.index))),
+        spend_token=draw(tokens) if spends else None,
+        spend_word=draw(st.integers(0, 2)) if spends else None,
+    )
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> SigningPolicy:
+    return SigningPolicy(
+        chain_id=draw(st.sampled_from([1, 31337])),
+        account=draw(st.sampled_from([ACCOUNT, OTHER])),
+        calls=tuple(draw(st.lists(calls(), min_size=1, max_size=3))),
+        permits=tuple(
+            draw(st.lists(st.builds(AllowedPermit, tokens, st.sampled_from([POOL, OTHER]), small), max_size=2))
+        ),
+        daily_caps=tuple(
+            (token, draw(st.integers(2, 12))) for token in (USDC, OTHER)[draw(st.sampled_from([0, 0, 0, 1])) :]
+        ),
+        max_fee_per_gas=draw(small),
+        max_gas=draw(small),
+        max_fee_wei=draw(st.integers(0, 20)),
+        max_daily_fee_wei=draw(st.integers(0, 40)),
+        expires_at=draw(st.integers(1, 6)),
+        max_value=draw(small),
+    )
+
+
+requests = st.builds(
+    TransactionRequest,
+    intent_id=st.just("i"),
+    chain_id=st.sampled_from([1, 31337]),
+    account=st.sampled_from([ACCOUNT, OTHER]),
+    nonce=small,
+    to=addresses,
+    value=st.sampled_from([0, 0, 0, 3]),
+    data=st.one_of(
+        st.just(b""), st.builds(lambda s, values: words(s, *values), selectors, st.lists(small, max_size=4))
+    ),
+    gas=small,
+    max_fee_per_gas=small,
+    max_priority_fee_per_gas=small,
+)
+
+usages = st.builds(
+    Usage,
+    binding=st.sampled_from([None, None, None, NonceBinding("same", 2), NonceBinding("other", 2, cancelled=True)]),
+    intent_nonce=st.sampled_from([None, None, None, None, 3]),
+    spent_today=st.dictionaries(tokens, small, max_size=2),
+    fees_today=st.integers(0, 20),
+)
+
+
+@st.composite
+def narrowed(draw: st.DrawFn, policy: SigningPolicy) -> SigningPolicy:
+    """A policy made from another by steps most of which tighten it, some of which do not."""
+    tighter = [
+        replace(
+            call,
+            rules=draw(st.sampled_from([call.rules, call.rules[1:], (*call.rules, draw(rules()))])),
+            spend_token=call.spend_token if draw(st.integers(0, 3)) else None,
+            spend_word=call.spend_word,
+        )
+        for call in policy.calls
+        if draw(st.integers(0, 4))
+    ]
+    return replace(
+        policy,
+        calls=tuple(call if call.spend_token is not None else replace(call, spend_word=None) for call in tighter),
+        max_gas=draw(st.integers(0, policy.max_gas + 1)),
+        expires_at=draw(st.integers(1, policy.expires_at)),
+        daily_caps=tuple(
+            (token, draw(st.sampled_from([cap - 1, cap, cap, cap, cap + 1]))) for token, cap in policy.daily_caps
+        ),
+    )
+
+
+@st.composite
+def fitting(draw: st.DrawFn, policy: SigningPolicy) -> TransactionRequest:
+    """A request that has a fair chance of passing: it is made after one of the policy's own entries."""
+    request = draw(requests)
+    if not policy.calls:
+        return request
+    call = draw(st.sampled_from(policy.calls))
+    values = draw(st.lists(small, min_size=3, max_size=3))
+    for rule in call.rules:
+        values[rule.index] = min(values[rule.index], 6 if rule.maximum is None else rule.maximum)
+        values[rule.index] = values[rule.index] if rule.equals is None else rule.equals
+    return replace(
+        request,
+        chain_id=policy.chain_id,
+        account=policy.account,
+        to=call.to,
+        value=0,
+        data=words(call.selector, *values),
+        gas=draw(st.integers(0, policy.max_gas)),
+        max_fee_per_gas=draw(st.integers(0, min(policy.max_fee_per_gas, 3))),
+        max_priority_fee_per_gas=0,
+    )
+
+
+def allows(policy: SigningPolicy, request: TransactionRequest, usage: Usage, now: int, killed: bool) -> bool:
+    try:
+        check(request, policy, usage, now=now, killed=killed)
+    except SignerRefused:
+        return False
+    return True
+
+
+@settings(max_examples=400)
+@given(st.data(), policies(), usages, small, st.booleans())
+def test_whatever_passes_is_within_every_limit(
+    data: st.DataObject, policy: SigningPolicy, usage: Usage, now: int, killed: bool
+) -> None:
+    request = data.draw(st.one_of(fitting(policy), fitting(policy), requests))
+    try:
+        verdict = check(request, policy, usage, now=now, killed=killed)
+    except SignerRefused:
+        return
+    event("passed")
+    assert (request.chain_id, request.account) == (policy.chain_id, policy.account)
+    assert request.max_priority_fee_per_gas <= request.max_fee_per_gas <= policy.max_fee_per_gas
+    assert request.gas * request.max_fee_per_gas <= policy.max_fee_wei
+    assert verdict.fee_added >= 0
+    if verdict.cancel:
+        assert usage.binding is not None
+        assert (request.to, request.value, request.data) == (request.account, 0, b"")
+        return
+    assert not killed
+    assert now < policy.expires_at
+    assert request.value <= policy.max_value
+    assert usage.binding is None or usage.binding.meaning == "same"
+    assert usage.intent_nonce in (None, request.nonce)
+    assert usage.fees_today + verdict.fee_added <= policy.max_daily_fee_wei
+    for token, amount in verdict.spends:
+        assert usage.spent_today.get(token, 0) + amount <= dict(policy.daily_caps)[token]
+    assert any(
+        (call.to, call.selector) == (request.to, "0x" + request.data[:4].hex())
+        and all(
+            (word := word_of(request.data, rule.index)) is not None
+            and rule.equals in (None, word)
+            and (rule.maximum is None or word <= rule.maximum)
+            for rule in call.rules
+        )
+        for call in policy.calls
+    )
+
+
+@settings(max_examples=400)
+@given(st.data(), policies(), usages)
+def test_what_a_narrower_policy_lets_through_the_wider_one_does_too(
+    data: st.DataObject, old: SigningPolicy, usage: Usage
+) -> None:
+    new = data.draw(st.one_of(narrowed(old), narrowed(old), policies()))
+    request = data.draw(fitting(new))
+    now = data.draw(st.integers(0, max(0, new.expires_at - 1)))
+    if is_no_wider(new, old) and allows(new, request, usage, now, killed=False):
+        event("passed both")
+        assert allows(old, request, usage, now, killed=False)
+
+
+@given(policies())
+def test_a_policy_is_no_wider_than_itself(policy: SigningPolicy) -> None:
+    assert is_no_wider(policy, policy)
+
+
+@pytest.mark.parametrize(
+    "wider",
+    [
+        replace(POLICY, chain_id=1),
+        replace(POLICY, account=OTHER),
+        replace(POLICY, max_fee_per_gas=POLICY.max_fee_per_gas + 1),
+        replace(POLICY, max_gas=POLICY.max_gas + 1),
+        replace(POLICY, max_fee_wei=POLICY.max_fee_wei + 1),
+        replace(POLICY, max_daily_fee_wei=POLICY.max_daily_fee_wei + 1),
+        replace(POLICY, max_value=1),
+        replace(POLICY, expires_at=POLICY.expires_at + 1),
+        replace(POLICY, daily_caps=((USDC, 8_001),)),
+        replace(POLICY, daily_caps=((USDC, 8_000), (OTHER, 1))),
+        replace(POLICY, permits=(AllowedPermit(USDC, POOL, 5_001),)),
+        replace(POLICY, permits=(AllowedPermit(USDC, OTHER, 1),)),
+        replace(POLICY, calls=(replace(POLICY.calls[0], rules=POLICY.calls[0].rules[1:]),)),
+        replace(
+            POLICY, calls=(replace(POLICY.calls[1], rules=(POLICY.calls[1].rules[0], WordRule(1, maximum=5_001))),)
+        ),
+        replace(POLICY, calls=(replace(POLICY.calls[1], rules=(POLICY.calls[1].rules[0], WordRule(1, equals=5_001))),)),
+        replace(POLICY, calls=(replace(POLICY.calls[1], rules=(WordRule(0, equals=0), POLICY.calls[1].rules[1])),)),
+        replace(POLICY, calls=(replace(POLICY.calls[0], to=OTHER),)),
+        replace(POLICY, calls=(replace(POLICY.calls[0], selector=APPROVE),)),
+        replace(POLICY, calls=(replace(POLICY.calls[0], spend_token=None, spend_word=None),)),
+        replace(POLICY, calls=(replace(POLICY.calls[0], spend_word=2),)),
+    ],
+)
+def test_each_way_of_widening_is_seen(wider: SigningPolicy) -> None:
+    assert not is_no_wider(wider, POLICY)
+
+
+def test_tightening_is_taken_for_what_it_is() -> None:
+    capped = replace(POLICY.calls[0], rules=(*POLICY.calls[0].rules, WordRule(1, maximum=100)))
+    assert is_no_wider(replace(POLICY, calls=(capped,), max_gas=1, daily_caps=((USDC, 1),), permits=()), POLICY)
