@@ -11,14 +11,11 @@ from typing import Protocol
 
 from tui.model.block import BlockRef
 from tui.model.calls import Call, CallResult
+from tui.model.impossible import ActionImpossible as ActionImpossible
 from tui.model.plan import Action, PlannedCall
 from tui.model.position import Asset, MarketKey, Position
 from tui.model.rule import ActionKind
 from tui.model.wallet import Wallet
-
-
-class ActionImpossible(Exception):
-    """An action cannot be done in this market now (frozen, capped, not listed ...); the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
