@@ -1,0 +1,442 @@
+"""The signer's service with a real key, real files and clocks set by hand: order of checks, memory, kill switch."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_account import Account
+from eth_account.messages import encode_typed_data
+
+from tui.model.signing import AllowedCall, AllowedPermit, PermitRequest, SigningPolicy, TransactionRequest, WordRule
+from tui.vault import protocol
+from tui.vault.encoding import domain_separator
+from tui.vault.ledger import KILL_FILE, LEDGER_FILE
+from tui.vault.service import ARMING_SECONDS, Service
+
+POOL = "0x" + "11" * 20
+USDC = "0x" + "33" * 20
+SELECTOR = "0x573ade81"
+GWEI = 10**9
+DAY = 86_400
+NOON = 1_700_006_400
+
+
+def call_data(amount: int) -> bytes:
+    return bytes.fromhex(SELECTOR[2:]) + amount.to_bytes(32, "big")
+
+
+@dataclass
+class Bench:
+    """A service, its clocks and short ways to speak to it."""
+
+    state: Path
+    key_file: Any
+    now: float = NOON
+    ticks: float = 0.0
+    service: Service = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        if hasattr(self, "service"):
+            self.ask("shutdown")
+        self.service = Service(self.state, now=lambda: self.now, monotonic=lambda: self.ticks)
+
+    def ask(self, op: str, **fields: object) -> dict[str, Any]:
+        """Through JSON and back, as over the pipe."""
+        message = json.loads(json.dumps({"id": 1, "op": op, **fields}))
+        return json.loads(json.dumps(self.service.handle(message)))
+
+    def unlock(self, password: str | None = None) -> dict[str, Any]:
+        chosen = self.key_file.password if password is None else password
+        return self.ask("unlock", path=str(self.key_file.path), password=chosen)
+
+    def policy(self, **changes: Any) -> SigningPolicy:
+        policy = SigningPolicy(
+            chain_id=31337,
+            account=self.key_file.address,
+            calls=(AllowedCall(POOL, SELECTOR, (WordRule(0, maximum=5_000),), USDC, 0),),
+            permits=(AllowedPermit(USDC, POOL, 5_000),),
+            daily_caps=((USDC, 8_000),),
+            max_fee_per_gas=100 * GWEI,
+            max_gas=1_000_000,
+            max_fee_wei=50_000_000 * GWEI,
+            max_daily_fee_wei=10**18,
+            expires_at=NOON + 30 * DAY,
+        )
+        return replace(policy, **changes)
+
+    def arm(self, **changes: Any) -> dict[str, Any]:
+        return self.ask("set_policy", policy=protocol.policy_to_wire(self.policy(**changes)))
+
+    def request(self, **changes: Any) -> TransactionRequest:
+        nonce = changes.get("nonce", 0)
+        request = TransactionRequest(
+            intent_id=f"intent-{nonce}",
+            chain_id=31337,
+            account=self.key_file.address,
+            nonce=0,
+            to=POOL,
+            value=0,
+            data=call_data(1_000),
+            gas=300_000,
+            max_fee_per_gas=50 * GWEI,
+            max_priority_fee_per_gas=GWEI,
+        )
+        return replace(request, **changes)
+
+    def sign(self, **changes: Any) -> dict[str, Any]:
+        return self.ask("sign_transaction", request=protocol.transaction_to_wire(self.request(**changes)))
+
+    def cancel(self, **changes: Any) -> dict[str, Any]:
+        return self.sign(**{"to": self.key_file.address, "data": b"", "gas": 21_000, "intent_id": "c", **changes})
+
+
+@pytest.fixture
+def bench(tmp_path: Path, key_file: Any) -> Iterator[Bench]:
+    bench = Bench(tmp_path / "state", key_file)
+    assert bench.unlock()["result"]["address"] == key_file.address
+    assert bench.arm()["ok"]
+    yield bench
+    bench.ask("shutdown")
+
+
+def refused(reply: dict[str, Any], words: str) -> None:
+    assert reply["ok"] is False, reply
+    assert reply["error"] == "refused", reply
+    assert words in reply["reason"], reply
+
+
+def test_a_signature_is_the_senders_and_says_exactly_what_was_asked(bench: Bench) -> None:
+    reply = bench.sign()["result"]
+    assert Account.recover_transaction(reply["raw"]).lower() == bench.key_file.address
+    expected = Account.sign_transaction(
+        {
+            "type": 2,
+            "chainId": 31337,
+            "nonce": 0,
+            "to": bytes.fromhex(POOL[2:]),
+            "value": 0,
+            "data": call_data(1_000),
+            "gas": 300_000,
+            "maxFeePerGas": 50 * GWEI,
+            "maxPriorityFeePerGas": GWEI,
+        },
+        bench.key_file.key,
+    )
+    assert reply["raw"] == "0x" + expected.raw_transaction.hex()
+    assert reply["hash"] == "0x" + expected.hash.hex()
+    assert bench.sign()["result"] == reply
+
+
+def test_only_what_is_unlocked_and_armed_is_signed(bench: Bench) -> None:
+    refused(bench.sign(chain_id=1), "chain id 1 is not armed")
+    refused(bench.sign(account=POOL), "not unlocked")
+    refused(bench.arm(account=POOL), "not unlocked")
+    refused(bench.arm(expires_at=int(bench.now)), "expired already")
+    bench.ask("lock")
+    refused(bench.sign(), "not unlocked")
+    bench.unlock()
+    refused(bench.sign(), "is not armed")
+
+
+def test_other_transaction_types_and_unknown_fields_are_refused(bench: Bench) -> None:
+    wire = protocol.transaction_to_wire(bench.request())
+    refused(bench.ask("sign_transaction", request={**wire, "type": 4}), "type-2")
+    refused(bench.ask("sign_transaction", request={**wire, "authorization_list": []}), "type-2")
+    refused(bench.ask("sign_transaction", request={**wire, "accessList": []}), "not known: accessList")
+    refused(bench.ask("sign_message", text="hello"), "no such request")
+    refused(bench.ask("status", extra=1), "not known: extra")
+
+
+@pytest.mark.parametrize(
+    ("field_name", "value"),
+    [
+        ("to", None),
+        ("to", ""),
+        ("to", "0x" + "AA" * 20),
+        ("nonce", -1),
+        ("nonce", 1 << 64),
+        ("nonce", True),
+        ("nonce", 1.0),
+        ("nonce", "0"),
+        ("value", 1 << 256),
+        ("data", "0xabc"),
+        ("data", "573ade81"),
+        ("data", "0x" + "00" * (protocol.MAX_DATA_BYTES + 1)),
+        ("intent_id", "x" * 201),
+        ("intent_id", ["x"]),
+        ("intent_id", "\ud800"),
+    ],
+)
+def test_malformed_requests_are_refused_by_field(bench: Bench, field_name: str, value: object) -> None:
+    wire = {**protocol.transaction_to_wire(bench.request()), field_name: value}
+    refused(bench.ask("sign_transaction", request=wire), f"malformed request: request.{field_name}")
+    del wire[field_name]
+    refused(bench.ask("sign_transaction", request=wire), f"lacks {field_name}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"calls": [{"to": POOL}]},
+        {"calls": "all"},
+        {"calls": [{"to": POOL, "selector": "0x", "rules": [], "spend_token": None, "spend_word": None}]},
+        {"calls": [{"to": POOL, "selector": SELECTOR, "rules": [], "spend_token": USDC, "spend_word": None}]},
+        {
+            "calls": [
+                {
+                    "to": POOL,
+                    "selector": SELECTOR,
+                    "rules": [{"index": 0, "equals": None, "maximum": None}],
+                    "spend_token": None,
+                    "spend_word": None,
+                }
+            ]
+        },
+        {"daily_caps": [{"token": USDC, "cap": 1}, {"token": USDC, "cap": 2}]},
+        {"max_gas": None},
+        {"anything": True},
+    ],
+)
+def test_policies_that_are_not_whole_are_refused(bench: Bench, change: dict[str, object]) -> None:
+    wire = protocol.policy_to_wire(bench.policy())
+    refused(bench.ask("set_policy", policy={**wire, **change}), "malformed request")
+
+
+def test_one_meaning_a_nonce_also_after_a_restart(bench: Bench) -> None:
+    first = bench.sign()["result"]
+    bumped = bench.sign(max_fee_per_gas=60 * GWEI, max_priority_fee_per_gas=2 * GWEI)["result"]
+    assert bumped["raw"] != first["raw"]
+    for _ in range(2):
+        refused(bench.sign(data=call_data(999)), "another meaning")
+        refused(bench.sign(nonce=1, intent_id="intent-0"), "owns that one only")
+        assert bench.sign()["result"] == first
+        bench.restart()
+        bench.unlock()
+        bench.arm()
+
+
+def test_the_no_op_frees_a_bound_nonce_and_gives_it_no_second_meaning(bench: Bench) -> None:
+    refused(bench.cancel(), "no-op")
+    bench.sign()
+    (bench.state / KILL_FILE).touch()
+    signed = bench.cancel()["result"]
+    assert Account.recover_transaction(signed["raw"]).lower() == bench.key_file.address
+    refused(bench.sign(), "kill switch")
+    (bench.state / KILL_FILE).unlink()
+    refused(bench.sign(data=call_data(1)), "another meaning")
+    bench.now = NOON + 31 * DAY
+    assert bench.cancel()["ok"]
+    refused(bench.sign(nonce=1), "expired")
+
+
+def test_the_kill_switch_between_two_signatures(bench: Bench) -> None:
+    assert bench.sign()["ok"]
+    (bench.state / KILL_FILE).symlink_to("nowhere")
+    refused(bench.sign(nonce=1), "kill switch")
+    refused(bench.ask("sign_permit", request=protocol.permit_to_wire(permit(bench))), "kill switch")
+    assert bench.ask("status")["result"]["killed"] is True
+    (bench.state / KILL_FILE).unlink()
+    assert bench.sign(nonce=1)["ok"]
+
+
+def test_without_its_state_directory_nothing_is_signed(bench: Bench) -> None:
+    assert bench.sign()["ok"]
+    bench.state.rename(bench.state.with_name("elsewhere"))
+    refused(bench.sign(nonce=1), "kill switch")
+
+
+def test_daily_caps_are_counted_by_the_signer_itself_across_restarts_and_days(bench: Bench) -> None:
+    assert bench.sign(nonce=0, data=call_data(5_000))["ok"]
+    assert bench.sign(nonce=0, data=call_data(5_000), max_fee_per_gas=60 * GWEI)["ok"]
+    bench.restart()
+    bench.unlock()
+    bench.arm()
+    refused(bench.sign(nonce=1, data=call_data(3_001)), "daily limit of token")
+    assert bench.sign(nonce=1, data=call_data(3_000))["ok"]
+    refused(bench.sign(nonce=2, data=call_data(1)), "daily limit of token")
+    bench.now += DAY
+    assert bench.sign(nonce=2, data=call_data(5_000))["ok"]
+    # A clock that goes back gives no new allowance.
+    bench.now -= 2 * DAY
+    refused(bench.sign(nonce=3, data=call_data(1)), "daily limit of token")
+
+
+def test_daily_fees_count_the_dearest_attempt_of_a_nonce_once(bench: Bench) -> None:
+    one = 300_000 * 50 * GWEI
+    bench.arm(max_daily_fee_wei=2 * one)
+    assert bench.sign(nonce=0)["ok"]
+    assert bench.sign(nonce=0, max_fee_per_gas=100 * GWEI)["ok"]
+    assert bench.sign(nonce=0)["ok"]
+    refused(bench.sign(nonce=1, gas=1), "daily fee limit")
+    assert bench.cancel(nonce=0, max_fee_per_gas=100 * GWEI)["ok"]
+
+
+def test_wrong_passwords_back_off_and_say_nothing(bench: Bench) -> None:
+    for wait in (1, 2, 4, 8):
+        reply = bench.unlock("seven red bottles")
+        assert (reply["error"], reply["fault"]) == ("keystore", "password")
+        assert "red" not in json.dumps(reply)
+        bench.ticks += wait - 0.01
+        assert bench.unlock()["fault"] == "back-off"
+        bench.ticks += 0.02
+    assert bench.unlock()["ok"]
+    assert bench.unlock("seven red bottles")["fault"] == "password"
+    bench.ticks += 1.01
+    assert bench.unlock()["ok"]
+
+
+def test_an_unsafe_key_file_is_refused_inside_the_signer(bench: Bench, own_key_file: Any) -> None:
+    own_key_file.path.chmod(0o644)
+    reply = bench.ask("unlock", path=str(own_key_file.path), password=own_key_file.password)
+    assert reply["fault"] == "unsafe"
+    assert "chmod 600" in reply["reason"]
+
+
+def test_a_policy_only_narrows_once_the_time_of_arming_is_over(bench: Bench) -> None:
+    bench.ticks += ARMING_SECONDS
+    assert bench.arm(max_gas=2_000_000)["ok"]
+    bench.ticks += 0.5
+    refused(bench.arm(max_gas=2_000_001), "unlock the keystore again")
+    assert bench.arm(max_gas=100)["ok"]
+    refused(bench.arm(max_gas=101), "unlock the keystore again")
+    assert bench.unlock()["ok"]
+    assert bench.arm(max_gas=2_000_001)["ok"]
+
+
+def permit(bench: Bench, **changes: Any) -> PermitRequest:
+    separator = "0x" + domain_separator("USD Coin", "2", 31337, USDC).hex()
+    request = PermitRequest(
+        "intent-0", 31337, USDC, "USD Coin", "2", separator, bench.key_file.address, POOL, 5_000, 3, NOON + 600
+    )
+    return replace(request, **changes)
+
+
+def test_a_permit_is_what_another_implementation_makes_of_the_typed_data(bench: Bench) -> None:
+    reply = bench.ask("sign_permit", request=protocol.permit_to_wire(permit(bench)))["result"]
+    uint, address = "uint256", "address"
+    message = encode_typed_data(
+        {"name": "USD Coin", "version": "2", "chainId": 31337, "verifyingContract": USDC},
+        {
+            "Permit": [
+                {"name": "owner", "type": address},
+                {"name": "spender", "type": address},
+                {"name": "value", "type": uint},
+                {"name": "nonce", "type": uint},
+                {"name": "deadline", "type": uint},
+            ]
+        },
+        {"owner": bench.key_file.address, "spender": POOL, "value": 5_000, "nonce": 3, "deadline": NOON + 600},
+    )
+    expected = Account.sign_message(message, bench.key_file.key)
+    assert (reply["v"], reply["r"], reply["s"]) == (expected.v, expected.r, expected.s)
+    assert Account.recover_message(message, vrs=(reply["v"], reply["r"], reply["s"])).lower() == bench.key_file.address
+
+
+def test_a_permit_with_another_domain_than_the_tokens_is_refused_with_the_way_out(bench: Bench) -> None:
+    for changes in ({"version": "1"}, {"name": "USDC"}, {"domain_separator": "0x" + "00" * 32}):
+        reply = bench.ask("sign_permit", request=protocol.permit_to_wire(permit(bench, **changes)))
+        refused(reply, "use approve instead")
+
+
+def ledger(bench: Bench) -> Path:
+    return bench.state / LEDGER_FILE
+
+
+def test_the_ledger_is_private_and_holds_no_secret(bench: Bench) -> None:
+    bench.sign()
+    assert ledger(bench).stat().st_mode & 0o777 == 0o600
+    assert bench.state.stat().st_mode & 0o777 == 0o700
+    content = ledger(bench).read_bytes()
+    assert content.count(b"\n") == 1
+    for secret in (bench.key_file.password.encode(), bench.key_file.key, bench.key_file.key.hex().encode()):
+        assert secret not in content
+
+
+def test_a_second_signer_on_the_same_state_is_refused(bench: Bench) -> None:
+    second = Bench(bench.state, bench.key_file)
+    refused(second.unlock(), "another signer is at work")
+    bench.ask("lock")
+    assert second.unlock()["ok"]
+    second.ask("shutdown")
+
+
+def test_a_torn_last_line_is_dropped_and_a_broken_one_refused(bench: Bench) -> None:
+    bench.sign(nonce=0)
+    bench.sign(nonce=1)
+    bench.ask("lock")
+    whole = ledger(bench).read_bytes()
+    ledger(bench).write_bytes(whole[:-20])
+    assert bench.unlock()["ok"]
+    bench.arm()
+    refused(bench.sign(nonce=0, data=call_data(9)), "another meaning")
+    assert bench.sign(nonce=1, data=call_data(9))["ok"]
+    bench.ask("lock")
+    ledger(bench).write_bytes(whole.replace(b'"nonce":0', b'"nonce":-0.5'))
+    refused(bench.unlock(), "damaged at line 1")
+    ledger(bench).write_bytes(b"[" * 5_000 + b"\n")
+    refused(bench.unlock(), "damaged at line 1")
+
+
+@pytest.mark.parametrize("spoil", ["remove", "replace", "truncate", "append"])
+def test_a_ledger_changed_behind_its_back_stops_the_signer(bench: Bench, spoil: str) -> None:
+    bench.sign()
+    path = ledger(bench)
+    content = path.read_bytes()
+    if spoil in ("remove", "replace"):
+        path.unlink()
+    if spoil == "replace":
+        path.write_bytes(content)
+        path.chmod(0o600)
+    if spoil == "truncate":
+        os.truncate(path, 0)
+    if spoil == "append":
+        with path.open("ab") as stream:
+            stream.write(content)
+    reply = bench.sign(nonce=1)
+    assert reply["ok"] is False
+    assert LEDGER_FILE in reply["reason"]
+    assert "lock" in bench.sign(nonce=2)["reason"]
+
+
+def test_a_full_disk_stops_the_signer_until_it_is_unlocked_anew(bench: Bench) -> None:
+    bench.sign(nonce=0)
+    before = ledger(bench).read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, hard))
+    try:
+        refused(bench.sign(nonce=1), "cannot be written")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert ledger(bench).read_bytes() == before
+    refused(bench.sign(nonce=1), "cannot be written")
+    bench.ask("lock")
+    bench.unlock()
+    bench.arm()
+    assert bench.sign(nonce=1)["ok"]
+
+
+@pytest.mark.parametrize(("what", "mode"), [("state", 0o777), ("state", 0o720), ("ledger", 0o644)])
+def test_a_loose_state_is_refused_with_the_command_that_mends_it(bench: Bench, what: str, mode: int) -> None:
+    bench.ask("lock")
+    (bench.state if what == "state" else ledger(bench)).chmod(mode)
+    reply = bench.unlock()
+    refused(reply, "chmod")
+
+
+def test_an_unforeseen_error_gives_away_its_class_only(tmp_path: Path, key_file: Any) -> None:
+    def broken() -> float:
+        raise ZeroDivisionError(key_file.password)
+
+    service = Service(tmp_path / "state", monotonic=broken)
+    reply = service.handle({"id": 4, "op": "unlock", "path": str(key_file.path), "password": key_file.password})
+    assert reply == {"id": 4, "ok": False, "error": "internal", "reason": "unforeseen ZeroDivisionError"}
