@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 
-from tui.engine.budget import day_of
+from tui.engine.budget import day_of, refuse_spend
 from tui.engine.lifecycle import BUMP_AFTER_BLOCKS, is_cancelling
 from tui.engine.sending import Notify, Sender, Teller
 from tui.engine.tracking import Tracker
@@ -199,7 +199,11 @@ class Executor:
         if nonce is None:
             return self._drop(planned, self._journal.halted(self._chain_id, planned.account) or "the account is halted")
         running = advance_firing(planned, FiringState.RUNNING)
-        debit = SpendEntry(SpendKind.USD, planned.rule, day_of(plan.block.timestamp), plan.spend_usd, planned.id)
+        day = day_of(plan.block.timestamp)
+        reason = refuse_spend(self._journal.spent(SpendKind.USD, day, planned.rule), plan.spend_usd, cap)
+        if reason is not None:
+            return self._drop(planned, reason)
+        debit = SpendEntry(SpendKind.USD, planned.rule, day, plan.spend_usd, planned.id)
         intents = _intents_of(running, plan, nonce)
         try:
             self._journal.reserve(planned, running, intents, debit, cap)

@@ -1,0 +1,481 @@
+"""The one writer of the journal. Every method returns when its transaction is on the disk, or raises and wrote nothing.
+
+Synchronous, in the loop's thread: a commit takes a fraction of a millisecond, a firing makes a handful, and the order
+of durability is the order of the lines in the engine's code. A worker thread would hide exactly that.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from tui.journal.faults import corrupt, guard, translate
+from tui.journal.lock import EngineLock
+from tui.journal.reading import JOURNAL_FILE, SqliteReader, check_identity
+from tui.journal.rows import Value, attempt_row, firing_row, intent_row
+from tui.journal.schema import APPLICATION_ID, MIGRATIONS
+from tui.model.intent import AttemptKind, Firing, FiringState, Intent, IntentState
+from tui.model.transitions import FIRING_TRANSITIONS, INTENT_TRANSITIONS, advance, advance_firing
+from tui.model.view import Severity
+from tui.ports.journal import (
+    Decision,
+    HealthPoint,
+    JournalConflict,
+    JournalOtherChain,
+    JournalReadOnly,
+    JournalUnsafe,
+    NewAttempt,
+    SpendEntry,
+    SpendKind,
+)
+
+KEEP_HEALTH_SECONDS = 30 * 24 * 60 * 60
+KEEP_DECISIONS = 100_000
+
+_OUTCOME = (
+    "state",
+    "nonce",
+    "included_hash",
+    "included_block",
+    "included_block_hash",
+    "gas_used",
+    "gas_paid_wei",
+    "reason",
+    "withheld",
+)
+
+
+def open_journal(state_directory: Path) -> SqliteJournal:
+    """Open the journal of a state directory for writing, making both where missing, alone.
+
+    Raises JournalLocked where another engine has it, JournalUnsafe, JournalCorrupt, JournalNewer, JournalReadOnly,
+    JournalFull.
+    """
+    _make_directory(state_directory)
+    lock = EngineLock(state_directory)
+    path = state_directory / JOURNAL_FILE
+    try:
+        _make_file(path)
+        with guard(path):
+            connection = sqlite3.connect(path, isolation_level=None, timeout=2.0)
+        try:
+            with guard(path):
+                _prepare(connection, path)
+            return SqliteJournal(connection, path, lock)
+        except BaseException:
+            connection.close()
+            raise
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = directory.stat()
+    except OSError as error:
+        raise JournalReadOnly(
+            f"the state directory cannot be made ({error.strerror})", str(directory), "Choose another --state."
+        ) from error
+    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
+        raise JournalUnsafe("others can write to the state directory", str(directory), f"chmod 700 {directory}")
+
+
+def _make_file(path: Path) -> None:
+    """An empty file that only its owner can read, or the one that is there, looked at."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise JournalReadOnly(
+            f"the journal cannot be opened for writing ({error.strerror})", str(path), f"chmod u+rw {path}"
+        ) from error
+    try:
+        found = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise JournalUnsafe("others can read the journal", str(path), f"chmod 600 {path}")
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    version = check_identity(connection, path)
+    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise corrupt(str(verdict), path)
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA trusted_schema = OFF")
+    if mode != "wal":
+        raise JournalReadOnly(f"the disk allows no write-ahead log ({mode})", str(path), "Choose a local disk.")
+    for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in statements:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {number}")
+            connection.execute("COMMIT")
+        except BaseException:
+            _roll_back(connection)
+            raise
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+
+
+class SqliteJournal(SqliteReader):
+    """The `Journal` port on a SQLite file. Used from the thread that opened it."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, lock: EngineLock) -> None:
+        super().__init__(connection, path)
+        self._lock = lock
+        self._minutes: dict[str, int] = {}
+        self.incarnation = int(self.meta("incarnation") or 0) + 1
+        with self._transaction():
+            self._put_meta("incarnation", str(self.incarnation))
+            self._write("DELETE FROM decisions WHERE number <= (SELECT max(number) FROM decisions) - ?", KEEP_DECISIONS)
+
+    # --- writing at all ------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Everything inside, or nothing; durable when it is left."""
+        with guard(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except sqlite3.IntegrityError as error:
+            _roll_back(self._connection)
+            raise self._conflict(str(error)) from error
+        except sqlite3.Error as error:
+            _roll_back(self._connection)
+            raise translate(error, self.path) from error
+        except BaseException:
+            _roll_back(self._connection)
+            raise
+
+    def _write(self, sql: str, *arguments: Value) -> int:
+        return self._connection.execute(sql, arguments).rowcount
+
+    def _insert(self, table: str, row: dict[str, Value]) -> None:
+        columns = ", ".join(row)
+        self._write(f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(row))})", *row.values())  # noqa: S608
+
+    def _update(self, table: str, row_id: str, row: dict[str, Value]) -> None:
+        sets = ", ".join(f"{column} = ?" for column in row)
+        if self._write(f"UPDATE {table} SET {sets} WHERE id = ?", *row.values(), row_id) != 1:  # noqa: S608
+            raise self._conflict(f"there is no {row_id} in {table}")
+
+    def _conflict(self, what: str) -> JournalConflict:
+        return JournalConflict(what, str(self.path), "Nothing was written; look at `trimtab journal`.")
+
+    # --- firings -------------------------------------------------------------------------------------------------
+
+    def open_firing(self, firing: Firing) -> bool:
+        """Insert a TRIGGERED firing: the latch. False where its rule has fired in this episode before."""
+        if firing.state is not FiringState.TRIGGERED or firing.intents:
+            raise self._conflict(f"firing {firing.id} does not begin as {firing.state}")
+        with self._transaction():
+            if self.firing_of(firing.rule, firing.episode) is not None:
+                return False
+            self._insert("firings", firing_row(firing))
+        return True
+
+    def save_firing(self, before: Firing, after: Firing) -> None:
+        """Replace a firing's own fields. Raises JournalConflict where `before` is not what is recorded."""
+        with self._transaction():
+            self._save_firing(before, after)
+
+    def _save_firing(self, before: Firing, after: Firing) -> None:
+        stored = self.firing(before.id)
+        if stored is None or firing_row(stored) != firing_row(before):
+            raise self._conflict(f"firing {before.id} is not what it was")
+        if after.state is not before.state and after.state not in FIRING_TRANSITIONS[before.state]:
+            raise self._conflict(f"firing {before.id}: {before.state} may not become {after.state}")
+        signed = any(intent.attempts for intent in stored.intents)
+        if signed and after.state in (FiringState.TRIGGERED, FiringState.PLANNED, FiringState.DROPPED):
+            raise self._conflict(f"firing {before.id} has signed transactions and may not become {after.state}")
+        fixed = ("id", "rule", "rule_digest", "episode", "position", "account", "chain_id", "block_hash")
+        if any(getattr(before, name) != getattr(after, name) for name in fixed):
+            raise self._conflict(f"firing {before.id} may not become another one")
+        self._update("firings", before.id, firing_row(after))
+
+    # --- intents -------------------------------------------------------------------------------------------------
+
+    def _stored_intent(self, before: Intent) -> Intent:
+        """The recorded intent, which must be what the caller saw (what nodes answered to attempts aside)."""
+        stored = self.intent(before.id)
+        if stored is None or intent_row(stored) != intent_row(before) or len(stored.attempts) != len(before.attempts):
+            raise self._conflict(f"intent {before.id} is not what it was")
+        return stored
+
+    def save_intents(self, changes: Sequence[tuple[Intent, Intent]], booked: Sequence[SpendEntry] = ()) -> None:
+        """Replace intents' states and outcomes, and book entries, in one transaction."""
+        with self._transaction():
+            for before, after in changes:
+                self._save_intent(before, after)
+            self._book(booked)
+
+    def _save_intent(self, before: Intent, after: Intent) -> None:
+        self._stored_intent(before)
+        if after.state is not before.state and after.state not in INTENT_TRANSITIONS[before.state]:
+            raise self._conflict(f"intent {before.id}: {before.state} may not become {after.state}")
+        old, new = intent_row(before), intent_row(after)
+        if any(old[column] != new[column] for column in old if column not in _OUTCOME):
+            raise self._conflict(f"intent {before.id} may not mean something else")
+        if before.withheld and not after.withheld:
+            raise self._conflict(f"intent {before.id} is withheld for good")
+        self._update("intents", before.id, {column: new[column] for column in _OUTCOME})
+
+    def reserve(
+        self, before: Firing, after: Firing, intents: Sequence[Intent], debit: SpendEntry, daily_cap: int | None
+    ) -> None:
+        """One transaction: the firing runs, its intents own their nonces, the budget is debited."""
+        nonces = [intent.nonce for intent in intents]
+        first = nonces[0] if nonces else None
+        if first is None or nonces != list(range(first, first + len(nonces))):
+            raise self._conflict(f"firing {before.id} needs consecutive nonces, not {nonces}")
+        if debit.amount < 0 or debit.kind is not SpendKind.USD or debit.firing_id != before.id:
+            raise self._conflict(f"firing {before.id} debits {debit.amount}")
+        with self._transaction():
+            spent = self.spent(SpendKind.USD, debit.day, debit.rule)
+            if daily_cap is not None and spent + debit.amount > daily_cap:
+                raise self._conflict(f"the daily limit of rule {debit.rule} would be passed")
+            known = self.next_nonce(before.chain_id, before.account)
+            if known is not None and first < known:
+                raise self._conflict(f"nonce {first} was used before; {known} is the next one")
+            self._save_firing(before, after)
+            for intent in intents:
+                if intent.state is not IntentState.RESERVED or intent.attempts or intent.signing_began:
+                    raise self._conflict(f"intent {intent.id} does not begin as {intent.state}")
+                if (intent.chain_id, intent.account) != (before.chain_id, before.account):
+                    raise self._conflict(f"intent {intent.id} is of another account than its firing")
+                self._insert("intents", intent_row(intent))
+            self._book([debit])
+
+    def bind_data(self, intent_id: str, data: bytes) -> None:
+        """The final calldata of a RESERVED intent, before anything of it is signed."""
+        with self._transaction():
+            intent = self.intent(intent_id)
+            if intent is None or intent.state is not IntentState.RESERVED or intent.signing_began:
+                raise self._conflict(f"intent {intent_id} takes no calldata any more")
+            self._update("intents", intent_id, {"data": data})
+
+    def begin_signing(self, firing_id: str) -> None:
+        """Note that the signer is about to be asked: from here on the nonces keep their meaning."""
+        with self._transaction():
+            changed = self._write(
+                "UPDATE intents SET signing_began = 1 WHERE firing_id = ? AND state = 'RESERVED'", firing_id
+            )
+            if not changed:
+                raise self._conflict(f"firing {firing_id} has nothing to sign")
+
+    def record_attempts(self, attempts: Sequence[NewAttempt]) -> None:
+        """Signed bytes and the states they bring, in one transaction."""
+        with self._transaction():
+            for new in attempts:
+                self._record_attempt(new)
+
+    def _record_attempt(self, new: NewAttempt) -> None:
+        before, request, attempt = self._stored_intent(new.before), new.request, new.attempt
+        meant = (request.intent_id, request.chain_id, request.account, request.nonce)
+        if meant != (before.id, before.chain_id, before.account, before.nonce):
+            raise self._conflict(f"the bytes for {before.id} are not under its own nonce")
+        if attempt.number != len(before.attempts):
+            raise self._conflict(f"{before.id} has {len(before.attempts)} attempts, not {attempt.number}")
+        if (attempt.max_fee, attempt.priority_fee) != (
+            request.max_fee_per_gas,
+            request.max_priority_fee_per_gas,
+        ):
+            raise self._conflict(f"the fees of {before.id}'s attempt are not those that were asked for")
+        if (attempt.kind is AttemptKind.ORIGINAL) != (not before.attempts and attempt.kind is not AttemptKind.CANCEL):
+            raise self._conflict(f"{before.id} cannot have a first attempt now")
+        cancels = attempt.kind is AttemptKind.CANCEL
+        allowed = {IntentState.CANCELLING} if cancels else {IntentState.SIGNED, IntentState.MAYBE_SENT}
+        if new.to not in allowed:
+            raise self._conflict(f"{before.id} cannot become {new.to} by a {attempt.kind}")
+        after = before if new.to is before.state else advance(before, new.to)
+        # The row with the meaning first: the trigger holds it against the intent; then the state it brings.
+        self._insert("attempts", attempt_row(new))
+        self._update("intents", before.id, {"state": after.state.value})
+
+    def record_answer(self, intent_id: str, number: int, sent_at: float, answer: str) -> None:
+        """What nodes said to an attempt. It proves nothing and changes no state."""
+        with self._transaction():
+            self._write(
+                "UPDATE attempts SET sent_at = ?, answer = ? WHERE intent_id = ? AND number = ?",
+                sent_at,
+                answer,
+                intent_id,
+                number,
+            )
+
+    def release(self, firing: Firing, to: FiringState, reason: str, *, nothing_signed: bool = False) -> Firing:
+        """One transaction: unsigned intents DROPPED and their nonces free, the debit taken back, the firing `to`."""
+        with self._transaction():
+            stored = self.firing(firing.id)
+            if stored is None or stored.state is not FiringState.RUNNING:
+                raise self._conflict(f"firing {firing.id} is not running")
+            for intent in stored.intents:
+                if intent.attempts or (intent.signing_began and not nothing_signed):
+                    raise self._conflict(f"{intent.id} was signed for; its nonce stays")
+                if intent.state is not IntentState.DROPPED:
+                    self._save_intent(intent, advance(intent, IntentState.DROPPED, nonce=None, reason=reason))
+            entries = self._rows("SELECT day, amount FROM budget WHERE firing_id = ? AND kind = 'usd'", firing.id)
+            days = {row["day"] for row in entries}
+            for day in days:
+                debited = sum(int(row["amount"]) for row in entries if row["day"] == day)
+                if debited:
+                    self._book([SpendEntry(SpendKind.USD, stored.rule, day, -debited, firing.id)])
+            after = advance_firing(stored, to, reason=reason)
+            self._save_firing(stored, after)
+        released = self.firing(firing.id)
+        assert released is not None
+        return released
+
+    # --- accounts, budgets ---------------------------------------------------------------------------------------
+
+    def bind_chain(self, chain_id: int, genesis_hash: str) -> None:
+        """Tie the record of a chain id to one genesis block. Raises JournalOtherChain where it is tied to another."""
+        with self._transaction():
+            row = self._row("SELECT genesis_hash FROM chains WHERE chain_id = ?", chain_id)
+            if row is None:
+                self._insert("chains", {"chain_id": chain_id, "genesis_hash": genesis_hash})
+            elif row["genesis_hash"] != genesis_hash:
+                raise JournalOtherChain(
+                    f"the journal is of another chain with id {chain_id} (its first block is {row['genesis_hash']})",
+                    str(self.path),
+                    "Choose another --state for this chain.",
+                )
+
+    def halt(self, chain_id: int, account: str, reason: str, at: float) -> None:
+        """Nothing more is signed for an account until a person resumes it. The first reason stays."""
+        with self._transaction():
+            self._write(
+                "INSERT INTO accounts (chain_id, account, halted, halted_at) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (chain_id, account) DO UPDATE SET halted = coalesce(halted, excluded.halted),"
+                " halted_at = coalesce(halted_at, excluded.halted_at)",
+                chain_id,
+                account,
+                reason,
+                at,
+            )
+
+    def resume(self, chain_id: int, account: str, known_nonce: int) -> None:
+        """A person says that all nonces below `known_nonce` are explained."""
+        with self._transaction():
+            self._write(
+                "INSERT INTO accounts (chain_id, account, known_nonce) VALUES (?, ?, ?)"
+                " ON CONFLICT (chain_id, account) DO UPDATE SET halted = NULL, halted_at = NULL,"
+                " known_nonce = max(coalesce(known_nonce, 0), excluded.known_nonce)",
+                chain_id,
+                account,
+                known_nonce,
+            )
+
+    def _book(self, entries: Sequence[SpendEntry]) -> None:
+        for entry in entries:
+            self._insert(
+                "budget",
+                {
+                    "kind": entry.kind.value,
+                    "rule": entry.rule,
+                    "day": entry.day,
+                    "amount": str(entry.amount),
+                    "firing_id": entry.firing_id,
+                },
+            )
+
+    # --- what is kept beside -------------------------------------------------------------------------------------
+
+    def record_decision(
+        self,
+        *,
+        at: float,
+        kind: str,
+        severity: Severity,
+        text: str,
+        block: int | None = None,
+        rule: str | None = None,
+        position: str | None = None,
+        firing_id: str | None = None,
+        detail: str = "",
+    ) -> Decision:
+        """Keep a line."""
+        decision = Decision(0, at, block, kind, severity, text, rule, position, firing_id, detail)
+        with self._transaction():
+            cursor = self._connection.execute(
+                "INSERT INTO decisions (at, block, kind, severity, text, rule, position, firing_id, detail)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (at, block, kind, severity.value, text, rule, position, firing_id, detail),
+            )
+        assert cursor.lastrowid is not None
+        return replace(decision, number=cursor.lastrowid)
+
+    def save_rule_state(self, rule_digest: str, position: str, state: str, at: float) -> None:
+        """Keep a rule's latch and counters for a position, as opaque JSON text."""
+        with self._transaction():
+            self._write(
+                "INSERT INTO rule_states (rule_digest, position, state, at) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (rule_digest, position) DO UPDATE SET state = excluded.state, at = excluded.at",
+                rule_digest,
+                position,
+                state,
+                at,
+            )
+
+    def record_health(self, points: Sequence[HealthPoint]) -> None:
+        """Keep health factors, thinned to one a position and minute; commits only where something is kept."""
+        fresh = [point for point in points if self._minutes.get(point.position) != point.timestamp // 60]
+        if not fresh:
+            return
+        with self._transaction():
+            for point in fresh:
+                self._write(
+                    "INSERT OR IGNORE INTO health (position, minute, timestamp, health_factor) VALUES (?, ?, ?, ?)",
+                    point.position,
+                    point.timestamp // 60,
+                    point.timestamp,
+                    None if point.health_factor is None else str(point.health_factor),
+                )
+                self._write(
+                    "DELETE FROM health WHERE position = ? AND minute < ?",
+                    point.position,
+                    (point.timestamp - KEEP_HEALTH_SECONDS) // 60,
+                )
+        self._minutes.update({point.position: point.timestamp // 60 for point in fresh})
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Keep a named text."""
+        with self._transaction():
+            self._put_meta(key, value)
+
+    def _put_meta(self, key: str, value: str) -> None:
+        self._write(
+            "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            key,
+            value,
+        )
+
+    def close(self) -> None:
+        """Let the file and the lock go. May be called again."""
+        try:
+            super().close()
+        finally:
+            self._lock.release()
