@@ -62,8 +62,9 @@ def quoted(value: object, limit: int = 48) -> str:
 
 def closest(word: str, known: Iterable[str]) -> str | None:
     """The known word that `word` was probably meant to be."""
-    matches = difflib.get_close_matches(word[:64].casefold(), list(known), n=1, cutoff=0.6)
-    return matches[0] if matches else None
+    spelled = {other.casefold(): other for other in known}
+    matches = difflib.get_close_matches(word[:64].casefold(), list(spelled), n=1, cutoff=0.6)
+    return spelled[matches[0]] if matches else None
 
 
 def choices(words: Iterable[str]) -> str:

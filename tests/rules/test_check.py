@@ -1,0 +1,176 @@
+"""Rules against a live reading: what cannot work, and what will surprise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import MappingProxyType
+
+import pytest
+
+from tui.model.block import BlockRef
+from tui.model.position import Asset, Debt, MarketKey, Position, PositionKey, unknown_position
+from tui.model.rule import ActionKind, Severity
+from tui.model.units import parse_units
+from tui.model.wallet import TokenHolding, Wallet
+from tui.rules.check import LiveMarket, Outlook, check_live
+from tui.rules.load import parse_rules
+
+BLOCK = BlockRef(7, "0xa7", "0xa6", 1_700_000_000, 10**9)
+USDC = Asset("0x" + "01" * 20, "USDC", 6)
+WETH = Asset("0x" + "02" * 20, "WETH", 18)
+DAI = Asset("0x" + "03" * 20, "DAI", 18)
+CORE = MarketKey("aave-v3", "core")
+KEY = PositionKey(CORE, "0x" + "ab" * 20)
+POSITION = Position(KEY, BLOCK, (), (Debt(USDC, 10**6, None, None),), parse_units("1.3", 18), None, None)
+MARKET = LiveMarket(CORE, frozenset(ActionKind), (USDC, WETH, DAI), (POSITION,))
+TEXT = """\
+[[rule]]
+name = "guard"
+position = "aave-v3/core"
+mode = "auto"
+when = { health_factor_below = "1.25" }
+target = { health_factor = "1.50" }
+[[rule.step]]
+action = "repay"
+asset = "USDC"
+[[rule.step]]
+action = "add-collateral"
+asset = "WETH"
+"""
+
+
+def wallet(**balances: int | None) -> dict[str, Wallet]:
+    assets = {"usdc": USDC, "weth": WETH, "dai": DAI}
+    tokens = {assets[name].address: TokenHolding(assets[name], balance) for name, balance in balances.items()}
+    return {KEY.account: Wallet(KEY.account, 10**18, 0, MappingProxyType(tokens))}
+
+
+FUNDED = wallet(usdc=1, weth=1, dai=1)
+
+
+def check(text=TEXT, markets=(MARKET,), wallets=FUNDED, forecast=None) -> list[str]:
+    faults = check_live(parse_rules(text, "r.toml"), markets, wallets, forecast)
+    assert all(fault.rule == "guard" and fault.fix for fault in faults)
+    mark = {Severity.ERROR: "E", Severity.WARNING: "W"}
+    return [
+        f"{mark[fault.severity]}{fault.line} {fault.field} {fault.what.split(': ', 1)[1]}; {fault.fix}"
+        for fault in faults
+    ]
+
+
+def test_nothing_wrong():
+    assert check() == []
+
+
+def test_an_asset_by_address():
+    assert check(TEXT.replace('"USDC"', f'"{USDC.address}"')) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("usdc", 'did you mean "USDC"?'),
+        ("WBTC", "write one it lists: DAI, USDC, WETH"),
+        ("USDX", 'did you mean "USDC"?'),
+    ],
+)
+def test_an_asset_that_the_market_lacks(name, fix):
+    found = check(TEXT.replace('"USDC"', f'"{name}"'))
+    assert found[0] == f"E9 step.0.asset aave-v3/core lists no {name}; {fix}"
+
+
+def test_an_asset_that_only_one_of_its_markets_lists_is_a_warning():
+    other = LiveMarket(MarketKey("aave-v3", "prime"), frozenset(ActionKind), (USDC,), ())
+    found = check(TEXT.replace('"aave-v3/core"', '"*"'), (MARKET, other))
+    assert found == ["W12 step.1.asset aave-v3/prime lists no WETH; write one it lists: USDC"]
+
+
+def test_a_symbol_of_two_assets():
+    twin = Asset("0x" + "09" * 20, "USDC", 6)
+    found = check(markets=(replace(MARKET, assets=(*MARKET.assets, twin)),))
+    assert found == [
+        "E9 step.0.asset aave-v3/core lists 2 assets called USDC; "
+        f'write its address: "{USDC.address}" or "{twin.address}"'
+    ]
+
+
+def test_an_action_that_the_market_cannot_do():
+    found = check(markets=(replace(MARKET, actions=frozenset({ActionKind.REPAY})),))
+    assert found == ['E11 step.1.action add-collateral is not possible in aave-v3/core; write "repay"']
+
+
+def test_a_market_that_is_not_there():
+    found = check(TEXT.replace("aave-v3/core", "aave-v3/cor"))
+    assert found == ['E3 position no market aave-v3/cor is configured here; did you mean "aave-v3/core"?']
+
+
+def test_no_market_at_all():
+    assert check(markets=()) == ['E3 position no market aave-v3/core is configured here; write "*"']
+
+
+def test_a_market_that_could_not_be_read_is_said_and_not_judged():
+    found = check(markets=(replace(MARKET, assets=(), positions=(), error="timeout"),))
+    assert found == ["W3 position aave-v3/core could not be read (timeout); check again once it can be read"]
+
+
+def test_an_account_that_nobody_watches():
+    found = check(TEXT.replace("aave-v3/core", f"aave-v3/core/0x{'cd' * 20}"))
+    assert found == ["W3 position no watched account matches it; add the account to those you watch, or mend it"]
+
+
+def test_an_unknown_position_is_said():
+    found = check(markets=(replace(MARKET, positions=(unknown_position(KEY, BLOCK, "oracle\x1b[2J fails"),)),))
+    assert found == [
+        "W3 position aave-v3/core/0xabab…abab is unknown now (oracle[2J fails); "
+        "nothing fires on it until it can be read"
+    ]
+
+
+def test_a_trigger_above_the_health_of_now_fires_at_once():
+    low = replace(POSITION, health_factor=parse_units("1.2499999", 18))
+    found = check(markets=(replace(MARKET, positions=(low,)),))
+    assert found == [
+        "W5 when.health_factor_below aave-v3/core/0xabab…abab is at 1.2499 already, below the trigger: "
+        "it fires at once; "
+        "write a lower trigger if that is not meant"
+    ]
+    equal = replace(POSITION, health_factor=parse_units("1.25", 18))
+    assert check(markets=(replace(MARKET, positions=(equal,)),)) == []
+
+
+def test_a_repay_of_what_is_not_owed():
+    found = check(TEXT.replace('"USDC"', '"DAI"'))
+    assert found == ["W9 step.0.asset aave-v3/core/0xabab…abab owes no DAI: the step does nothing there; it owes USDC"]
+
+
+def test_no_debt_yet_is_no_surprise():
+    assert check(markets=(replace(MARKET, positions=(replace(POSITION, debt=(), health_factor=None),)),)) == []
+
+
+@pytest.mark.parametrize("wallets", [{}, wallet(usdc=1), wallet(usdc=1, weth=None)])
+def test_a_balance_that_was_not_read_is_not_zero(wallets):
+    assert check(wallets=wallets)[-1].startswith("W12 step.1.asset the WETH in the wallet of")
+
+
+def test_an_empty_wallet():
+    found = check(wallets=wallet(usdc=1, weth=0))
+    assert found == [
+        "W12 step.1.asset the wallet of aave-v3/core/0xabab…abab holds no WETH; send WETH to it before you arm the rule"
+    ]
+
+
+def test_a_target_out_of_reach_says_how_far_it_gets():
+    outlook = Outlook(False, parse_units("1.32", 18), "1,200 USDC short")
+    found = check(forecast=lambda rule, position: outlook if (rule.name, position.id) == ("guard", str(KEY)) else None)
+    assert found == [
+        "W6 target.health_factor aave-v3/core/0xabab…abab gets to 1.3200 only, not 1.5 (1,200 USDC short); "
+        "fund the wallet, raise a max or add a step"
+    ]
+    assert check(forecast=lambda rule, position: Outlook(True, parse_units("1.5", 18))) == []
+
+
+def test_a_rule_that_only_notifies_needs_no_funds():
+    assert (
+        check(TEXT.replace('"auto"', '"notify"'), wallets={}, forecast=lambda rule, position: Outlook(False, None))
+        == []
+    )
