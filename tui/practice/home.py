@@ -21,7 +21,7 @@ _WORDS = (
     "harbor hawser helm hull jetty jib keel lantern leeward locker mainsail mast mooring oar outrigger pilot porthole "
     "quarter ratline reef rigging rudder sextant sheet shroud spar spinnaker stanchion starboard stern tack thwart "
     "tiller topsail transom trim wake warp winch windlass windward yard yawl"
-).split()  # noqa: SIM905  # a list of sixty quoted words would be four times as long
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class PracticeHome:
             if self.keystore.exists():
                 # Without its password (or its address) the key opens nothing; it was for practice only.
                 self.keystore.rename(self.keystore.with_name(f"keystore.{secrets.token_hex(4)}.unusable"))
-            password = "-".join(secrets.choice(_WORDS) for _ in range(5))
+            password = "-".join(secrets.choice(_WORDS.split()) for _ in range(5))
             _write(self.password_file, password + "\n", 0o600)
             return create_keystore(self.keystore, password)
         except KeystoreError as error:

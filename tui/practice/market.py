@@ -24,6 +24,20 @@ VARIABLE_RATE = 2
 _WORKING_CAPITAL_USD = 900_000_000
 """What the liquidator and the arbitrageur each hold of every asset."""
 
+_DECIDING_SOURCES = (
+    "aave",
+    "abi",
+    "accounts",
+    "deploy",
+    "market",
+    "node",
+    "packages",
+    "pyevm_chain",
+    "pyevm_json",
+    "tokens",
+    "uniswap",
+)
+
 
 class AaveVersion(Enum):
     """Which Aave contracts the market is made of."""
@@ -188,7 +202,7 @@ def deployment_digest() -> str:
     """Hex SHA-256 over the sources that decide what a deployed market looks like; part of the state cache's key."""
     here = Path(__file__).parent
     digest = hashlib.sha256()
-    for name in ("aave", "abi", "accounts", "deploy", "market", "node", "packages", "tokens", "uniswap"):
+    for name in _DECIDING_SOURCES:
         digest.update((here / f"{name}.py").read_bytes())
     digest.update((here / "contracts" / "Feed.json").read_bytes())
     return digest.hexdigest()
