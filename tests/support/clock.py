@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 
 class FakeClock:
-    """Time stands still until it is moved. `sleep` moves it by what was asked, after letting other tasks run."""
+    """Time stands still until it is moved. `sleep` moves it at once by what was asked, then calls `on_sleep`."""
 
     def __init__(self, now: float = 1_700_000_000.0) -> None:
         self._now = now
         self._monotonic = 0.0
         self.slept: list[float] = []
+        self.on_sleep: Callable[[], None] = lambda: None
 
     def now(self) -> float:
         """Unix seconds."""
@@ -30,4 +32,5 @@ class FakeClock:
         """Pass the time at once."""
         self.slept.append(seconds)
         self.advance(seconds)
+        self.on_sleep()
         await asyncio.sleep(0)

@@ -30,6 +30,7 @@ from tui.chain.rpc import RpcError
 from tui.model.block import BlockRef
 from tui.model.calls import Call, CallResult, SimulatedCall, Simulation
 from tui.model.plan import PlannedCall
+from tui.model.units import UINT256_MAX
 
 TRANSACTION_GAS = 21_000
 """What every transaction pays before anything runs."""
@@ -144,7 +145,9 @@ class _Task:
         results = sequence(fields.get("calls"), "the simulated calls")
         if len(results) != len(sent):
             raise Malformed("the simulation has another number of calls than was asked for")
-        calls = tuple(_simulated(result) for result in results[: len(self.calls)])
+        calls = tuple(
+            _simulated(result, self._gas_limit(call)) for call, result in zip(self.calls, results, strict=False)
+        )
         return Simulation(calls, self._read_results(results[len(self.calls) :]), self.timestamp)
 
     async def after_refusal(self, refusal: RpcError | Malformed) -> Simulation:
@@ -205,7 +208,7 @@ class _Task:
     def _read_results(self, results: Sequence[object]) -> tuple[CallResult, ...]:
         if not results:
             return ()
-        batch = _simulated(results[0])
+        batch = _simulated(results[0], UINT256_MAX)
         if not batch.ok:
             return tuple(CallResult(None, f"the reads after it failed: {batch.error}") for _ in self.reads)
         try:
@@ -228,7 +231,7 @@ class _Task:
         )
 
 
-def _simulated(result: object) -> SimulatedCall:
+def _simulated(result: object, gas_limit: int) -> SimulatedCall:
     fields = mapping(result, "a simulated call")
     returned = data(fields.get("returnData"), "a simulated call's return data")
     gas = quantity(fields.get("gasUsed"), "a simulated call's gas")
@@ -242,6 +245,6 @@ def _simulated(result: object) -> SimulatedCall:
         message = text if isinstance(text, str) else ""
         carried = revert_data(RpcError(0, message, raw if isinstance(raw, str) else None))
     revert = carried or returned
-    if not revert and is_limit(RpcError(0, message)):
+    if not revert and (gas >= gas_limit or is_limit(RpcError(0, message))):
         return SimulatedCall(False, gas, revert, _OUT_OF_GAS)
     return SimulatedCall(False, gas, revert, revert_reason(revert))

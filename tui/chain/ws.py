@@ -31,11 +31,16 @@ class HeadBell:
 
     url: str = field(repr=False)
     clock: Clock = field(repr=False)
-    alive: bool = False
+    listening: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
     rings: int = 0
     detail: str = ""
     _event: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
     _task: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the node has confirmed the subscription and the socket is open."""
+        return self.listening.is_set()
 
     def start(self) -> None:
         """Begin to listen; calling it again does nothing."""
@@ -69,7 +74,7 @@ class HeadBell:
             except Exception as error:  # noqa: BLE001  # whatever a socket does, polling goes on without it
                 self.detail = f"{mask_url(self.url)}: {type(error).__name__}"
             finally:
-                self.alive = False
+                self.listening.clear()
             pause = 1.0 if self.rings > rings else min(2 * pause, _LONGEST_PAUSE)
             await self.clock.sleep(pause)
 
@@ -89,4 +94,4 @@ class HeadBell:
                 if decoded.get("method") == "eth_subscription":
                     self.rings += 1
                     self._event.set()
-                self.alive = True
+                self.listening.set()

@@ -1,0 +1,138 @@
+"""Simulation on a real node, both ways: the same ends, the pinned state, gas as a mined transaction uses it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tui.chain.client import ChainClient
+from tui.chain.evm import assemble, op
+from tui.chain.simulate import floor_gas, intrinsic_gas
+from tui.model.block import BlockRef
+from tui.model.calls import Call
+from tui.model.plan import PlannedCall
+from tui.ports.chain import ReadFailed
+from tui.practice.node import Node
+
+ACCOUNT = "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266"
+COUNTER = "0x" + "c0" * 20
+COUNTER_CODE = "0x6000546001018060005560005260206000f3"
+"""Adds one to its first slot and returns it."""
+SENDER = "0x" + "c1" * 20
+SENDER_CODE = "0x3360005260206000f3"
+"""Returns who calls it."""
+REFUSER = "0x" + "c2" * 20
+REFUSER_CODE = (
+    "0x"
+    + assemble(
+        [
+            op("MSTORE", 0, op("SHL", 224, 0x08C379A0)),
+            op("MSTORE", 4, 32),
+            op("MSTORE", 36, 2),
+            op("MSTORE", 68, op("SHL", 240, int.from_bytes(b"35"))),
+            op("REVERT", 0, 100),
+        ]
+    ).hex()
+)
+"""Reverts as Solidity does with the text "35"."""
+LENS = "0x" + "a1" * 20
+TIME = bytes.fromhex("4260005260206000f3")
+
+
+def planned(to: str, data: bytes = b"", value: int = 0, gas_limit: int = 0) -> PlannedCall:
+    return PlannedCall(to, data, value, "a call", None, gas_limit=gas_limit)
+
+
+@pytest.fixture
+async def block(chain: ChainClient, node: Node) -> BlockRef:
+    for address, code in ((COUNTER, COUNTER_CODE), (SENDER, SENDER_CODE), (REFUSER, REFUSER_CODE)):
+        node.rpc.call("anvil_setCode", address, code)
+    node.rpc.call("evm_mine")
+    found = await chain.heads.poll()
+    assert found is not None
+    return found
+
+
+@pytest.fixture(params=["simulateV1", "account code"])
+def way(request: pytest.FixtureRequest, chain: ChainClient) -> str:
+    chain.pool.providers[0].simulates = request.param == "simulateV1"
+    return str(request.param)
+
+
+async def test_calls_follow_each_other_and_reads_see_what_they_leave(
+    chain: ChainClient, block: BlockRef, way: str
+) -> None:
+    calls = [planned(COUNTER), planned(COUNTER), planned(SENDER), planned("0x" + "77" * 20, value=5)]
+    reads = [Call(COUNTER, b""), Call(LENS, b"", TIME), Call("0x" + "78" * 20, b"")]
+    simulation = await chain.simulator.simulate(block, ACCOUNT, calls, reads)
+    assert [call.ok for call in simulation.calls] == [True] * 4
+    assert [int.from_bytes(call.return_data) for call in simulation.calls] == [1, 2, int(ACCOUNT, 16), 0]
+    counted, time, missing = simulation.reads
+    assert counted.data is not None
+    assert int.from_bytes(counted.data) == 3
+    assert time.data is not None
+    assert int.from_bytes(time.data) == simulation.timestamp == block.timestamp + 2
+    assert missing.data is None
+
+
+async def test_it_stands_on_the_pinned_block_whatever_came_after(
+    chain: ChainClient, block: BlockRef, node: Node, way: str
+) -> None:
+    for _ in range(3):
+        node.rpc.call("eth_sendTransaction", {"from": ACCOUNT, "to": COUNTER})
+    simulation = await chain.simulator.simulate(block, ACCOUNT, [planned(COUNTER)], [])
+    assert int.from_bytes(simulation.calls[0].return_data) == 1
+
+
+async def test_gas_is_what_the_mined_transaction_takes(
+    chain: ChainClient, block: BlockRef, node: Node, way: str
+) -> None:
+    data = bytes(range(200))
+    simulation = await chain.simulator.simulate(block, ACCOUNT, [planned(COUNTER, data)], [])
+    sent = node.rpc.call("eth_sendTransaction", {"from": ACCOUNT, "to": COUNTER, "data": "0x" + data.hex()})
+    mined = int(node.rpc.call("eth_getTransactionReceipt", sent)["gasUsed"], 16)
+    assert simulation.calls[0].gas_used == mined
+
+
+async def test_mere_calldata_pays_the_floor(chain: ChainClient, block: BlockRef, node: Node, way: str) -> None:
+    data = b"\x01" * 1000 + b"\x00" * 100
+    simulation = await chain.simulator.simulate(block, ACCOUNT, [planned(SENDER, data)], [])
+    assert simulation.calls[0].gas_used == floor_gas(data) > intrinsic_gas(data)
+    sent = node.rpc.call("eth_sendTransaction", {"from": ACCOUNT, "to": SENDER, "data": "0x" + data.hex()})
+    assert int(node.rpc.call("eth_getTransactionReceipt", sent)["gasUsed"], 16) == floor_gas(data)
+
+
+async def test_a_revert_is_told_in_its_own_words_and_stops_nothing_else(
+    chain: ChainClient, block: BlockRef, way: str
+) -> None:
+    simulation = await chain.simulator.simulate(block, ACCOUNT, [planned(REFUSER), planned(COUNTER)], [])
+    refused, counted = simulation.calls
+    assert (refused.ok, refused.error) == (False, "35")
+    assert counted.ok
+
+
+async def test_a_gas_limit_that_is_too_small_fails(chain: ChainClient, block: BlockRef, way: str) -> None:
+    enough = (await chain.simulator.simulate(block, ACCOUNT, [planned(COUNTER)], [])).calls[0].gas_used
+    fits = await chain.simulator.simulate(block, ACCOUNT, [planned(COUNTER, gas_limit=enough)], [])
+    short = await chain.simulator.simulate(block, ACCOUNT, [planned(COUNTER, gas_limit=enough - 200)], [])
+    assert fits.calls[0].ok
+    assert (short.calls[0].ok, short.calls[0].error) == (False, "ran out of gas")
+
+
+async def test_money_that_is_not_there(chain: ChainClient, block: BlockRef, way: str) -> None:
+    simulation = await chain.simulator.simulate(block, "0x" + "d1" * 20, [planned(COUNTER, value=1)], [])
+    assert not simulation.calls[0].ok
+
+
+async def test_an_unknown_block_is_a_failed_read(chain: ChainClient, block: BlockRef, way: str) -> None:
+    with pytest.raises(ReadFailed, match="unknown"):
+        await chain.simulator.simulate(replace(block, hash="0x" + "12" * 32), ACCOUNT, [planned(COUNTER)], [])
+    assert chain.pool.providers[0].simulates is (way == "simulateV1")
+
+
+async def test_many_reads_and_none(chain: ChainClient, block: BlockRef, way: str) -> None:
+    many = await chain.simulator.simulate(block, ACCOUNT, [planned(COUNTER)], [Call(LENS, b"", TIME)] * 50)
+    assert len({read.data for read in many.reads}) == 1
+    assert len(many.reads) == 50
+    assert (await chain.simulator.simulate(block, ACCOUNT, [planned(COUNTER)], [])).reads == ()
