@@ -10,6 +10,8 @@ from typing import Any
 
 import orjson
 
+from tui.practice.rpc import Rpc, RpcError
+
 Body = bytes | Iterable[bytes]
 Reply = tuple[int, dict[str, str], Body] | None
 
@@ -97,3 +99,26 @@ def answer(request: Any, result: object) -> tuple[int, dict[str, str], bytes]:
     if isinstance(request, list):
         return 200, {}, orjson.dumps([{"jsonrpc": "2.0", "id": one["id"], "result": result} for one in request])
     return 200, {}, orjson.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result})
+
+
+def relay(
+    rpc: Rpc, change: Callable[[str, list[Any]], dict[str, Any] | None]
+) -> Callable[[Any], tuple[int, dict[str, str], bytes]]:
+    """A node with faults: `change` gets method and parameters (which it may alter) and gives `{"result": ...}` or
+    `{"error": ...}` in the node's stead, or None to let the real node answer.
+    """
+
+    def one(row: dict[str, Any]) -> dict[str, Any]:
+        changed = change(row["method"], row["params"])
+        if changed is None:
+            (told,) = rpc.try_batch([(row["method"], row["params"])])
+            if isinstance(told, RpcError):
+                changed = {"error": {"code": told.code, "message": told.message, "data": told.data}}
+            else:
+                changed = {"result": told}
+        return {"jsonrpc": "2.0", "id": row["id"], **changed}
+
+    def reply(request: Any) -> tuple[int, dict[str, str], bytes]:
+        return 200, {}, orjson.dumps([one(row) for row in request] if isinstance(request, list) else one(request))
+
+    return reply
