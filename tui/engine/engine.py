@@ -23,6 +23,7 @@ from tui.engine.rulebook import RuleBook
 from tui.engine.sending import Teller
 from tui.engine.watch import Watch
 from tui.model.block import BlockRef
+from tui.model.intent import Firing
 from tui.model.network import Network
 from tui.model.plan import FeeQuote
 from tui.model.rule import Mode
@@ -31,7 +32,7 @@ from tui.model.text import clean_text
 from tui.model.view import Severity, TriggerPrice, ViewState, empty_view
 from tui.ports.chain import Broadcaster, ChainUnreachable, Fees, Heads, Reader, ReadFailed, Simulator
 from tui.ports.clock import Clock
-from tui.ports.journal import Decision, HealthPoint, Journal, JournalError, SpendKind
+from tui.ports.journal import Decision, HealthPoint, Journal, JournalError, JournalReader, SpendKind
 from tui.ports.signer import Signer
 from tui.protocols.base import LendingMarket
 from tui.risk.trigger import trigger_price
@@ -45,7 +46,9 @@ ERRORS_TO_HOLD = 5
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The outside world, as the engine takes it. Without `journal` and `signer` it only watches."""
+    """The outside world, as the engine takes it. Without `journal` and `signer` it only watches; `record` is then what
+    it may read of the journal that another engine writes.
+    """
 
     heads: Heads
     reader: Reader
@@ -55,6 +58,7 @@ class Ports:
     clock: Clock
     journal: Journal | None
     signer: Signer | None
+    record: JournalReader | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ class Engine:
         self.setup = setup
         self.ports = ports
         self.kill_switch = kill_switch
+        self._record: JournalReader | None = ports.journal or ports.record
         self.history = History()
         self.teller = _Recorder(ports.journal, ports.clock, self._heard)
         self.book = RuleBook(setup.rules_files, ports.journal)
@@ -136,8 +141,7 @@ class Engine:
 
     def spent_today(self, rule: str, timestamp: int) -> int:
         """Dollars (8 decimals) a rule has moved on the UTC day of a block's timestamp."""
-        journal = self.ports.journal
-        return 0 if journal is None else journal.spent(SpendKind.USD, day_of(timestamp), rule)
+        return 0 if self._record is None else self._record.spent(SpendKind.USD, day_of(timestamp), rule)
 
     def blind(self) -> str | None:
         """Why nothing can be known now, or None. A late head is a fault whatever the connection says."""
@@ -163,7 +167,8 @@ class Engine:
         """Sign nothing more until a person goes on by hand. The first reason stays."""
         if self.held is None:
             self.held = why
-            self.teller.say(Severity.ALARM, f"held: {why}", kind="held")
+            with contextlib.suppress(JournalError):
+                self.teller.say(Severity.ALARM, f"held: {why}", kind="held")
 
     def own_accounts(self) -> frozenset[str]:
         """Accounts whose key file this engine was given."""
@@ -173,10 +178,7 @@ class Engine:
 
     async def run(self) -> None:
         """Follow the chain until cancelled."""
-        self.reload_rules(force=True)
-        self.publish()
-        if self.executor is not None:
-            await self._recover()
+        await self.start()
         ticker = asyncio.create_task(self._tick())
         try:
             async for head in self.ports.heads.heads():
@@ -186,9 +188,20 @@ class Engine:
             with contextlib.suppress(asyncio.CancelledError):
                 await ticker
 
+    async def start(self) -> None:
+        """Before the first head: read the rules, and carry on with what an earlier run left."""
+        self.reload_rules(force=True)
+        self.publish()
+        if self.executor is not None:
+            await self._recover()
+
     async def _recover(self) -> None:
         assert self.executor is not None
+        assert self.ports.journal is not None
         try:
+            genesis = await self.ports.reader.block_by_number(0)
+            if genesis is not None:
+                self.ports.journal.bind_chain(self.setup.network.chain_id, genesis.hash)
             await self.executor.recover()
         except (ChainUnreachable, ReadFailed) as error:
             self.teller.say(Severity.WARNING, f"earlier transactions wait for the chain: {error}", kind="recover")
@@ -298,9 +311,26 @@ class Engine:
                 lines.extend(f"{armed.rule.name}: {line}" for line in found)
         return tuple(dict.fromkeys(lines))
 
+    def _recorded(self, timestamp: int) -> tuple[tuple[Firing, ...], dict[str, int], dict[str, str]]:
+        """Recent firings, dollars spent today by rule, halted accounts. A record that fails holds the engine."""
+        record = self._record
+        if record is None:
+            return (), {}, {}
+        try:
+            return (
+                record.firings(limit=20),
+                {rule.name: self.spent_today(rule.name, timestamp) for rule in self.book.rules},
+                dict(record.halted_accounts(self.setup.network.chain_id)),
+            )
+        except JournalError as error:
+            # Set, not told: telling goes through the record that has just failed.
+            self.held = self.held or f"the journal failed: {error}."
+            return (), {}, {}
+
     def publish(self) -> None:
         """Draw a view of this moment and hand it to everyone who subscribed."""
-        journal, setup, snapshot = self.ports.journal, self.setup, self.snapshot
+        setup, snapshot = self.setup, self.snapshot
+        firings, spent, halted = self._recorded(0 if snapshot is None else snapshot.block.timestamp)
         standing = publish.Standing(
             at=self.ports.clock.now(),
             read_only=setup.read_only,
@@ -309,7 +339,6 @@ class Engine:
             blind=self.blind(),
             head_age=self.head_age(),
         )
-        timestamp = 0 if snapshot is None else snapshot.block.timestamp
         facts = publish.Facts(
             network=setup.network,
             providers=self.ports.reader.providers(),
@@ -321,14 +350,14 @@ class Engine:
             armed_accounts={name: armed.account for name, armed in self.book.armed.items()},
             verdicts=self.defender.verdicts,
             evaluations=self.defender.evaluations,
-            firings=() if journal is None else journal.firings(limit=20),
+            firings=firings,
             confirmations=self.defender.confirmations,
-            spent_today={rule.name: self.spent_today(rule.name, timestamp) for rule in self.book.rules},
+            spent_today=spent,
             own_accounts=self.own_accounts(),
             labels=setup.labels,
             triggers=self._triggers,
             would_stop=self.would_stop,
-            halted={} if journal is None else dict(journal.halted_accounts(setup.network.chain_id)),
+            halted=halted,
         )
         self.view = publish.draw(self.view.sequence + 1, standing, facts, self.history)
         for receive in tuple(self._receivers):

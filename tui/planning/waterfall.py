@@ -17,6 +17,12 @@ from tui.protocols.base import ActionImpossible, LendingMarket
 from tui.risk.sizing import size_action
 
 
+INTEREST_ROOM = 5_000
+"""A step aims above the target by this part of it (0.02%): until the transaction is in a block, and a while after,
+interest eats into the health, which is to lie between the target and 0.1% above it.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Waterfall:
     """What the steps come to. `position` is the exact state they leave; `skipped` says why steps add nothing."""
@@ -52,6 +58,7 @@ def run_waterfall(
     balances = {token: holding.balance for token, holding in wallet.tokens.items()}
     spent = 0
     current = position
+    aim = rule.target_health_factor + rule.target_health_factor // INTEREST_ROOM
     for step in rule.steps:
         if meets(current.health_factor, rule.target_health_factor):
             break
@@ -62,7 +69,7 @@ def run_waterfall(
         left = None if spend_left_usd is None else spend_left_usd - spent
         amount, why = _available(market, current, step, asset, balances.get(asset.address), left)
         if amount > 0:
-            amount = size_action(market, position, step.action, asset, amount, rule.target_health_factor, actions)
+            amount = size_action(market, position, step.action, asset, amount, aim, actions)
         if amount <= 0:
             skipped.append(why or f"{step.action} {asset.symbol}: adds nothing")
             continue

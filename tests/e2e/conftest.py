@@ -1,0 +1,164 @@
+"""A whole engine on a real node: a keystore, a signer process, a journal on disk, driven block by block."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.chain import ETHER, Chain, keyed_account
+from tui.config.paths import resolve_paths
+from tui.model.intent import Firing
+from tui.model.network import MarketConfig, Network
+from tui.vault.keystore import create_keystore
+from tui.wiring import Wired, assemble
+
+PASSWORD = "correct horse battery"
+
+RULE = """\
+[[rule]]
+name = "guard"
+position = "aave-v3/core"
+mode = "{mode}"
+when = {{ health_factor_below = "1.25", for_blocks = 1 }}
+target = {{ health_factor = "1.50" }}
+
+[[rule.step]]
+action = "repay"
+asset = "USDC"
+max = "{usdc}"
+
+[[rule.step]]
+action = "add-collateral"
+asset = "WETH"
+max = "10"
+
+[rule.limits]
+max_cost_usd = "200"
+max_base_fee_gwei = "500"
+daily_spend_usd = "100000"
+cooldown = "0s"
+"""
+
+
+@dataclass
+class Trader:
+    """An account with a key, a leveraged position and means to defend it."""
+
+    address: str
+    keystore: Path
+    rules: Path
+
+
+@dataclass
+class Rig:
+    """An engine and the hands to drive it."""
+
+    chain: Chain
+    trader: Trader
+    twin: str
+    wired: Wired
+    opened_at: int
+
+    async def head(self) -> None:
+        """Let the engine take the newest block."""
+        block = await self.wired.chain.heads.poll()
+        if block is not None:
+            await self.wired.engine.on_head(block)
+
+    async def mine(self, blocks: int = 1) -> None:
+        """Mine one block after another, each taken by the engine."""
+        for _ in range(blocks):
+            self.chain.mine()
+            await self.head()
+
+    async def arm(self, rule: str = "guard") -> None:
+        await self.wired.commands.arm(rule, rule, PASSWORD)
+
+    def health(self, account: str) -> int:
+        return self.chain.health_factor(account)
+
+    def transactions_of(self, account: str) -> list[str]:
+        """Hashes of all transactions that `account` signed itself since the engine was opened, oldest first."""
+        found = []
+        for number in range(self.opened_at + 1, self.chain.block_number() + 1):
+            block = self.chain.rpc("eth_getBlockByNumber", hex(number), True)
+            found += [tx["hash"] for tx in block["transactions"] if tx["from"].lower() == account.lower()]
+        return found
+
+    def allowances(self, account: str) -> dict[str, int]:
+        """What the pool may still take of the account's tokens; empty where nothing."""
+        found = {
+            symbol: self.chain.call(
+                token.address, "allowance(address,address)", ["uint256"], account, self.chain.market.pool
+            )
+            for symbol, token in self.chain.market.tokens.items()
+        }
+        return {symbol: amount for symbol, amount in found.items() if amount}
+
+    def firings(self) -> tuple[Firing, ...]:
+        assert self.wired.journal is not None
+        return self.wired.journal.firings()
+
+
+MakeRig = Callable[..., Awaitable[Rig]]
+
+
+@pytest.fixture(scope="session")
+def keystore_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The keystore of `keyed_account(7)`, full strength, made once."""
+    path = tmp_path_factory.mktemp("keys") / "trader.json"
+    create_keystore(path, PASSWORD, key=keyed_account(7)[1])
+    return path
+
+
+@pytest.fixture
+async def make_rig(market_v32: Chain, keystore_file: Path, tmp_path: Path) -> AsyncIterator[MakeRig]:
+    """Opens a position (10 WETH, 18,000 USDC owed) twice, for the trader and for a twin, and an engine on both."""
+    opened: list[Wired] = []
+
+    async def make(
+        mode: str = "auto", usdc: str = "20000", wallet_usdc: int = 20_000, wallet_weth: int = 5, state: str = "state"
+    ) -> Rig:
+        trader = keyed_account(7)[0]
+        chain = market_v32
+        twin = chain.new_account()
+        if not opened:
+            chain.set_ether(trader, 10 * ETHER)
+            for account in (trader, twin):
+                chain.supply(account, "WETH", chain.units("WETH", 10))
+                chain.borrow(account, "USDC", chain.units("USDC", 18_000))
+                chain.send(account, chain.token("USDC").address, "transfer(address,uint256)", chain.market.pool,
+                           chain.units("USDC", 18_000))  # fmt: skip
+            chain.give("USDC", chain.units("USDC", wallet_usdc), trader)
+            chain.give("WETH", chain.units("WETH", wallet_weth), trader)
+        rules = tmp_path / "rules.toml"
+        rules.write_text(RULE.format(mode=mode, usdc=usdc))
+        network = Network(
+            name="test",
+            chain_id=31337,
+            block_time=2.0,
+            confirmations=2,
+            rpc=(chain.url,),
+            native_usd_feed=chain.token("WETH").feed.lower(),
+            markets=(MarketConfig("aave-v3", "core", {"pool_addresses_provider": chain.market.provider.lower()}),),
+        )
+        wired = assemble(
+            network,
+            resolve_paths(tmp_path / "config", tmp_path / state),
+            accounts=[trader, twin],
+            rules_files=[rules],
+            keystores={trader: keystore_file},
+            signing=True,
+        )
+        opened.append(wired)
+        rig = Rig(chain, Trader(trader, keystore_file, rules), twin, wired, chain.block_number())
+        await wired.engine.start()
+        await rig.head()
+        return rig
+
+    yield make
+    for wired in opened:
+        await wired.aclose()

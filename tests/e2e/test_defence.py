@@ -1,0 +1,140 @@
+"""The main job on real contracts: an armed account is brought back to its target, to the wei of what was planned."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from tests.e2e.conftest import MakeRig, Rig
+from tui.model.intent import FiringState, IntentState
+from tui.model.units import WAD
+from tui.model.view import Protection, RuleActivity
+
+TARGET = 15 * WAD // 10
+
+
+def _lower_price(rig: Rig, usd: str) -> None:
+    rig.chain.set_price("WETH", Decimal(usd))
+
+
+async def test_a_repay_by_permit_reaches_the_target_and_the_journal_is_the_chain(make_rig: MakeRig) -> None:
+    rig = await make_rig()
+    await rig.arm()
+    assert rig.wired.engine.view.protection is Protection.ARMED
+    _lower_price(rig, "2600")  # health 1.199
+    await rig.head()
+    await rig.mine(4)
+    health = rig.health(rig.trader.address)
+    assert TARGET <= health <= TARGET * 1001 // 1000
+    (firing,) = rig.firings()
+    assert firing.state is FiringState.DONE
+    assert firing.health_factor_after is not None
+    assert TARGET <= firing.health_factor_after <= TARGET * 1001 // 1000
+    assert all(intent.state is IntentState.FINAL_OK for intent in firing.intents)
+    assert [intent.included_hash for intent in firing.intents] == rig.transactions_of(rig.trader.address)
+    assert len(firing.intents) == 1, "USDC has permits: one transaction"
+    # What the twin had is gone: it is liquidatable where the trader is safe.
+    _lower_price(rig, "2100")
+    assert rig.health(rig.twin) < WAD < rig.health(rig.trader.address)
+
+
+async def test_the_waterfall_goes_on_where_the_first_step_does_not_suffice(make_rig: MakeRig) -> None:
+    rig = await make_rig(usdc="1000")
+    await rig.arm()
+    _lower_price(rig, "2600")
+    await rig.head()
+    await rig.mine(5)
+    (firing,) = rig.firings()
+    assert firing.state is FiringState.DONE
+    assert TARGET <= rig.health(rig.trader.address) <= TARGET * 1001 // 1000
+    words = " / ".join(intent.words for intent in firing.intents)
+    assert "USDC" in words
+    assert "WETH" in words
+    assert rig.allowances(rig.trader.address) == {}
+
+
+async def test_nothing_fires_twice_in_one_fall_and_a_second_fall_fires_again(make_rig: MakeRig) -> None:
+    rig = await make_rig()
+    await rig.arm()
+    _lower_price(rig, "2600")
+    await rig.mine(6)
+    assert len(rig.firings()) == 1
+    _lower_price(rig, "2100")  # under the trigger again after having been above it
+    await rig.mine(6)
+    assert len(rig.firings()) == 2
+    assert rig.health(rig.trader.address) >= TARGET
+
+
+async def test_unarmed_nothing_is_signed_and_it_is_said(make_rig: MakeRig) -> None:
+    rig = await make_rig()
+    _lower_price(rig, "2600")
+    await rig.mine(2)
+    assert rig.firings() == ()
+    assert rig.transactions_of(rig.trader.address) == []
+    (rule,) = rig.wired.engine.view.rules
+    assert rule.activity is RuleActivity.DISARMED
+    assert any("not armed" in entry.text for entry in rig.wired.engine.view.activity)
+
+
+async def test_confirm_mode_asks_and_a_yes_fires(make_rig: MakeRig) -> None:
+    rig = await make_rig(mode="confirm")
+    await rig.arm()
+    _lower_price(rig, "2600")
+    await rig.head()
+    (asked,) = rig.wired.engine.view.confirmations
+    assert asked.plan.simulated
+    assert rig.firings() == ()
+    await rig.wired.commands.answer(asked.id, True)
+    await rig.mine(4)
+    (firing,) = rig.firings()
+    assert firing.state is FiringState.DONE
+    assert rig.health(rig.trader.address) >= TARGET
+
+
+async def test_confirm_mode_a_no_latches(make_rig: MakeRig) -> None:
+    rig = await make_rig(mode="confirm")
+    await rig.arm()
+    _lower_price(rig, "2600")
+    await rig.head()
+    (asked,) = rig.wired.engine.view.confirmations
+    await rig.wired.commands.answer(asked.id, False)
+    await rig.mine(3)
+    assert rig.wired.engine.view.confirmations == ()
+    assert rig.firings() == ()
+    (rule,) = rig.wired.engine.view.rules
+    assert rule.activity is RuleActivity.LATCHED
+
+
+async def test_the_kill_switch_stops_a_firing_rule(make_rig: MakeRig) -> None:
+    rig = await make_rig()
+    await rig.arm()
+    await rig.wired.commands.kill(True, "test")
+    _lower_price(rig, "2600")
+    await rig.mine(3)
+    assert rig.firings() == ()
+    assert rig.wired.engine.view.protection is Protection.HELD
+    await rig.wired.commands.kill(False, "test")
+    await rig.mine(4)
+    assert len(rig.firings()) == 1
+
+
+async def test_a_rule_edited_behind_the_engine_is_disarmed(make_rig: MakeRig) -> None:
+    rig = await make_rig()
+    await rig.arm()
+    rig.trader.rules.write_text(rig.trader.rules.read_text().replace('"1.25"', '"1.30"'))
+    _lower_price(rig, "2600")
+    await rig.mine(2)
+    assert rig.firings() == ()
+    assert rig.wired.engine.view.protection is Protection.WATCHING
+    assert any("disarmed" in entry.text for entry in rig.wired.engine.view.activity)
+
+
+async def test_a_broken_edit_leaves_the_last_good_rules_in_force(make_rig: MakeRig) -> None:
+    rig = await make_rig()
+    await rig.arm()
+    rig.trader.rules.write_text("[[rule]\nname = ")
+    await rig.mine(1)
+    assert rig.wired.engine.view.protection is Protection.ARMED
+    assert rig.wired.engine.view.rule_faults
+    _lower_price(rig, "2600")
+    await rig.mine(4)
+    assert len(rig.firings()) == 1

@@ -1,0 +1,72 @@
+"""The options that most commands share, parsed into one frozen value."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
+
+
+class UsageError(Exception):
+    """The command line or a file it names cannot be used; the text says what, where and how to mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for. Paths are as typed; None means the default place."""
+
+    config: Path | None = None
+    state: Path | None = None
+    network: str | None = None
+    rpc: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    rules: tuple[Path, ...] = ()
+    keystore: Path | None = None
+    password_file: Path | None = None
+    password_fd: int | None = None
+    read_only: bool = False
+    log_level: str = "warning"
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the shared options. All may also stand before the command."""
+    unset = argparse.SUPPRESS
+    group = parser.add_argument_group("common options")
+    group.add_argument("--config", type=Path, metavar="DIR", default=unset, help="configuration directory")
+    group.add_argument("--state", type=Path, metavar="DIR", default=unset, help="state directory")
+    group.add_argument("--network", metavar="NAME|FILE", default=unset, help="a built-in network or a network file")
+    group.add_argument("--rpc", action="append", metavar="URL", default=unset, help="a node's URL (repeatable)")
+    group.add_argument("--address", action="append", metavar="0x...", default=unset, help="watch this (repeatable)")
+    group.add_argument("--rules", action="append", type=Path, metavar="FILE", default=unset, help="(repeatable)")
+    group.add_argument("--keystore", type=Path, metavar="FILE", default=unset, help="an encrypted key file")
+    group.add_argument("--password-file", type=Path, metavar="FILE", default=unset, help="its password, mode 0600")
+    group.add_argument("--password-fd", type=int, metavar="N", default=unset, help="its password, on a descriptor")
+    group.add_argument("--read-only", action="store_true", default=unset, help="watch, never sign")
+    group.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default=unset)
+
+
+def options_from(args: argparse.Namespace) -> Options:
+    """The shared options of parsed arguments. Raises UsageError for what no command could use."""
+    given = vars(args)
+    addresses = tuple(given.get("address") or ())
+    for address in addresses:
+        if _ADDRESS.fullmatch(address) is None:
+            raise UsageError(f"--address {address!r} is not an address; write 0x and 40 hexadecimal digits")
+    if given.get("password_file") is not None and given.get("password_fd") is not None:
+        raise UsageError("--password-file and --password-fd exclude each other; give one")
+    return Options(
+        config=given.get("config"),
+        state=given.get("state"),
+        network=given.get("network"),
+        rpc=tuple(given.get("rpc") or ()),
+        addresses=tuple(dict.fromkeys(address.lower() for address in addresses)),
+        rules=tuple(given.get("rules") or ()),
+        keystore=given.get("keystore"),
+        password_file=given.get("password_file"),
+        password_fd=given.get("password_fd"),
+        read_only=bool(given.get("read_only", False)),
+        log_level=given.get("log_level") or "warning",
+    )

@@ -1,0 +1,114 @@
+"""`trimtab journal` and `trimtab kill`: the record, and the switch that any process on this machine may pull."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+from datetime import UTC, datetime
+
+from tui.engine.killswitch import KillSwitch
+from tui.headless.as_json import decision_json, firing_json, usd, wad
+from tui.headless.options import UsageError, options_from
+from tui.headless.output import Exit, data, data_json, talk
+from tui.model.intent import Firing
+from tui.ports.journal import Decision, JournalError, JournalMissing
+from tui.wiring import open_record, state_directory
+
+_AGO = re.compile(r"(\d{1,6})([smhd])", re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def add_journal_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `trimtab journal`."""
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--since", metavar="T", help="unix seconds, a date and time (ISO 8601), or 30m, 2h, 7d ago")
+
+
+def add_kill_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `trimtab kill`."""
+    parser.add_argument("--off", action="store_true", help="release the kill switch")
+
+
+def run_journal(args: argparse.Namespace) -> int:
+    """Print decisions and firings, oldest first; the exit code."""
+    try:
+        since = parse_since(args.since, time.time())
+        record = open_record(options_from(args))
+    except UsageError as error:
+        talk(f"trimtab journal: {error}")
+        return Exit.USAGE
+    except JournalMissing:
+        talk("no journal yet: nothing was ever decided here")
+        return Exit.DONE
+    except JournalError as error:
+        talk(f"trimtab journal: {error}")
+        return Exit.REFUSED
+    try:
+        entries: list[tuple[float, int, Firing | Decision]] = [
+            (decision.at, 0, decision) for decision in record.decisions(since, limit=10_000)
+        ]
+        entries += [(firing.block_timestamp, 1, firing) for firing in record.firings(limit=1_000, since=since)]
+    except JournalError as error:
+        talk(f"trimtab journal: {error}")
+        return Exit.REFUSED
+    finally:
+        record.close()
+    for _, _, entry in sorted(entries, key=lambda one: one[:2]):
+        if args.json:
+            data_json(firing_json(entry) if isinstance(entry, Firing) else decision_json(entry))
+        else:
+            _print(entry)
+    return Exit.DONE
+
+
+def _print(entry: Firing | Decision) -> None:
+    if isinstance(entry, Decision):
+        at = datetime.fromtimestamp(entry.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        data(f"{at}Z  {entry.severity:<8} {entry.text}")
+        return
+    at = datetime.fromtimestamp(entry.block_timestamp, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    health = f"HF {wad(entry.health_factor_before, 4)} -> {wad(entry.health_factor_after, 4) or '?'}"
+    data(
+        f"{at}Z  {entry.state:<8} {entry.rule} on {entry.position}: {entry.summary}; {health}, gas ${usd(entry.cost_usd)}"
+    )
+    for intent in entry.intents:
+        data(f"    nonce {intent.nonce}: {intent.words}: {intent.state} {intent.included_hash or ''}")
+
+
+def parse_since(text: str | None, now: float) -> float:
+    """Unix seconds from `--since`; 0 where it is not given. Raises UsageError."""
+    if text is None:
+        return 0.0
+    ago = _AGO.fullmatch(text.strip())
+    if ago is not None:
+        return now - int(ago[1]) * _SECONDS[ago[2]]
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--since {text!r} is no time; write 2h, 1700000000 or 2026-01-31T12:00") from None
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def run_kill(args: argparse.Namespace) -> int:
+    """Pull or release the kill switch of a state directory; the exit code."""
+    try:
+        directory = state_directory(options_from(args))
+    except UsageError as error:
+        talk(f"trimtab kill: {error}")
+        return Exit.USAGE
+    switch = KillSwitch(directory)
+    try:
+        if args.off:
+            switch.release()
+        else:
+            switch.pull("pulled from the command line")
+    except OSError as error:
+        talk(f"trimtab kill: {directory}: {error.strerror}; stop the engine itself if it must not sign")
+        return Exit.REFUSED
+    talk(f"kill switch {'released' if args.off else 'on: nothing will be signed'} ({directory})")
+    return Exit.DONE

@@ -1,0 +1,213 @@
+"""`trimtab run`: the engine without a screen. Fires what is armed; log on stderr, events on stdout with `--json`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+
+from tui.engine.facade import CommandRefused
+from tui.headless.as_json import block_json, evaluation_json, usd, wad
+from tui.headless.options import Options, UsageError, options_from
+from tui.headless.output import Exit, data_json, talk
+from tui.model.rule import Mode
+from tui.model.view import ActivityEntry, Severity, ViewState
+from tui.ports.journal import JournalError
+from tui.wiring import Wired, read_password, wire
+
+FIRST_BLOCK_SECONDS = 30.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `trimtab run` beside the common ones."""
+    parser.add_argument("--json", action="store_true", help="one JSON event a line on stdout")
+
+
+def run_engine(args: argparse.Namespace) -> int:
+    """Run until SIGINT or SIGTERM and return the exit code."""
+    try:
+        options = options_from(args)
+        password = read_password(options)
+        if options.keystore is not None and password is None and not options.read_only:
+            raise UsageError("--keystore needs --password-file FILE or --password-fd N: there is nobody to ask")
+        # The signer starts before the loop and its threads: the kernel ties its life to this main thread.
+        wired = wire(options, signing=options.keystore is not None and not options.read_only)
+    except UsageError as error:
+        talk(f"trimtab run: {error}")
+        return Exit.USAGE
+    except JournalError as error:
+        talk(f"trimtab run: {error}")
+        return Exit.REFUSED
+    try:
+        return asyncio.run(_Run(wired, options, password, args.json).main())
+    finally:
+        wired.close_signer()
+
+
+class _Run:
+    """One run: what was said already, and what ends it."""
+
+    def __init__(self, wired: Wired, options: Options, password: str | None, as_json: bool) -> None:
+        self._wired = wired
+        self._options = options
+        self._password = password
+        self._as_json = as_json
+        self._told = 0
+        self._block = ""
+        self._protection = ""
+        self._ended: asyncio.Future[int] | None = None
+
+    async def main(self) -> int:
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[int] = loop.create_future()
+        self._ended = ended
+        for number, code in ((signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.DONE)):
+            loop.add_signal_handler(number, self._end, code)
+        with contextlib.suppress(ValueError):
+            # A terminal that hangs up is none of this run's business.
+            loop.add_signal_handler(signal.SIGHUP, lambda: talk("hang-up ignored: the run goes on"))
+        stop = self._wired.engine.subscribe(self._show)
+        engine = asyncio.create_task(self._wired.engine.run())
+        starting = asyncio.create_task(self._start())
+        try:
+            await asyncio.wait((ended, engine, starting), return_when=asyncio.FIRST_COMPLETED)
+            if starting.done() and starting.result() is not None:
+                return starting.result() or Exit.DONE
+            await asyncio.wait((ended, engine), return_when=asyncio.FIRST_COMPLETED)
+            if engine.done():
+                engine.result()
+            return ended.result() if ended.done() else Exit.NO_CHAIN
+        finally:
+            stop()
+            starting.cancel()
+            engine.cancel()
+            await asyncio.gather(starting, engine, return_exceptions=True)
+            armed = ", ".join(self._wired.engine.book.armed)
+            await self._wired.aclose()
+            talk(f"stopped: nothing is watched any more{f' (was armed: {armed})' if armed else ''}")
+
+    def _end(self, code: int) -> None:
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(code)
+
+    async def _start(self) -> int | None:
+        """Wait for the first block, then arm what may fire by itself. An exit code where the run makes no sense."""
+        try:
+            async with asyncio.timeout(FIRST_BLOCK_SECONDS):
+                await self._first_snapshot()
+        except TimeoutError:
+            why = self._wired.engine.blind() or "no block came"
+            talk(
+                f"trimtab run: no chain reached within {FIRST_BLOCK_SECONDS:.0f} s: {why}; check --rpc or the network file"
+            )
+            return Exit.NO_CHAIN
+        return await self._arm()
+
+    async def _first_snapshot(self) -> None:
+        engine = self._wired.engine
+        seen = asyncio.Event()
+        stop = engine.subscribe(lambda view: seen.set() if view.chain.block is not None else None)
+        try:
+            if engine.snapshot is None:
+                await seen.wait()
+        finally:
+            stop()
+
+    async def _arm(self) -> int | None:
+        engine = self._wired.engine
+        for fault in engine.book.faults:
+            talk(f"rules: {fault}")
+        wanted = [rule for rule in engine.book.rules if rule.mode is Mode.AUTO]
+        if self._password is None:
+            if wanted:
+                talk("watching only: no keystore was given, nothing will be signed")
+            return None
+        for rule in engine.book.rules:
+            if rule.mode is Mode.CONFIRM:
+                talk(f"{rule.name}: mode confirm needs the app; without a screen it is not armed")
+        for rule in wanted:
+            try:
+                report = await self._wired.commands.arming_report(rule.name)
+                await self._wired.commands.arm(rule.name, rule.name, self._password)
+            except CommandRefused as refused:
+                talk(f"trimtab run: {rule.name} is NOT armed: {refused}")
+                self._event({"event": "refused", "rule": rule.name, "why": str(refused)})
+                return Exit.REFUSED
+            for warning in report.warnings:
+                talk(f"{rule.name}: would stop or weaken it: {warning}")
+            for view in engine.view.rules:
+                if view.rule.name == rule.name:
+                    for position in view.positions:
+                        if position.endswith(f"/{report.account}"):
+                            talk(f"armed: {rule.name} on {position}")
+                            self._event({"event": "armed", "rule": rule.name, "position": position})
+        if not wanted:
+            talk("watching only: no rule has mode auto, nothing will be signed")
+        return None
+
+    # --- telling ---------------------------------------------------------------------------------------------------
+
+    def _show(self, view: ViewState) -> None:
+        for entry in view.activity:
+            if entry.number > self._told:
+                self._told = entry.number
+                self._tell(entry)
+        if view.protection != self._protection:
+            self._protection = view.protection
+            talk(f"{view.protection}: {view.protection_why}")
+            self._event({"event": "protection", "protection": view.protection, "why": view.protection_why})
+        block = view.chain.block
+        if block is not None and block.hash != self._block:
+            self._block = block.hash
+            self._event(_block_event(view))
+
+    def _tell(self, entry: ActivityEntry) -> None:
+        quiet = {"debug": 0, "info": 0, "warning": 1, "error": 2}[self._options.log_level]
+        rank = {Severity.INFO: 0, Severity.GOOD: 1, Severity.WARNING: 1, Severity.ALARM: 2}[entry.severity]
+        if rank >= quiet:
+            at = "" if entry.block is None else f"block {entry.block}: "
+            talk(f"{entry.severity}: {at}{entry.text}")
+        self._event(
+            {
+                "event": "activity",
+                "at": entry.at,
+                "block": entry.block,
+                "severity": str(entry.severity),
+                "text": entry.text,
+                "firing": entry.firing_id,
+            }
+        )
+
+    def _event(self, event: dict[str, object]) -> None:
+        if self._as_json:
+            data_json(event)
+
+
+def _block_event(view: ViewState) -> dict[str, object]:
+    assert view.chain.block is not None
+    return {
+        "event": "block",
+        "block": block_json(view.chain.block),
+        "base_fee": str(view.chain.block.base_fee),
+        "protection": str(view.protection),
+        "positions": [
+            {
+                "id": one.position.id,
+                "health_factor": wad(one.position.health_factor) if one.position.unknown is None else None,
+                "status": str(one.position.status),
+                "debt_usd": usd(one.position.debt_usd) if one.position.unknown is None else None,
+                "unknown": one.position.unknown,
+            }
+            for one in view.positions
+        ],
+        "rules": [
+            {
+                "rule": one.rule.name,
+                "activity": str(one.activity),
+                "detail": one.detail,
+                "evaluation": None if one.evaluation is None else evaluation_json(one.evaluation),
+            }
+            for one in view.rules
+        ],
+    }

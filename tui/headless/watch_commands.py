@@ -1,0 +1,159 @@
+"""`trimtab positions` and `trimtab plan`: one look at the chain, or one a block. Sign nothing, lock nothing."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from tui.headless.as_json import block_json, evaluation_json, positions_json, usd, wad
+from tui.headless.options import Options, UsageError, options_from
+from tui.headless.output import Exit, data, data_json, talk
+from tui.model.block import BlockRef
+from tui.model.plan import Evaluation, FeeQuote, Refusal
+from tui.model.position import Position
+from tui.model.rule import Mode, Rule
+from tui.model.snapshot import Snapshot
+from tui.model.text import short_address
+from tui.ports.chain import ChainUnreachable, ReadFailed
+from tui.ports.journal import JournalError
+from tui.rules.evaluate import initial_state, step
+from tui.rules.match import applies
+from tui.wiring import Wired, wire
+
+FIRST_BLOCK_SECONDS = 20.0
+
+Look = Callable[[Wired, BlockRef], Awaitable[int]]
+
+
+def add_positions_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `trimtab positions`."""
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--watch", action="store_true", help="go on, one answer a block")
+
+
+def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `trimtab plan`."""
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def run_positions(args: argparse.Namespace) -> int:
+    """Show positions; the exit code."""
+
+    async def look(wired: Wired, block: BlockRef) -> int:
+        snapshot = await wired.engine.watch.snapshot(block)
+        if args.json:
+            data_json(positions_json(snapshot, wired.network.chain_id))
+        else:
+            _print_positions(snapshot)
+        return Exit.DONE
+
+    return _run(args, look, forever=args.watch)
+
+
+def run_plan(args: argparse.Namespace) -> int:
+    """Show what every rule would do at this block; the exit code."""
+
+    async def look(wired: Wired, block: BlockRef) -> int:
+        wired.engine.book.reload(force=True)
+        for fault in wired.engine.book.faults:
+            talk(f"rules: {fault}")
+        wired.engine.watch.defend(wired.engine.watch.accounts)
+        snapshot, fees = await asyncio.gather(wired.engine.watch.snapshot(block), wired.engine.ports.fees.quote(block))
+        found = [
+            await evaluate(wired, rule, position, snapshot, fees)
+            for rule in wired.engine.book.rules
+            for position in snapshot.positions
+            if applies(rule, position.key)
+        ]
+        if args.json:
+            data_json({"block": block_json(block), "rules": [evaluation_json(one) for one in found]})
+        else:
+            _print_plans(found)
+        return Exit.FOUND if any(fault.severity == "error" for fault in wired.engine.book.faults) else Exit.DONE
+
+    return _run(args, look, forever=False)
+
+
+async def evaluate(wired: Wired, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote) -> Evaluation:
+    """What `rule` would do at this one block, counting only it: a rule of several blocks still has to wait."""
+    _, verdict = step(rule, initial_state(rule, position.id), position, snapshot.block)
+    health = position.health_factor
+    below = position.unknown is None and health is not None and health < rule.health_factor_below
+    if not below or rule.mode is Mode.NOTIFY:
+        refused = None if position.unknown is None else Refusal("unknown", position.unknown)
+        return Evaluation(rule.name, position.id, snapshot.block, verdict.fires, verdict.why, None, refused)
+    plan = await wired.engine.prospect.simulated_plan(rule, position, snapshot, fees)
+    if isinstance(plan, Refusal):
+        return Evaluation(rule.name, position.id, snapshot.block, verdict.fires, verdict.why, None, plan)
+    return Evaluation(rule.name, position.id, snapshot.block, verdict.fires, verdict.why, plan, None)
+
+
+def _run(args: argparse.Namespace, look: Look, forever: bool) -> int:
+    try:
+        options = options_from(args)
+        wired = wire(options, signing=False)
+    except (UsageError, JournalError) as error:
+        talk(f"trimtab: {error}")
+        return Exit.USAGE
+    try:
+        return asyncio.run(_look(wired, options, look, forever))
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+
+
+async def _look(wired: Wired, options: Options, look: Look, forever: bool) -> int:
+    del options
+    heads = wired.engine.ports.heads.heads()
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(FIRST_BLOCK_SECONDS):
+                    block = await anext(heads)
+                code = await look(wired, block)
+            except TimeoutError:
+                states = "; ".join(
+                    f"{one.url}: {one.state} {one.detail}" for one in wired.engine.ports.reader.providers()
+                )
+                talk(f"trimtab: no chain reached: {states}; check --rpc or the network file")
+                return Exit.NO_CHAIN
+            except (ChainUnreachable, ReadFailed) as error:
+                talk(f"trimtab: {error}")
+                if not forever:
+                    return Exit.NO_CHAIN
+                continue
+            if not forever:
+                return code
+    finally:
+        await heads.aclose()  # type: ignore[attr-defined]
+        await wired.aclose()
+
+
+def _print_positions(snapshot: Snapshot) -> None:
+    data(f"block {snapshot.block.number}")
+    for position in snapshot.positions:
+        name = f"{position.key.market} {short_address(position.key.account)}"
+        if position.unknown is not None:
+            data(f"{name}  UNKNOWN: {position.unknown}")
+            continue
+        health = "no debt" if position.health_factor is None else f"HF {wad(position.health_factor, 4)}"
+        data(
+            f"{name}  {health}  {position.status}  collateral ${usd(position.collateral_usd)}  "
+            f"debt ${usd(position.debt_usd)}"
+        )
+        for held in position.holdings:
+            at = "" if held.liquidation_price_usd is None else f"  liquidation at ${usd(held.liquidation_price_usd)}"
+            data(f"    {held.asset.symbol} ${usd(held.value_usd)} at ${usd(held.price_usd)}{at}")
+
+
+def _print_plans(found: list[Evaluation]) -> None:
+    from tui.engine.defender import describe
+
+    for one in found:
+        data(f"{one.rule} on {one.position}: {'FIRES' if one.fires else 'calm'}, {one.why}")
+        if one.plan is not None:
+            data(f"    would {describe(one.plan)}, gas ${usd(one.plan.cost.gas_usd) or '?'}")
+            if one.plan.shortfall is not None:
+                data(f"    {one.plan.shortfall}")
+        if one.refused is not None:
+            data(f"    refused: {one.refused.reason}")

@@ -1,0 +1,234 @@
+"""The composition root: options in, an engine with its ports out. The only place that knows every room.
+
+Nothing here speaks to the network; the signer process is started here, before any loop or terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tui.chain.client import ChainClient, open_chain
+from tui.chain.clock import SystemClock
+from tui.config.paths import Paths, resolve_paths
+from tui.engine.commands import Commands
+from tui.engine.engine import Engine, Ports, Setup
+from tui.engine.killswitch import KillSwitch
+from tui.headless.options import Options, UsageError
+from tui.journal.reading import SqliteReader, read_journal
+from tui.journal.store import SqliteJournal, open_journal
+from tui.model.network import Network
+from tui.ports.clock import Clock
+from tui.ports.journal import JournalError
+from tui.protocols.base import LendingMarket
+from tui.protocols.registry import make_market
+
+if TYPE_CHECKING:
+    from tui.vault.client import SignerClient
+
+
+@dataclass(slots=True)
+class Wired:
+    """An engine with everything it holds. `close_signer` may be called from anywhere, also twice."""
+
+    network: Network
+    paths: Paths
+    engine: Engine
+    commands: Commands
+    chain: ChainClient
+    journal: SqliteJournal | None
+    record: SqliteReader | None
+    signer: SignerClient | None
+
+    async def aclose(self) -> None:
+        """Close connections, the record and the signer."""
+        await self.chain.aclose()
+        if self.journal is not None:
+            self.journal.close()
+        if self.record is not None:
+            self.record.close()
+        self.close_signer()
+
+    def close_signer(self) -> None:
+        """End the signer process."""
+        if self.signer is not None:
+            self.signer.close()
+
+
+def assemble(
+    network: Network,
+    paths: Paths,
+    *,
+    accounts: Sequence[str],
+    rules_files: Sequence[Path],
+    keystores: Mapping[str, Path],
+    labels: Mapping[str, str] | None = None,
+    signing: bool,
+    read_only_why: str = "",
+    clock: Clock | None = None,
+) -> Wired:
+    """Put an engine together. With `signing` it holds the state directory's lock and a signer process.
+
+    Raises UsageError for a network without a usable market or node, JournalError where the record cannot be opened
+    (JournalLocked where another engine holds it).
+    """
+    clock = clock or SystemClock()
+    markets = _markets(network)
+    try:
+        chain = open_chain(network, clock)
+    except ValueError as error:
+        raise UsageError(f"network {network.name}: {error}") from error
+    journal = open_journal(paths.state) if signing else None
+    record = None if signing else _record(paths.state)
+    signer = None
+    if signing:
+        from tui.vault.client import spawn_signer
+
+        signer = spawn_signer(paths.state)
+    setup = Setup(
+        network,
+        markets,
+        tuple(dict.fromkeys(account.lower() for account in accounts)),
+        tuple(rules_files),
+        {account.lower(): path for account, path in keystores.items()},
+        dict(labels or {}),
+        read_only=not signing,
+        read_only_why=read_only_why,
+    )
+    ports = Ports(
+        chain.heads, chain.reader, chain.simulator, chain.fees, chain.broadcaster, clock, journal, signer, record
+    )
+    engine = Engine(setup, ports, KillSwitch(paths.state))
+    return Wired(network, paths, engine, Commands(engine), chain, journal, record, signer)
+
+
+def wire(options: Options, *, signing: bool, labels: Mapping[str, str] | None = None) -> Wired:
+    """An engine from the command line's options. Raises UsageError and JournalError."""
+    paths = paths_of(options)
+    network = resolve_network(options, paths)
+    keystores = find_keystores(options, paths)
+    accounts = [*options.addresses, *keystores]
+    if not accounts:
+        raise UsageError("no account to watch; give --address 0x... or --keystore FILE")
+    return assemble(
+        network,
+        paths,
+        accounts=accounts,
+        rules_files=rules_files(options, paths),
+        keystores=keystores,
+        labels=labels,
+        signing=signing,
+        read_only_why="this was started read-only" if options.read_only else "no keystore is open here",
+    )
+
+
+def paths_of(options: Options) -> Paths:
+    """Where files live. Raises UsageError where a directory cannot be made."""
+    try:
+        return resolve_paths(options.config, options.state)
+    except OSError as error:
+        raise UsageError(f"{error.filename}: {error.strerror}; choose another --config or --state") from error
+
+
+def state_directory(options: Options) -> Path:
+    """The state directory."""
+    return paths_of(options).state
+
+
+def open_record(options: Options) -> SqliteReader:
+    """The journal, to read only. Raises UsageError, JournalError."""
+    return read_journal(state_directory(options))
+
+
+def _record(state: Path) -> SqliteReader | None:
+    """The journal of a state directory that another engine may be writing; None where there is none to read."""
+    with contextlib.suppress(JournalError):
+        return read_journal(state)
+    return None
+
+
+def resolve_network(options: Options, paths: Paths) -> Network:
+    """The network asked for: a file, a built-in name, or `network.toml` of the configuration. Raises UsageError."""
+    from tui.config.networks import NetworkFault, builtin_network, load_network
+
+    wanted = options.network
+    try:
+        if wanted is None:
+            default = paths.config / "network.toml"
+            if not default.exists():
+                raise UsageError("no network is named; give --network NAME or FILE (`trimtab practice` needs none)")
+            network = load_network(default)
+        elif wanted.endswith(".toml") or "/" in wanted or Path(wanted).is_file():
+            network = load_network(Path(wanted))
+        else:
+            network = builtin_network(wanted)
+    except NetworkFault as fault:
+        raise UsageError(str(fault)) from fault
+    except OSError as error:
+        raise UsageError(f"{error.filename}: {error.strerror}") from error
+    if options.rpc:
+        network = replace(network, rpc=options.rpc, quorum=min(network.quorum, len(options.rpc)))
+    if not network.rpc:
+        raise UsageError(f"network {network.name} names no node; give --rpc URL")
+    return network
+
+
+def _markets(network: Network) -> tuple[LendingMarket, ...]:
+    try:
+        markets = tuple(make_market(config) for config in network.markets)
+    except ValueError as error:
+        raise UsageError(f"network {network.name}: {error}") from error
+    if not markets:
+        raise UsageError(f"network {network.name} names no market; add a [[market]] table")
+    return markets
+
+
+def rules_files(options: Options, paths: Paths) -> tuple[Path, ...]:
+    """The rules files: those named, else `rules.toml` of the configuration where it exists. Raises UsageError."""
+    for path in options.rules:
+        if not path.is_file():
+            raise UsageError(f"--rules {path}: there is no such file")
+    if options.rules:
+        return options.rules
+    default = paths.config / "rules.toml"
+    return (default,) if default.exists() else ()
+
+
+def find_keystores(options: Options, paths: Paths) -> dict[str, Path]:
+    """Own accounts by lower-case address: the key file named, else those of the configuration. Raises UsageError.
+
+    Key files are looked at, not opened; a named one that may not be used is refused with its fix.
+    """
+    from tui.vault.keystore import inspect_keystore
+
+    if options.keystore is not None:
+        report = inspect_keystore(options.keystore)
+        if report.faults or report.address is None:
+            why = "; ".join(str(fault) for fault in report.faults) or "names no address"
+            raise UsageError(f"--keystore {options.keystore}: {why}")
+        return {report.address.lower(): options.keystore}
+    found: dict[str, Path] = {}
+    directory = paths.config / "keystore"
+    for path in sorted(directory.glob("*.json")) if directory.is_dir() else ():
+        report = inspect_keystore(path)
+        if not report.faults and report.address is not None:
+            found.setdefault(report.address.lower(), path)
+    return found
+
+
+def read_password(options: Options) -> str | None:
+    """The keystore's password from a private file or a descriptor; None where neither is given. Raises UsageError."""
+    from tui.vault.errors import KeystoreError
+    from tui.vault.passwords import password_from_descriptor, password_from_file
+
+    try:
+        if options.password_file is not None:
+            return password_from_file(options.password_file)
+        if options.password_fd is not None:
+            return password_from_descriptor(options.password_fd)
+    except KeystoreError as error:
+        raise UsageError(str(error)) from error
+    return None
