@@ -11,11 +11,12 @@ SYMBOLS = ("WETH", "wstETH", "WBTC", "USDC", "DAI", "USDT")
 E_MODE_MEMBERS = {1: ("WETH", "wstETH"), 2: ("USDC", "DAI", "USDT")}
 
 
-def open_position(chain: Chain, rng: random.Random, account: str) -> None:
+SHAPES = ("nothing", "supplies", "dust", "one", "several", "several", "e-mode", "e-mode", "limit", "both")
+
+
+def open_position(chain: Chain, rng: random.Random, account: str, shapes: tuple[str, ...] = SHAPES) -> None:
     """Open one: nothing, supplies alone, dust, switched-off collateral, e-mode, several debts; some near the limit."""
-    shape = rng.choice(
-        ("nothing", "supplies", "dust", "one", "several", "several", "e-mode", "e-mode", "limit", "both")
-    )
+    shape = rng.choice(shapes)
     if shape == "nothing":
         return
     if shape == "e-mode":

@@ -17,6 +17,7 @@ from tui.protocols.aave_v3.market import AaveV3Market, make_market
 from tui.protocols.base import MarketReading
 
 UINT256_MAX = 2**256 - 1
+_SLOTS: dict[tuple[str, str], str] = {}
 
 
 def adapter(chain: Chain) -> AaveV3Market:
@@ -86,3 +87,26 @@ def wallet(chain: Chain, account: str, spender: str, assets: Sequence[Asset]) ->
         tokens[one.address] = TokenHolding(one, balance, {} if allowed is None else {spender: allowed}, permit)
     nonce = int(chain.rpc("eth_getTransactionCount", account, "latest"), 16)
     return Wallet(owner, chain.ether(account), nonce, tokens)
+
+
+def feed_slot(chain: Chain, symbol: str) -> str:
+    """The storage slot in which a feed keeps its answer, found by its value."""
+    feed = chain.token(symbol).feed
+    if (chain.url, feed) in _SLOTS:
+        return _SLOTS[chain.url, feed]
+    answer = chain.price(symbol)
+    for slot in range(16):
+        if int(chain.rpc("eth_getStorageAt", feed, hex(slot), "latest"), 16) == answer:
+            return _SLOTS.setdefault((chain.url, feed), f"0x{slot:064x}")
+    raise AssertionError(f"{feed} keeps its answer nowhere")
+
+
+def health_at_prices(chain: Chain, block: BlockRef, account: str, answers: dict[str, int]) -> int:
+    """The contract's health factor at a block if feeds had answered otherwise: same time, same interest."""
+    override = {
+        chain.token(symbol).feed: {"stateDiff": {feed_slot(chain, symbol): f"0x{answer:064x}"}}
+        for symbol, answer in answers.items()
+    }
+    data = "0xbf92857c" + account[2:].lower().rjust(64, "0")
+    answer = chain.rpc("eth_call", {"to": chain.market.pool, "data": data}, {"blockHash": block.hash}, override)
+    return int(answer[2 + 5 * 64 : 2 + 6 * 64], 16)
