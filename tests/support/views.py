@@ -29,8 +29,8 @@ from tui.model.view import (
     ChainView,
     Confirmation,
     PositionView,
-    PricePoint,
     PriceHistory,
+    PricePoint,
     Protection,
     ProviderView,
     RuleActivity,
@@ -459,7 +459,8 @@ def firing() -> ViewState:
     )
     approve = Intent(
         "i-1", "f-1", 1, 31337, ALICE, USDC.address, b"", 0, "approve exactly 5,214.20 USDC for the pool", 60_000,
-        120 * 10**9, IntentState.FINAL_OK, 7, attempts[:1], "0x" + "1f" * 32, 19_482_111, None, 46_112, 612_000_000_000_000,
+        120 * 10**9, IntentState.FINAL_OK, 7, attempts[:1], "0x" + "1f" * 32, 19_482_111, None, 46_112,
+        612_000_000_000_000,
     )  # fmt: skip
     repay = Intent(
         "i-2", "f-1", 2, 31337, ALICE, POOL, b"", 0, "repay 5,214.20 USDC", 310_000, 120 * 10**9,
@@ -480,9 +481,8 @@ def hostile() -> ViewState:
     evil = "[red]\x1b[31mPWN\x1b]52;c;aGk=\x07\u202e[/red][@click=app.quit]x"
     view = armed()
     position = leveraged(symbol=evil)
-    shown = replace(
-        view.positions[0], position=replace(position, notes=(evil,), native=MappingProxyType({evil: evil})), label=evil
-    )
+    marked = replace(position, notes=(evil,), native=MappingProxyType({evil: evil}))
+    shown = replace(view.positions[0], position=marked, label=evil)
     trigger = replace(GUARD_TRIGGER, asset=replace(WETH, symbol=evil), rule=evil)
     rule = replace(GUARD, name=evil)
     return replace(

@@ -1,0 +1,70 @@
+"""Leaving: what is armed and under way, and the words that say that nothing is watched any more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tui.model.intent import Firing
+from tui.model.text import clean_text
+from tui.model.view import RuleView, ViewState
+from tui.screen.draw.positions import is_guarding
+from tui.screen.lines import Line, line, wrap
+from tui.screen.words import ACTIVITY, FIRING
+
+
+def armed_rules(view: ViewState) -> list[RuleView]:
+    """The rules that leaving disarms; none where another process holds the engine."""
+    if view.read_only:
+        return []
+    return [rule for rule in view.rules if is_guarding(rule.activity) or rule.armed_since is not None]
+
+
+def open_firings(view: ViewState) -> list[Firing]:
+    """What may still change something on chain."""
+    return [] if view.read_only else [firing for firing in view.firings if firing.state.is_open]
+
+
+def departure_lines(view: ViewState, unsaved: bool) -> list[Line]:
+    """What leaving means now."""
+    rows: list[Line] = []
+    armed, running = armed_rules(view), open_firings(view)
+    if armed:
+        rows.append(line(("Leaving disarms:", "label")))
+        for entry in armed:
+            sign = ACTIVITY[entry.activity]
+            rows.append(
+                line(
+                    (f"  {sign.glyph} ", sign.role),
+                    (clean_text(entry.rule.name, 40), "strong"),
+                    (f"  {sign.word}", sign.role),
+                )
+            )
+    if running:
+        rows.append(line(("Under way:", "label")))
+        for firing in running:
+            sign = FIRING[firing.state]
+            rows.append(line((f"  {sign.both}  ", sign.role), clean_text(firing.summary or firing.rule, 60)))
+        rows += wrap(
+            "What was sent may still be included; it is followed again at the next start.", 64, "muted", "  ", "  "
+        )
+    if unsaved:
+        rows.append(line(("The rules in the editor are not saved.", "warn")))
+    rows.append(line(""))
+    rows.append(line(("Nothing is watched or defended while Trimtab is not running.", "alarm")))
+    return rows
+
+
+def farewell(view: ViewState, disarmed: Sequence[str], refused: Sequence[str], running: int) -> str:
+    """One line for the terminal after the screen is gone."""
+    if view.read_only:
+        return "Trimtab: this screen only read and is gone; the process that holds the engine goes on."
+    said = ["Trimtab has stopped: nothing is watched or defended any more."]
+    if disarmed:
+        said.append(f"Disarmed: {', '.join(clean_text(name, 40) for name in disarmed)}.")
+    if refused:
+        said.append(f"Could not disarm: {'; '.join(clean_text(text, 120) for text in refused)}.")
+    if running:
+        said.append(
+            f"{running} defence{'s were' if running > 1 else ' was'} under way; what was sent may still be included."
+        )
+    return " ".join(said)

@@ -1,0 +1,219 @@
+"""Arming: what the rule may spend and what would stop it, then its name typed and the keystore unlocked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container
+from textual.geometry import Size
+from textual.widgets import Input, Label
+
+from tui.engine.facade import ArmingReport, CommandRefused
+from tui.model.text import clean_text, short_address
+from tui.model.view import RuleView
+from tui.screen.actions import Where
+from tui.screen.base import Dialog, FooterLine, bindings_for
+from tui.screen.draw.rules import limits_sentence, plan_sentence
+from tui.screen.figures import ratio
+from tui.screen.lines import BLANK, Line, heading, line, wrap
+from tui.screen.pane import LinePane
+from tui.screen.password import PasswordInput
+from tui.screen.words import MODE
+
+_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+
+
+def report_lines(report: ArmingReport | None, rule: RuleView | None, width: int) -> list[Line]:
+    """What arming would mean."""
+    rows: list[Line] = []
+    if rule is not None:
+        meant = rule.rule
+        does = {"notify": "only tells you", "confirm": "asks you before it signs", "auto": "signs and sends by itself"}
+        rows.append(line((f"{MODE[meant.mode]}: ", "strong"), does[meant.mode.value]))
+        rows.append(
+            line(
+                ("fires below ", "muted"),
+                (ratio(meant.health_factor_below), "trigger"),
+                (" and goes to ", "muted"),
+                (ratio(meant.target_health_factor), "target"),
+            )
+        )
+        if rule.evaluation is not None and rule.evaluation.plan is not None:
+            rows += wrap(f"now it would {plan_sentence(rule.evaluation.plan)}", width, "")
+        limits = limits_sentence(meant)
+        if limits:
+            rows += wrap(limits, width, "muted")
+    if report is None:
+        return [*rows, BLANK, line(("Asking the engine what arming would mean.", "muted"))]
+    rows += [BLANK, line(("It may spend", "label"))]
+    for text in report.spends or ("nothing",):
+        rows += wrap(clean_text(text, 200), width, "", "  ", "  ")
+    if report.account is not None:
+        keystore = "" if report.keystore is None else f" with {clean_text(report.keystore, 120)}"
+        rows += wrap(f"from {short_address(report.account)}{keystore}", width, "muted", "  ", "  ")
+    if report.warnings:
+        rows += [BLANK, line(("What would stop it", "label"))]
+        for text in report.warnings:
+            rows += wrap(clean_text(text, 300), width, "warn", "▲ ", "  ")
+    if report.problems:
+        rows += [BLANK, line(("It cannot be armed", "alarm"))]
+        for text in report.problems:
+            rows += wrap(clean_text(text, 300), width, "alarm", "✖ ", "  ")
+    return rows
+
+
+class Report(LinePane, can_focus=True):
+    """What arming would mean; scrolls."""
+
+    def draw(self, size: Size) -> Sequence[Line]:
+        dialog = cast("ArmDialog", self.screen)
+        title = heading(f"Arm {clean_text(dialog.rule, 40)}", size.width)
+        return [title, BLANK, *report_lines(dialog.report, dialog.rule_view(), size.width), BLANK]
+
+
+class Outcome(LinePane):
+    """What is wrong, or that the keystore is being unlocked."""
+
+    def draw(self, size: Size) -> Sequence[Line]:
+        text, role = cast("ArmDialog", self.screen).outcome
+        return wrap(text, size.width, role) or [BLANK]
+
+
+class ArmDialog(Dialog[None]):
+    """Arms one rule, or says why not."""
+
+    where = Where.ARMING
+    BINDINGS: ClassVar[list[BindingType]] = bindings_for(Where.ARMING)
+    AUTO_FOCUS = "#typed"
+    CSS = """
+    ArmDialog #box { width: 76; max-width: 96%; height: auto; max-height: 94%; background: $surface; padding: 1 2 0 2; }
+    ArmDialog #report { height: auto; max-height: 24; }
+    ArmDialog .field { height: 1; layout: horizontal; margin-bottom: 1; }
+    ArmDialog .field Label { width: 24; color: $foreground 70%; }
+    ArmDialog Input { border: none; height: 1; padding: 0 1; background: $panel; width: 1fr; }
+    ArmDialog Input:focus { background: $primary 25%; border: none; }
+    ArmDialog #outcome { height: auto; min-height: 1; margin-bottom: 1; }
+    ArmDialog FooterLine { dock: none; background: $surface; margin-bottom: 1; }
+    """
+
+    def __init__(self, rule: str) -> None:
+        super().__init__()
+        self.rule = rule
+        self.report: ArmingReport | None = None
+        self.outcome: tuple[str, str] = ("Enter in the password field arms the rule.", "muted")
+        self._busy = False
+        self._frame = 0
+
+    def compose(self) -> ComposeResult:
+        with Container(id="box"):
+            yield Report(id="report")
+            with Container(classes="field"):
+                yield Label("Type the rule's name", markup=False)
+                yield Input(id="typed", compact=True, select_on_focus=False)
+            with Container(classes="field"):
+                yield Label("Password of the key file", markup=False)
+                yield PasswordInput(id="password")
+            yield Outcome(id="outcome")
+            yield FooterLine(Where.ARMING)
+
+    def on_mount(self) -> None:
+        """Ask what arming would mean."""
+        self.query_one(Input).cursor_blink = False
+        if self.owner.facade is not None:
+            self.owner.run_worker(self._ask(), group="arming", exit_on_error=False)
+
+    def on_resize(self) -> None:
+        """The report takes what the fields leave."""
+        self.query_one(Report).styles.max_height = max(4, int(self.size.height * 0.94) - 10)
+
+    def rule_view(self) -> RuleView | None:
+        """The rule as the newest view has it."""
+        return next((one for one in self.owner.view.rules if one.rule.name == self.rule), None)
+
+    async def _ask(self) -> None:
+        facade = self.owner.facade
+        if facade is None:
+            return
+        try:
+            self.report = await facade.arming_report(self.rule)
+        except CommandRefused as refused:
+            self.say(str(refused), "alarm")
+            return
+        if self.is_attached:
+            self.query_one(Report).redraw()
+            if self.report.problems:
+                self.say("It cannot be armed as things are.", "alarm")
+
+    def say(self, text: str, role: str) -> None:
+        """Show what is wrong in place."""
+        self.outcome = (clean_text(text, 300), role)
+        if self.is_attached:
+            self.query_one(Outcome).redraw()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Enter in the name goes to the password."""
+        event.stop()
+        self.query_one(PasswordInput).focus()
+
+    def on_password_input_refused(self) -> None:
+        """Copying is refused in words."""
+        self.say("A password is not copied from here.", "warn")
+
+    def on_password_input_submitted(self) -> None:
+        """Arm, where the name fits and nothing forbids it."""
+        if self._busy:
+            return
+        typed = self.query_one(Input).value.strip()
+        field = self.query_one(PasswordInput)
+        if self.report is None:
+            self.say("The engine has not answered yet what arming would mean.", "warn")
+        elif self.report.problems:
+            self.say("It cannot be armed as things are.", "alarm")
+        elif typed != self.rule:
+            self.say("That is not the rule's name. Type it exactly as it stands above.", "alarm")
+            self.query_one(Input).focus()
+        elif field.is_empty:
+            self.say("Type the password of the key file.", "warn")
+        else:
+            self._busy = True
+            self._spin()
+            self.owner.run_worker(self._arm(typed), group="arming", exit_on_error=False)
+
+    def _spin(self) -> None:
+        if not self._busy or not self.is_attached:
+            return
+        self.say(
+            f"{_SPINNER[self._frame % len(_SPINNER)]} Unlocking the key file; this takes a second or two.", "accent"
+        )
+        self._frame += 1
+        if self.owner.ticking:
+            self.set_timer(0.12, self._spin)
+
+    async def _arm(self, typed: str) -> None:
+        facade = self.owner.facade
+        if facade is None:
+            return
+        try:
+            await facade.arm(self.rule, typed, self.query_one(PasswordInput).take())
+        except CommandRefused as refused:
+            self._busy = False
+            self.say(str(refused), "alarm")
+            if self.is_attached:
+                self.query_one(PasswordInput).focus()
+        else:
+            self._busy = False
+            self.owner.say(f"{self.rule} is armed.")
+            if self.is_attached and self.is_current:
+                self.dismiss(None)
+
+    def do_arming_leave(self) -> None:
+        """Leave without arming; a password that was typed is forgotten."""
+        self.query_one(PasswordInput).action_clear()
+        if self._busy:
+            self.owner.say(
+                "The key file is still being unlocked; disarm the rule if you did not mean to arm it.", "warning"
+            )
+        self.dismiss(None)

@@ -1,0 +1,102 @@
+"""A plan as a trader reads it before saying yes: before and after, calls in words and calldata, costs."""
+
+from __future__ import annotations
+
+from tui.model.plan import PermitNeed, Plan, PlannedCall
+from tui.model.position import status_of
+from tui.model.text import clean_text, short_address
+from tui.model.view import Confirmation, PositionView
+from tui.screen.draw.gauge import gauge, gauge_labels
+from tui.screen.figures import amount, dollars, gwei, health, health_or
+from tui.screen.lines import BLANK, Line, Span, line, wrap
+from tui.screen.words import ACTION, STATUS, market_name
+
+
+def _rail(word: str, value: int | None, trigger: int | None, target: int | None, width: int) -> Line:
+    status = status_of(value, None)
+    sign = STATUS[status]
+    shown = health_or(value, "no debt")
+    lead = [Span(f"{word:<8}", "muted"), Span(f"{shown:>9} ", sign.role), Span(f"{sign.both:<15}", sign.role)]
+    rail = width - 33
+    return Line((*lead, *gauge(rail, value, status, trigger, target))) if rail >= 12 else Line(tuple(lead))
+
+
+def _permit(permit: PermitNeed, width: int) -> list[Line]:
+    who = short_address(permit.spender)
+    text = f"signs a permit for {clean_text(permit.name, 24)}: {permit.value} base units to {who}, once"
+    return wrap(text, width, "muted", "   ", "   ")
+
+
+def call_lines(number: int, call: PlannedCall, width: int) -> list[Line]:
+    """A call in words, then the contract, the selector and all of its calldata, word by word."""
+    rows = wrap(clean_text(call.words, 300), width, "strong", f"{number}. ", "   ")
+    gas = f" · gas limit {call.gas_limit:,}" if call.gas_limit else ""
+    value = f" · sends {amount(call.value, 18)} native coin" if call.value else ""
+    rows += wrap(f"to {call.to}{gas}{value}", width, "muted", "   ", "   ")
+    if call.permit is not None:
+        rows += _permit(call.permit, width)
+    rows.append(line("   ", ("0x" + call.selector.hex(), "accent")))
+    body = call.data[4:]
+    for start in range(0, len(body), 32):
+        word = body[start : start + 32].hex()
+        room = max(8, width - 8)
+        for offset in range(0, len(word), room):
+            index = f"{start // 32:>4} " if offset == 0 else "     "
+            rows.append(line((f"   {index}", "faint"), (word[offset : offset + room], "muted")))
+    return rows
+
+
+def cost_lines(plan: Plan, width: int) -> list[Line]:
+    """What the plan spends and costs, and what a liquidation would."""
+    rows = [line(("spends   ", "muted"), dollars(plan.spend_usd), (" of your own tokens", "muted"))]
+    gas = "unknown price" if plan.cost.gas_usd is None else dollars(plan.cost.gas_usd)
+    rows.append(
+        line(
+            ("gas      ", "muted"),
+            gas,
+            (f"  {plan.cost.gas_units:,} units, at most {gwei(plan.fees.ceiling)} a unit", "muted"),
+        )
+    )
+    if plan.cost.swap_usd:
+        rows.append(line(("swaps    ", "muted"), dollars(plan.cost.swap_usd)))
+    if plan.avoided_loss_usd is not None:
+        rows.append(line(("avoids   ", "muted"), dollars(plan.avoided_loss_usd), (" of liquidation penalty", "muted")))
+    if plan.shortfall:
+        rows += wrap(f"falls short: {clean_text(plan.shortfall, 300)}", width, "warn", "▲ ", "  ")
+    return rows
+
+
+def confirmation_lines(waiting: Confirmation, shown: PositionView | None, width: int) -> list[Line]:
+    """Everything about a plan that waits for a yes."""
+    plan = waiting.plan
+    position = waiting.position
+    trigger = shown.trigger_health_factor if shown is not None else None
+    target = shown.target_health_factor if shown is not None else None
+    name = clean_text(shown.label, 24) if shown is not None and shown.label else position.key.account
+    rows = [
+        line((market_name(position.key.market), "strong"), "  ", (clean_text(name, 44), "accent")),
+        BLANK,
+        _rail("now", plan.health_factor_before, trigger, target, width),
+        _rail("after", plan.health_factor_after, trigger, target, width),
+    ]
+    if width >= 45:
+        rows.append(Line((Span(" " * 33), *gauge_labels(width - 33, trigger, target).spans)))
+    how = "simulated at" if plan.simulated else "NOT SIMULATED, computed at"
+    rows.append(line((f"{how} block {plan.block.number:,}", "muted" if plan.simulated else "warn")))
+    rows += [BLANK, line(("What it does", "label"))]
+    for step in plan.steps:
+        what = f"{ACTION[step.action.kind]} {amount(step.action.amount, step.action.asset.decimals)}"
+        symbol = clean_text(step.action.asset.symbol, 12)
+        after = "no debt left" if step.health_factor_after is None else f"health {health(step.health_factor_after)}"
+        rows.append(line(f"  {what} {symbol}", (f"  → {after}", "muted")))
+        if step.note:
+            rows += wrap(clean_text(step.note, 200), width, "warn", "    ", "    ")
+    rows += [
+        BLANK,
+        line(("What it costs", "label")),
+        *(Line((Span("  "), *row.spans)) for row in cost_lines(plan, width - 2)),
+    ]
+    rows += [BLANK, line((f"What is signed: {len(plan.calls)} call{'s' if len(plan.calls) != 1 else ''}", "label"))]
+    for number, call in enumerate(plan.calls, 1):
+        rows += call_lines(number, call, width)
+    return rows

@@ -1,0 +1,287 @@
+"""The positions table: two lines a position, numbers above and its gauge below, at any width."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tui.model.position import Position, Status
+from tui.model.text import clean_text, short_address
+from tui.model.view import PositionView, RuleActivity, ViewState
+from tui.screen.draw.gauge import gauge
+from tui.screen.draw.levels import nearest_liquidation
+from tui.screen.figures import distance, dollars_short, health, percent, price
+from tui.screen.lines import Line, Span, cell, clip, line, width_of, wrap
+from tui.screen.words import ACTIVITY, MODE, STATUS, market_name, status_sign
+
+WIDE, COMPACT = 108, 68
+
+
+def account_name(view: PositionView) -> str:
+    """The account's label, or its short address."""
+    label = clean_text(view.label, 20) if view.label else ""
+    return label or short_address(view.position.key.account)
+
+
+def _assets(symbols: list[str]) -> str:
+    if not symbols:
+        return ""
+    return symbols[0] if len(symbols) == 1 else f"{symbols[0]} +{len(symbols) - 1}"
+
+
+def collateral_symbols(position: Position) -> str:
+    """The largest supplied asset by value and how many more there are."""
+    ordered = sorted(position.collateral, key=lambda one: -(one.value_usd or 0))
+    return _assets([clean_text(one.asset.symbol, 12) for one in ordered])
+
+
+def debt_symbols(position: Position) -> str:
+    """The largest owed asset by value and how many more there are."""
+    ordered = sorted(position.debt, key=lambda one: -(one.value_usd or 0))
+    return _assets([clean_text(one.asset.symbol, 12) for one in ordered])
+
+
+def _liquidation(position: Position) -> tuple[str, str]:
+    nearest = nearest_liquidation(position)
+    if nearest is None:
+        return ("none" if position.status is not Status.UNKNOWN and not position.debt else "—", "")
+    symbol = nearest.symbol if nearest.together == 1 else f"{nearest.symbol}+{nearest.together - 1}"
+    return f"{symbol} {price(nearest.price_usd)}", distance(nearest.distance_bps)
+
+
+def _rule(shown: PositionView) -> tuple[str, str]:
+    return ("no rule", "muted") if shown.rule is None else (clean_text(shown.rule, 24), "")
+
+
+def _rule_state(view: ViewState, shown: PositionView, width: int = 40) -> tuple[str, str]:
+    if shown.rule is None:
+        return "· unguarded", "warn"
+    sign = ACTIVITY[shown.rule_activity]
+    modes = {entry.rule.name: MODE[entry.rule.mode] for entry in view.rules}
+    mode = modes.get(shown.rule)
+    with_mode = f"{sign.both} · {mode}" if mode else sign.both
+    return (with_mode if len(with_mode) <= width else sign.both), sign.role
+
+
+def _gauge(width: int, shown: PositionView, stale: bool) -> tuple[Span, ...]:
+    position = shown.position
+    return gauge(
+        width,
+        position.health_factor,
+        position.status,
+        shown.trigger_health_factor,
+        shown.target_health_factor,
+        stale,
+    )
+
+
+def _unknown(view: ViewState, shown: PositionView, width: int, chosen: bool) -> list[Line]:
+    """A position nothing is known of: the reason stands where the numbers would."""
+    sign = STATUS[Status.UNKNOWN]
+    reason = clean_text(shown.position.unknown or "no reason given", 400)
+    ground, tag = ("chosen" if chosen else ""), shown.position.id
+    gutter = Span("▌ " if chosen else "  ", "accent")
+    name = cell(market_name(shown.position.key.market), min(18, width // 3), "strong")
+    label = cell(account_name(shown), min(18, width // 3), "muted")
+    room = width - width_of([gutter, name]) - 1
+    rows = wrap(f"{sign.glyph} unknown: {reason}", max(8, room), sign.role)[:2] or [line("")]
+    if len(rows) == 1:
+        text, role = _rule_state(view, shown)
+        rows.append(line((f"not guarded while unknown · {text}", "warn" if shown.rule else role)))
+    return [
+        Line((gutter, name, Span(" "), *clip(rows[0].spans, room)), ground, tag),
+        Line((gutter, label, Span(" "), *clip(rows[1].spans, room)), ground, tag),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Cells of each column of the wide table; together exactly the width."""
+
+    market: int
+    value: int
+    symbol: int
+    where: int
+    rule: int
+    health: int = 8
+    status: int = 15
+    apy: int = 9
+
+    @property
+    def rail(self) -> int:
+        """Cells from the first sum to the end of the status word: there the gauge lies."""
+        return 2 * self.value + 2 * self.symbol + self.health + self.status
+
+
+def _columns(width: int) -> _Columns:
+    fixed = 2 + 8 + 15 + 9
+    rest = width - fixed
+    market, value, symbol, where, rule = 15, 9, 9, 17, 18
+    spare = rest - (market + 2 * value + 2 * symbol + where + rule)
+    if spare < 0:
+        return _Columns(market + spare, value, symbol, where, rule)
+    where += min(6, spare // 8)
+    market += min(7, spare // 8)
+    rule += min(14, spare // 4)
+    spare = rest - (market + 2 * value + 2 * symbol + where + rule)
+    value += spare // 4
+    symbol += (spare - 2 * (spare // 4)) // 2
+    spare = rest - (market + 2 * value + 2 * symbol + where + rule)
+    return _Columns(market, value, symbol, where, rule + spare)
+
+
+def _wide(view: ViewState, shown: PositionView, width: int, chosen: bool, stale: bool) -> list[Line]:
+    position = shown.position
+    sign = status_sign(position.status, stale)
+    number = "stale" if stale else ""
+    health_role = sign.role
+    where, far = _liquidation(position)
+    columns = _columns(width)
+    rule, rule_role = _rule(shown)
+    state, state_role = _rule_state(view, shown, columns.rule - 2)
+    ground, tag = ("chosen" if chosen else ""), position.id
+    gutter = Span("▌ " if chosen else "  ", "accent")
+    first = (
+        gutter,
+        cell(market_name(position.key.market), columns.market, "strong"),
+        cell(dollars_short(position.collateral_usd), columns.value, number, "right"),
+        cell(f" {collateral_symbols(position)}", columns.symbol, "muted"),
+        cell(dollars_short(position.debt_usd), columns.value, number, "right"),
+        cell(f" {debt_symbols(position)}", columns.symbol, "muted"),
+        cell(
+            "—" if position.health_factor is None else health(position.health_factor),
+            columns.health,
+            health_role,
+            "right",
+        ),
+        cell(f" {sign.both}", columns.status, health_role),
+        cell(where, columns.where, number, "right"),
+        cell("—" if position.net_apy is None else percent(position.net_apy), columns.apy, number, "right"),
+        cell(f"  {rule}", columns.rule, rule_role),
+    )
+    second = (
+        gutter,
+        cell(account_name(shown), columns.market, "muted"),
+        Span("  "),
+        *_gauge(columns.rail - 2, shown, stale),
+        cell(far, columns.where, health_role, "right"),
+        Span(" " * columns.apy),
+        cell(f"  {state}", columns.rule, state_role),
+    )
+    return [Line(clip(first, width), ground, tag), Line(clip(second, width), ground, tag)]
+
+
+def _compact(shown: PositionView, width: int, chosen: bool, stale: bool) -> list[Line]:
+    position = shown.position
+    sign = status_sign(position.status, stale)
+    number, health_role = ("stale" if stale else ""), sign.role
+    where, far = _liquidation(position)
+    ground, tag = ("chosen" if chosen else ""), position.id
+    gutter = Span("▌ " if chosen else "  ", "accent")
+    glyph = ACTIVITY[shown.rule_activity] if shown.rule else None
+    rule = f" {glyph.glyph} {clean_text(shown.rule or '', 10)}" if glyph else " · no rule"
+    rule_role = glyph.role if glyph else "warn"
+    first = (
+        gutter,
+        cell(account_name(shown), 14, "strong"),
+        cell("—" if position.health_factor is None else health(position.health_factor), 8, health_role, "right"),
+        cell(f" {sign.both}", 16, health_role),
+        cell(where, width - 2 - 14 - 8 - 16 - 9 - 13, number, "right"),
+        cell(far, 9, health_role, "right"),
+        cell(rule, 13, rule_role),
+    )
+    sums = (
+        f"{dollars_short(position.collateral_usd)} {collateral_symbols(position)}"
+        f" / {dollars_short(position.debt_usd)} {debt_symbols(position)}"
+        if position.debt
+        else f"{dollars_short(position.collateral_usd)} {collateral_symbols(position)}"
+    )
+    sums_width = min(34, width // 2 - 4)
+    second = (
+        gutter,
+        cell(sums, sums_width, "stale" if stale else "muted"),
+        Span(" "),
+        *_gauge(width - 4 - sums_width, shown, stale),
+    )
+    return [Line(clip(first, width), ground, tag), Line(clip(second, width), ground, tag)]
+
+
+def _narrow(shown: PositionView, width: int, chosen: bool, stale: bool) -> list[Line]:
+    position = shown.position
+    sign = status_sign(position.status, stale)
+    health_role = sign.role
+    _, far = _liquidation(position)
+    ground, tag = ("chosen" if chosen else ""), position.id
+    gutter = Span("▌ " if chosen else "  ", "accent")
+    state = ACTIVITY[shown.rule_activity] if shown.rule else None
+    first = (
+        gutter,
+        cell(account_name(shown), max(6, width - 2 - 8 - 16 - 9 - 3), "strong"),
+        cell("—" if position.health_factor is None else health(position.health_factor), 8, health_role, "right"),
+        cell(f" {sign.both}", 16, health_role),
+        cell(far, 9, health_role, "right"),
+        cell(f" {state.glyph if state else '·'}", 3, state.role if state else "warn"),
+    )
+    second = (
+        gutter,
+        *_gauge(width - 3, shown, stale),
+    )
+    return [Line(clip(first, width), ground, tag), Line(clip(second, width), ground, tag)]
+
+
+def header(width: int) -> Line | None:
+    """The names of the columns, None where they would not line up with anything."""
+    if width < WIDE:
+        return None
+    columns = _columns(width)
+    return line(
+        Span("  "),
+        cell("MARKET", columns.market, "label"),
+        cell("SUPPLIED", columns.value, "label", "right"),
+        cell("", columns.symbol),
+        cell("OWED", columns.value, "label", "right"),
+        cell("", columns.symbol),
+        cell("HEALTH", columns.health, "label", "right"),
+        cell("", columns.status),
+        cell("LIQUIDATION AT", columns.where, "label", "right"),
+        cell("NET APY", columns.apy, "label", "right"),
+        cell("  RULE", columns.rule, "label"),
+    )
+
+
+def positions_lines(view: ViewState, width: int, chosen: str | None, ready: bool = True) -> list[Line]:
+    """Every position in the engine's order. While the chain is blind all numbers are drawn as stale."""
+    if not view.positions:
+        if not ready:
+            return [line(("  Starting: nothing has been read yet.", "muted"))]
+        if view.chain.blind is not None:
+            said = f"No position is known while the chain cannot be read: {clean_text(view.chain.blind, 200)}"
+            return wrap(said, width - 2, "unknown", "  ", "  ")
+        return [line(("  No positions on this network for the watched accounts.", "muted"))]
+    stale = view.chain.blind is not None
+    rows: list[Line] = []
+    top = header(width)
+    if top is not None:
+        rows.append(top)
+    for shown in view.positions:
+        picked = shown.position.id == chosen
+        if shown.position.unknown is not None:
+            rows += _unknown(view, shown, width, picked)
+        elif width >= WIDE:
+            rows += _wide(view, shown, width, picked, stale)
+        elif width >= COMPACT:
+            rows += _compact(shown, width, picked, stale)
+        else:
+            rows += _narrow(shown, width, picked, stale)
+    return rows
+
+
+def is_guarding(activity: RuleActivity) -> bool:
+    """Whether a rule in this activity may act or is acting."""
+    return activity in (
+        RuleActivity.ARMED,
+        RuleActivity.COUNTING,
+        RuleActivity.ASKING,
+        RuleActivity.FIRING,
+        RuleActivity.LATCHED,
+        RuleActivity.COOLING,
+    )

@@ -1,0 +1,124 @@
+"""The rules pane: what each rule waits for, what it is doing and what it would do; faults; what would stop it."""
+
+from __future__ import annotations
+
+from tui.model.plan import Evaluation, Plan
+from tui.model.rule import Rule
+from tui.model.text import clean_text
+from tui.model.units import format_units
+from tui.model.view import RuleView, ViewState
+from tui.screen.figures import age, amount, dollars, dollars_short, health_or, ratio
+from tui.screen.lines import BLANK, Line, Span, line, split, width_of, wrap
+from tui.screen.words import ACTION, ACTIVITY, MODE
+
+
+def plan_sentence(plan: Plan) -> str:
+    """`repay 5,214.20 USDC → health 1.5004 · gas $0.41`; says what it cannot reach."""
+    done = [
+        f"{ACTION[step.action.kind]} {amount(step.action.amount, step.action.asset.decimals)}"
+        f" {clean_text(step.action.asset.symbol, 12)}"
+        for step in plan.steps
+        if step.action.amount
+    ]
+    deeds = ", then ".join(done) if done else "do nothing"
+    gas = "gas of unknown price" if plan.cost.gas_usd is None else f"gas {dollars(plan.cost.gas_usd)}"
+    text = f"{deeds} → health {health_or(plan.health_factor_after, 'without debt')} · {gas}"
+    if plan.shortfall:
+        text += f" · falls short: {clean_text(plan.shortfall, 200)}"
+    return text
+
+
+def evaluation_sentence(evaluation: Evaluation) -> tuple[str, str]:
+    """What an evaluation says in words and its role."""
+    if evaluation.refused is not None:
+        return f"refused: {clean_text(evaluation.refused.reason, 300)}", "warn"
+    if evaluation.plan is not None:
+        verb = "fires" if evaluation.fires else "would"
+        reach = "" if evaluation.plan.reaches_target else "warn"
+        return f"{verb} {plan_sentence(evaluation.plan)}", reach
+    return clean_text(evaluation.why, 300), "muted"
+
+
+def limits_sentence(rule: Rule) -> str:
+    """The limits of a rule in one sentence, empty where it has none."""
+    limits = rule.limits
+    said = []
+    if limits.max_cost_usd is not None:
+        said.append(f"cost up to {dollars_short(limits.max_cost_usd)}")
+    if limits.max_base_fee is not None:
+        said.append(f"base fee up to {format_units(limits.max_base_fee, 9).rstrip('0').rstrip('.')} gwei")
+    if limits.cooldown:
+        said.append(f"{age(limits.cooldown)} between firings")
+    return ", ".join(said)
+
+
+def _spent(entry: RuleView) -> str:
+    limit = entry.rule.limits.daily_spend_usd
+    cap = "" if limit is None else f" of {dollars_short(limit)}"
+    return f"today {dollars_short(entry.spent_today_usd)}{cap}"
+
+
+def _rule(entry: RuleView, width: int, chosen: bool, now: float) -> list[Line]:
+    rule = entry.rule
+    sign = ACTIVITY[entry.activity]
+    tag, ground = rule.name, ("chosen" if chosen else "")
+    gutter = Span("▌ " if chosen else "  ", "accent")
+    blocks = "" if rule.for_blocks <= 1 else f" for {rule.for_blocks} blocks"
+    since = "" if entry.armed_since is None else f" {age(now - entry.armed_since)}"
+    rows = [
+        split(
+            [gutter, Span(clean_text(rule.name, 28), "strong"), Span(f"  {MODE[rule.mode]}", "muted")],
+            [Span(sign.both + since, sign.role), Span(" ")],
+            width,
+            ground,
+            tag,
+        ),
+        *_trigger(entry, width, blocks, tag),
+    ]
+    said: list[tuple[str, str]] = []
+    if entry.detail:
+        said.append((clean_text(entry.detail, 300), "muted"))
+    if entry.evaluation is not None:
+        said.append(evaluation_sentence(entry.evaluation))
+    if not entry.positions:
+        said.append((f"no position matches {clean_text(rule.position, 60)}", "warn"))
+    for text, role in said:
+        rows += [Line(row.spans, "", tag) for row in wrap(text, width - 1, role, "  ", "  ")]
+    return rows
+
+
+def _trigger(entry: RuleView, width: int, blocks: str, tag: str) -> list[Line]:
+    """Trigger and target, with what was spent today at the right or below."""
+    rule = entry.rule
+    left = [
+        Span("  "),
+        Span(f"below {ratio(rule.health_factor_below)}", "trigger"),
+        Span(blocks, "muted"),
+        Span(" → "),
+        Span(ratio(rule.target_health_factor), "target"),
+    ]
+    right = [Span(_spent(entry), "muted"), Span(" ")]
+    if width_of(left) + width_of(right) + 1 <= width:
+        return [split(left, right, width, "", tag)]
+    return [Line(tuple(left), "", tag), line("  ", *right, tag=tag)]
+
+
+def rules_lines(view: ViewState, width: int, chosen: str | None, now: float) -> list[Line]:
+    """Every rule, then the faults of the file, then what would stop a defence."""
+    rows: list[Line] = []
+    for entry in view.rules:
+        if rows:
+            rows.append(BLANK)
+        rows += _rule(entry, width, entry.rule.name == chosen, now)
+    if not rows and not view.rule_faults:
+        rows.append(line(("  No rules yet: nothing is defended.", "warn")))
+        rows.append(line(("  Press ", "muted"), ("e", "key"), (" to write the first one.", "muted")))
+    for fault in view.rule_faults:
+        rows += wrap(clean_text(str(fault), 400), width - 1, "alarm", "✖ ", "  ")
+    if view.would_stop:
+        if rows:
+            rows.append(BLANK)
+        rows.append(line(("What would stop a defence now", "label")))
+        for reason in view.would_stop:
+            rows += wrap(clean_text(reason, 300), width - 1, "warn", "▲ ", "  ")
+    return rows

@@ -1,0 +1,157 @@
+"""The status lines: what Trimtab may do now and why, how fresh the chain is, what fires next. Always on screen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tui.model.text import clean_text
+from tui.model.view import Protection, ViewState
+from tui.screen.figures import age, distance, dollars_short, gwei, price
+from tui.screen.lines import Line, Span, line, shorten, split, width_of, wrap
+from tui.screen.words import BLIND, KILLED, PROTECTION, PROVIDER_ROLE
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """What only the screen knows: seconds now, why the engine could not start, a kill that is on its way."""
+
+    now: float
+    ready: bool = True
+    failed: str | None = None
+    kill_asked: bool = False
+
+
+def head_age(view: ViewState, now: float) -> float | None:
+    """Seconds since the head was received, as of `now`; None before any head."""
+    if view.chain.head_age is None:
+        return None
+    return view.chain.head_age + max(0.0, now - view.at)
+
+
+def block_is_late(view: ViewState, now: float) -> bool:
+    """Whether the newest block is older than three block times and three seconds."""
+    since = head_age(view, now)
+    return since is not None and since > 3 * view.chain.block_time + 3
+
+
+def badge(view: ViewState, local: Local) -> Span:
+    """The word for what the engine may do; the kill switch and a blind chain cover it."""
+    if local.failed is not None:
+        return Span(" ✖ NOT STARTED ", "held")
+    if not local.ready:
+        return Span(" ◌ STARTING ", "readonly")
+    if view.killed or local.kill_asked:
+        return Span(f" {KILLED.both} ", KILLED.role)
+    sign = PROTECTION[view.protection]
+    if view.chain.blind is not None and view.chain.block is not None:
+        return Span(f" {BLIND.glyph} {sign.word}, BLIND ", BLIND.role)
+    return Span(f" {sign.both} ", sign.role)
+
+
+def _why(view: ViewState, local: Local) -> str:
+    if local.failed is not None:
+        return clean_text(local.failed, 300)
+    if not local.ready:
+        return "Starting the engine."
+    if local.kill_asked and not view.killed:
+        return "Kill switch pulled; telling the engine."
+    return clean_text(view.protection_why, 300)
+
+
+def _block(view: ViewState, local: Local) -> list[Span]:
+    chain = view.chain
+    if chain.block is None:
+        return [Span(clean_text(chain.network, 16), "muted"), Span(" no block yet", "muted")]
+    since = head_age(view, local.now)
+    late = block_is_late(view, local.now) or chain.blind is not None
+    old = "" if since is None else f" {age(since)} ago"
+    return [
+        Span(f"{clean_text(chain.network, 16)} ", "muted"),
+        Span(f"#{chain.block.number:,}"),
+        Span(old + (" LATE" if late else "") + " ", "alarm" if late else "muted"),
+    ]
+
+
+def _nodes(view: ViewState) -> list[Span]:
+    providers = view.chain.providers
+    if not providers:
+        return [Span("no node", "alarm" if view.chain.blind else "muted")]
+    good = [one for one in providers if one.state == "ok"]
+    quickest = min((one.latency_ms for one in good if one.latency_ms is not None), default=None)
+    wait = "" if quickest is None else f" {quickest:.0f} ms"
+    if len(good) == len(providers):
+        count = "" if len(providers) == 1 else f" {len(providers)}/{len(providers)}"
+        return [Span(f"● node{'s' if count else ''} ok{count}{wait}", "good")]
+    worst = next(one for one in providers if one.state != "ok")
+    role = PROVIDER_ROLE.get(worst.state, "warn") if not good else "warn"
+    return [Span(f"▲ nodes {len(good)}/{len(providers)} ok, {clean_text(worst.state, 16)}{wait}", role)]
+
+
+def _next(view: ViewState) -> list[Span]:
+    waiting = len(view.confirmations)
+    if waiting:
+        return [
+            Span(f"◈ {waiting} plan{'s' if waiting > 1 else ''} wait{'' if waiting > 1 else 's'} for your yes", "warn")
+        ]
+    following = view.next_fire
+    if view.chain.blind is not None:
+        return [Span("next to fire: unknown while blind", "unknown")]
+    if following is None:
+        return [Span("next to fire: nothing", "muted")]
+    spans = [
+        Span("next to fire: ", "muted"),
+        Span(clean_text(following.rule, 24), "strong"),
+        Span(f" at {clean_text(following.asset.symbol, 12)} "),
+        Span(price(following.price_usd), "trigger"),
+    ]
+    if following.distance_bps is not None:
+        spans.append(Span(f" {distance(following.distance_bps)}", "muted"))
+    return spans
+
+
+def _fee(view: ViewState) -> list[Span]:
+    block = view.chain.block
+    if block is None:
+        return [Span("fee unknown", "muted")]
+    text = f"base fee {gwei(block.base_fee)}"
+    if view.chain.native_price_usd is not None:
+        text += f" · native {dollars_short(view.chain.native_price_usd)}"
+    return [Span(text, "muted")]
+
+
+def status_lines(view: ViewState, local: Local, width: int) -> list[Line]:
+    """Two lines, three where narrow, and one more as a banner while the chain is blind."""
+    mark = badge(view, local)
+    block = _block(view, local)
+    gap = Span("   ")
+    facts = [*_nodes(view), gap, *_fee(view)]
+    why = [mark, Span(" "), Span(_why(view, local), "strong" if view.protection is not Protection.READ_ONLY else "")]
+    lines: list[Line] = []
+    if width >= 68:
+        lines.append(split(why, block, width, "bar"))
+        lines.append(
+            split(
+                [Span(" "), *_next(view)],
+                [*(facts if width >= 92 else [*_nodes(view), gap, _short_fee(view)]), Span(" ")],
+                width,
+                "bar",
+            )
+        )
+    else:
+        lines.append(split([mark], block, width, "bar"))
+        lines.append(line(Span(" "), Span(shorten(_why(view, local), width - 2), "strong"), ground="bar"))
+        lines.append(
+            split(
+                [Span(" "), *_next(view)], _nodes(view)[:1] if width_of(_nodes(view)) < width // 2 else [], width, "bar"
+            )
+        )
+    if view.chain.blind is not None and local.ready and view.chain.block is not None:
+        since = head_age(view, local.now)
+        old = "" if since is None else f" Last block {age(since)} ago."
+        text = f"{BLIND.both}: {clean_text(view.chain.blind, 300)}.{old} Numbers below are stale; nothing fires."
+        lines += [Line(row.spans, "held") for row in wrap(text, width - 2, "held", " ", "   ")[:3]]
+    return lines
+
+
+def _short_fee(view: ViewState) -> Span:
+    return Span("fee unknown" if view.chain.block is None else gwei(view.chain.block.base_fee), "muted")
