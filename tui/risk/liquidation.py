@@ -41,18 +41,24 @@ def root_price(fixed_debt: int, fixed_cover: int, cover_slope: int, debt_slope: 
 
 
 def highest_unsafe(
-    unsafe: Callable[[int], bool], band: Callable[[int], int] | None, low: int, high: int, guess: int
+    unsafe: Callable[[int], bool],
+    low: int,
+    high: int,
+    guess: Callable[[int | None], int],
+    band: Callable[[int], int] | None = None,
 ) -> int | None:
     """The largest p in [low, high] with `unsafe(p)`, where p above `high` is known to be safe.
 
     Within one value of `band` (None: there is one band) `unsafe` is monotone, true below and false above; `band` is
-    monotone in p. Bands are visited from the top, so a later dip back under 1 is not overlooked.
+    monotone in p; `guess` says where it turns within a band. Bands are visited from the top, so that a later dip back
+    under 1 is not overlooked.
     """
     low = max(low, 1)
     top = high
     while top >= low:
-        bottom = low if band is None else _band_start(band, low, top)
-        found = last_true(unsafe, bottom, top, guess)
+        value = band(top) if band else None
+        bottom = low if band is None or value is None else _band_start(band, value, low, top)
+        found = last_true(unsafe, bottom, top, guess(value))
         if found is not None:
             return found
         top = bottom - 1
@@ -60,32 +66,35 @@ def highest_unsafe(
 
 
 def lowest_unsafe(
-    unsafe: Callable[[int], bool], band: Callable[[int], int] | None, low: int, high: int, guess: int
+    unsafe: Callable[[int], bool],
+    low: int,
+    high: int,
+    guess: Callable[[int | None], int],
+    band: Callable[[int], int] | None = None,
 ) -> int | None:
     """The smallest p in [low, high] with `unsafe(p)`, where p below `low` is known to be safe. See highest_unsafe."""
     bottom = max(low, 1)
     while bottom <= high:
-        top = high if band is None else _band_end(band, bottom, high)
-        found = first_true(unsafe, bottom, top, guess)
+        value = band(bottom) if band else None
+        top = high if band is None or value is None else _band_end(band, value, bottom, high)
+        found = first_true(unsafe, bottom, top, guess(value))
         if found is not None:
             return found
         bottom = top + 1
     return None
 
 
-def _band_start(band: Callable[[int], int], low: int, top: int) -> int:
-    value = band(top)
+def _band_start(band: Callable[[int], int], value: int, low: int, top: int) -> int:
     if band(low) == value:
         return low
-    start = first_true(lambda p: band(p) == value, low, top, top)
+    start = first_true(lambda p: band(p) == value, low, top)
     return top if start is None else start
 
 
-def _band_end(band: Callable[[int], int], bottom: int, high: int) -> int:
-    value = band(bottom)
+def _band_end(band: Callable[[int], int], value: int, bottom: int, high: int) -> int:
     if band(high) == value:
         return high
-    end = last_true(lambda p: band(p) == value, bottom, high, bottom)
+    end = last_true(lambda p: band(p) == value, bottom, high)
     return bottom if end is None else end
 
 

@@ -53,5 +53,35 @@ def last_true(holds: Callable[[int], bool], low: int, high: int, guess: int | No
 
     `holds` must be monotone: once false it stays false as n grows.
     """
-    found = first_true(lambda n: holds(-n), -high, -low, None if guess is None else -guess)
-    return None if found is None else -found
+    if low > high:
+        return None
+    at = min(max(guess if guess is not None else (low + high) // 2, low), high)
+    step = 1
+    if holds(at):
+        above = high + 1
+        while at < high:
+            probe = min(at + step, high)
+            if not holds(probe):
+                above = probe
+                break
+            at = probe
+            step *= 2
+        bottom = at
+    else:
+        above = at
+        while True:
+            if above <= low:
+                return None
+            probe = max(above - step, low)
+            if holds(probe):
+                bottom = probe
+                break
+            above = probe
+            step *= 2
+    while above - bottom > 1:
+        middle = (above + bottom) // 2
+        if holds(middle):
+            bottom = middle
+        else:
+            above = middle
+    return bottom

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 
 from tui.model.position import GroupLiquidation
 from tui.model.units import BPS, SECONDS_PER_YEAR, WAD
-from tui.protocols.aave_v3.health import Figures, Line, debt_value, health_factor, known_price
-from tui.protocols.aave_v3.math import percent_div, percent_mul
+from tui.protocols.aave_v3.health import Figures, Line, debt_value, known_price
+from tui.protocols.aave_v3.math import HALF_BPS, percent_div, percent_mul
 from tui.protocols.aave_v3.rules import Rules
 from tui.risk.correlation import groups_of
 from tui.risk.liquidation import HIGHEST_PRICE, highest_unsafe, lowest_unsafe, root_price
 
 _SCALE_BITS = 96
+LONGEST_YEARS = 100.0
+"""Interest that takes longer than this to liquidate is as good as none."""
 CLOSE_FACTOR_HEALTH = 95 * WAD // 100
 HALF_CLOSE_FACTOR = BPS // 2
 WHOLE_CLOSE_BELOW_USD = 2_000 * 10**8
@@ -69,9 +71,8 @@ def _search(rules: Rules, collateral: int, weighted: int, debt: int, parts: list
     if len(parts) > 1:
         slack += sum((s * t + o * BPS) // unit + BPS for s, t, o, unit, _ in parts)
     wanted = debt * BPS
-    guess, long = root_price(wanted, weighted, cover, owing * BPS, scale)
-    floors = not rules.directed_rounding
     directed = rules.directed_rounding
+    smooth, long = root_price(wanted, weighted, cover, owing * BPS, scale)
     single = len(parts) == 1
 
     def totals(level: int) -> tuple[int, int, int]:
@@ -88,29 +89,31 @@ def _search(rules: Rules, collateral: int, weighted: int, debt: int, parts: list
 
     def unsafe(level: int) -> bool:
         c, w, d = totals(level)
-        return d != 0 and health_factor(rules, c, w, d) < WAD
+        if directed:
+            return w * WAD + d // 2 < d * WAD * BPS
+        return (c * (w // c) + HALF_BPS) // BPS * WAD + d // 2 < d * WAD if c else d != 0
 
     def band(level: int) -> int:
         c, w, _ = totals(level)
         return w // c if c else 0
 
+    def guess(threshold: int | None) -> int:
+        if threshold is None:
+            return smooth
+        return root_price(wanted, collateral * threshold, held * threshold, owing * BPS, scale)[0]
+
+    # Cutting the average threshold to a basis point takes less than one basis point of the collateral.
+    cut, cut_slope = (0, 0) if directed else (collateral, held)
+    under = root_price(wanted - slack, weighted, cover, owing * BPS, scale)[0]
+    over, still_long = root_price(wanted + slack, weighted - cut, cover - cut_slope, owing * BPS, scale)
     if long:
-        # Cutting the average threshold to a basis point takes less than one basis point of the collateral.
-        cut, cut_slope = (collateral, held) if floors else (0, 0)
-        low = root_price(wanted - slack, weighted, cover, owing * BPS, scale)[0] - 1
-        high, still_long = root_price(wanted + slack, weighted - cut, cover - cut_slope, owing * BPS, scale)
-        if guess < 0 and high < 1:
+        if smooth < 0 and over < 1:
             return None
-        high = high + 2 if still_long and high >= 0 else max(4 * guess, 4 * lead)
-        found = highest_unsafe(unsafe, band if floors else None, max(low, 1), min(high, HIGHEST_PRICE), max(guess, 1))
-    else:
-        if guess < 0:
-            return None
-        cut, cut_slope = (collateral, held) if floors else (0, 0)
-        low = root_price(wanted + slack, weighted - cut, cover - cut_slope, owing * BPS, scale)[0] - 1
-        high = root_price(wanted - slack, weighted, cover, owing * BPS, scale)[0] + 2
-        found = lowest_unsafe(unsafe, band if floors else None, max(low, 1), min(high, HIGHEST_PRICE), max(guess, 1))
-    return found
+        top = over + 2 if still_long and over >= 0 else max(4 * smooth, 4 * lead)
+        return highest_unsafe(unsafe, under - 1, min(top, HIGHEST_PRICE), guess, None if directed else band)
+    if smooth < 0:
+        return None
+    return lowest_unsafe(unsafe, over - 1, min(under + 2, HIGHEST_PRICE), guess, None if directed else band)
 
 
 def group_liquidations(rules: Rules, lines: Sequence[Line]) -> tuple[GroupLiquidation, ...]:
@@ -148,22 +151,35 @@ def seconds_to_liquidation(lines: Sequence[Line], figures: Figures) -> int | Non
         for line in lines
         if line.borrowed
     ]
-    years = 0.0
-    for _ in range(60):
-        gap = sum(a * (1 + s * years) for a, s in covers)
-        slope = sum(a * s for a, s in covers)
+
+    def gap_and_slope(years: float) -> tuple[float, float]:
+        gap = slope = 0.0
+        for value, rate in covers:
+            gap += value * (1 + rate * years)
+            slope += value * rate
         for value, rate in debts:
             grown = value * math.exp(min(rate * years, 700.0))
             gap -= grown
             slope -= grown * rate
-        # The gap is concave: where it still grows it may yet turn, so step on by a year.
-        step = -gap / slope if slope < 0 else 1.0
-        years += step
-        if years > 100:
-            return None
-        if abs(step) * SECONDS_PER_YEAR < 0.5:
-            return max(int(years * SECONDS_PER_YEAR), 0)
-    return None
+        return gap, slope
+
+    # The gap is concave and starts above zero: it ends below zero or never was there.
+    low, high = 0.0, LONGEST_YEARS
+    if gap_and_slope(high)[0] > 0:
+        return None
+    years = 0.0
+    for _ in range(100):
+        gap, slope = gap_and_slope(years)
+        if gap > 0:
+            low = years
+        else:
+            high = years
+        newton = years - gap / slope if slope < 0 else high
+        step = newton if low < newton < high else (low + high) / 2
+        if abs(step - years) * SECONDS_PER_YEAR < 0.5:
+            break
+        years = step
+    return int(years * SECONDS_PER_YEAR)
 
 
 def liquidation_penalty(rules: Rules, lines: Sequence[Line], figures: Figures) -> int | None:
