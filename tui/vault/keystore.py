@@ -18,6 +18,7 @@ import coincurve
 from Crypto.Cipher import AES
 from eth_hash.auto import keccak
 
+from tui.vault.bounded_json import loads
 from tui.vault.errors import KeystoreError, KeystoreFault
 from tui.vault.files import ensure_private_directory, inspect_file, read_private, refuse_taken, write_private
 
@@ -285,8 +286,8 @@ def inspect_keystore(path: Path) -> KeystoreReport:
 def parse_keystore(content: bytes, where: Path) -> KeystoreDocument:
     """A keystore v3 document from JSON bytes, strictly. Raises `KeystoreError` (malformed, or absurd parameters)."""
     try:
-        parsed = json.loads(content)
-    except (ValueError, RecursionError):
+        parsed = loads(content)
+    except ValueError:
         raise _malformed("is not JSON", where) from None
     if not isinstance(parsed, dict):
         raise _malformed("is not a JSON object", where)

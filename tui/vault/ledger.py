@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tui.model.signing import SignerRefused, TransactionRequest
+from tui.vault.bounded_json import loads
 from tui.vault.errors import printable
 from tui.vault.policy import NonceBinding, Usage, Verdict
 from tui.vault.protocol import UINT64_MAX, Fields, ProtocolError
@@ -126,7 +127,7 @@ class Ledger:
         for number, line in enumerate(content[:whole].splitlines(), start=1):
             try:
                 self._apply(_read_line(line))
-            except (ProtocolError, ValueError, RecursionError):
+            except (ProtocolError, ValueError):
                 raise SignerRefused(
                     f"{self._where()} is damaged at line {number}; restore it, or move it away "
                     "once every transaction of this account is final"
@@ -213,7 +214,7 @@ class Ledger:
 
 
 def _read_line(line: bytes) -> dict[str, Any]:
-    fields = Fields(json.loads(line), "entry")
+    fields = Fields(loads(line), "entry")
     cancel = fields.take("cancel")
     if not isinstance(cancel, bool):
         raise ProtocolError("entry.cancel is not true or false")

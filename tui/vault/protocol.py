@@ -19,6 +19,7 @@ from tui.model.signing import (
     TransactionRequest,
     WordRule,
 )
+from tui.vault.bounded_json import loads
 
 VERSION = 1
 MAX_FRAME_BYTES = 256 * 1024
@@ -52,8 +53,8 @@ def encode_frame(message: Mapping[str, object]) -> bytes:
 def decode_body(body: bytes) -> dict[str, Any]:
     """The JSON object of a frame. Raises `ProtocolError`."""
     try:
-        message = json.loads(body)
-    except (ValueError, RecursionError):
+        message = loads(body)
+    except ValueError:
         raise ProtocolError("the message is not JSON") from None
     if not isinstance(message, dict):
         raise ProtocolError("the message is not an object")
