@@ -4,19 +4,216 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from tui import __version__
+from tui.headless.options import UsageError, add_common_options, options_from
+
+if TYPE_CHECKING:
+    from tui.practice.session import PracticeSession
+
+Command = Callable[[argparse.Namespace], int]
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line as an argparse parser."""
-    parser = argparse.ArgumentParser(prog="trimtab", description="Defend leveraged positions from your own terminal.")
+    parser = argparse.ArgumentParser(
+        prog="trimtab",
+        description="Watch leveraged positions in a terminal and defend them with your own key.",
+        epilog="Without a command the app opens. `trimtab practice` shows it all on a local chain of real contracts.",
+    )
     parser.add_argument("--version", action="version", version=f"trimtab {__version__}")
+    add_common_options(parser)
+    parser.set_defaults(run=_app)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _add(
+        commands,
+        "practice",
+        "open the practice chain: real contracts, a market that moves",
+        _practice,
+        _practice_options,
+    )
+    _add(commands, "run", "the engine without a screen: fires what is armed", _run, _run_options)
+    _add(commands, "positions", "positions now", _positions, _positions_options)
+    _add(commands, "plan", "what each rule would do at this block; signs nothing", _plan, _plan_options)
+    _add(commands, "rules", "check rules files", _rules, _rules_options, common=False)
+    _add(commands, "keystore", "make, take over, list and check key files", _keystore, _keystore_options, common=False)
+    _add(commands, "journal", "decisions, transactions and what they cost", _journal, _journal_options)
+    _add(commands, "kill", "pull the kill switch (--off releases it)", _kill, _kill_options)
+    _add(commands, "doctor", "what would stop a defence now", _doctor, _doctor_options)
+    _add(commands, "locate", "print where files live", _locate, _locate_options)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    build_parser().parse_args(sys.argv[1:] if argv is None else argv)
+    args = build_parser().parse_args(sys.argv[1:] if argv is None else argv)
+    run: Command = args.run
+    try:
+        return int(run(args))
+    except UsageError as error:
+        sys.stderr.write(f"trimtab: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of stdout is gone; nothing is left to say to it.
+        sys.stderr.close()
+        return 0
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    text: str,
+    run: Command,
+    arguments: Callable[[argparse.ArgumentParser], None],
+    *,
+    common: bool = True,
+) -> None:
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    if common:
+        add_common_options(parser)
+    arguments(parser)
+    parser.set_defaults(run=run)
+
+
+# --- what each command takes and does; imports stay inside --------------------------------------------------------
+
+
+def _practice_options(parser: argparse.ArgumentParser) -> None:
+    from tui.practice.command import add_arguments
+
+    add_arguments(parser)
+
+
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON event a line on stdout")
+
+
+def _positions_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--watch", action="store_true", help="go on, one answer a block")
+
+
+def _plan_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def _rules_options(parser: argparse.ArgumentParser) -> None:
+    from tui.headless.rules_command import add_arguments
+
+    add_arguments(parser)
+
+
+def _keystore_options(parser: argparse.ArgumentParser) -> None:
+    from tui.headless.keystore_command import add_arguments
+
+    add_arguments(parser)
+
+
+def _journal_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--since", metavar="T", help="unix seconds, a date and time (ISO 8601), or 30m, 2h, 7d ago")
+
+
+def _kill_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--off", action="store_true", help="release the kill switch")
+
+
+def _doctor_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def _locate_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=("config", "state", "cache", "log", "themes"))
+
+
+def _app(args: argparse.Namespace) -> int:
+    from tui.first_run import options_or_wizard
+
+    options = options_or_wizard(options_from(args))
+    if options is None:
+        return main(["practice"])
+    from tui.launch import run_app
+
+    return run_app(options)
+
+
+def _practice(args: argparse.Namespace) -> int:
+    from tui.practice.command import run_practice
+
+    return run_practice(args, _open_practice)
+
+
+def _open_practice(session: PracticeSession) -> int:
+    from tui.headless.options import Options
+    from tui.launch import run_app
+
+    accounts = session.accounts
+    options = Options(
+        config=session.home.directory,
+        state=session.engine_state,
+        network=str(session.network_file),
+        addresses=tuple(address.lower() for address in accounts.values()),
+        rules=(session.rules_file,),
+        keystore=session.keystore,
+    )
+    return run_app(options, network="practice", labels={address.lower(): name for name, address in accounts.items()})
+
+
+def _run(args: argparse.Namespace) -> int:
+    from tui.headless.run_command import run_engine
+
+    return run_engine(args)
+
+
+def _positions(args: argparse.Namespace) -> int:
+    from tui.headless.watch_commands import run_positions
+
+    return run_positions(args)
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from tui.headless.watch_commands import run_plan
+
+    return run_plan(args)
+
+
+def _rules(args: argparse.Namespace) -> int:
+    from tui.headless.rules_command import run_rules
+
+    return run_rules(args)
+
+
+def _keystore(args: argparse.Namespace) -> int:
+    from tui.headless.keystore_command import run_keystore
+
+    return run_keystore(args)
+
+
+def _journal(args: argparse.Namespace) -> int:
+    from tui.headless.record_commands import run_journal
+
+    return run_journal(args)
+
+
+def _kill(args: argparse.Namespace) -> int:
+    from tui.headless.record_commands import run_kill
+
+    return run_kill(args)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from tui.headless.doctor_command import run_doctor
+
+    return run_doctor(args)
+
+
+def _locate(args: argparse.Namespace) -> int:
+    from tui.config.paths import locate_paths
+
+    options = options_from(args)
+    sys.stdout.write(f"{getattr(locate_paths(options.config, options.state), args.what)}\n")
     return 0

@@ -67,10 +67,12 @@ def assemble(
     keystores: Mapping[str, Path],
     labels: Mapping[str, str] | None = None,
     signing: bool,
+    signer: SignerClient | None = None,
     read_only_why: str = "",
     clock: Clock | None = None,
 ) -> Wired:
-    """Put an engine together. With `signing` it holds the state directory's lock and a signer process.
+    """Put an engine together. With `signing` it holds the state directory's lock and a signer process (`signer`, or a
+    new one).
 
     Raises UsageError for a network without a usable market or node, JournalError where the record cannot be opened
     (JournalLocked where another engine holds it).
@@ -83,8 +85,7 @@ def assemble(
         raise UsageError(f"network {network.name}: {error}") from error
     journal = open_journal(paths.state) if signing else None
     record = None if signing else _record(paths.state)
-    signer = None
-    if signing:
+    if signing and signer is None:
         from tui.vault.client import spawn_signer
 
         signer = spawn_signer(paths.state)
@@ -105,7 +106,14 @@ def assemble(
     return Wired(network, paths, engine, Commands(engine), chain, journal, record, signer)
 
 
-def wire(options: Options, *, signing: bool, labels: Mapping[str, str] | None = None) -> Wired:
+def wire(
+    options: Options,
+    *,
+    signing: bool,
+    signer: SignerClient | None = None,
+    labels: Mapping[str, str] | None = None,
+    read_only_why: str = "no keystore is open here",
+) -> Wired:
     """An engine from the command line's options. Raises UsageError and JournalError."""
     paths = paths_of(options)
     network = resolve_network(options, paths)
@@ -121,7 +129,8 @@ def wire(options: Options, *, signing: bool, labels: Mapping[str, str] | None = 
         keystores=keystores,
         labels=labels,
         signing=signing,
-        read_only_why="this was started read-only" if options.read_only else "no keystore is open here",
+        signer=signer,
+        read_only_why=read_only_why,
     )
 
 

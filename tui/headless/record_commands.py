@@ -19,17 +19,6 @@ _AGO = re.compile(r"(\d{1,6})([smhd])", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def add_journal_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `trimtab journal`."""
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--since", metavar="T", help="unix seconds, a date and time (ISO 8601), or 30m, 2h, 7d ago")
-
-
-def add_kill_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `trimtab kill`."""
-    parser.add_argument("--off", action="store_true", help="release the kill switch")
-
-
 def run_journal(args: argparse.Namespace) -> int:
     """Print decisions and firings, oldest first; the exit code."""
     try:
@@ -69,9 +58,8 @@ def _print(entry: Firing | Decision) -> None:
         return
     at = datetime.fromtimestamp(entry.block_timestamp, UTC).strftime("%Y-%m-%d %H:%M:%S")
     health = f"HF {wad(entry.health_factor_before, 4)} -> {wad(entry.health_factor_after, 4) or '?'}"
-    data(
-        f"{at}Z  {entry.state:<8} {entry.rule} on {entry.position}: {entry.summary}; {health}, gas ${usd(entry.cost_usd)}"
-    )
+    gas = usd(entry.cost_usd) or "?"
+    data(f"{at}Z  {entry.state:<8} {entry.rule} on {entry.position}: {entry.summary}; {health}, gas ${gas}")
     for intent in entry.intents:
         data(f"    nonce {intent.nonce}: {intent.words}: {intent.state} {intent.included_hash or ''}")
 

@@ -19,11 +19,6 @@ from tui.wiring import Wired, read_password, wire
 FIRST_BLOCK_SECONDS = 30.0
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `trimtab run` beside the common ones."""
-    parser.add_argument("--json", action="store_true", help="one JSON event a line on stdout")
-
-
 def run_engine(args: argparse.Namespace) -> int:
     """Run until SIGINT or SIGTERM and return the exit code."""
     try:
@@ -99,7 +94,7 @@ class _Run:
         except TimeoutError:
             why = self._wired.engine.blind() or "no block came"
             talk(
-                f"trimtab run: no chain reached within {FIRST_BLOCK_SECONDS:.0f} s: {why}; check --rpc or the network file"
+                f"trimtab run: no chain reached in {FIRST_BLOCK_SECONDS:.0f} s: {why}; check --rpc or the network file"
             )
             return Exit.NO_CHAIN
         return await self._arm()

@@ -26,17 +26,6 @@ FIRST_BLOCK_SECONDS = 20.0
 Look = Callable[[Wired, BlockRef], Awaitable[int]]
 
 
-def add_positions_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `trimtab positions`."""
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument("--watch", action="store_true", help="go on, one answer a block")
-
-
-def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `trimtab plan`."""
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-
-
 def run_positions(args: argparse.Namespace) -> int:
     """Show positions; the exit code."""
 

@@ -16,7 +16,6 @@ from tui.model.wallet import Wallet
 from tui.protocols.base import ActionImpossible, LendingMarket
 from tui.risk.sizing import size_action
 
-
 INTEREST_ROOM = 5_000
 """A step aims above the target by this part of it (0.02%): until the transaction is in a block, and a while after,
 interest eats into the health, which is to lie between the target and 0.1% above it.

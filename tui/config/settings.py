@@ -1,0 +1,81 @@
+"""`settings.toml` of the configuration directory: which network, nodes and accounts to start with, and the theme."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomlkit
+
+MAX_BYTES = 64 * 1024
+_TEXTS = ("network", "theme")
+_LISTS = ("rpc", "addresses")
+
+
+class SettingsFault(Exception):
+    """The settings file cannot be used; the text says where, what and how to mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the app starts with where the command line says nothing. `rpc` may hold secrets: never shown whole."""
+
+    network: str | None = None
+    rpc: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    theme: str | None = None
+
+
+def settings_path(config: Path) -> Path:
+    """Where the settings are."""
+    return config / "settings.toml"
+
+
+def load_settings(config: Path) -> Settings:
+    """The settings; empty ones where there is no file. Raises SettingsFault."""
+    path = settings_path(config)
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return Settings()
+    except OSError as error:
+        raise SettingsFault(f"{path}: cannot be read ({error.strerror}); mend its permissions") from error
+    if len(raw) > MAX_BYTES:
+        raise SettingsFault(f"{path}: larger than {MAX_BYTES // 1024} KiB; it holds a few lines only")
+    try:
+        data = tomllib.loads(raw.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise SettingsFault(f"{path}: not valid TOML ({str(error)[:120]}); mend or delete it") from error
+    unknown = sorted(set(data) - {*_TEXTS, *_LISTS})
+    if unknown:
+        raise SettingsFault(f"{path}: unknown key {unknown[0][:40]!r}; remove it")
+    for key in _TEXTS:
+        if key in data and not isinstance(data[key], str):
+            raise SettingsFault(f'{path}: {key} is not a text; write {key} = "..."')
+    for key in _LISTS:
+        if key in data and not (isinstance(data[key], list) and all(isinstance(one, str) for one in data[key])):
+            raise SettingsFault(f'{path}: {key} is not a list of texts; write {key} = ["..."]')
+    return Settings(
+        data.get("network"), tuple(data.get("rpc", ())), tuple(data.get("addresses", ())), data.get("theme")
+    )
+
+
+def save_settings(config: Path, settings: Settings) -> Path:
+    """Write the settings, for their owner alone; the old file or the new one is whole. Raises OSError."""
+    document = tomlkit.document()
+    for key in (*_TEXTS, *_LISTS):
+        value = getattr(settings, key)
+        if value:
+            document[key] = list(value) if isinstance(value, tuple) else value
+    path = settings_path(config)
+    temporary = path.with_name(f".{path.name}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.write(descriptor, tomlkit.dumps(document).encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary.replace(path)
+    return path

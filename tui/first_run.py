@@ -1,0 +1,93 @@
+"""The first run: where nothing is configured, a few questions in plain text, answered once and kept."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from tui.config.paths import Paths, resolve_paths
+from tui.config.settings import Settings, SettingsFault, load_settings, save_settings
+from tui.headless.options import Options, UsageError
+
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
+_NO_TERMINAL = (
+    "nothing is configured yet and there is no terminal to ask on; give --network and --address or --keystore, "
+    "or start `trimtab practice`"
+)
+
+
+def options_or_wizard(options: Options) -> Options | None:
+    """The options with what the settings add; None where the newcomer chose the practice chain.
+
+    Raises UsageError where the settings cannot be used, or questions cannot be asked.
+    """
+    try:
+        paths = resolve_paths(options.config, options.state)
+        settings = load_settings(paths.config)
+    except (SettingsFault, OSError) as fault:
+        raise UsageError(str(fault)) from fault
+    completed = _with_settings(options, settings)
+    if completed.network is not None or (paths.config / "network.toml").exists():
+        return completed
+    if not sys.stdin.isatty():
+        raise UsageError(_NO_TERMINAL)
+    return _ask(completed, settings, paths)
+
+
+def _with_settings(options: Options, settings: Settings) -> Options:
+    return replace(
+        options,
+        network=options.network or settings.network,
+        rpc=options.rpc or settings.rpc,
+        addresses=options.addresses or tuple(address.lower() for address in settings.addresses),
+    )
+
+
+def _ask(options: Options, settings: Settings, paths: Paths) -> Options | None:
+    from tui.config.networks import builtin_names
+
+    _say("Trimtab watches leveraged positions and defends them with your own key. Nothing is set up yet.\n")
+    _say("  1  practice chain: real contracts on this machine, play money (recommended first)")
+    _say("  2  watch my own positions: your node's URL and an address; nothing can be signed until you arm a rule\n")
+    if _question("Choose 1 or 2 [1]: ", lambda text: text if text in ("", "1", "2") else None) != "2":
+        return None
+    names = builtin_names()
+    network = _question(f"Network ({', '.join(names)}, or a network file): ", lambda text: _network(text, names))
+    url = _question("URL of your node (http or https, ws or wss): ", _url)
+    address = _question("Address to watch (0x...): ", lambda text: text if _ADDRESS.fullmatch(text) else None)
+    saved = save_settings(paths.config, replace(settings, network=network, rpc=(url,), addresses=(address,)))
+    _say(f"\nKept in {saved}. A key is only needed to defend: `trimtab keystore new` or `import` makes a key file in")
+    _say(f"{paths.config / 'keystore'}, and rules go into {paths.config / 'rules.toml'}.\n")
+    return _with_settings(options, load_settings(paths.config))
+
+
+def _network(text: str, names: tuple[str, ...]) -> str | None:
+    if text in names:
+        return text
+    path = Path(text).expanduser()
+    return str(path.absolute()) if text and path.is_file() else None
+
+
+def _url(text: str) -> str | None:
+    return text if re.fullmatch(r"(https?|wss?)://\S+", text) else None
+
+
+def _question(prompt: str, check: Callable[[str], str | None]) -> str:
+    """Ask until `check` takes the answer. The end of input leaves."""
+    while True:
+        sys.stderr.write(prompt)
+        sys.stderr.flush()
+        line = sys.stdin.readline()
+        if not line:
+            raise UsageError(_NO_TERMINAL)
+        answer = check(line.strip())
+        if answer is not None:
+            return answer
+        _say("That cannot be used; try again, or leave with ctrl+c.")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
