@@ -23,11 +23,11 @@ def bare_node(anvil: NodeProgram) -> Iterator[Node]:
 
 @pytest.fixture
 def node(bare_node: Node) -> Iterator[Node]:
-    """The bare node, put back after the test."""
+    """The bare node, put back after the test. It mines when it is told to: automine mines some time after a send."""
+    bare_node.rpc.call("evm_setAutomine", False)
     snapshot = bare_node.rpc.call("evm_snapshot")
     yield bare_node
     bare_node.rpc.call("anvil_dropAllTransactions")
-    bare_node.rpc.call("evm_setAutomine", True)
     bare_node.rpc.call("evm_revert", snapshot)
 
 

@@ -43,6 +43,7 @@ async def test_sent_mined_and_paid(chain: ChainClient, node: Node) -> None:
     before = await chain.broadcaster.nonce(ACCOUNT)
     (outcome,) = await chain.broadcaster.send(raw, tx_hash)
     assert outcome.kind == "accepted"
+    node.rpc.call("evm_mine")
     receipt = await chain.broadcaster.receipt(tx_hash)
     assert receipt is not None
     assert (receipt.ok, receipt.gas_used, receipt.hash) == (True, 21_000, tx_hash)
@@ -55,7 +56,6 @@ async def test_sent_mined_and_paid(chain: ChainClient, node: Node) -> None:
 
 
 async def test_waiting_in_the_pool_is_known_and_has_no_receipt(chain: ChainClient, node: Node) -> None:
-    node.rpc.call("evm_setAutomine", False)
     raw, tx_hash = signed(node)
     assert not await chain.broadcaster.knows(tx_hash)
     assert [outcome.kind for outcome in await chain.broadcaster.send(raw, tx_hash)] == ["accepted"]
@@ -72,6 +72,7 @@ async def test_refusals_of_a_real_node(chain: ChainClient, node: Node) -> None:
         return outcome.kind
 
     assert await kind() == "accepted"
+    node.rpc.call("evm_mine")
     assert await kind(nonce="0x0") == "nonce-too-low"
     assert await kind(maxFeePerGas="0x1", maxPriorityFeePerGas="0x1") == "fee-too-low"
     assert await kind(value=hex(10**30)) == "insufficient-funds"
@@ -81,6 +82,7 @@ async def test_a_reverted_transaction_says_why(chain: ChainClient, node: Node) -
     node.rpc.call("anvil_setCode", REFUSER, "0x" + PANICKER.hex())
     raw, tx_hash = signed(node, to=REFUSER, value="0x0")
     await chain.broadcaster.send(raw, tx_hash)
+    node.rpc.call("evm_mine")
     receipt = await chain.broadcaster.receipt(tx_hash)
     assert receipt is not None
     assert (receipt.ok, receipt.revert_reason) == (False, "panic 0x11 (arithmetic overflow)")
@@ -89,6 +91,7 @@ async def test_a_reverted_transaction_says_why(chain: ChainClient, node: Node) -
 async def test_a_reorg_takes_the_receipt_back(chain: ChainClient, node: Node) -> None:
     raw, tx_hash = signed(node)
     await chain.broadcaster.send(raw, tx_hash)
+    node.rpc.call("evm_mine")
     assert await chain.broadcaster.receipt(tx_hash) is not None
     node.rpc.call("anvil_reorg", 1, [])
     assert await chain.broadcaster.receipt(tx_hash) is None
@@ -108,6 +111,7 @@ async def test_every_node_gets_the_bytes_and_a_dead_one_stops_none(node: Node, c
     raw, tx_hash = signed(node)
     outcomes = await broadcaster.send(raw, tx_hash)
     assert [outcome.kind for outcome in outcomes] == ["no-answer", "accepted"]
+    node.rpc.call("evm_mine")
     assert await broadcaster.receipt(tx_hash) is not None
     await pool.aclose()
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.support.nodes import mined
 from tui.chain.client import ChainClient
 from tui.chain.evm import assemble, op
 from tui.chain.simulate import floor_gas, intrinsic_gas
@@ -80,7 +81,7 @@ async def test_it_stands_on_the_pinned_block_whatever_came_after(
     chain: ChainClient, block: BlockRef, node: Node, way: str
 ) -> None:
     for _ in range(3):
-        node.rpc.call("eth_sendTransaction", {"from": ACCOUNT, "to": COUNTER})
+        mined(node, {"from": ACCOUNT, "to": COUNTER})
     simulation = await chain.simulator.simulate(block, ACCOUNT, [planned(COUNTER)], [])
     assert int.from_bytes(simulation.calls[0].return_data) == 1
 
@@ -90,17 +91,16 @@ async def test_gas_is_what_the_mined_transaction_takes(
 ) -> None:
     data = bytes(range(200))
     simulation = await chain.simulator.simulate(block, ACCOUNT, [planned(COUNTER, data)], [])
-    sent = node.rpc.call("eth_sendTransaction", {"from": ACCOUNT, "to": COUNTER, "data": "0x" + data.hex()})
-    mined = int(node.rpc.call("eth_getTransactionReceipt", sent)["gasUsed"], 16)
-    assert simulation.calls[0].gas_used == mined
+    receipt = mined(node, {"from": ACCOUNT, "to": COUNTER, "data": "0x" + data.hex()})
+    assert simulation.calls[0].gas_used == int(receipt["gasUsed"], 16)
 
 
 async def test_mere_calldata_pays_the_floor(chain: ChainClient, block: BlockRef, node: Node, way: str) -> None:
     data = b"\x01" * 1000 + b"\x00" * 100
     simulation = await chain.simulator.simulate(block, ACCOUNT, [planned(SENDER, data)], [])
     assert simulation.calls[0].gas_used == floor_gas(data) > intrinsic_gas(data)
-    sent = node.rpc.call("eth_sendTransaction", {"from": ACCOUNT, "to": SENDER, "data": "0x" + data.hex()})
-    assert int(node.rpc.call("eth_getTransactionReceipt", sent)["gasUsed"], 16) == floor_gas(data)
+    receipt = mined(node, {"from": ACCOUNT, "to": SENDER, "data": "0x" + data.hex()})
+    assert int(receipt["gasUsed"], 16) == floor_gas(data)
 
 
 async def test_a_revert_is_told_in_its_own_words_and_stops_nothing_else(

@@ -76,7 +76,7 @@ class Provider:
         longest = _LONGEST_BACKOFF_WHEN_ASKED if asked else _LONGEST_BACKOFF
         pause = min(_FIRST_BACKOFF * 2.0 ** min(self.failures - 1, 10), longest)
         if isinstance(error, RpcUnreachable) and error.retry_after is not None:
-            pause = max(pause, error.retry_after)
+            pause = max(error.retry_after, _FIRST_BACKOFF)
         if self.state == "wrong-chain":
             pause = _WRONG_CHAIN_BACKOFF
         self.retry_at = self.clock.monotonic() + pause

@@ -32,7 +32,7 @@ _LIMIT = re.compile(
 _UNKNOWN_BLOCK = re.compile(
     r"(?:header|block|resource)s? (?:is |was )?not found|unknown block|missing trie node|could not find block"
     r"|cannot find block|no state available|not currently canonical|state .* (?:pruned|not available)"
-    r"|block .* (?:unknown|does not exist|not available)",
+    r"|block .*(?:unknown|not found|does not exist|not available)",
     re.IGNORECASE,
 )
 _FUNDS = re.compile(r"insufficient (?:funds|balance)|not enough funds|lack of funds|OutOfFunds", re.IGNORECASE)
