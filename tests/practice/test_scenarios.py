@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -81,7 +83,7 @@ def test_gas_storm_is_the_crash_with_a_base_fee_twenty_times_as_high() -> None:
     assert at(quotes, 180).answers["WETH"] / START == pytest.approx(0.55, abs=0.01)
     assert max(quote.base_fee for quote in quotes) > 19 * CALM_BASE_FEE
     assert quotes[-1].base_fee < 2 * CALM_BASE_FEE
-    for before, after in zip(quotes, quotes[1:], strict=False):
+    for before, after in pairwise(quotes):
         assert abs(after.base_fee - before.base_fee) <= before.base_fee // 8
 
 

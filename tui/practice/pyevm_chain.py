@@ -28,6 +28,7 @@ from eth.vm.forks.prague.transactions import PragueTransactionBuilder, PragueTyp
 from eth_typing import Address, BlockNumber, Hash32
 from eth_utils.address import to_checksum_address
 from eth_utils.exceptions import ValidationError
+from rlp.exceptions import RLPException  # type: ignore[import-untyped]
 
 from tui.practice.accounts import BLOCK_GAS_LIMIT, CHAIN_ID, DEV_ACCOUNTS, DEV_BALANCE_ETHER
 
@@ -182,7 +183,7 @@ class Chain:
             transaction.validate()
             transaction.check_signature_validity()
             sender = transaction.sender
-        except (ValidationError, rlp.DecodingError, ValueError, TypeError, IndexError) as error:
+        except (ValidationError, RLPException, ValueError, TypeError, IndexError) as error:
             raise NodeError(-32602, f"failed to decode signed transaction: {error}") from error
         if transaction.chain_id not in (None, CHAIN_ID):
             raise NodeError(-32000, "invalid chain id for signer")

@@ -86,6 +86,8 @@ class Node:
                 response["error"]["data"] = error.data
         except (ValidationError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             response["error"] = {"code": -32602, "message": f"invalid params: {type(error).__name__}: {error}"}
+        except Exception as error:  # noqa: BLE001  # whatever the machine raises, the asker gets an answer
+            response["error"] = {"code": -32603, "message": f"internal error: {type(error).__name__}: {error}"}
         return response
 
     # -- reading
