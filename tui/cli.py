@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tui import __version__
-from tui.headless.options import UsageError, add_common_options, options_from
+from tui.config.options import UsageError, add_common_options, options_from
 
 if TYPE_CHECKING:
     from tui.practice.session import PracticeSession
@@ -148,7 +148,7 @@ def _practice(args: argparse.Namespace) -> int:
 
 
 def _open_practice(session: PracticeSession) -> int:
-    from tui.headless.options import Options
+    from tui.config.options import Options
     from tui.launch import run_app
 
     accounts = session.accounts

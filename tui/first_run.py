@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from tui.config.options import Options, UsageError
 from tui.config.paths import Paths, resolve_paths
 from tui.config.settings import Settings, SettingsFault, load_settings, save_settings
-from tui.headless.options import Options, UsageError
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 _NO_TERMINAL = (

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from tui.config.options import Options
 from tui.config.paths import Paths
-from tui.headless.options import Options
 from tui.headless.output import Exit, talk
 from tui.vault.client import SignerClient, spawn_signer
 

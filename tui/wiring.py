@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from tui.chain.client import ChainClient, open_chain
 from tui.chain.clock import SystemClock
+from tui.config.options import Options, UsageError
 from tui.config.paths import Paths, resolve_paths
 from tui.engine.commands import Commands
 from tui.engine.engine import Engine, Ports, Setup
 from tui.engine.killswitch import KillSwitch
-from tui.headless.options import Options, UsageError
 from tui.journal.reading import SqliteReader, read_journal
 from tui.journal.store import SqliteJournal, open_journal
 from tui.model.network import Network

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tui.config.options import Options, UsageError, options_from
 from tui.engine.arming import obstacles, positions_for
 from tui.engine.killswitch import KillSwitch
-from tui.headless.options import Options, UsageError, options_from
 from tui.headless.output import Exit, data, data_json, talk
 from tui.model.block import BlockRef
 from tui.model.rule import Mode

@@ -7,9 +7,9 @@ import re
 import time
 from datetime import UTC, datetime
 
+from tui.config.options import UsageError, options_from
 from tui.engine.killswitch import KillSwitch
 from tui.headless.as_json import decision_json, firing_json, usd, wad
-from tui.headless.options import UsageError, options_from
 from tui.headless.output import Exit, data, data_json, talk
 from tui.model.intent import Firing
 from tui.ports.journal import Decision, JournalError, JournalMissing

@@ -7,9 +7,9 @@ import asyncio
 import contextlib
 import signal
 
+from tui.config.options import Options, UsageError, options_from
 from tui.engine.facade import CommandRefused
 from tui.headless.as_json import block_json, evaluation_json, usd, wad
-from tui.headless.options import Options, UsageError, options_from
 from tui.headless.output import Exit, data_json, talk
 from tui.model.rule import Mode
 from tui.model.view import ActivityEntry, Severity, ViewState

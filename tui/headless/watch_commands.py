@@ -6,8 +6,8 @@ import argparse
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from tui.config.options import Options, UsageError, options_from
 from tui.headless.as_json import block_json, evaluation_json, positions_json, usd, wad
-from tui.headless.options import Options, UsageError, options_from
 from tui.headless.output import Exit, data, data_json, talk
 from tui.model.block import BlockRef
 from tui.model.plan import Evaluation, FeeQuote, Refusal
