@@ -17,7 +17,16 @@ from tui.model.signing import (
     TransactionRequest,
     WordRule,
 )
-from tui.vault.policy import NonceBinding, Usage, Verdict, check_permit, check_transaction, is_no_wider, word_of
+from tui.vault.policy import (
+    NonceBinding,
+    Usage,
+    Verdict,
+    check_permit,
+    check_transaction,
+    clamped,
+    is_no_wider,
+    word_of,
+)
 
 ACCOUNT = "0x" + "aa" * 20
 POOL = "0x" + "11" * 20
@@ -376,6 +385,24 @@ def test_what_a_narrower_policy_lets_through_the_wider_one_does_too(
     if is_no_wider(new, old) and allows(new, request, usage, now, killed=False):
         event("passed both")
         assert allows(old, request, usage, now, killed=False)
+
+
+@settings(max_examples=400)
+@given(st.data(), policies(), usages)
+def test_a_clamped_policy_lets_through_nothing_beyond_the_armed_one(
+    data: st.DataObject, armed: SigningPolicy, usage: Usage
+) -> None:
+    other = data.draw(st.one_of(narrowed(armed), narrowed(armed), policies()))
+    asked = replace(other, chain_id=armed.chain_id, account=armed.account)
+    part, withheld = clamped(asked, armed)
+    assert part.expires_at == asked.expires_at
+    assert is_no_wider(replace(part, expires_at=armed.expires_at), armed)
+    if is_no_wider(asked, armed):
+        assert (part, withheld) == (asked, ())
+    request = data.draw(fitting(asked))
+    if allows(part, request, usage, 0, killed=False):
+        event("passed")
+        assert allows(replace(armed, expires_at=99), request, usage, 0, killed=False)
 
 
 @given(policies())

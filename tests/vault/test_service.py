@@ -302,15 +302,30 @@ def test_an_unsafe_key_file_is_refused_inside_the_signer(bench: Bench, own_key_f
     assert "chmod 600" in reply["reason"]
 
 
-def test_a_policy_only_narrows_once_the_time_of_arming_is_over(bench: Bench) -> None:
+def test_a_policy_only_narrows_and_renews_once_the_time_of_arming_is_over(bench: Bench) -> None:
+    more = AllowedCall(USDC, SELECTOR)
     bench.ticks += ARMING_SECONDS
-    assert bench.arm(max_gas=2_000_000)["ok"]
+    assert bench.arm(max_gas=400_000)["result"] == {"withheld": []}
     bench.ticks += 0.5
-    refused(bench.arm(max_gas=2_000_001), "unlock the keystore again")
-    assert bench.arm(max_gas=100)["ok"]
-    refused(bench.arm(max_gas=101), "unlock the keystore again")
+    wider = bench.policy(max_gas=2_000_000, expires_at=NOON + 60 * DAY, daily_caps=((USDC, 10**9),))
+    renewed = bench.arm(**{name: getattr(wider, name) for name in ("max_gas", "expires_at", "daily_caps")})
+    assert renewed["result"] == {"withheld": []}
+    bench.now += 31 * DAY
+    assert bench.sign(nonce=0, data=call_data(5_000))["ok"]
+    refused(bench.sign(nonce=1, gas=400_001), "gas limit")
+    refused(bench.sign(nonce=1, data=call_data(5_000)), "daily limit of token")
+    added = bench.arm(expires_at=NOON + 60 * DAY, calls=(*bench.policy().calls, more))
+    assert added["result"] == {"withheld": [f"call {SELECTOR} of {USDC}"]}
+    refused(bench.sign(nonce=1, to=USDC), "not on the list")
+    # Narrowing is taken, and what was armed may come back after it.
+    assert bench.arm(expires_at=NOON + 60 * DAY, max_gas=100)["ok"]
+    refused(bench.sign(nonce=1, gas=101), "gas limit")
+    assert bench.arm(expires_at=NOON + 60 * DAY)["ok"]
+    assert bench.sign(nonce=1)["ok"]
+    # Only the password widens.
     assert bench.unlock()["ok"]
-    assert bench.arm(max_gas=2_000_001)["ok"]
+    assert bench.arm(expires_at=NOON + 60 * DAY, calls=(more,), max_gas=2_000_000)["result"] == {"withheld": []}
+    assert bench.sign(nonce=2, to=USDC, gas=900_000)["ok"]
 
 
 def permit(bench: Bench, **changes: Any) -> PermitRequest:

@@ -97,6 +97,8 @@ class SignerClient:
 
     All requests raise `SignerRefused` with the signer's reason, or `SignerUnavailable` when the process is gone, does
     not answer in time, or answered with something else than what was asked.
+
+    `withheld`: what the signer left out of the last policy, because it was not in the one that was armed.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], channel: socket.socket) -> None:
@@ -106,6 +108,7 @@ class SignerClient:
         self._number = 0
         self._greeted = False
         self._closed = ""
+        self.withheld: tuple[str, ...] = ()
         self._running: set[asyncio.Task[dict[str, Any]]] = set()
 
     @property
@@ -136,9 +139,12 @@ class SignerClient:
     async def set_policy(self, policy: SigningPolicy) -> None:
         """Replace what the signer may do for the policy's account and chain.
 
-        Free for two minutes after the first policy that follows an unlock; after that only a narrower one is taken.
+        Free for two minutes after the first policy that follows an unlock: the last of those is what was armed. A
+        later one may narrow it and renew the expiry; what it has beyond is left out and told in `withheld`.
         """
-        await self._request({"op": "set_policy", "policy": protocol.policy_to_wire(policy)}, ANSWER_SECONDS)
+        answer = await self._request({"op": "set_policy", "policy": protocol.policy_to_wire(policy)}, ANSWER_SECONDS)
+        withheld = answer.get("withheld")
+        self.withheld = tuple(printable(entry) for entry in withheld) if isinstance(withheld, list) else ()
 
     async def sign_transaction(self, request: TransactionRequest) -> SignedTransaction:
         """The signed bytes of exactly what was asked: rebuilt here from the request, and the sender recovered."""

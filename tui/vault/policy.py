@@ -6,10 +6,11 @@ Whoever asks for a signature has already checked all this; here it is checked ag
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tui.model.signing import (
     AllowedCall,
+    AllowedPermit,
     PermitRequest,
     SignerRefused,
     SigningPolicy,
@@ -204,14 +205,44 @@ def is_no_wider(new: SigningPolicy, old: SigningPolicy) -> bool:
     old_caps = dict(old.daily_caps)
     if any(token not in old_caps or cap > old_caps[token] for token, cap in new.daily_caps):
         return False
-    if not all(_permit_is_covered(permit.token, permit.spender, permit.maximum, old) for permit in new.permits):
+    if not all(_permit_is_covered(permit, old) for permit in new.permits):
         return False
     return all(_call_is_covered(call, new, old) for call in new.calls)
 
 
-def _permit_is_covered(token: str, spender: str, maximum: int, old: SigningPolicy) -> bool:
+def clamped(new: SigningPolicy, armed: SigningPolicy) -> tuple[SigningPolicy, tuple[str, ...]]:
+    """The part of `new` that `armed` lets through as well, and in words what had to be withheld.
+
+    Only the expiry is taken from `new` as it is: an engine that is still there renews it, and does not need the
+    password for that. Figures that follow a price are cut to the armed ones without a word.
+    """
+    if (new.chain_id, new.account) != (armed.chain_id, armed.account):
+        raise ValueError("policies of two accounts or chains have nothing in common")
+    armed_caps = dict(armed.daily_caps)
+    part = replace(
+        new,
+        permits=tuple(permit for permit in new.permits if _permit_is_covered(permit, armed)),
+        daily_caps=tuple((token, min(cap, armed_caps[token])) for token, cap in new.daily_caps if token in armed_caps),
+        max_fee_per_gas=min(new.max_fee_per_gas, armed.max_fee_per_gas),
+        max_gas=min(new.max_gas, armed.max_gas),
+        max_fee_wei=min(new.max_fee_wei, armed.max_fee_wei),
+        max_daily_fee_wei=min(new.max_daily_fee_wei, armed.max_daily_fee_wei),
+        max_value=min(new.max_value, armed.max_value),
+    )
+    # Dropping one entry can leave another uncovered (its spend is no longer counted), so until nothing changes.
+    while (kept := tuple(call for call in part.calls if _call_is_covered(call, part, armed))) != part.calls:
+        part = replace(part, calls=kept)
+    withheld = [f"call {call.selector} of {call.to}" for call in new.calls if call not in part.calls]
+    withheld += [
+        f"permit of {permit.token} for {permit.spender}" for permit in new.permits if permit not in part.permits
+    ]
+    return part, tuple(dict.fromkeys(withheld))
+
+
+def _permit_is_covered(new: AllowedPermit, old: SigningPolicy) -> bool:
     return any(
-        permit.token == token and permit.spender == spender and maximum <= permit.maximum for permit in old.permits
+        (permit.token, permit.spender) == (new.token, new.spender) and new.maximum <= permit.maximum
+        for permit in old.permits
     )
 
 

@@ -14,10 +14,14 @@ from tui.model.signing import PermitRequest, SignerRefused, SigningPolicy, Trans
 from tui.vault import protocol
 from tui.vault.errors import KeystoreError, KeystoreFault
 from tui.vault.ledger import Ledger, kill_switch_is_on
-from tui.vault.policy import check_permit, check_transaction, is_no_wider
+from tui.vault.policy import check_permit, check_transaction, clamped
 
 ARMING_SECONDS = 120.0
-"""After an unlock, policies may be set freely until this long after the first; from then on they only narrow."""
+"""After an unlock, policies may be set freely until this long after the first; what stands then is what was armed.
+
+A later policy may renew the expiry, and narrow. What it has beyond the armed one is withheld, not refused: an engine
+that renews while it is watching must not lose its defence over a call that was not there when it was armed.
+"""
 
 MAX_BACK_OFF_SECONDS = 300.0
 
@@ -42,6 +46,7 @@ class Service:
         self._ledger = Ledger(state_directory)
         self._signers: dict[str, Any] = {}
         self._policies: dict[tuple[int, str], SigningPolicy] = {}
+        self._armed: dict[tuple[int, str], SigningPolicy] = {}
         self._armed_until: dict[tuple[int, str], float] = {}
         self._failures = 0
         self._next_try = 0.0
@@ -121,6 +126,7 @@ class Service:
     def _lock(self) -> None:
         self._signers.clear()
         self._policies.clear()
+        self._armed.clear()
         self._armed_until.clear()
         self._ledger.close()
 
@@ -143,12 +149,15 @@ class Service:
             raise SignerRefused("the policy has expired already")
         key = (policy.chain_id, policy.account)
         until = self._armed_until.get(key)
-        if until is not None and self._monotonic() > until and not is_no_wider(policy, self._policies[key]):
-            raise SignerRefused("the policy would allow more than the one armed; unlock the keystore again to widen it")
+        withheld: tuple[str, ...] = ()
         if until is None:
-            self._armed_until[key] = self._monotonic() + ARMING_SECONDS
+            until = self._armed_until[key] = self._monotonic() + ARMING_SECONDS
+        if self._monotonic() <= until:
+            self._armed[key] = policy
+        else:
+            policy, withheld = clamped(policy, self._armed[key])
         self._policies[key] = policy
-        return {}
+        return {"withheld": list(withheld)}
 
     def _policy_for(self, chain_id: int, account: str) -> tuple[Any, SigningPolicy]:
         signer = self._signers.get(account)
