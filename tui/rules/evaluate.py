@@ -18,8 +18,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from tui.model.block import BlockRef
@@ -61,7 +62,7 @@ class RuleState:
 
     `seen_*` is the last block with a known reading; `below` the row of blocks below the trigger that began at
     `crossing_*`. `episode` is the last one that fired, at `fired_block`; `ended_block` is the block that concluded it,
-    `recovered_block` the first one seen after that with health at or above the trigger.
+    `recovered_block` the first one seen after that with health at or above the trigger, which ends `latched`.
     """
 
     rule_digest: str
@@ -93,18 +94,20 @@ def fired_state(rule: Rule, position_id: str, episode: str, fired: BlockRef, end
     return replace(_fire(rule, initial_state(rule, position_id), episode, fired), ended_block=ended_block)
 
 
-def conclude(state: RuleState, end_block: int) -> RuleState:
-    """The state once the episode is over: its last transaction final in `end_block`, or its plan dropped then.
+def conclude(state: RuleState, end_block: int, episode: str | None = None) -> RuleState:
+    """The state once an episode is over: its last transaction final in `end_block`, or its plan dropped then.
 
-    A later end replaces an earlier one (a reorganisation may move it); never an earlier one a later.
+    `episode` names the one that is over; where it is not the last one fired, nothing changes. None means the last one.
+    A later end replaces an earlier one (a reorganisation may move it) and takes back a recovery seen before it; an
+    earlier one never replaces a later.
     """
-    if not state.latched:
+    if state.episode is None or episode not in (None, state.episode):
         return state
     end = end_block if state.ended_block is None else max(end_block, state.ended_block)
-    recovered = state.recovered_block if state.recovered_block is not None and state.recovered_block > end else None
-    if recovered is None:
-        return replace(_without_row(state), ended_block=end, recovered_block=None)
-    return replace(state, ended_block=end)
+    state = replace(state, ended_block=end)
+    if state.recovered_block is not None and state.recovered_block > end:
+        return state
+    return replace(_without_row(state), latched=True, recovered_block=None)
 
 
 def episode_id(rule: Rule, position_id: str, crossing_number: int, crossing_hash: str) -> str:
@@ -119,61 +122,90 @@ def step(rule: Rule, state: RuleState, position: Position, block: BlockRef) -> t
     Raises ValueError where `state` belongs to another rule, another version of it, or another position: a changed
     rule starts from `initial_state`, after a person armed it again.
     """
-    if state.rule_digest != rule.digest or state.position != position.id:
-        raise ValueError(f"this state is not of rule {rule.name!r} on {position.id}")
+    _check_own(rule, state, position)
     if not applies(rule, position.key):
         return state, Verdict(VerdictKind.NOT_APPLICABLE, f"the rule watches {rule.position}")
     blind = _why_blind(position, block)
     if blind is not None:
         return _blinded(rule, state, blind)
+    return _judge(rule, _advance(rule, state, position, block), block, position.health_factor)
+
+
+def held_back(rule: Rule, state: RuleState, position: Position, block: BlockRef) -> RuleState:
+    """The state to keep instead of `step`'s where a verdict to fire was not carried out (not armed, a limit, no gas).
+
+    The block is counted but nothing is latched: the rule fires again at the next block below, in the same episode.
+    Raises ValueError as `step`.
+    """
+    _check_own(rule, state, position)
+    if not applies(rule, position.key):
+        return state
+    if _why_blind(position, block) is not None:
+        return step(rule, state, position, block)[0]
+    return _advance(rule, state, position, block)
+
+
+def state_to_data(state: RuleState) -> dict[str, str | int | bool | None]:
+    """What must survive a restart, as plain JSON data. The row is left out: a restart is a blind spot."""
+    return {name: getattr(state, name) for name in _KEPT}
+
+
+def state_from_data(data: Mapping[str, object]) -> RuleState:
+    """The state that `state_to_data` wrote, with no row. Raises ValueError where a field is missing, unknown or of
+    another type.
+    """
+    values: dict[str, Any] = {}
+    for name, kind in _KEPT.items():
+        if name not in data:
+            raise ValueError(f"rule state has no {name}")
+        value = data[name]
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise ValueError(f"rule state has {name} = {value!r}")
+        values[name] = value
+    if len(data) != len(values):
+        raise ValueError("rule state has unknown fields")
+    return RuleState(**values)
+
+
+_KEPT: Mapping[str, Any] = MappingProxyType(
+    {
+        "rule_digest": str,
+        "position": str,
+        "latched": bool,
+        "episode": str | None,
+        "fired_block": int | None,
+        "fired_at": int | None,
+        "cooldown_until": int | None,
+        "ended_block": int | None,
+        "recovered_block": int | None,
+    }
+)
+
+
+def _check_own(rule: Rule, state: RuleState, position: Position) -> None:
+    if state.rule_digest != rule.digest or state.position != position.id:
+        raise ValueError(f"this state is not of rule {rule.name!r} on {position.id}")
+
+
+def _advance(rule: Rule, state: RuleState, position: Position, block: BlockRef) -> RuleState:
+    """The state after a known reading: chain followed, recovery noted, the row counted. Nothing fires here."""
     state = _follow_chain(state, block)
-    health = position.health_factor
-    above = health is None or health >= rule.health_factor_below
-    state = _recover(state, block, above)
     counts = state.seen_hash != block.hash
-    if above:
-        state = _without_row(state)
-    elif counts and _may_count(state):
+    if _is_above(rule, position.health_factor):
+        state = _without_row(_recover(state, block))
+    elif counts and not state.latched:
         state = replace(
             state,
             below=state.below + 1,
             crossing_number=block.number if state.below == 0 else state.crossing_number,
             crossing_hash=block.hash if state.below == 0 else state.crossing_hash,
         )
-    state = replace(state, seen_number=block.number, seen_hash=block.hash)
-    return _judge(rule, state, block, health, above)
+    return replace(state, seen_number=block.number, seen_hash=block.hash)
 
 
-def state_to_data(state: RuleState) -> dict[str, str | int | bool | None]:
-    """A state as plain JSON data."""
-    return {item.name: getattr(state, item.name) for item in fields(RuleState)}
-
-
-def state_from_data(data: Mapping[str, object]) -> RuleState:
-    """The inverse of `state_to_data`. Raises ValueError where a field is missing, unknown or of another type."""
-    values: dict[str, Any] = {}
-    for item in fields(RuleState):
-        if item.name not in data:
-            raise ValueError(f"rule state has no {item.name}")
-        value = data[item.name]
-        kind = _FIELD_TYPES.get(item.name, int | None)
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise ValueError(f"rule state has {item.name} = {value!r}")
-        values[item.name] = value
-    if len(data) != len(values):
-        raise ValueError("rule state has unknown fields")
-    return RuleState(**values)
-
-
-_FIELD_TYPES = {
-    "rule_digest": str,
-    "position": str,
-    "seen_hash": str | None,
-    "crossing_hash": str | None,
-    "below": int,
-    "latched": bool,
-    "episode": str | None,
-}
+def _is_above(rule: Rule, health: int | None) -> bool:
+    """At or above the trigger; without debt nothing is nearer to it."""
+    return health is None or health >= rule.health_factor_below
 
 
 def _why_blind(position: Position, block: BlockRef) -> str | None:
@@ -205,20 +237,11 @@ def _follow_chain(state: RuleState, block: BlockRef) -> RuleState:
     return state if follows else _without_row(state)
 
 
-def _recover(state: RuleState, block: BlockRef, above: bool) -> RuleState:
-    """Note a recovery, and unlatch where it and the cooldown are both done."""
-    if not state.latched:
-        return state
-    if above and state.recovered_block is None and state.ended_block is not None and block.number > state.ended_block:
-        state = replace(state, recovered_block=block.number)
-    cooled = state.cooldown_until is None or block.timestamp >= state.cooldown_until
-    if state.recovered_block is not None and cooled:
-        state = replace(state, latched=False)
+def _recover(state: RuleState, block: BlockRef) -> RuleState:
+    """Unlatch at the first block after the end of the episode that is read at or above the trigger."""
+    if state.latched and state.ended_block is not None and block.number > state.ended_block:
+        return replace(state, latched=False, recovered_block=block.number)
     return state
-
-
-def _may_count(state: RuleState) -> bool:
-    return not state.latched or state.recovered_block is not None
 
 
 def _without_row(state: RuleState) -> RuleState:
@@ -239,20 +262,21 @@ def _fire(rule: Rule, state: RuleState, episode: str, block: BlockRef) -> RuleSt
     )
 
 
-def _judge(rule: Rule, state: RuleState, block: BlockRef, health: int | None, above: bool) -> tuple[RuleState, Verdict]:
+def _judge(rule: Rule, state: RuleState, block: BlockRef, health: int | None) -> tuple[RuleState, Verdict]:
+    above = _is_above(rule, health)
     trigger = _ratio(rule.health_factor_below)
     if above:
         fact = "no debt" if health is None else f"health factor {_ratio(health)} is not below {trigger}"
     else:
         fact = f"health factor {_ratio(health or 0)} below {trigger}"
     if state.latched:
-        if state.recovered_block is not None:
-            left = (state.cooldown_until or 0) - block.timestamp
-            return state, Verdict(VerdictKind.COOLING, f"{fact}; rests {left} s more", state.episode)
         waits = f"waits for a block at or above {trigger}"
         if state.ended_block is None:
             waits = "its last firing is not concluded"
         return state, Verdict(VerdictKind.LATCHED, f"{fact}; already fired, {waits}", state.episode)
+    if state.cooldown_until is not None and block.timestamp < state.cooldown_until:
+        rest = state.cooldown_until - block.timestamp
+        return state, Verdict(VerdictKind.COOLING, f"{fact}; rests {rest} s more", state.episode)
     if above:
         return state, Verdict(VerdictKind.CALM, fact)
     if state.below < rule.for_blocks or state.crossing_number is None or state.crossing_hash is None:
