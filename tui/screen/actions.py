@@ -232,6 +232,12 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "editor-step", "f5", "add step", "Add a step to the end of the waterfall.", Where.EDITOR, _always, footer=True
     ),
+    Action("editor-step-up", "f6", "step up", "Move the chosen step up the waterfall.", Where.EDITOR, _always),
+    Action("editor-step-down", "f7", "step down", "Move the chosen step down the waterfall.", Where.EDITOR, _always),
+    Action("editor-step-remove", "f9", "remove step", "Remove the chosen step.", Where.EDITOR, _always),
+    Action(
+        "editor-reload", "f3", "read again", "Read the file again; asks where something is lost.", Where.EDITOR, _ready
+    ),
     Action(
         "editor-leave",
         "escape",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from tui.model.plan import Evaluation, Plan
 from tui.model.rule import Rule
+from tui.model.rule import Severity as FaultSeverity
 from tui.model.text import clean_text
 from tui.model.units import format_units
 from tui.model.view import RuleView, ViewState
-from tui.screen.figures import age, amount, dollars, dollars_short, health_or, ratio
+from tui.screen.figures import age, amount, dollars, dollars_short, health, health_or, ratio
 from tui.screen.lines import BLANK, Line, Span, line, split, width_of, wrap
 from tui.screen.words import ACTION, ACTIVITY, MODE
 
@@ -33,9 +34,9 @@ def evaluation_sentence(evaluation: Evaluation) -> tuple[str, str]:
     if evaluation.refused is not None:
         return f"refused: {clean_text(evaluation.refused.reason, 300)}", "warn"
     if evaluation.plan is not None:
-        verb = "fires" if evaluation.fires else "would"
+        lead = "fires now:" if evaluation.fires else f"at {health(evaluation.plan.health_factor_before)} it would"
         reach = "" if evaluation.plan.reaches_target else "warn"
-        return f"{verb} {plan_sentence(evaluation.plan)}", reach
+        return f"{lead} {plan_sentence(evaluation.plan)}", reach
     return clean_text(evaluation.why, 300), "muted"
 
 
@@ -45,6 +46,10 @@ def limits_sentence(rule: Rule) -> str:
     said = []
     if limits.max_cost_usd is not None:
         said.append(f"cost up to {dollars_short(limits.max_cost_usd)}")
+    if limits.max_cost_share_bps is not None:
+        said.append(
+            f"cost up to {format_units(limits.max_cost_share_bps, 2).rstrip('0').rstrip('.')}% of the loss avoided"
+        )
     if limits.max_base_fee is not None:
         said.append(f"base fee up to {format_units(limits.max_base_fee, 9).rstrip('0').rstrip('.')} gwei")
     if limits.cooldown:
@@ -114,7 +119,8 @@ def rules_lines(view: ViewState, width: int, chosen: str | None, now: float) -> 
         rows.append(line(("  No rules yet: nothing is defended.", "warn")))
         rows.append(line(("  Press ", "muted"), ("e", "key"), (" to write the first one.", "muted")))
     for fault in view.rule_faults:
-        rows += wrap(clean_text(str(fault), 400), width - 1, "alarm", "✖ ", "  ")
+        bad = fault.severity is FaultSeverity.ERROR
+        rows += wrap(clean_text(str(fault), 400), width - 1, "alarm" if bad else "warn", "✖ " if bad else "▲ ", "  ")
     if view.would_stop:
         if rows:
             rows.append(BLANK)

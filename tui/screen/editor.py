@@ -1,0 +1,503 @@
+"""The rules editor: a form and the same file as text, with what it would do at the current block beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, cast
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container, VerticalScroll
+from textual.geometry import Size
+from textual.timer import Timer
+from textual.widgets import Input, TextArea
+
+from tui.engine.facade import CommandRefused, Preview
+from tui.model.rule import RuleFault, Severity
+from tui.model.text import clean_text
+from tui.rules.edit import (
+    EditRefused,
+    add_rule,
+    add_step,
+    move_step,
+    remove_rule,
+    remove_step,
+    rename_rule,
+    set_field,
+    unset_field,
+)
+from tui.screen.actions import Where
+from tui.screen.base import FooterLine, Page, bindings_for
+from tui.screen.draw.rules import evaluation_sentence
+from tui.screen.form import (
+    ACTIONS,
+    FIELDS,
+    LIMITS,
+    Choice,
+    Edited,
+    Entry,
+    Fault,
+    Row,
+    Section,
+    read_rules,
+    step_fields,
+    steps_in,
+    value_at,
+    widget_id,
+)
+from tui.screen.lines import BLANK, Line, Span, clip, line, split, wrap
+from tui.screen.pane import LinePane
+
+PREVIEW_AFTER = 0.3
+"""Seconds without an edit before the engine is asked what the text would do."""
+
+
+class Head(LinePane):
+    """The file, whether it is saved, and the rules in it."""
+
+    def draw(self, size: Size) -> Sequence[Line]:
+        page = cast("EditorPage", self.screen)
+        mark = Span("● not saved ", "warn") if page.unsaved else Span("✓ saved ", "good")
+        title = split(
+            [Span("─ ", "rule"), Span("Rules  ", "title"), Span(clean_text(page.path, 120), "muted")],
+            [mark],
+            size.width,
+        )
+        spans: list[Span] = [Span(" ")]
+        for name in page.names():
+            chosen = name == page.rule and not page.as_text
+            spans += [Span(f" {clean_text(name, 24)} ", "readonly" if chosen else "muted"), Span(" ")]
+        spans.append(Span(" TOML ", "readonly" if page.as_text else "muted", "editor-form"))
+        return [title, Line(clip(spans, size.width)), BLANK]
+
+
+class PreviewPane(LinePane):
+    """What the text would do now, and what is wrong with it."""
+
+    def draw(self, size: Size) -> Sequence[Line]:
+        page = cast("EditorPage", self.screen)
+        return preview_lines(page.preview, page.rule, page.waiting, page.trouble, size.width)
+
+
+def preview_lines(preview: Preview | None, rule: str | None, waiting: bool, trouble: str, width: int) -> list[Line]:
+    """The preview in `width` cells: trouble first, then the chosen rule, then the others, then the faults."""
+    rows: list[Line] = []
+    if trouble:
+        rows += [*wrap(trouble, width, "alarm", "✖ ", "  "), BLANK]
+    if preview is None:
+        return [*rows, line(("Asking what it would do.", "muted"))]
+    state = " (being asked again)" if waiting else ""
+    rows.append(line((f"At the current block{state}", "label")))
+    ordered = sorted(preview.evaluations, key=lambda one: one.rule != rule)
+    for evaluation in ordered:
+        text, role = evaluation_sentence(evaluation)
+        own = evaluation.rule == rule
+        name = clean_text(evaluation.rule, 28)
+        rows.append(line((name, "strong" if own else "muted"), (f"  {clean_text(evaluation.why, 120)}", "muted")))
+        rows += wrap(text, width, role if own else "muted", "  ", "  ")
+    if not preview.evaluations:
+        rows.append(line(("  No rule in it can be tried now.", "muted")))
+    errors = [one for one in preview.faults if one.severity is Severity.ERROR]
+    rows += [BLANK]
+    if not preview.faults:
+        rows.append(line(("✓ ", "good"), ("no faults", "muted")))
+    for fault in preview.faults:
+        bad = fault.severity is Severity.ERROR
+        said = f"line {fault.line}: {clean_text(fault.what, 300)}; {clean_text(fault.fix, 300)}"
+        rows += wrap(said, width, "alarm" if bad else "warn", "✖ " if bad else "▲ ", "  ")
+    if errors:
+        rows.append(line(("A rule with a fault is not used.", "muted")))
+    return rows
+
+
+class EditorPage(Page):
+    """Edits one text; the form writes into it and reads from it."""
+
+    where = Where.EDITOR
+    BINDINGS: ClassVar[list[BindingType]] = bindings_for(Where.EDITOR)
+    HORIZONTAL_BREAKPOINTS = [(0, "-stacked"), (100, "-beside")]  # noqa: RUF012 (Textual's own type)
+    CSS = """
+    EditorPage { background: $background; layout: vertical; }
+    EditorPage #head { height: 3; }
+    EditorPage #both { layout: horizontal; height: 1fr; }
+    EditorPage #form { width: 1fr; height: 1fr; padding: 0 1; scrollbar-size-vertical: 1; }
+    EditorPage #text { width: 1fr; height: 1fr; display: none; border: none; padding: 0; background: $background; }
+    EditorPage.-text #text { display: block; }
+    EditorPage.-text #form { display: none; }
+    EditorPage #preview { width: 52; height: 1fr; padding: 0 1 0 2; background: $surface; }
+    EditorPage.-stacked #both { layout: vertical; }
+    EditorPage.-stacked #preview { width: 100%; height: 8; padding: 0 1; }
+    """
+
+    def __init__(self, rule: str | None) -> None:
+        super().__init__(id="editor")
+        self.rule = rule
+        self.path = ""
+        self.text = ""
+        self.saved_text = ""
+        self.digest = ""
+        self.preview: Preview | None = None
+        self.waiting = False
+        self.trouble = ""
+        self.as_text = False
+        self._timer: Timer | None = None
+        self._asked = 0
+
+    def compose(self) -> ComposeResult:
+        yield Head(id="head")
+        with Container(id="both"):
+            yield VerticalScroll(id="form", can_focus=False)
+            yield TextArea("", show_line_numbers=True, soft_wrap=False, id="text", compact=True)
+            yield PreviewPane(id="preview")
+        yield FooterLine(Where.EDITOR)
+
+    def on_mount(self) -> None:
+        """Read the file."""
+        self.query_one(TextArea).cursor_blink = self.owner.ticking
+        self.owner.run_worker(self.read(), group="editor", exit_on_error=False)
+
+    # ---- the text
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether the text differs from the file as it was read."""
+        return self.text != self.saved_text
+
+    def rules(self) -> list[Mapping[str, Any]]:
+        """The rules in the text, none where it cannot be read."""
+        try:
+            return read_rules(self.text)
+        except ValueError:
+            return []
+
+    def names(self) -> list[str]:
+        """The names of the rules in the text."""
+        return [str(one.get("name", "?")) for one in self.rules()]
+
+    def table(self) -> Mapping[str, Any] | None:
+        """The chosen rule's table."""
+        return next((one for one in self.rules() if one.get("name") == self.rule), None)
+
+    async def read(self) -> None:
+        """Read the file as the engine has it."""
+        facade = self.owner.facade
+        if facade is None:
+            return
+        try:
+            found = await facade.rules_text()
+        except CommandRefused as refused:
+            self.say(str(refused))
+            return
+        if not self.is_attached:
+            return
+        self.path, self.digest = found.path, found.digest
+        self.text = self.saved_text = found.text
+        self.trouble = ""
+        await self.fill()
+        await self.ask()
+
+    def take(self, text: str) -> None:
+        """The text changed."""
+        if text != self.text:
+            self.text = text
+            self.waiting = True
+            if self._timer is not None:
+                self._timer.stop()
+            self._timer = self.set_timer(PREVIEW_AFTER, self._ask_later)
+        self.redraw_around()
+
+    def _ask_later(self) -> None:
+        self.owner.run_worker(self.ask(), group="preview", exit_on_error=False)
+
+    async def ask(self) -> None:
+        """Ask the engine what the text would do; an answer to an older text is dropped."""
+        facade = self.owner.facade
+        if facade is None:
+            return
+        self._asked += 1
+        number = self._asked
+        try:
+            answer = await facade.preview(self.text)
+        except CommandRefused as refused:
+            self.say(str(refused))
+            return
+        if number == self._asked and self.is_attached:
+            self.preview, self.waiting = answer, False
+            self.show_faults(answer.faults)
+            self.redraw_around()
+
+    def say(self, text: str) -> None:
+        """Trouble, at the top of the preview."""
+        self.trouble = clean_text(text, 400)
+        self.redraw_around()
+
+    def redraw_around(self) -> None:
+        """Head and preview again."""
+        if self.is_attached:
+            self.query_one(Head).redraw()
+            self.query_one(PreviewPane).redraw()
+
+    def try_edit(self, edit: Callable[[], str], field: str = "") -> bool:
+        """Do an edit; where it is refused say why beside the field, and leave the text as it is."""
+        try:
+            changed = edit()
+        except EditRefused as refused:
+            if field:
+                self.fault_at(field, str(refused))
+            else:
+                self.say(str(refused))
+            return False
+        self.trouble = ""
+        self.take(changed)
+        return True
+
+    # ---- the form
+
+    async def fill(self) -> None:
+        """Make the form anew from the text."""
+        form = self.query_one("#form", VerticalScroll)
+        names = self.names()
+        if self.rule not in names:
+            self.rule = names[0] if names else None
+        table = self.table()
+        blink = self.owner.ticking
+        await form.remove_children()
+        if table is None:
+            await form.mount(Section("There is no rule in the file yet.", (("F4 add rule", "editor-add"),)))
+        else:
+            rows: list[Row | Section] = [Row(field, value_at(table, field.key), blink) for field in FIELDS]
+            for number in range(steps_in(table)):
+                tools = (("↑", "editor-step-up"), ("↓", "editor-step-down"), ("✕", "editor-step-remove"))
+                rows.append(Section(f"Step {number + 1}", tools, number))
+                rows += [Row(field, value_at(table, field.key), blink) for field in step_fields(number)]
+            rows.append(Section("", (("F5 add step", "editor-step"),)))
+            rows.append(Section("Limits"))
+            rows += [Row(field, value_at(table, field.key), blink) for field in LIMITS]
+            await form.mount_all(rows)
+        if self.preview is not None:
+            self.show_faults(self.preview.faults)
+        self.redraw_around()
+
+    def refill(self, focus: str = "") -> None:
+        """Make the form anew and put the focus into a field."""
+
+        async def work() -> None:
+            await self.fill()
+            if focus and self.query(f"#{widget_id(focus)}"):
+                self.query_one(f"#{widget_id(focus)}").focus()
+
+        self.owner.run_worker(work(), group="editor", exit_on_error=False)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """A field was typed in."""
+        event.stop()
+        if isinstance(event.input, Entry):
+            self.edit_field(event.input.field.key, event.value, event.input.field.needed)
+
+    def on_edited(self, event: Edited) -> None:
+        """A choice was made."""
+        event.stop()
+        self.edit_field(event.key, event.value, True)
+
+    def edit_field(self, key: str, value: str, needed: bool) -> None:
+        """Write one field into the text."""
+        rule, table = self.rule, self.table()
+        if rule is None or table is None or value_at(table, key) == value:
+            return
+        self.fault_at(key, "")
+        if key == "name":
+            if self.try_edit(lambda: rename_rule(self.text, rule, value), key):
+                self.rule = value
+                self.redraw_around()
+        elif not value.strip() and not needed:
+            self.try_edit(lambda: unset_field(self.text, rule, key), key)
+        else:
+            whole = key == "when.for_blocks" and value.isascii() and value.isdigit() and len(value) < 10
+            self.try_edit(lambda: set_field(self.text, rule, key, int(value) if whole else value), key)
+
+    def fault_at(self, key: str, text: str, role: str = "alarm") -> bool:
+        """Show a fault under its field; False where there is no such field on the form."""
+        found = self.query(f"#fault-{widget_id(key)}")
+        for fault in found.results(Fault):
+            fault.say(text, role)
+        return bool(found)
+
+    def show_faults(self, faults: Sequence[RuleFault]) -> None:
+        """Put each fault of the chosen rule under its field."""
+        for fault in self.query(Fault):
+            fault.say("")
+        for one in faults:
+            if one.rule == self.rule and one.field:
+                bad = one.severity is Severity.ERROR
+                self.fault_at(one.field, f"{one.what}; {one.fix}", "alarm" if bad else "warn")
+
+    def chosen_step(self) -> int | None:
+        """The step whose field has the focus."""
+        focused = self.focused
+        if isinstance(focused, Entry | Choice) and focused.field.key.startswith("step."):
+            return int(focused.field.key.split(".")[1])
+        return None
+
+    def on_click(self, event: events.Click) -> None:
+        """A click on a step's tools means that step."""
+        if isinstance(event.widget, Section) and event.widget.step is not None:
+            first = self.query(f"#{widget_id(f'step.{event.widget.step}.asset')}")
+            if first:
+                self.set_focus(first.first(Entry))
+
+    # ---- actions
+
+    def do_editor_form(self) -> None:
+        """Form to text and back; a text that is no TOML stays a text."""
+        area = self.query_one(TextArea)
+        if not self.as_text:
+            self.as_text = True
+            area.load_text(self.text)
+            self.add_class("-text")
+            area.focus()
+            self.redraw_around()
+            return
+        try:
+            read_rules(self.text)
+        except ValueError as error:
+            self.say(f"The form cannot show this: {error}. Mend the text first.")
+            return
+        self.as_text = False
+        self.trouble = ""
+        self.remove_class("-text")
+        self.refill("name")
+
+    def on_text_area_changed(self, event: TextArea.Changed) -> None:
+        """The text was typed in."""
+        event.stop()
+        if self.as_text:
+            self.take(event.text_area.text)
+
+    def do_editor_next(self) -> None:
+        """The next rule of the file."""
+        names = self.names()
+        if names and not self.as_text:
+            index = names.index(self.rule) if self.rule in names else -1
+            self.rule = names[(index + 1) % len(names)]
+            self.refill("name")
+
+    def do_editor_add(self) -> None:
+        """A rule that asks before it does anything."""
+        taken = {name.casefold() for name in self.names()}
+        name = next(f"guard{number}" for number in ("", *range(2, 1000)) if f"guard{number}" not in taken)
+        shown = self.owner.view.positions
+        debt = next((owed.asset.symbol for one in shown for owed in one.position.debt), "USDC")
+        data = {
+            "name": name,
+            "position": shown[0].position.id if shown else "*",
+            "mode": "confirm",
+            "when": {"health_factor_below": "1.25", "for_blocks": 1},
+            "target": {"health_factor": "1.50"},
+            "step": [{"action": ACTIONS[0], "asset": clean_text(debt, 24)}],
+        }
+        if self.try_edit(lambda: add_rule(self.text, data)):
+            self.rule = name
+            self._shown_again("name")
+
+    def _shown_again(self, focus: str) -> None:
+        if self.as_text:
+            self.query_one(TextArea).load_text(self.text)
+        else:
+            self.refill(focus)
+
+    def do_editor_remove(self) -> None:
+        """Remove the chosen rule, after a question."""
+        from tui.screen.dialogs.ask import AskDialog
+
+        rule = self.rule
+        if rule is None:
+            self.owner.say("There is no rule to remove.", "warning")
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes and self.try_edit(lambda: remove_rule(self.text, rule)):
+                self.rule = None
+                self._shown_again("name")
+
+        said = [line("Its comments go with it. The file changes only when you save.")]
+        self.app.push_screen(AskDialog(f"Remove rule {clean_text(rule, 40)}?", said), answered)
+
+    def do_editor_step(self) -> None:
+        """A step at the end of the waterfall."""
+        rule, table = self.rule, self.table()
+        if rule is None or table is None:
+            self.owner.say("There is no rule to add a step to.", "warning")
+        elif self.try_edit(lambda: add_step(self.text, rule, {"action": ACTIONS[0], "asset": "USDC"})):
+            self._shown_again(f"step.{steps_in(table)}.asset")
+
+    def _with_step(self, edit: Callable[[str, int], str], then: Callable[[int], int]) -> None:
+        number, rule = self.chosen_step(), self.rule
+        if number is None or rule is None:
+            self.owner.say("Go to a field of the step first.", "warning")
+        elif self.try_edit(lambda: edit(rule, number)):
+            self._shown_again(f"step.{max(0, then(number))}.asset")
+
+    def do_editor_step_up(self) -> None:
+        """The chosen step one place up."""
+        self._with_step(lambda rule, number: move_step(self.text, rule, number, number - 1), lambda number: number - 1)
+
+    def do_editor_step_down(self) -> None:
+        """The chosen step one place down."""
+        self._with_step(lambda rule, number: move_step(self.text, rule, number, number + 1), lambda number: number + 1)
+
+    def do_editor_step_remove(self) -> None:
+        """The chosen step is gone."""
+        self._with_step(lambda rule, number: remove_step(self.text, rule, number), lambda number: number - 1)
+
+    def do_editor_save(self) -> None:
+        """Write the file."""
+        if not self.unsaved:
+            self.owner.say("Nothing has changed since it was read.")
+            return
+        self.owner.run_worker(self.save(), group="editor", exit_on_error=False)
+
+    async def save(self) -> None:
+        """Write the file; refused where it changed since it was read."""
+        facade = self.owner.facade
+        if facade is None:
+            return
+        text = self.text
+        try:
+            await facade.save_rules(text, self.digest)
+            found = await facade.rules_text()
+        except CommandRefused as refused:
+            self.say(f"Not saved: {refused}")
+            return
+        self.digest, self.saved_text = found.digest, text
+        self.trouble = ""
+        self.redraw_around()
+        self.owner.say("Saved. A rule whose meaning changed is disarmed.")
+
+    def do_editor_reload(self) -> None:
+        """Read the file again."""
+        self._unless_unsaved("Read the file again and lose what is not saved?", self._read_again)
+
+    def _read_again(self) -> None:
+        async def work() -> None:
+            await self.read()
+            self.query_one(TextArea).load_text(self.text)
+
+        self.owner.run_worker(work(), group="editor", exit_on_error=False)
+
+    def do_editor_leave(self) -> None:
+        """Back to the main screen."""
+        self._unless_unsaved("Leave and lose what is not saved?", lambda: cast("None", self.dismiss(None)))
+
+    def _unless_unsaved(self, question: str, then: Callable[[], None]) -> None:
+        from tui.screen.dialogs.ask import AskDialog
+
+        if not self.unsaved:
+            then()
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                then()
+
+        self.app.push_screen(AskDialog(question, [line(("ctrl+s in the editor saves.", "muted"))]), answered)

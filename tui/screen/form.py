@@ -1,0 +1,222 @@
+"""The fields of a rule's form: their names, where they stand in the file, and the widgets they are typed in."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.geometry import Size
+from textual.message import Message
+from textual.widgets import Input
+
+from tui.model.text import clean_text
+from tui.screen.lines import Line, Span, cell, line, wrap
+from tui.screen.pane import LinePane
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field: its dotted key inside the rule, its name, a hint, and the words it may be where they are few."""
+
+    key: str
+    name: str
+    hint: str
+    choices: tuple[str, ...] = ()
+    needed: bool = True
+
+
+MODES = ("notify", "confirm", "auto")
+ACTIONS = ("repay", "add-collateral")
+FIELDS: tuple[Field, ...] = (
+    Field("name", "Name", "a word of your own"),
+    Field("position", "Position", 'a market, market/account, or "*"'),
+    Field("mode", "Mode", "", MODES),
+    Field("when.health_factor_below", "Fires below health", "1.25"),
+    Field("when.for_blocks", "for blocks in a row", "1", needed=False),
+    Field("target.health_factor", "Restores health to", "1.50", needed=False),
+)
+LIMITS: tuple[Field, ...] = (
+    Field("limits.max_cost_usd", "Gas a firing, $", "no limit", needed=False),
+    Field("limits.max_cost_share", "Gas, of loss avoided", "no limit, or 25%", needed=False),
+    Field("limits.max_base_fee_gwei", "Base fee, gwei", "no limit", needed=False),
+    Field("limits.daily_spend_usd", "Tokens a day, $", "no limit", needed=False),
+    Field("limits.cooldown", "Rest after firing", "none, or 5m", needed=False),
+)
+
+
+def step_fields(number: int) -> tuple[Field, ...]:
+    """The fields of step `number`, counted from 0."""
+    return (
+        Field(f"step.{number}.action", "Action", "", ACTIONS),
+        Field(f"step.{number}.asset", "Asset", "USDC"),
+        Field(f"step.{number}.max", "At most", "all there is", needed=False),
+    )
+
+
+def read_rules(text: str) -> list[Mapping[str, Any]]:
+    """The tables of the rules in a text. Raises ValueError where it is no TOML."""
+    found = tomllib.loads(text).get("rule", [])
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def value_at(rule: Mapping[str, Any], key: str) -> str:
+    """What stands at a dotted key as text, empty where nothing does."""
+    here: Any = rule
+    for part in key.split("."):
+        if isinstance(here, Mapping):
+            here = here.get(part)
+        elif isinstance(here, list) and part.isdigit() and int(part) < len(here):
+            here = here[int(part)]
+        else:
+            return ""
+    return "" if here is None or isinstance(here, dict | list) else str(here)
+
+
+def steps_in(rule: Mapping[str, Any]) -> int:
+    """How many steps a rule's waterfall has."""
+    steps = rule.get("step")
+    return len(steps) if isinstance(steps, list) else 0
+
+
+class Edited(Message):
+    """A field was edited."""
+
+    def __init__(self, key: str, value: str) -> None:
+        super().__init__()
+        self.key, self.value = key, value
+
+
+class Choice(LinePane, can_focus=True):
+    """One of a few words: left and right, space or a click choose the next."""
+
+    DEFAULT_CSS = """
+    Choice { height: 1; width: 1fr; padding: 0 1; background: $panel; overflow-y: hidden; }
+    Choice:focus { background: $primary 25%; }
+    """
+
+    def __init__(self, field: Field, value: str) -> None:
+        super().__init__(id=widget_id(field.key))
+        self.field, self.value = field, value
+
+    def draw(self, size: Size) -> Sequence[Line]:  # noqa: ARG002
+        words = self.field.choices if self.value in self.field.choices else (self.value, *self.field.choices)
+        spans = [
+            Span(f"● {clean_text(word)}  ", "strong") if word == self.value else Span(f"○ {word}  ", "muted")
+            for word in words
+        ]
+        return [Line(tuple(spans))]
+
+    def on_key(self, event: events.Key) -> None:
+        """Another word."""
+        if event.key in ("left", "right", "space"):
+            event.stop()
+            event.prevent_default()
+            self.turn(-1 if event.key == "left" else 1)
+
+    def on_click(self, event: events.Click) -> None:
+        """The next word."""
+        event.stop()
+        self.turn(1)
+
+    def turn(self, by: int) -> None:
+        """`by` words further."""
+        words = self.field.choices
+        index = words.index(self.value) if self.value in words else -1
+        self.value = words[(index + by) % len(words)]
+        self.redraw()
+        self.post_message(Edited(self.field.key, self.value))
+
+
+class Entry(Input):
+    """A line of text that says which field it is."""
+
+    DEFAULT_CSS = """
+    Entry, Entry.-textual-compact { border: none; height: 1; padding: 0 1; background: $panel; width: 1fr; }
+    Entry:focus { background: $primary 25%; border: none; }
+    """
+
+    def __init__(self, field: Field, value: str, blink: bool) -> None:
+        super().__init__(value, clean_text(field.hint), id=widget_id(field.key), compact=True, select_on_focus=False)
+        self.field = field
+        self.cursor_blink = blink
+
+
+class Name(LinePane):
+    """The name of a field."""
+
+    DEFAULT_CSS = "Name { height: 1; width: 22; }"
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+
+    def draw(self, size: Size) -> Sequence[Line]:
+        return [line(cell(self._text, size.width, "muted"))]
+
+
+class Fault(LinePane):
+    """What is wrong with the field above it; takes no room where nothing is."""
+
+    DEFAULT_CSS = "Fault { height: auto; display: none; padding: 0 0 0 23; }"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(id=f"fault-{widget_id(key)}")
+        self._text, self._role = "", "alarm"
+
+    def draw(self, size: Size) -> Sequence[Line]:
+        return wrap(self._text, size.width, self._role)
+
+    def say(self, text: str, role: str = "alarm") -> None:
+        """Show a fault, or none."""
+        self._text, self._role = clean_text(text, 400) if text else "", role
+        self.display = bool(text)
+        self.redraw()
+        self.refresh(layout=True)
+
+
+class Row(Container):
+    """A field with its name and its fault."""
+
+    DEFAULT_CSS = """
+    Row { height: auto; }
+    Row .pair { height: 1; layout: horizontal; }
+    """
+
+    def __init__(self, field: Field, value: str, blink: bool) -> None:
+        super().__init__()
+        self._field, self._value, self._blink = field, value, blink
+
+    def compose(self) -> ComposeResult:
+        with Container(classes="pair"):
+            yield Name(self._field.name)
+            if self._field.choices:
+                yield Choice(self._field, self._value)
+            else:
+                yield Entry(self._field, self._value, self._blink)
+        yield Fault(self._field.key)
+
+
+class Section(LinePane):
+    """A heading between fields; a click on its words does what they say."""
+
+    DEFAULT_CSS = "Section { height: 1; margin-top: 1; }"
+
+    def __init__(self, title: str, actions: Sequence[tuple[str, str]] = (), step: int | None = None) -> None:
+        super().__init__()
+        self._title, self._actions, self.step = title, actions, step
+
+    def draw(self, size: Size) -> Sequence[Line]:  # noqa: ARG002
+        spans = [Span(self._title, "label")]
+        for word, action in self._actions:
+            spans += [Span("  "), Span(word, "key", action)]
+        return [Line(tuple(spans))]
+
+
+def widget_id(key: str) -> str:
+    """A dotted key as a widget's id."""
+    return "field-" + key.replace(".", "-").replace("_", "-")
