@@ -45,15 +45,18 @@ def _config_option(parser: argparse.ArgumentParser) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give the `keystore` parser its four commands. `run_keystore` runs what it parses."""
+    # No abbreviations: "--key SECRET" must be an error, not a path that is echoed.
     commands = parser.add_subparsers(dest="keystore_command", required=True, metavar="COMMAND")
 
-    new = commands.add_parser("new", help="make a key file with a new random key")
+    new = commands.add_parser("new", help="make a key file with a new random key", allow_abbrev=False)
     _target_options(new)
     _password_options(new)
     _config_option(new)
 
     take = commands.add_parser(
-        "import", help="encrypt a key you have; it is typed at a hidden prompt, or comes from a key file"
+        "import",
+        help="encrypt a key you have; it is typed at a hidden prompt, or comes from a key file",
+        allow_abbrev=False,
     )
     _target_options(take)
     kind = take.add_mutually_exclusive_group()
@@ -67,12 +70,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _password_options(take)
     _config_option(take)
 
-    show = commands.add_parser("list", help="the key files there are, without opening them")
+    show = commands.add_parser("list", help="the key files there are, without opening them", allow_abbrev=False)
     show.add_argument("--keystore", type=Path, metavar="FILE|DIR", help="a key file or a directory of them")
     show.add_argument("--json", action="store_true", help="answer in JSON")
     _config_option(show)
 
-    check = commands.add_parser("check", help="judge key files; with a password, open them too")
+    check = commands.add_parser("check", help="judge key files; with a password, open them too", allow_abbrev=False)
     check.add_argument("files", nargs="*", type=Path, metavar="FILE")
     check.add_argument("--keystore", type=Path, metavar="FILE|DIR", help="a key file or a directory of them")
     check.add_argument("--ask", action="store_true", help="ask for the password, to see that it opens")
@@ -288,9 +291,11 @@ def _check(args: argparse.Namespace) -> int:
     from tui.vault.passwords import hidden_prompt
 
     named: list[Path] = [*args.files, *([args.keystore] if args.keystore is not None else [])]
-    files = [path for where in named or [keystore_directory(args)] for path in _key_files(where)]
+    default = keystore_directory(args)
+    places = named or ([default] if default.exists() else [])
+    files = [path for where in places for path in _key_files(where)]
     if not files:
-        raise KeystoreError("no key files", keystore_directory(args), "Name the files to check.", KeystoreFault.MISSING)
+        raise KeystoreError("no key files", default, "Name the files to check.", KeystoreFault.MISSING)
     password = _given_password(args)
     if password is None and args.ask:
         password = hidden_prompt("Password: ")
