@@ -140,7 +140,7 @@ def test_nothing_signed_is_ever_released(journal: SqliteJournal) -> None:
     signed(journal, running.intents[0])
     with pytest.raises(JournalConflict, match="nonce stays"):
         journal.release(running, FiringState.DROPPED, "no")
-    with pytest.raises(JournalConflict, match="signed transactions"):
+    with pytest.raises(JournalConflict, match="nonces or signatures"):
         journal.save_firing(stored(journal, "f1"), advance_firing(running, FiringState.DROPPED))
     assert journal.spent(SpendKind.USD, DAY) == 5 * USD
 

@@ -20,7 +20,7 @@ from tui.model.intent import AttemptKind, Firing, FiringState, Intent, IntentSta
 from tui.model.plan import FeeQuote, Plan, PlannedCall
 from tui.model.signing import PermitRequest, SignerRefused, SignerUnavailable
 from tui.model.text import clean_text, short_address
-from tui.model.transitions import advance, advance_firing
+from tui.model.transitions import IllegalTransition, advance, advance_firing
 from tui.model.view import Severity
 from tui.ports.chain import Broadcaster, ChainUnreachable, Reader, ReadFailed
 from tui.ports.clock import Clock
@@ -114,8 +114,14 @@ class Executor:
         return firing if self._journal.open_firing(firing) else None
 
     def drop_firing(self, firing_id: str, reason: str) -> None:
-        """Give up a firing of which nothing was signed (a "no" to a confirmation, a condition that is gone)."""
-        self._drop(self._firing(firing_id), reason)
+        """Give up a firing of which nothing was signed (a "no" to a confirmation, a condition that is gone).
+
+        Raises IllegalTransition while it is being carried out, and for any that has an end or signed transactions.
+        """
+        firing = self._firing(firing_id)
+        if firing_id in self._executing or firing.state not in (FiringState.TRIGGERED, FiringState.PLANNED):
+            raise IllegalTransition(f"firing {firing_id} is {firing.state} and cannot be dropped now")
+        self._drop(firing, reason)
 
     def reopen_firing(self, firing_id: str, reason: str) -> Firing:
         """Take a DROPPED firing up again in the same episode: nothing of it was ever signed. Back to TRIGGERED.
@@ -123,6 +129,8 @@ class Executor:
         Raises IllegalTransition for any other.
         """
         firing = self._firing(firing_id)
+        if firing.state is not FiringState.DROPPED:
+            raise IllegalTransition(f"firing {firing_id} is {firing.state} and cannot be taken up again")
         reopened = advance_firing(firing, FiringState.TRIGGERED, reason=reason)
         self._journal.save_firing(firing, reopened)
         return reopened
@@ -434,8 +442,14 @@ class Executor:
         return raised or (latest.max_fee, latest.priority_fee)
 
     def _free(self, intent: Intent, why: str) -> None:
-        """The signer gives no no-op for a nonce it never signed: then nothing of it exists, and the nonce is free."""
-        self._journal.save_intents([(intent, advance(intent, IntentState.DROPPED, nonce=None, reason=why))])
+        """The signer gives no no-op for a nonce it never signed: then nothing of it exists, and the nonce is free.
+
+        It signs in order, so nothing of the later ones exists either; freed together, they leave no gap.
+        """
+        unsigned = [one for one in _unsigned(self._firing(intent.firing_id)) if one.sequence >= intent.sequence]
+        self._journal.save_intents(
+            [(one, advance(one, IntentState.DROPPED, nonce=None, reason=why)) for one in unsigned]
+        )
         firing = self._firing(intent.firing_id)
         if all(one.state is IntentState.DROPPED for one in firing.intents):
             self._journal.release(firing, FiringState.DROPPED, why, nothing_signed=True)

@@ -208,9 +208,9 @@ class SqliteJournal(SqliteReader):
             raise self._conflict(f"firing {before.id} is not what it was")
         if after.state is not before.state and after.state not in FIRING_TRANSITIONS[before.state]:
             raise self._conflict(f"firing {before.id}: {before.state} may not become {after.state}")
-        signed = any(intent.attempts for intent in stored.intents)
-        if signed and after.state in (FiringState.TRIGGERED, FiringState.PLANNED, FiringState.DROPPED):
-            raise self._conflict(f"firing {before.id} has signed transactions and may not become {after.state}")
+        bound = any(intent.attempts or intent.nonce is not None for intent in stored.intents)
+        if bound and after.state in (FiringState.TRIGGERED, FiringState.PLANNED, FiringState.DROPPED):
+            raise self._conflict(f"firing {before.id} has nonces or signatures and may not become {after.state}")
         fixed = ("id", "rule", "rule_digest", "episode", "position", "account", "chain_id", "block_hash")
         if any(getattr(before, name) != getattr(after, name) for name in fixed):
             raise self._conflict(f"firing {before.id} may not become another one")
