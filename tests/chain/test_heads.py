@@ -9,6 +9,7 @@ from tui.chain.client import ChainClient, open_chain
 from tui.chain.clock import SystemClock
 from tui.chain.heads import BlockHeads
 from tui.chain.providers import build_pool
+from tui.chain.ws import HeadBell
 from tui.model.network import Network
 from tui.practice.node import Node, NodeProgram, start_node
 
@@ -153,3 +154,16 @@ async def test_a_websocket_rings_before_the_poll_is_due(node: Node) -> None:
     finally:
         await stream.aclose()
         await client.aclose()
+
+
+async def test_a_dead_websocket_costs_pauses_and_nothing_else(clock: FakeClock) -> None:
+    bell = HeadBell("ws://127.0.0.1:9/v2/0123456789abcdef", clock)
+    tried = asyncio.Event()
+    clock.on_sleep = lambda: tried.set() if len(clock.slept) == 7 else None
+    bell.start()
+    bell.start()
+    await tried.wait()
+    await bell.stop()
+    assert clock.slept[:7] == [2, 4, 8, 16, 30, 30, 30]
+    assert not bell.alive
+    assert "0123456789abcdef" not in bell.detail

@@ -23,5 +23,5 @@ def parse_block(answer: object) -> BlockRef | None:
 
 
 def at_hash(block_hash: str) -> dict[str, object]:
-    """The EIP-1898 parameter that pins a request to one block."""
-    return {"blockHash": block_hash}
+    """The EIP-1898 parameter that pins a request to one block, and refuses it once a reorg has orphaned that block."""
+    return {"blockHash": block_hash, "requireCanonical": True}

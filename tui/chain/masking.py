@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from tui.model.text import clean_text
@@ -33,6 +34,15 @@ def mask_url(url: str) -> str:
     tail = f"?{HIDDEN}" if parts.query else ""
     text = f"{parts.scheme}://{userinfo}{shown}{f':{port}' if port else ''}{'/'.join(segments)}{tail}"
     return clean_text(text, 200)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL leads to this machine, where no proxy belongs in between."""
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def secrets_in(url: str) -> tuple[str, ...]:

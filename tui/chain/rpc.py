@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 
-from tui.chain.masking import mask_url, scrub, secrets_in
+from tui.chain.masking import is_loopback, mask_url, scrub, secrets_in
 
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 """Where an answer is cut off."""
@@ -97,6 +97,7 @@ class RpcClient:
         self._client = httpx.AsyncClient(
             verify=verify,
             timeout=self.timeout,
+            trust_env=not is_loopback(self.url),
             headers={"content-type": "application/json", "user-agent": "trimtab"},
             limits=httpx.Limits(max_connections=8, max_keepalive_connections=8, keepalive_expiry=120),
         )

@@ -9,10 +9,11 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import dataclass, field
+from typing import Literal
 
 import orjson
 
-from tui.chain.masking import mask_url
+from tui.chain.masking import is_loopback, mask_url
 from tui.ports.clock import Clock
 
 _SUBSCRIBE = b'{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}'
@@ -81,7 +82,8 @@ class HeadBell:
     async def _listen(self) -> None:
         from websockets.asyncio.client import connect  # 0.15 s that only users of websockets pay
 
-        async with connect(self.url, max_size=_MAX_MESSAGE, open_timeout=10, logger=_silent) as socket:
+        proxy: Literal[True] | None = None if is_loopback(self.url) else True
+        async with connect(self.url, max_size=_MAX_MESSAGE, open_timeout=10, logger=_silent, proxy=proxy) as socket:
             await socket.send(_SUBSCRIBE.decode())
             async for message in socket:
                 try:
