@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.support.nodes import mined
 from tui.chain.client import ChainClient
-from tui.chain.fees import DEFAULT_LIMITS, GWEI, FeeLimits, fee_quote, parse_history
+from tui.chain.fees import DEFAULT_LIMITS, GWEI, FeeLimits, fee_quote, limits_for, parse_history
 from tui.chain.hexes import Malformed
 from tui.model.block import BlockRef
 from tui.model.fees import bump
@@ -62,6 +62,13 @@ def test_a_quote_can_be_raised_and_stops_at_its_ceiling(base_fee: int, tips: lis
 def test_the_middle_tip_counts_and_not_the_loudest() -> None:
     quote = fee_quote(GWEI, [GWEI], [0, 2 * GWEI, 900 * GWEI], FeeLimits())
     assert quote.priority_fee == 2 * GWEI
+
+
+def test_a_chain_with_a_least_tip_of_its_own_gets_it() -> None:
+    calm = fee_quote(15, [15], [], limits_for(137))
+    assert calm.priority_fee == 30 * GWEI
+    assert fee_quote(15, [15], [40 * GWEI], limits_for(137)).priority_fee == 40 * GWEI
+    assert limits_for(1) == DEFAULT_LIMITS
 
 
 def test_empty_blocks_say_nothing_of_tips() -> None:

@@ -9,13 +9,16 @@ import pytest
 
 from tests.support.clock import FakeClock
 from tests.support.http import BadServer, bad_server, relay
+from tui.chain.broadcast import ChainBroadcaster
 from tui.chain.client import open_chain
 from tui.chain.evm import assemble, op
 from tui.chain.providers import Pool, build_pool
 from tui.chain.reader import ChainReader
+from tui.chain.simulate import ChainSimulator
 from tui.model.block import BlockRef
 from tui.model.calls import Call
 from tui.model.network import Network
+from tui.model.plan import PlannedCall
 from tui.model.wallet import WalletQuery
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.practice.node import Node
@@ -171,6 +174,30 @@ async def test_nonsense_from_one_node_is_taken_from_the_next(
         assert await read(pool, head) == b"hello", nonsense
         assert pool.statuses()[0].state == "failing"
         await pool.aclose()
+
+
+async def test_a_quorum_must_simulate_alike(nodes: list[Relayed], head: BlockRef, clock: FakeClock) -> None:
+    pool = pool_of(nodes[:2], clock, quorum=2)
+    simulator = ChainSimulator(pool, 2.0)
+    call = PlannedCall(FUNDED, b"", 0, "nothing", None)
+    simulation = await simulator.simulate(head, FUNDED, [call], [CALL])
+    assert simulation.calls[0].ok
+    assert simulation.reads[0].data == b"hello"
+    times = {"timestamp": hex(simulation.timestamp)}
+    failed = {"returnData": "0x", "gasUsed": "0x5208", "status": "0x0"}
+    nodes[1].told["eth_simulateV1"] = [{**times, "calls": [failed, failed]}]
+    with pytest.raises(ReadFailed, match="disagree"):
+        await simulator.simulate(head, FUNDED, [call], [CALL])
+    await pool.aclose()
+
+
+async def test_a_nonce_never_goes_back_with_a_lagging_node(nodes: list[Relayed], clock: FakeClock) -> None:
+    pool = pool_of(nodes, clock)
+    nodes[0].told["eth_getTransactionCount"] = "0x5"
+    nodes[1].told["eth_getTransactionCount"] = "0x7"
+    nodes[2].status = 500
+    assert await ChainBroadcaster(pool).nonce(FUNDED) == 7
+    await pool.aclose()
 
 
 def test_a_pool_must_be_able_to_reach_its_quorum(clock: FakeClock) -> None:

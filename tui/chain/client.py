@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tui.chain.broadcast import ChainBroadcaster
 from tui.chain.clock import SystemClock
-from tui.chain.fees import ChainFees
+from tui.chain.fees import ChainFees, limits_for
 from tui.chain.heads import BlockHeads
 from tui.chain.providers import Pool, build_pool
 from tui.chain.reader import ChainReader
@@ -57,6 +57,6 @@ def open_chain(network: Network, clock: Clock | None = None) -> ChainClient:
         BlockHeads(pool, clock, network.block_time, bell),
         ChainReader(pool, network.chain_id),
         ChainSimulator(pool, network.block_time),
-        ChainFees(pool),
+        ChainFees(pool, limits_for(network.chain_id)),
         ChainBroadcaster(pool),
     )

@@ -34,6 +34,14 @@ class FeeLimits:
 
 
 DEFAULT_LIMITS = FeeLimits()
+_POLYGON = 137
+_CHAIN_LIMITS = {_POLYGON: FeeLimits(least_tip=30 * GWEI, calm_tip=100 * GWEI)}
+"""Polygon's nodes refuse tips under 25 gwei (30 before), however low the base fee is."""
+
+
+def limits_for(chain_id: int) -> FeeLimits:
+    """What a chain's nodes may talk us into."""
+    return _CHAIN_LIMITS.get(chain_id, DEFAULT_LIMITS)
 
 
 def fee_quote(base_fee: int, next_base_fees: Sequence[int], tips: Sequence[int], limits: FeeLimits) -> FeeQuote:
