@@ -5,8 +5,10 @@ No process, no pipe and no clock of its own here, so that every refusal can be t
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -102,13 +104,14 @@ class Service:
             raise KeystoreError(
                 f"{self._failures} wrong password(s) so far", path, f"Wait {wait:.0f} s.", KeystoreFault.BACK_OFF
             )
-        from eth_account import Account
-
         from tui.vault.keystore import decrypt
 
         self._ledger.open()
+        # The derivation leaves the interpreter free for a second: time enough to load the signing library.
+        loading = threading.Thread(target=import_module, args=("eth_account",), daemon=True)
+        loading.start()
         try:
-            signer = Account.from_key(decrypt(path, password))
+            key = decrypt(path, password)
         except KeystoreError as error:
             if error.fault is KeystoreFault.PASSWORD:
                 self._failures += 1
@@ -116,11 +119,16 @@ class Service:
             if not self._signers:
                 self._ledger.close()
             raise
+        finally:
+            loading.join()
+        from eth_account import Account
+
+        signer = Account.from_key(key)
         self._failures = 0
         address = str(signer.address).lower()
         self._signers[address] = signer
-        for key in [key for key in self._armed_until if key[1] == address]:
-            del self._armed_until[key]
+        for armed in [armed for armed in self._armed_until if armed[1] == address]:
+            del self._armed_until[armed]
         return {"address": address}
 
     def _lock(self) -> None:
