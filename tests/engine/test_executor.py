@@ -438,6 +438,21 @@ async def test_a_nonce_that_this_journal_does_not_explain_halts(bench: Bench) ->
     assert [one.nonce for one in bench.firing(firing).intents if one.nonce is not None] == [3, 4]
 
 
+async def test_a_foreign_transaction_taken_out_below_ours_is_told(bench: Bench) -> None:
+    bench.chain.foreign(ACCOUNT)
+    firing = await bench.run()
+    bench.chain.reorg(1, keep=False)
+    for _ in range(3):
+        bench.chain.mine()
+        await bench.head()
+    assert bench.states(firing) == [IntentState.MAYBE_SENT] * 2
+    assert bench.said().count("the chain counts only 0 transactions") == 1
+    bench.chain.foreign(ACCOUNT)
+    bench.chain.mine(2)
+    await bench.head()
+    assert bench.states(firing) == [IntentState.FINAL_OK] * 2
+
+
 # --- the kill switch --------------------------------------------------------------------------------------------------
 
 

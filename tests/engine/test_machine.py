@@ -418,6 +418,11 @@ class Machine(RuleBasedStateMachine):
             for intent in self.journal.unsettled(CHAIN_ID):
                 if intent.withheld and intent.state is not IntentState.CANCELLING:
                     self.do(lambda intent=intent: self.executor.cancel(intent.id, FEES))
+            for account in self.foreign_happened:
+                nonces = [one.nonce for one in self.journal.unsettled(CHAIN_ID) if one.account == account]
+                # A reorg took out somebody's transaction on which ours stands: that somebody sends it again.
+                while self.chain.count(account) < min(nonces, default=0):
+                    self.chain.foreign(account)
             self.chain.mine()
             self.do(lambda: self.executor.on_head(self.chain.head))
         left = [(one.id, one.state, one.nonce, one.withheld) for one in self.journal.unsettled(CHAIN_ID)]

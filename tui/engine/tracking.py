@@ -101,11 +101,25 @@ class Tracker:
                     # The nonce first and the receipts after it: a node that counts the nonce has had time to answer.
                     final = await self._final_nonce(head, account)
                     receipt = await self._receipt(intent)
+            if receipt is None and intent is intents[0]:
+                self._tell_of_a_gap(intent, latest)
             sight = Sight(head, self._confirmations, receipt, latest, final, self._may_send(account), self._bump_after)
             current = self._journal.intent(intent.id)
             assert current is not None
             for effect in decide(current, sight):
                 await self._do(current.id, effect, head)
+
+    def _tell_of_a_gap(self, intent: Intent, latest: int | None) -> None:
+        """Our first nonce cannot be mined while one below it, which is not ours, is missing (a reorg took it out)."""
+        if latest is not None and intent.nonce is not None and latest < intent.nonce:
+            self._teller.say_once(
+                Severity.ALARM,
+                f"{intent.words}: waits at nonce {intent.nonce}, but the chain counts only {latest} transactions of "
+                f"{short_address(intent.account)}; send the missing ones again from where they came",
+                kind="gap",
+                about=intent.id,
+                firing_id=intent.firing_id,
+            )
 
     def _may_send(self, account: str) -> bool:
         return not self._killed() and self._journal.halted(self._chain_id, account) is None
