@@ -20,6 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The whole command line as an argparse parser."""
     parser = argparse.ArgumentParser(
         prog="trimtab",
+        allow_abbrev=False,
         description="Watch leveraged positions in a terminal and defend them with your own key.",
         epilog="Without a command the app opens. `trimtab practice` shows it all on a local chain of real contracts.",
     )
@@ -72,7 +73,7 @@ def _add(
     *,
     common: bool = True,
 ) -> None:
-    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
     if common:
         add_common_options(parser)
     arguments(parser)

@@ -71,6 +71,7 @@ class Defender:
         self._may_act = may_act
         self._confirm_seconds = confirm_seconds
         self._asked: dict[Pair, _Asked] = {}
+        self._told_refusal: dict[Pair, str] = {}
         self.verdicts: dict[Pair, Verdict] = {}
         self.evaluations: dict[Pair, Evaluation] = {}
 
@@ -99,6 +100,7 @@ class Defender:
         self.verdicts[pair] = verdict
         if not verdict.fires:
             self._book.keep(rule, position, state, self._clock.now())
+            self._told_refusal.pop(pair, None)
             self._withdraw(pair, verdict)
             self.evaluations[pair] = Evaluation(rule.name, position.id, snapshot.block, False, verdict.why, None, None)
             if verdict.kind is VerdictKind.BLIND and self._book.armed_for(rule, position):
@@ -113,7 +115,8 @@ class Defender:
         if obstacle is None and fees is None:
             obstacle = "fees could not be read"
         if obstacle is not None or fees is None:
-            self._refuse(rule, position, snapshot, verdict, Refusal("not-acting", obstacle or ""))
+            reason = obstacle or ""
+            self._refuse(rule, position, snapshot, verdict, Refusal(f"not-acting: {reason[:24]}", reason))
             return
         plan = await self._prospect.simulated_plan(rule, position, snapshot, fees)
         if isinstance(plan, Refusal):
@@ -145,9 +148,12 @@ class Defender:
         pair = (rule.name, position.id)
         self._asked.pop(pair, None)
         self.evaluations[pair] = Evaluation(rule.name, position.id, snapshot.block, True, verdict.why, None, refusal)
-        armed = self._book.armed_for(rule, position)
-        severity = Severity.ALARM if armed else Severity.WARNING
-        self._say_once(severity, rule, position, f"{verdict.why}, but {refusal.reason}")
+        # Told once for each kind of obstacle in one fall: figures in the reason change with every block.
+        if self._told_refusal.get(pair) != refusal.code:
+            self._told_refusal[pair] = refusal.code
+            armed = self._book.armed_for(rule, position)
+            severity = Severity.ALARM if armed else Severity.WARNING
+            self._say(severity, rule, position, snapshot, f"{verdict.why}, but {refusal.reason}")
 
     def _ask(self, rule: Rule, position: Position, plan: Plan, state: RuleState, verdict: Verdict) -> None:
         pair = (rule.name, position.id)
