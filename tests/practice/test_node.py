@@ -66,11 +66,18 @@ def test_the_node_dies_with_its_parent_however_that_dies(program: NodeProgram, n
     assert parent.stdout is not None
     supervisor = int(parent.stdout.readline())
     (node,) = children(supervisor)
+    (scratch,) = (
+        Path(each)
+        for each in Path(f"/proc/{supervisor}/cmdline").read_text().split("\0")
+        if "trimtab-node-" in each and "/states" not in each
+    )
+    assert scratch.is_dir()
     pidfds = [os.pidfd_open(supervisor), os.pidfd_open(node)]
     try:
         parent.send_signal(number)
         parent.wait(timeout=15)
         assert wait_gone(pidfds)
+        assert not scratch.exists()
     finally:
         for pidfd in pidfds:
             os.close(pidfd)

@@ -74,7 +74,7 @@ def test_describe_has_what_a_script_needs(session: PracticeSession) -> None:
 
 
 def test_the_key_opens_and_is_the_traders(session: PracticeSession) -> None:
-    key = decrypt(session.keystore, session.home.password())
+    key = decrypt(session.keystore, session.password)
     assert address_of(key) == session.accounts["trader"].lower()
     for path in (session.keystore, session.password_file):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -63,3 +64,17 @@ def test_versions_and_nodes_do_not_share_a_state(anvil: NodeProgram, tmp_path: P
     newer = NodeProgram(anvil.kind, "anvil-9.9.9", anvil.command)
     found = {state_directory(tmp_path, program, version) for program in (anvil, newer) for version in AaveVersion}
     assert len(found) == 4
+
+
+def test_states_nobody_uses_are_forgotten(
+    anvil: NodeProgram, artifact_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    old, recent = (tmp_path / f"state-anvil-v3.2-{name}" for name in ("old", "recent"))
+    for directory in (old, recent):
+        directory.mkdir()
+        (directory / "market.json").write_text("{}")
+    month_ago = time.time() - 30 * 86_400
+    os.utime(old / "market.json", (month_ago, month_ago))
+    start(anvil, artifact_folders, tmp_path)
+    assert not old.exists()
+    assert recent.exists()

@@ -25,6 +25,7 @@ from tui.practice.rpc import Rpc, RpcError
 
 _MIN_ANVIL = (1, 4)
 _START_TIMEOUT_S = 30.0
+_KEPT_STATES = 128
 
 
 class NodeKind(Enum):
@@ -136,6 +137,8 @@ def anvil_program(binary: Path, version: str) -> NodeProgram:
         f"--gas-limit={BLOCK_GAS_LIMIT}",
         "--hardfork=osaka",
         "--no-request-size-limit",
+        # Without a bound it writes a megabyte of state to disk for every block.
+        f"--prune-history={_KEPT_STATES}",
         "--quiet",
     )
     return NodeProgram(NodeKind.ANVIL, f"anvil-{version}", command)
@@ -178,7 +181,7 @@ def start_node(
         command.append(f"--timestamp={timestamp}")
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(Path(supervise.__file__)), *command],
+            [sys.executable, "-I", "-S", str(Path(supervise.__file__)), str(log.parent), *command],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -98,6 +98,11 @@ class PracticeSession:
         return self.home.password_file
 
     @property
+    def password(self) -> str:
+        """The practice password, made to be shown."""
+        return self.home.password()
+
+    @property
     def engine_state(self) -> Path:
         """A fresh state directory for the engine: the chain forgets between runs, and so must the journal."""
         return _prepared(self._engine_state)
@@ -201,7 +206,7 @@ class PracticeSession:
         def live() -> None:
             try:
                 self.run(self._stop)
-            except PracticeError as error:
+            except Exception as error:  # noqa: BLE001  # a thread has nobody to raise to: it is kept for the screen
                 if not self._stop.is_set():
                     self.failure = error
 

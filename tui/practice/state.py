@@ -5,7 +5,10 @@ A state is keyed by node, versions and the deploying sources, and never leaves t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
+import shutil
 import time
 from pathlib import Path
 
@@ -18,12 +21,17 @@ from tui.practice.node import Node, NodeProgram, save_state, start_node
 
 _GENESIS_AGE_S = 3600
 """The chain begins this long before its deployment, so that its own blocks never run ahead of the clock."""
+_FORGET_AFTER_S = 14 * 86_400
 
 
 def state_directory(cache: Path, program: NodeProgram, version: AaveVersion) -> Path:
     """Where the state of ``version`` on ``program`` is kept under ``cache``."""
     key = hashlib.sha256(f"{program.version}\0{version.value}\0{deployment_digest()}".encode()).hexdigest()[:16]
-    return cache / f"state-{program.kind.value}-{version.value}-{key}"
+    return cache / f"{_label(program, version)}{key}"
+
+
+def _label(program: NodeProgram, version: AaveVersion) -> str:
+    return f"state-{program.kind.value}-{version.value}-"
 
 
 def start_market(
@@ -44,6 +52,7 @@ def start_market(
     if loaded is None:
         with locked(cache / ".state.lock"):
             loaded = _load(program, directory, port) or _build(program, version, folders, directory, progress, port)
+            _forget_old(cache, _label(program, version), directory)
     return loaded
 
 
@@ -51,6 +60,7 @@ def _load(program: NodeProgram, directory: Path, port: int | None) -> tuple[Node
     """None when there is no usable state; a broken one is treated as none and built anew."""
     try:
         market = Market.from_json((directory / "market.json").read_text())
+        os.utime(directory / "market.json")  # used today: not to be forgotten
         node = start_node(program, load_state=directory / "state", port=port)
     except (OSError, ValueError, KeyError, TypeError, PracticeError):
         return None
@@ -84,6 +94,14 @@ def _build(
         node.stop()
         raise
     return node, market
+
+
+def _forget_old(cache: Path, label: str, current: Path) -> None:
+    """Remove states of other versions that nobody has started from for long."""
+    for directory in cache.glob(f"{label}*"):
+        with contextlib.suppress(OSError):
+            if directory != current and time.time() - (directory / "market.json").stat().st_mtime > _FORGET_AFTER_S:
+                shutil.rmtree(directory)
 
 
 def refresh_feeds(node: Node, market: Market) -> None:

@@ -1,7 +1,7 @@
-"""Runs one command and ends it when the parent is gone, however it went: ``python supervise.py COMMAND...``.
+"""Runs one command and ends it when the parent is gone, however it went: ``python supervise.py SCRATCH COMMAND...``.
 
 The parent holds the write end of this process's standard input; its end of file is the parent's death.
-Standard library only, run as a file with -S -I: it starts in a few milliseconds.
+The SCRATCH directory goes with them. Standard library only, run as a file with -S -I: it starts in milliseconds.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import select
+import shutil
 import signal
 import sys
 
@@ -48,8 +49,8 @@ def _exit_code(status: int) -> int:
     return code if code >= 0 else 128 - code
 
 
-def main(command: list[str]) -> int:
-    """Run ``command`` until it ends (its exit code), or the parent or SIGTERM ends it."""
+def main(scratch: str, command: list[str]) -> int:
+    """Run ``command`` until it ends (its exit code), or the parent or SIGTERM ends it; then ``scratch`` is removed."""
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
     signal.set_wakeup_fd(wake_write)
@@ -63,7 +64,9 @@ def main(command: list[str]) -> int:
             return _exit_code(status)
         told = os.read(wake_read, 64) if wake_read in ready else b""
         if signal.SIGTERM in told or (0 in ready and not os.read(0, 4096)):
-            return _end(child)
+            code = _end(child)
+            shutil.rmtree(scratch, ignore_errors=True)
+            return code
 
 
 def _end(child: int) -> int:
@@ -75,4 +78,4 @@ def _end(child: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1], sys.argv[2:]))
