@@ -256,6 +256,15 @@ def test_a_later_end_takes_back_an_earlier_recovery(walk):
     assert one.state.ended_block == 5
 
 
+def test_an_end_at_the_very_block_of_the_recovery_takes_it_back(walk):
+    one = walk()
+    one.at(1, BELOW)
+    one.end(2)
+    assert one.at(3, ABOVE).kind is VerdictKind.CALM
+    one.end(3)
+    assert one.kinds((4, BELOW), (5, ABOVE), (6, BELOW)) == ["latched", "calm", "fires"]
+
+
 def test_a_notice_needs_no_end(walk):
     one = walk(mode="notify")
     assert one.kinds((1, BELOW), (2, BELOW), (3, ABOVE), (4, BELOW)) == ["fires", "latched", "calm", "fires"]

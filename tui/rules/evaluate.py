@@ -10,6 +10,7 @@ No clock, no IO. The state of one (rule, position) pair is a frozen value that t
   means three that were seen. The verdict says what was lost.
 - One block counts once, however often it is read. A reorganisation (a number that does not rise, or a parent that is
   not the block before) starts the row anew, and a recovery seen on a block that is gone did not happen.
+- A restart is a blind spot: latch, episode and cooldown survive it, the row does not.
 - Blocks that were never read neither count nor break the row: the row is of evaluated blocks.
 """
 
