@@ -231,7 +231,10 @@ class Defender:
         async def verify(calls: Sequence[PlannedCall]) -> str | None:
             return await self._prospect.verify(plan, snapshot, calls)
 
-        await self._executor.execute(firing, plan, verify, daily_cap_usd=rule.limits.daily_spend_usd)
+        wallet = snapshot.wallets[position.key.account]
+        await self._executor.execute(
+            firing, plan, verify, daily_cap_usd=rule.limits.daily_spend_usd, mined_nonce=wallet.nonce
+        )
 
     async def resume(self, snapshot: Snapshot, fees: FeeQuote | None) -> None:
         """Take up firings that a restart or a locked signer left before their signatures were recorded."""

@@ -150,8 +150,18 @@ class Executor:
 
     # --- carrying out --------------------------------------------------------------------------------------------
 
-    async def execute(self, firing: Firing, plan: Plan, verify: Verify, *, daily_cap_usd: int | None = None) -> None:
+    async def execute(
+        self,
+        firing: Firing,
+        plan: Plan,
+        verify: Verify,
+        *,
+        daily_cap_usd: int | None = None,
+        mined_nonce: int | None = None,
+    ) -> None:
         """Reserve, permit, verify, sign, record, send. What became of it is in the journal and was notified.
+
+        `mined_nonce` is the account's nonce where it was read at the plan's block already; None: it is asked for.
 
         Until the signer is asked for a transaction, any refusal leaves the firing DROPPED with its reason and nonces
         free. Where another plan of the account is under way the firing stays TRIGGERED.
@@ -161,7 +171,7 @@ class Executor:
             return
         self._executing.add(current.id)
         try:
-            await self._execute(current, plan, verify, daily_cap_usd)
+            await self._execute(current, plan, verify, daily_cap_usd, mined_nonce)
         finally:
             self._executing.discard(current.id)
 
@@ -179,7 +189,7 @@ class Executor:
         finally:
             self._executing.discard(current.id)
 
-    async def _execute(self, firing: Firing, plan: Plan, verify: Verify, cap: int | None) -> None:
+    async def _execute(self, firing: Firing, plan: Plan, verify: Verify, cap: int | None, mined: int | None) -> None:
         reason = self._refusal(firing) or _fault_of(firing, plan)
         if reason is not None:
             return self._drop(firing, reason)
@@ -201,7 +211,7 @@ class Executor:
         )
         self._journal.save_firing(firing, planned)
         try:
-            nonce = await self._first_nonce(planned)
+            nonce = await self._first_nonce(planned, mined)
         except (ChainUnreachable, ReadFailed) as error:
             return self._drop(planned, f"the account's nonce cannot be read: {error}")
         if nonce is None:
@@ -492,9 +502,10 @@ class Executor:
             for other in self._journal.open_firings(self._chain_id)
         )
 
-    async def _first_nonce(self, firing: Firing) -> int | None:
+    async def _first_nonce(self, firing: Firing, mined: int | None) -> int | None:
         """The nonce to begin at: never below what was used here. None where the chain is ahead of this record."""
-        mined = await self._broadcaster.nonce(firing.account)
+        if mined is None:
+            mined = await self._broadcaster.nonce(firing.account)
         known = self._journal.next_nonce(self._chain_id, firing.account)
         if known is not None and mined > known:
             reason = (
