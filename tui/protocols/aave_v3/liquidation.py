@@ -165,7 +165,8 @@ def seconds_to_liquidation(lines: Sequence[Line], figures: Figures) -> int | Non
 
     # The gap is concave and starts above zero: it ends below zero or never was there.
     low, high = 0.0, LONGEST_YEARS
-    if gap_and_slope(high)[0] > 0:
+    ending = gap_and_slope(high)[0]
+    if ending > 0 or not math.isfinite(ending):
         return None
     years = 0.0
     for _ in range(100):

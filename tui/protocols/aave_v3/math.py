@@ -80,12 +80,18 @@ def compounded_interest_since_3_4(rate: int, seconds: int) -> int:
     return RAY + x + ray_mul(x, x // 2 + ray_mul(x, x // 6))
 
 
+HIGHEST_RATE = 100 * RAY
+"""Ten thousand percent a year: no rate strategy gives more, so more is not a rate."""
+
+
 @lru_cache(maxsize=4096)
-def apy(rate: int) -> int:
+def apy(rate: int) -> int | None:
     """Yearly yield (wad) of a yearly rate (ray) compounded every second: (1 + rate / n) ** n - 1, n seconds a year.
 
-    By repeated squaring in rays, as Aave's own front end states its yields.
+    By repeated squaring in rays, as Aave's own front end states its yields. None for what cannot be a rate.
     """
+    if rate > HIGHEST_RATE:
+        return None
     base = RAY + rate // SECONDS_PER_YEAR
     power, result = SECONDS_PER_YEAR, RAY
     while power:
