@@ -255,3 +255,30 @@ def test_headless_without_a_node_says_so(state_dir: Path, tmp_path: Path) -> Non
     assert process.stdout == ""
     assert "trimtab practice: " in process.stderr
     assert "Traceback" not in process.stderr
+
+
+def test_the_options_cost_nothing_to_know() -> None:
+    code = "import sys, argparse; from tui.practice.command import add_arguments; "
+    code += "add_arguments(argparse.ArgumentParser()); print(sorted(set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    for heavy in ("textual", "web3", "httpx", "eth_abi", "eth_account", "rich", "tui.vault", "eth"):
+        assert f"'{heavy}'" not in done.stdout
+
+
+def test_a_whole_run_needs_no_key_library_in_this_process(state_dir: Path, artifacts_dir: Path, tmp_path: Path) -> None:
+    code = RUN.replace(
+        "sys.exit(run_practice(parser.parse_args()))",
+        "run_practice(parser.parse_args(), lambda session: print(sorted(sys.modules)) or 0)",
+    )
+    environ = {**os.environ, "XDG_CACHE_HOME": str(cache_home(tmp_path, artifacts_dir))}
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--state", str(state_dir)],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    for unwanted in ("web3", "eth_account", "textual", "eth_tester"):
+        assert f"'{unwanted}'" not in done.stdout

@@ -34,6 +34,7 @@ _DECIDING_SOURCES = (
     "packages",
     "pyevm_chain",
     "pyevm_json",
+    "pyevm_transactions",
     "tokens",
     "uniswap",
 )

@@ -150,7 +150,7 @@ def pyevm_program() -> NodeProgram:
     Raises:
         PracticeError: its packages are not installed.
     """
-    if importlib.util.find_spec("eth") is None or importlib.util.find_spec("eth_tester") is None:
+    if importlib.util.find_spec("eth") is None:
         raise PracticeError(
             "The Python node's packages are not installed.", "Install them once: pip install 'trimtab[pyevm]'."
         )

@@ -72,7 +72,7 @@ def open_positions(node: Node, market: Market, recipes: dict[str, Recipe]) -> No
         if recipe.emode:
             borrower.do(market.pool, "setUserEMode(uint8)", recipe.emode, sender=account)
         for symbol, thousandths in recipe.debt:
-            # What is borrowed has been spent long ago: it leaves the wallet with the same nonce sequence.
+            # What was borrowed has been spent: the wallet holds only what the recipe gives it.
             amount = _units(symbol, thousandths)
             borrower.do(
                 market.pool,

@@ -14,48 +14,27 @@ from typing import Any
 import orjson
 import rlp  # type: ignore[import-untyped]
 from eth.abc import ComputationAPI
-from eth.constants import BLANK_ROOT_HASH, CREATE_CONTRACT_ADDRESS
+from eth.constants import BLANK_ROOT_HASH
 from eth.db.atomic import AtomicDB
 from eth.db.backends.memory import MemoryDB
 from eth.db.trie import make_trie_root_and_nodes
 from eth.vm.chain_context import ChainContext
 from eth.vm.forks.london.headers import calculate_expected_base_fee_per_gas
-from eth.vm.forks.london.transactions import DynamicFeeTransaction
 from eth.vm.forks.prague import PragueVM
 from eth.vm.forks.prague.blocks import PragueBlockHeader
 from eth.vm.forks.prague.state import PragueState
-from eth.vm.forks.prague.transactions import PragueTransactionBuilder, PragueTypedTransaction
+from eth.vm.forks.prague.transactions import PragueTransactionBuilder
 from eth_typing import Address, BlockNumber, Hash32
 from eth_utils.address import to_checksum_address
 from eth_utils.exceptions import ValidationError
 from rlp.exceptions import RLPException  # type: ignore[import-untyped]
 
 from tui.practice.accounts import BLOCK_GAS_LIMIT, CHAIN_ID, DEV_ACCOUNTS, DEV_BALANCE_ETHER
+from tui.practice.pyevm_json import block_json, receipt_json, revert_reason, transaction_json
+from tui.practice.pyevm_transactions import NodeError, address_bytes, quantity, unlocked_transaction
 
 GENESIS_BASE_FEE = 10**9
-_DYNAMIC_FEE_TYPE = 2
 _REPLACEMENT_PERCENT = 110
-
-
-class NodeError(Exception):
-    """An error answer of the node: JSON-RPC code, message, and data where there is any."""
-
-    def __init__(self, code: int, message: str, data: str | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.data = data
-
-
-class UnlockedTransaction(DynamicFeeTransaction):
-    """A transaction of an account the node unlocks. In place of a signature it carries the sender in r, and s = 1."""
-
-    def get_sender(self) -> Address:
-        """The sender, as carried."""
-        return Address(int(self.r).to_bytes(20, "big"))
-
-    def check_signature_validity(self) -> None:
-        """There is nothing to check."""
 
 
 class CallState(PragueState):
@@ -152,7 +131,7 @@ class Chain:
             _override(state, address_bytes(account), change)
         sender = address_bytes(request.get("from") or "0x" + "00" * 20)
         gas = min(quantity(request.get("gas"), BLOCK_GAS_LIMIT), BLOCK_GAS_LIMIT)
-        transaction = _unlocked(request, sender, state.get_nonce(sender), gas, header.base_fee_per_gas, 0)
+        transaction = unlocked_transaction(request, sender, state.get_nonce(sender), gas, header.base_fee_per_gas, 0)
         if transaction.intrinsic_gas > gas:
             raise NodeError(-32000, "intrinsic gas too low")
         return state.apply_transaction(transaction)
@@ -198,7 +177,7 @@ class Chain:
         gas = quantity(request["gas"], 0) if "gas" in request else self.estimate_gas(self.height, request)
         tip = quantity(request.get("maxPriorityFeePerGas"), 10**9)
         cap = quantity(request.get("maxFeePerGas", request.get("gasPrice")), 2 * self._latest.base_fee_per_gas + tip)
-        return self._submit(_unlocked(request, sender, nonce, gas, cap, min(tip, cap)), sender)
+        return self._submit(unlocked_transaction(request, sender, nonce, gas, cap, min(tip, cap)), sender)
 
     def _next_nonce(self, sender: Address) -> int:
         nonce = self.state_at(self.height).get_nonce(sender)
@@ -292,8 +271,6 @@ class Chain:
         )
 
     def _append(self, header: Any, root: Hash32, mined: list[Pending], receipts: list[Any]) -> None:
-        from tui.practice.pyevm_json import block_json, receipt_json, transaction_json
-
         number, name = header.block_number, "0x" + header.hash.hex()
         names = ["0x" + pending.transaction.hash.hex() for pending in mined]
         used = logs = 0
@@ -376,28 +353,8 @@ class Chain:
         )
 
 
-def quantity(value: object, default: int) -> int:
-    """A JSON-RPC quantity (hex text, or a number as some tools send), ``default`` for none."""
-    if value is None:
-        return default
-    return int(value, 16) if isinstance(value, str) else int(str(value))
-
-
-def address_bytes(text: str) -> Address:
-    """20 bytes; raises ``NodeError`` for anything but an address."""
-    try:
-        raw = bytes.fromhex(text.removeprefix("0x"))
-    except (ValueError, AttributeError):
-        raw = b""
-    if len(raw) != 20:
-        raise NodeError(-32602, "invalid address")
-    return Address(raw)
-
-
 def raise_if_failed(computation: ComputationAPI) -> None:
     """Raise the ``NodeError`` of a call that reverted or ran out of gas."""
-    from tui.practice.pyevm_json import revert_reason
-
     if not computation.is_error:
         return
     data = bytes(computation.output)
@@ -405,28 +362,6 @@ def raise_if_failed(computation: ComputationAPI) -> None:
     if data or type(computation.error).__name__ == "Revert":
         raise NodeError(3, f"execution reverted{': ' + reason if reason else ''}", "0x" + data.hex())
     raise NodeError(-32000, f"execution failed: {type(computation.error).__name__}: {computation.error}")
-
-
-def _unlocked(
-    request: Mapping[str, Any], sender: Address, nonce: int, gas: int, cap: int, tip: int
-) -> PragueTypedTransaction:
-    to = request.get("to")
-    data = request.get("data") or request.get("input") or "0x"
-    inner = UnlockedTransaction(
-        CHAIN_ID,
-        nonce,
-        tip,
-        cap,
-        gas,
-        address_bytes(to) if to else CREATE_CONTRACT_ADDRESS,
-        quantity(request.get("value"), 0),
-        bytes.fromhex(data.removeprefix("0x")),
-        (),
-        0,
-        int.from_bytes(sender, "big"),
-        1,
-    )
-    return PragueTypedTransaction(_DYNAMIC_FEE_TYPE, inner)
 
 
 def _override(state: PragueState, account: Address, change: Mapping[str, Any]) -> None:

@@ -17,8 +17,9 @@ import orjson
 from eth_utils.exceptions import ValidationError
 
 from tui.practice.accounts import CHAIN_ID, DEV_ACCOUNTS
-from tui.practice.pyevm_chain import Chain, NodeError, address_bytes, quantity, raise_if_failed
+from tui.practice.pyevm_chain import Chain, raise_if_failed
 from tui.practice.pyevm_json import pending_json
+from tui.practice.pyevm_transactions import NodeError, address_bytes, quantity
 
 _MAX_BODY = 64 * 1024 * 1024
 _TIP = 10**9

@@ -39,7 +39,7 @@ class Clock(Protocol):
 class Step:
     """What one block brought.
 
-    ``prices`` are the feeds' answers (USD, 8 decimals), ``base_fee`` wei, ``health_factors`` wad by account
+    ``prices`` are the feeds' answers after it (USD, 8 decimals), ``base_fee`` wei, ``health_factors`` wad by account
     (2**256 - 1 without debt). ``done`` and ``failed`` say in words which actors' transactions were mined.
     """
 
@@ -115,7 +115,7 @@ class World:
             number=self.steps,
             block=int(block["number"], 16),
             timestamp=self._timestamp,
-            prices=quote.answers,
+            prices=dict(self._published),
             base_fee=int(block["baseFeePerGas"], 16),
             health_factors=dict(self._health),
             done=tuple(done),
