@@ -102,3 +102,16 @@ def test_pools_stand_at_the_oracle_price(market: Chain) -> None:
         (weth, usdc, WAD, 500, 0),
     )
     assert out == pytest.approx(3000 * 10**6, rel=1e-3)
+
+
+def test_a_snapshot_outlives_many_blocks(market_v32: Chain) -> None:
+    account = market_v32.new_account()
+    market_v32.supply(account, "WETH", WAD)
+    snapshot = market_v32.snapshot()
+    height = market_v32.block_number()
+    market_v32.set_price("WETH", 1)
+    market_v32.mine(300)
+    market_v32.revert(snapshot)
+    assert market_v32.block_number() == height
+    assert market_v32.price("WETH") == 3000 * 10**8
+    assert market_v32.account_data(account)[0] == 3000 * 10**8
