@@ -453,6 +453,20 @@ async def test_a_foreign_transaction_taken_out_below_ours_is_told(bench: Bench) 
     assert bench.states(firing) == [IntentState.FINAL_OK] * 2
 
 
+async def test_a_reorg_past_what_was_final_leaves_no_gap(bench: Bench) -> None:
+    await bench.run(1)
+    bench.chain.mine(3)
+    await bench.head()
+    bench.chain.reorg(3, keep=False)
+    bench.chain.mine(4)
+    await bench.head()
+    firing = await bench.run(2)
+    assert firing.state is FiringState.DROPPED
+    assert "the chain counts 0" in firing.reason
+    assert "deeper than what counts as final" in firing.reason
+    assert len(bench.signer.requests) == 2
+
+
 # --- the kill switch --------------------------------------------------------------------------------------------------
 
 

@@ -214,8 +214,8 @@ class Executor:
             nonce = await self._first_nonce(planned, mined)
         except (ChainUnreachable, ReadFailed) as error:
             return self._drop(planned, f"the account's nonce cannot be read: {error}")
-        if nonce is None:
-            return self._drop(planned, self._journal.halted(self._chain_id, planned.account) or "the account is halted")
+        if isinstance(nonce, str):
+            return self._drop(planned, nonce)
         running = advance_firing(planned, FiringState.RUNNING)
         day = day_of(plan.block.timestamp)
         reason = refuse_spend(self._journal.spent(SpendKind.USD, day, planned.rule), plan.spend_usd, cap)
@@ -502,20 +502,26 @@ class Executor:
             for other in self._journal.open_firings(self._chain_id)
         )
 
-    async def _first_nonce(self, firing: Firing, mined: int | None) -> int | None:
-        """The nonce to begin at: never below what was used here. None where the chain is ahead of this record."""
+    async def _first_nonce(self, firing: Firing, mined: int | None) -> int | str:
+        """The nonce to begin at, or why none may be used now.
+
+        No plan of the account is under way here, so every nonce this record explains is final: a chain that counts
+        more was used from elsewhere, one that counts fewer is behind or was taken back, and a gap would never be mined.
+        """
         if mined is None:
             mined = await self._broadcaster.nonce(firing.account)
         known = self._journal.next_nonce(self._chain_id, firing.account)
-        if known is not None and mined > known:
-            reason = (
-                f"the chain counts {mined} transactions of {short_address(firing.account)}, this journal explains "
-                f"{known}: the key was used elsewhere, or the journal is an old copy"
-            )
-            self._journal.halt(self._chain_id, firing.account, reason, self._clock.now())
-            self._teller.say(Severity.ALARM, f"{reason}; nothing is signed until you resume it", kind="halted")
-            return None
-        return mined if known is None else max(mined, known)
+        if known is None or mined == known:
+            return mined
+        counts = (
+            f"the chain counts {mined} transactions of {short_address(firing.account)}, this journal explains {known}"
+        )
+        if mined < known:
+            return f"{counts}: the node is behind, or a reorg deeper than what counts as final took some back"
+        reason = f"{counts}: the key was used elsewhere, or the journal is an old copy"
+        self._journal.halt(self._chain_id, firing.account, reason, self._clock.now())
+        self._teller.say(Severity.ALARM, f"{reason}; nothing is signed until you resume it", kind="halted")
+        return reason
 
     def _drop(self, firing: Firing, reason: str) -> None:
         if firing.state is FiringState.RUNNING:
