@@ -85,7 +85,7 @@ def test_no_debt_is_calm(walk):
 
 
 def test_a_hair_below_is_said_exactly(walk):
-    assert walk().at(1, BELOW).why == "health factor 1.249999999999999999 below 1.25"
+    assert walk().at(1, BELOW).why == "health factor 1.2499 below 1.25"
 
 
 def test_fires_only_after_so_many_blocks_in_a_row(walk):
@@ -292,7 +292,7 @@ def test_a_restart_does_not_fire_again(walk, block_at):
     one.state = fired_state(one.rule, str(KEY), episode, block_at(1), ended_block=None)
     assert one.at(2, BELOW) == Verdict(
         VerdictKind.LATCHED,
-        "health factor 1.249999999999999999 below 1.25; already fired, its last firing is not concluded",
+        "health factor 1.2499 below 1.25; already fired, its last firing is not concluded",
         episode,
     )
 

@@ -110,7 +110,8 @@ class Defender:
             self._book.keep(rule, position, state, self._clock.now())
             self._say(Severity.ALARM, rule, position, snapshot, verdict.why)
             return
-        # From here on the fired state is kept only where a firing is opened: a refusal leaves the rule free to fire.
+        # The fired state is kept only where a firing is opened: whatever holds it back leaves the rule free to fire.
+        self._book.hold_back(rule, position, snapshot.block, self._clock.now())
         obstacle = self._obstacle(rule, position)
         if obstacle is None and fees is None:
             obstacle = "fees could not be read"
@@ -185,7 +186,8 @@ class Defender:
         if not yes:
             del self._asked[pair]
             self._book.keep(rule, position, asked.state, self._clock.now())
-            self._book.conclude(rule, position, snapshot.block.number, self._clock.now())
+            assert asked.state.episode is not None
+            self._book.conclude(rule, position, asked.state.episode, snapshot.block.number, self._clock.now())
             self._say(
                 Severity.WARNING, rule, position, snapshot, "declined: it waits until health was above its trigger"
             )
@@ -275,7 +277,7 @@ class Defender:
             return
         if firing.health_factor_after is None and self._executor is not None:
             self._executor.book_outcome(firing.id, position.health_factor, _cost_usd(firing, snapshot))
-        self._book.conclude(rule, position, end, now)
+        self._book.conclude(rule, position, state.episode, end, now)
         below = position.health_factor is not None and position.health_factor < rule.health_factor_below
         if below:
             self._say_once(

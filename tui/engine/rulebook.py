@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tui.model.block import BlockRef
-from tui.model.intent import Firing
+from tui.model.intent import Firing, FiringState
 from tui.model.position import Position
 from tui.model.rule import Rule, RuleFault
 from tui.ports.journal import Journal
@@ -20,6 +20,7 @@ from tui.rules.evaluate import (
     Verdict,
     conclude,
     fired_state,
+    held_back,
     initial_state,
     state_from_data,
     state_to_data,
@@ -128,9 +129,13 @@ class RuleBook:
         if self._journal is not None and (before is None or _latch(before) != _latch(state)):
             self._journal.save_rule_state(rule.digest, position.id, json.dumps(state_to_data(state)), at)
 
-    def conclude(self, rule: Rule, position: Position, end_block: int, at: float) -> None:
-        """The firing that latched this rule is over since `end_block`."""
-        self.keep(rule, position, conclude(self.state(rule, position), end_block), at)
+    def hold_back(self, rule: Rule, position: Position, block: BlockRef, at: float) -> None:
+        """A verdict to fire was not carried out: the block counts, nothing latches, the episode stays the same."""
+        self.keep(rule, position, held_back(rule, self.state(rule, position), position, block), at)
+
+    def conclude(self, rule: Rule, position: Position, episode: str, end_block: int, at: float) -> None:
+        """The firing of `episode` is over since `end_block`."""
+        self.keep(rule, position, conclude(self.state(rule, position), end_block, episode), at)
 
     def forget(self, rule: Rule, position: Position, at: float) -> None:
         """Start anew: a person armed the rule again, or its firing was dropped before anything was signed."""
@@ -139,19 +144,34 @@ class RuleBook:
     def _recall(self, rule: Rule, position: Position) -> RuleState:
         if self._journal is None:
             return initial_state(rule, position.id)
-        text = self._journal.rule_state(rule.digest, position.id)
-        if text is not None:
-            try:
-                data = json.loads(text)
-                state = state_from_data(data)
-            except (ValueError, TypeError):
-                state = None
-            if state is not None and state.rule_digest == rule.digest and state.position == position.id:
-                return state
-        for firing in self._journal.firings(limit=200):
-            if firing.rule_digest == rule.digest and firing.position == position.id:
-                return _state_of(rule, position, firing)
-        return initial_state(rule, position.id)
+        kept = _parsed(self._journal.rule_state(rule.digest, position.id), rule, position)
+        last = next(
+            (
+                firing
+                for firing in self._journal.firings(limit=200)
+                if firing.rule_digest == rule.digest
+                and firing.position == position.id
+                and firing.state is not FiringState.DROPPED
+            ),
+            None,
+        )
+        if last is None or (kept is not None and kept.episode == last.episode):
+            return kept or initial_state(rule, position.id)
+        if kept is not None and (kept.fired_block or 0) > last.block_number:
+            return kept
+        # The crash came between the latch in the journal and the state: the journal is right.
+        return _state_of(rule, position, last)
+
+
+def _parsed(text: str | None, rule: Rule, position: Position) -> RuleState | None:
+    """A kept state, None where there is none of this rule on this position that can be read."""
+    if text is None:
+        return None
+    try:
+        state = state_from_data(json.loads(text))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return state if (state.rule_digest, state.position) == (rule.digest, position.id) else None
 
 
 def _state_of(rule: Rule, position: Position, firing: Firing) -> RuleState:

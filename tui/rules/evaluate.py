@@ -27,7 +27,7 @@ from typing import Any
 from tui.model.block import BlockRef
 from tui.model.position import Position
 from tui.model.rule import Mode, Rule
-from tui.model.units import format_units
+from tui.model.units import WAD, format_units
 from tui.rules.match import applies
 
 
@@ -267,9 +267,9 @@ def _judge(rule: Rule, state: RuleState, block: BlockRef, health: int | None) ->
     above = _is_above(rule, health)
     trigger = _ratio(rule.health_factor_below)
     if above:
-        fact = "no debt" if health is None else f"health factor {_ratio(health)} is not below {trigger}"
+        fact = "no debt" if health is None else f"health factor {_beside(health, rule)} is not below {trigger}"
     else:
-        fact = f"health factor {_ratio(health or 0)} below {trigger}"
+        fact = f"health factor {_beside(health or 0, rule)} below {trigger}"
     if state.latched:
         waits = f"waits for a block at or above {trigger}"
         if state.ended_block is None:
@@ -286,6 +286,12 @@ def _judge(rule: Rule, state: RuleState, block: BlockRef, health: int | None) ->
     episode = episode_id(rule, state.position, state.crossing_number, state.crossing_hash)
     held = f" for {state.below} blocks" if rule.for_blocks > 1 else ""
     return _fire(rule, state, episode, block), Verdict(VerdictKind.FIRES, f"{fact}{held}", episode)
+
+
+def _beside(health: int, rule: Rule) -> str:
+    """A health factor to be read beside the trigger: four digits, or all where four would show the same as its own."""
+    cut = WAD // 10_000
+    return _ratio(health if health // cut == rule.health_factor_below // cut else health // cut * cut)
 
 
 def _ratio(wad: int) -> str:
