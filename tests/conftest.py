@@ -11,6 +11,7 @@ from pathlib import Path
 
 import platformdirs
 import pytest
+from hypothesis import settings
 
 from tests.support.chain import Chain
 from tui.practice.artifacts import fetch
@@ -18,6 +19,10 @@ from tui.practice.market import AaveVersion
 from tui.practice.node import NodeKind, NodeProgram, find_program, pyevm_program
 from tui.practice.packages import AAVE_V30, CONTRACTS
 from tui.practice.state import start_market
+
+# How long one example takes says more about the machine than about the code.
+settings.register_profile("trimtab", deadline=None)
+settings.load_profile("trimtab")
 
 
 @pytest.fixture(scope="session")

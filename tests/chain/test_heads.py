@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tests.support.clock import FakeClock
+from tests.support.nodes import mined
 from tui.chain.client import ChainClient, open_chain
 from tui.chain.clock import SystemClock
 from tui.chain.heads import BlockHeads
@@ -17,6 +18,12 @@ from tui.practice.node import Node, NodeProgram, start_node
 def mine(node: Node, blocks: int = 1) -> None:
     for _ in range(blocks):
         node.rpc.call("evm_mine")
+
+
+def spend(node: Node) -> None:
+    """A block with a transaction, which no reorg without it can have again."""
+    account = node.rpc.call("eth_accounts")[0]
+    mined(node, {"from": account, "to": account})
 
 
 def tip(node: Node) -> str:
@@ -51,7 +58,9 @@ async def test_the_stream_polls_at_a_quarter_of_the_block_time(
 
 
 async def test_a_reorg_gives_the_new_head_and_its_depth(chain: ChainClient, node: Node) -> None:
-    mine(node, 5)
+    mine(node, 2)
+    spend(node)
+    mine(node, 2)
     old = await chain.heads.poll()
     assert old is not None
     stale = chain.heads.canonical_hash(old.number)
@@ -64,7 +73,11 @@ async def test_a_reorg_gives_the_new_head_and_its_depth(chain: ChainClient, node
 
 
 async def test_a_reorg_of_remembered_blocks_is_measured(chain: ChainClient, node: Node) -> None:
-    for _ in range(5):
+    for _ in range(2):
+        mine(node)
+        await chain.heads.poll()
+    spend(node)
+    for _ in range(2):
         mine(node)
         await chain.heads.poll()
     node.rpc.call("anvil_reorg", 3, [])

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from tests.support.clock import FakeClock
 from tests.support.http import bad_server, relay
+from tests.support.nodes import mined
 from tui.chain.batch import (
     BATCH_ADDRESS,
     BATCH_CODE,
     BadBatchAnswer,
     Entry,
+    Kind,
     Outcome,
     pack,
     pack_creation,
@@ -27,6 +29,7 @@ from tui.chain.providers import build_pool
 from tui.chain.reader import ChainReader
 from tui.model.block import BlockRef
 from tui.model.calls import Call
+from tui.model.position import Asset
 from tui.model.wallet import WalletQuery
 from tui.ports.chain import ReadFailed
 from tui.practice.node import Node
@@ -124,6 +127,12 @@ def test_the_packed_program_is_the_calls_one_by_one(bare_node: Node, asked: list
     )
     created = bare_node.rpc.call("eth_call", {"data": "0x" + pack_creation(entries, codes).hex()}, "latest")
     answers = unpack(bytes.fromhex(told[2:]), len(entries))
+    views = pack([replace(entry, kind=Kind.VIEW) for entry in entries])
+    told = bare_node.rpc.call(
+        "eth_call", {"to": BATCH_ADDRESS, "data": "0x" + views.hex()}, "latest", overrides | batch
+    )
+    seen = unpack(bytes.fromhex(told[2:]), len(entries))
+    assert [(view.outcome, view.data) for view in seen] == [(answer.outcome, answer.data) for answer in answers]
     for entry, answer, other in zip(entries, answers, unpack(bytes.fromhex(created[2:]), len(entries)), strict=True):
         assert (answer.outcome, answer.data) == (other.outcome, other.data)
         (single,) = bare_node.rpc.try_batch(
@@ -224,6 +233,39 @@ async def test_an_unknown_block_fails_after_patience(chain: ChainClient, head: B
         await chain.reader.read(replace(head, hash="0x" + "12" * 32), [Call(LENS, b"", ECHO)])
     assert len(clock.slept) == 4
     assert chain.reader.providers()[0].state == "ok"
+
+
+async def test_an_orphaned_block_is_not_read(chain: ChainClient, node: Node) -> None:
+    mined(node, {"from": FUNDED, "to": NOBODY, "value": "0x1"})
+    orphan = await chain.heads.poll()
+    assert orphan is not None
+    node.rpc.call("anvil_reorg", 1, [])
+    with pytest.raises(ReadFailed, match="unknown"):
+        await chain.reader.read(orphan, [Call(LENS, b"", ECHO)])
+
+
+async def test_tokens_that_answer_with_megabytes_spoil_only_themselves(chain: ChainClient, node: Node) -> None:
+    loud = [Asset("0x" + f"b{number}" * 20, "LOUD", 18) for number in range(8)]
+    for asset in loud:
+        node.rpc.call("anvil_setCode", asset.address, "0x620a00006000f3")
+    node.rpc.call("anvil_setCode", DEPLOYED, "0x602a60005260206000f3")
+    node.rpc.call("evm_mine")
+    block = await chain.heads.poll()
+    assert block is not None
+    before = chain.stats.eth_calls
+    honest = Asset(DEPLOYED, "FINE", 18)
+    query = WalletQuery(FUNDED, (*loud[:4], honest, *loud[4:]), (LENS,), permits=True)
+    (result,), (wallet,) = await chain.reader.read_all(block, [Call(LENS, b"market", ECHO)], [query])
+    assert result.data == b"market"
+    assert [wallet.tokens[asset.address].balance for asset in (loud[0], honest, loud[-1])] == [None, 42, None]
+    assert chain.stats.eth_calls - before == 1
+
+
+async def test_lenses_that_answer_with_megabytes_are_read_apart(chain: ChainClient, head: BlockRef) -> None:
+    large = Call(OTHER, (700_000).to_bytes(32), ZEROS)
+    calls = [Call(LENS, b"x", ECHO), *[large] * 8, Call(LENS, b"y", ECHO)]
+    results = await chain.reader.read(head, calls)
+    assert [result.data for result in results] == [b"x", *[bytes(700_000)] * 8, b"y"]
 
 
 async def test_blocks_by_number_and_hash(chain: ChainClient, head: BlockRef) -> None:

@@ -43,6 +43,7 @@ def test_any_revert_data_has_harmless_words(raw: bytes) -> None:
     [
         "out of gas",
         "EVM error OutOfGas",
+        "EVM error MemoryOOG",
         "gas required exceeds allowance (50000000)",
         "execution aborted (timeout = 5s)",
         "max initcode size exceeded: code size 60000, limit 49152",

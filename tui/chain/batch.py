@@ -19,6 +19,8 @@ BATCH_ADDRESS = "0x7472696d7461622d62617463680000000000b47c"
 """Where the program stands during a call with state override; nothing is deployed there."""
 MAX_CREATION_CODE = 49_152
 """Bytes of creation code a node takes (EIP-3860)."""
+MAX_VIEW_BYTES = 4096
+"""The longest answer of a VIEW."""
 
 _CALL_HEADER = 29
 _ANSWER_HEADER = 15
@@ -26,13 +28,18 @@ _MAX_LENSES = 16
 
 
 class Kind(IntEnum):
-    """What a packed entry asks for. VALUE answers nothing: its target field is the wei that the next call carries."""
+    """What a packed entry asks for. VALUE answers nothing: its target field is the wei that the next call carries.
+
+    VIEW is a CALL of a contract that is nobody's friend: an answer longer than MAX_VIEW_BYTES counts as none, so that
+    copying it cannot eat the gas of the calls after it.
+    """
 
     CALL = 0
     BALANCE = 1
     CODE_SIZE = 2
     LENS = 3
     VALUE = 4
+    VIEW = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +83,8 @@ class BadBatchAnswer(ValueError):
 
 
 # Memory: variables in words, then the addresses of lenses, then the packed calls, then the packed answers.
-_IP, _END, _OUT, _WORD, _TO, _LENGTH, _VALUE, _SIZE, _BEFORE, _OK, _AFTER = (32 * i for i in range(11))
-_TABLE = 32 * 11
+_IP, _END, _OUT, _WORD, _TO, _LENGTH, _VALUE, _SIZE, _BEFORE, _OK, _AFTER, _FITS = (32 * i for i in range(12))
+_TABLE = 32 * 12
 _IN = _TABLE + 32 * _MAX_LENSES
 
 
@@ -103,6 +110,11 @@ def _field(shift: int, bits: int) -> Op:
 
 def _kind_is(kind: Kind) -> Op:
     return op("EQ", op("BYTE", 0, _get(_WORD)), int(kind))
+
+
+def _returned() -> Op:
+    """How many bytes of the return data are kept."""
+    return op("MUL", op("RETURNDATASIZE"), _get(_FITS))
 
 
 def _answer(outcome: Value, used: Value, left: Value, length: Value) -> list[Op]:
@@ -142,14 +154,14 @@ def _loop() -> list[Op | Label]:
         _set(_BEFORE, op("GAS")),
         _set(_OK, op("CALL", _get(_OK), _get(_TO), _get(_VALUE), _get(_IP), _get(_LENGTH), 0, 0)),
         _set(_AFTER, op("GAS")),
-        *_answer(
-            op("MUL", _get(_OK), _add(1, op("ISZERO", _get(_SIZE)))),
-            op("SUB", _get(_BEFORE), _get(_AFTER)),
-            _get(_AFTER),
-            op("RETURNDATASIZE"),
+        _set(
+            _FITS,
+            op("ISZERO", op("MUL", _kind_is(Kind.VIEW), op("LT", MAX_VIEW_BYTES, op("RETURNDATASIZE")))),
         ),
-        op("RETURNDATACOPY", _get(_OUT), 0, op("RETURNDATASIZE")),
-        _set(_OUT, _add(_get(_OUT), op("RETURNDATASIZE"))),
+        _set(_SIZE, op("MUL", op("MUL", _get(_OK), _get(_FITS)), _add(1, op("ISZERO", _get(_SIZE))))),
+        *_answer(_get(_SIZE), op("SUB", _get(_BEFORE), _get(_AFTER)), _get(_AFTER), _returned()),
+        op("RETURNDATACOPY", _get(_OUT), 0, _returned()),
+        _set(_OUT, _add(_get(_OUT), _returned())),
         _set(_IP, _add(_get(_IP), _get(_LENGTH))),
         _set(_VALUE, 0),
         op("JUMP", At("loop")),

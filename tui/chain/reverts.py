@@ -24,7 +24,7 @@ _PANICS = {
 _LONGEST_REASON = 160
 
 _LIMIT = re.compile(
-    r"out ?of ?gas|gas (?:limit|cap|required|uint64)|intrinsic gas|exceeds? (?:block )?gas|timed? ?out|timeout"
+    r"out ?of ?gas|OOG|gas (?:limit|cap|required|uint64)|intrinsic gas|exceeds? (?:block )?gas|timed? ?out|timeout"
     r"|deadline|execution aborted|too (?:large|big)|response size|size exceeded|initcode|code ?size"
     r"|max(?:imum)? (?:code|size|response)|content length|payload|CreateContractSizeLimit|memory limit|step limit",
     re.IGNORECASE,

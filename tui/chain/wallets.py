@@ -26,7 +26,7 @@ def wallet_entries(queries: Sequence[WalletQuery]) -> list[Entry]:
         entries.append(Entry(query.account, kind=Kind.BALANCE))
         entries.append(Entry(query.account, kind=Kind.CODE_SIZE))
         entries.extend(
-            Entry(call.to, call.data, gas_cap=_TOKEN_GAS)
+            Entry(call.to, call.data, Kind.VIEW, _TOKEN_GAS)
             for asset in query.tokens
             for call in _token_calls(query, asset)
         )
