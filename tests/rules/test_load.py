@@ -145,9 +145,6 @@ CASES = {
     (7, "[rule.target]\nhealth_factor = 2"): (
         '8: health_factor is a bare number, which is not read exactly; put it in quotes: health_factor = "2"'
     ),
-    (10, 'action = "deleverage"'): (
-        '10: this version cannot deleverage; remove the step or use "repay" / "add-collateral"'
-    ),
     (10, 'action = "add_collateral"'): (
         '10: action is "add_collateral", which is none of "repay" or "add-collateral"; did you mean "add-collateral"?'
     ),
@@ -452,3 +449,32 @@ def test_no_value_of_a_wrong_type_raises(values):
         if equals:
             lines[line - 1] = f"{key}= {value}"
     _never_raises("\n".join(lines).encode())
+
+
+DELEVERAGE = """
+[[rule.step]]
+action = "deleverage"
+collateral = "WETH"
+debt = "USDC"
+max_slippage = "0.5%"
+
+"""
+
+
+def test_a_step_of_a_later_version_is_passed_over_and_told():
+    head, limits, tail = GUARD.partition("[rule.limits]")
+    text = head + DELEVERAGE + limits + tail
+    read = parse_rules(text, "rules.toml")
+    (rule,) = read.rules
+    assert [step.action for step in rule.steps] == [ActionKind.REPAY, ActionKind.ADD_COLLATERAL]
+    assert read.errors == ()
+    (told,) = read.warnings
+    assert "cannot deleverage" in told.what
+    assert text.splitlines()[told.line - 1] == 'action = "deleverage"'
+
+
+def test_a_rule_with_nothing_but_such_steps_is_refused():
+    head, _, _ = GUARD.partition("[[rule.step]]")
+    read = parse_rules(head + DELEVERAGE, "rules.toml")
+    assert read.rules == ()
+    assert any("no step" in fault.what for fault in read.errors)

@@ -38,8 +38,8 @@ _ERROR_PLACE = re.compile(r" ?\(at (?:line (\d+), column \d+|end of document)\)$
 _BOM = "\ufeff"
 
 _CANNOT_DELEVERAGE = (
-    "this version cannot deleverage",
-    'remove the step or use "repay" / "add-collateral"',
+    "this version cannot deleverage: the step is passed over",
+    'do not count on it; "repay" and "add-collateral" work',
 )
 _STEP_REASONS = MappingProxyType(
     dict.fromkeys(
@@ -376,12 +376,15 @@ def _read_steps(reader: TableReader, mode: str | None) -> tuple[Step, ...]:
         step = _read_step(TableReader(reader.faults, table, path, name, reader.rule))
         if step is not None:
             steps.append(step)
+    if not steps and all(isinstance(table, dict) and table.get("action") == "deleverage" for table in value):
+        reader.fault("step", f"no step of {reader.name} can be done by this version", _CANNOT_DELEVERAGE[1])
     return tuple(steps)
 
 
 def _read_step(reader: TableReader) -> Step | None:
     if reader.table.get("action") == "deleverage":
-        reader.fault("action", *_CANNOT_DELEVERAGE)
+        # A file written for a version that can is still worth its other steps, as long as the gap is told.
+        reader.fault("action", *_CANNOT_DELEVERAGE, severity=Severity.WARNING)
         return None
     action = reader.choice("action", tuple(ActionKind))
     asset = _read_asset(reader)
