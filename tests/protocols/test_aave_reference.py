@@ -1,0 +1,138 @@
+"""The rules of 3.7 and the yields, against others: its health calculation run on a node, and yields told elsewhere."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tui.model.position import Asset
+from tui.model.units import RAY, UINT256_MAX
+from tui.protocols.aave_v3 import lens
+from tui.protocols.aave_v3.health import Figures, figures, lines_of
+from tui.protocols.aave_v3.math import apy, compounded_interest, compounded_interest_since_3_4
+from tui.protocols.aave_v3.rules import V3_2, V3_7, rules_of
+from tui.protocols.aave_v3.state import AccountState, Holding, MarketState, market_state
+
+CASES: list[dict[str, Any]] = json.loads(
+    gzip.decompress((Path(__file__).parents[1] / "data" / "aave_ref_positions.json.gz").read_bytes())
+)["cases"]
+
+
+def _configuration(decimals: int, ltv: int, threshold: int, bonus: int) -> int:
+    return ltv | threshold << 16 | bonus << 32 | decimals << 48 | 1 << 56
+
+
+def _raw(case: dict[str, Any], revision: int) -> lens.RawReading:
+    reserves = []
+    for number, symbol, decimals, ltv, threshold, bonus, index, rate, debt_index, debt_rate, at, price, *_ in case[
+        "reserves"
+    ]:
+        address = f"0x{number + 1:040x}"
+        reserves.append(
+            lens.RawReserve(
+                0, address, _configuration(decimals, ltv, threshold, bonus), index, rate, debt_index, debt_rate, at,
+                number, address, address, address, 0, price, address, at, 10**30, 10**30, decimals,
+                symbol.encode().ljust(32, b"\0"), len(symbol),
+            )
+        )  # fmt: skip
+    zero = "0x" + "0" * 40
+    categories = tuple(
+        lens.RawCategory(0, number, ltv, threshold, bonus, zero, 0, collateral, 0, ltvzero, False, b"x" * 32, 1)
+        for number, ltv, threshold, bonus, collateral, ltvzero in case["e_modes"]
+    )
+    return lens.RawReading(case["time"], 1, zero, zero, revision, 10**8, 0, True, 0, tuple(reserves), (), categories)
+
+
+def _state(case: dict[str, Any], revision: int) -> tuple[MarketState, AccountState]:
+    bitmap, holdings = 0, {}
+    for number, *_, supplied, flagged, owed, _, _ in case["reserves"]:
+        holdings[number] = Holding(supplied, owed)
+        bitmap |= (int(flagged) << 1 | int(owed > 0)) << 2 * number
+    return market_state(_raw(case, revision)), AccountState("0x" + "1" * 40, bitmap, case["e_mode"], holdings)
+
+
+def _figures(case: dict[str, Any], revision: int) -> Figures:
+    market, account = _state(case, revision)
+    return figures(market.rules, lines_of(market, account))
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
+def test_health_by_the_newest_rules(case: dict[str, Any]) -> None:
+    ours = _figures(case, 11)
+    collateral, debt, _, threshold, ltv, health = case["answer"]
+    assert (ours.collateral, ours.debt, ours.threshold, ours.ltv) == (collateral, debt, threshold, ltv)
+    assert (UINT256_MAX if ours.health_factor is None else ours.health_factor) == health
+
+
+def test_the_rules_differ_where_it_shows() -> None:
+    """Older rules give other answers on many of these: the comparison can tell them apart."""
+    differ = sum(_figures(case, 5) != _figures(case, 11) for case in CASES)
+    assert differ > len(CASES) // 3
+
+
+def test_an_unknown_revision_gets_the_newest_rules() -> None:
+    assert rules_of(10**6) is V3_7
+    assert rules_of(5) is V3_2
+
+
+def test_yields_are_those_of_others() -> None:
+    compared = 0
+    for case in CASES:
+        for row in case["reserves"]:
+            for rate, told in ((row[7], row[15]), (row[9], row[16])):
+                ours = apy(rate)
+                assert ours is not None
+                assert abs(Decimal(ours) / 10**18 - Decimal(told)) < Decimal("1e-15")
+                compared += 1
+    assert compared > 1_000
+
+
+def test_what_cannot_be_a_rate_has_no_yield() -> None:
+    assert apy(0) == 0
+    assert apy(10**40) is None
+
+
+def test_interest_series_agree_but_for_rounding() -> None:
+    for rate in (RAY // 100, RAY // 20, RAY // 2):
+        for seconds in (1, 2, 3, 3_600, 86_400 * 30):
+            old, new = compounded_interest(rate, seconds), compounded_interest_since_3_4(rate, seconds)
+            assert abs(old - new) < RAY // 10**7
+            assert new > RAY
+
+
+def test_a_symbol_is_made_fit_to_be_shown() -> None:
+    case = CASES[0]
+    raw = _raw(case, 11)
+    for symbol, length, shown in (
+        (b"\x1b[31mRED\x1b[0m", 12, "[31mRED[0m"),
+        (b"[bold]X[/bold]", 14, "[bold]X[/bold]"),
+        ("‮ETH".encode(), 6, "ETH"),
+        (b"A" * 32, 10_000, "A" * 32 + "…"),
+        (b"\xff\xfe", 2, "��"),
+        (b"", 0, "0x0000…0001"),
+        (b"\x00\x01", 2, "0x0000…0001"),
+    ):
+        reserve = raw.reserves[0]
+        hostile = replace(
+            raw,
+            reserves=(replace(reserve, asset=f"0x{1:040x}", symbol=symbol.ljust(32, b"\0"), symbol_length=length),),
+        )
+        (one,) = market_state(hostile).reserves.values()
+        assert one.asset == Asset(f"0x{1:040x}", shown, reserve.decimals), symbol
+
+
+def test_decimals_that_the_token_denies_make_its_holders_unknown() -> None:
+    case = CASES[0]
+    raw = _raw(case, 11)
+    changed = replace(
+        raw, reserves=(replace(raw.reserves[0], decimals=raw.reserves[0].decimals + 1), *raw.reserves[1:])
+    )
+    reserve = market_state(changed).reserves[raw.reserves[0].id]
+    assert reserve.fault is not None
+    assert "decimals" in reserve.fault

@@ -1,0 +1,45 @@
+"""Configured markets find their adapters; what is wrong is said with the key to mend."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tui.model.network import MarketConfig
+from tui.model.rule import ActionKind
+from tui.protocols.registry import make_market, protocols
+
+PROVIDER = "0x2f39d218133AFaB8F2B819B1066c7E434Ad94E9e"
+
+
+def test_a_configured_market_gets_its_adapter() -> None:
+    market = make_market(MarketConfig("aave-v3", "core", {"pool_addresses_provider": PROVIDER}))
+    assert str(market.key) == "aave-v3/core"
+    assert market.actions == {ActionKind.REPAY, ActionKind.ADD_COLLATERAL}
+    assert market.spender(ActionKind.REPAY) is None
+    (call,) = market.read_calls(["0x" + "1" * 40])
+    assert bytes.fromhex(PROVIDER[2:]) in call.data
+
+
+def test_protocols_are_listed() -> None:
+    assert protocols() == tuple(sorted(protocols()))
+    assert "aave-v3" in protocols()
+
+
+def test_an_unknown_protocol_names_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="use one of: aave-v3"):
+        make_market(MarketConfig("aave-v9", "core"))
+
+
+@pytest.mark.parametrize("value", [None, "", "0x12", 5, "0x" + "g" * 40, PROVIDER + "0", "x" * 42])
+def test_a_market_without_a_provider_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match=r"aave-v3/core: pool_addresses_provider"):
+        make_market(MarketConfig("aave-v3", "core", {"pool_addresses_provider": value}))
+
+
+def test_the_registry_loads_no_adapter_before_it_is_asked() -> None:
+    code = "import sys, tui.protocols.registry; print([m for m in sys.modules if 'aave' in m or 'web3' in m])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
