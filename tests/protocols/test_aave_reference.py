@@ -2,63 +2,23 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.protocols.reference import CASES, raw_of, state_of
 from tui.model.position import Asset
 from tui.model.units import RAY, UINT256_MAX
-from tui.protocols.aave_v3 import lens
 from tui.protocols.aave_v3.health import Figures, figures, lines_of
 from tui.protocols.aave_v3.math import apy, compounded_interest, compounded_interest_since_3_4
 from tui.protocols.aave_v3.rules import V3_2, V3_7, rules_of
-from tui.protocols.aave_v3.state import AccountState, Holding, MarketState, market_state
-
-CASES: list[dict[str, Any]] = json.loads(
-    gzip.decompress((Path(__file__).parents[1] / "data" / "aave_ref_positions.json.gz").read_bytes())
-)["cases"]
-
-
-def _configuration(decimals: int, ltv: int, threshold: int, bonus: int) -> int:
-    return ltv | threshold << 16 | bonus << 32 | decimals << 48 | 1 << 56
-
-
-def _raw(case: dict[str, Any], revision: int) -> lens.RawReading:
-    reserves = []
-    for number, symbol, decimals, ltv, threshold, bonus, index, rate, debt_index, debt_rate, at, price, *_ in case[
-        "reserves"
-    ]:
-        address = f"0x{number + 1:040x}"
-        reserves.append(
-            lens.RawReserve(
-                0, address, _configuration(decimals, ltv, threshold, bonus), index, rate, debt_index, debt_rate, at,
-                number, address, address, address, 0, price, address, at, 10**30, 10**30, decimals,
-                symbol.encode().ljust(32, b"\0"), len(symbol),
-            )
-        )  # fmt: skip
-    zero = "0x" + "0" * 40
-    categories = tuple(
-        lens.RawCategory(0, number, ltv, threshold, bonus, zero, 0, collateral, 0, ltvzero, False, b"x" * 32, 1)
-        for number, ltv, threshold, bonus, collateral, ltvzero in case["e_modes"]
-    )
-    return lens.RawReading(case["time"], 1, zero, zero, revision, 10**8, 0, True, 0, tuple(reserves), (), categories)
-
-
-def _state(case: dict[str, Any], revision: int) -> tuple[MarketState, AccountState]:
-    bitmap, holdings = 0, {}
-    for number, *_, supplied, flagged, owed, _, _ in case["reserves"]:
-        holdings[number] = Holding(supplied, owed)
-        bitmap |= (int(flagged) << 1 | int(owed > 0)) << 2 * number
-    return market_state(_raw(case, revision)), AccountState("0x" + "1" * 40, bitmap, case["e_mode"], holdings)
+from tui.protocols.aave_v3.state import market_state
 
 
 def _figures(case: dict[str, Any], revision: int) -> Figures:
-    market, account = _state(case, revision)
+    market, account = state_of(case, revision)
     return figures(market.rules, lines_of(market, account))
 
 
@@ -108,7 +68,7 @@ def test_interest_series_agree_but_for_rounding() -> None:
 
 def test_a_symbol_is_made_fit_to_be_shown() -> None:
     case = CASES[0]
-    raw = _raw(case, 11)
+    raw = raw_of(case, 11)
     for symbol, length, shown in (
         (b"\x1b[31mRED\x1b[0m", 12, "[31mRED[0m"),
         (b"[bold]X[/bold]", 14, "[bold]X[/bold]"),
@@ -129,7 +89,7 @@ def test_a_symbol_is_made_fit_to_be_shown() -> None:
 
 def test_decimals_that_the_token_denies_make_its_holders_unknown() -> None:
     case = CASES[0]
-    raw = _raw(case, 11)
+    raw = raw_of(case, 11)
     changed = replace(
         raw, reserves=(replace(raw.reserves[0], decimals=raw.reserves[0].decimals + 1), *raw.reserves[1:])
     )
