@@ -65,6 +65,7 @@ def test_limits(message: str) -> None:
         "Resource not found",
         "block 0x12 not found",
         "unknown block",
+        "request beyond head block: requested 12, head 11",
         "hash 0x12 is not currently canonical",
         "missing trie node 12 (path ) state 0x12 is not available",
     ],

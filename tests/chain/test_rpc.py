@@ -102,6 +102,24 @@ async def test_a_connection_cut_in_the_answer() -> None:
     await fails(lambda request: (200, {}, [answer(request, "0x1")[2][:20]]), "connect")
 
 
+async def test_a_connection_closed_before_the_answer_is_tried_once_more() -> None:
+    closes = [True, False, False]
+
+    def reply(request: Any) -> Any:
+        return "close" if closes.pop(0) else answer(request, "0x1")
+
+    async with bad_server(reply) as server:
+        client = RpcClient(server.url)
+        assert await client.call("m") == "0x1"
+        assert client.stats.round_trips == 1
+        closes[:] = [True, True]
+        with pytest.raises(RpcUnreachable) as caught:
+            await client.call("m")
+        assert caught.value.kind == "connect"
+        assert closes == []
+        await client.aclose()
+
+
 async def test_deep_nesting() -> None:
     await fails(body(b"[" * 100_000 + b"]" * 100_000), "malformed")
 

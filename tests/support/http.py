@@ -6,20 +6,21 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
 from tui.practice.rpc import Rpc, RpcError
 
 Body = bytes | Iterable[bytes]
-Reply = tuple[int, dict[str, str], Body] | None
+Reply = tuple[int, dict[str, str], Body] | Literal["close"] | None
 
 
 @dataclass(slots=True)
 class BadServer:
     """`reply` gets the decoded request and gives status, extra headers and body; a body in pieces is streamed and
     the connection is cut after the last. None: nothing is answered until the client leaves.
+    "close": the connection ends without an answer.
     """
 
     reply: Callable[[Any], Reply]
@@ -54,9 +55,12 @@ class BadServer:
                 request = orjson.loads(await reader.readexactly(length))
                 self.requests.append(request)
                 reply = self.reply(request)
+                if reply == "close":
+                    break
                 if reply is None:
                     await reader.read()
                     break
+                assert not isinstance(reply, str)
                 status, headers, body = reply
                 lines = [f"HTTP/1.1 {status} X", *(f"{name}: {value}" for name, value in headers.items())]
                 if isinstance(body, bytes):

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tui.chain.hexes import Malformed, mapping, quantity, sequence
-from tui.chain.providers import Pool, Provider
+from tui.chain.providers import BlockUnknown, Pool, Provider
+from tui.chain.reverts import is_unknown_block
+from tui.chain.rpc import RpcError
 from tui.model.block import BlockRef
 from tui.model.plan import FeeQuote
 
@@ -75,7 +77,12 @@ class ChainFees:
         """
 
         async def work(provider: Provider) -> FeeQuote:
-            told = await provider.ask_one("eth_feeHistory", hex(_BLOCKS), hex(block.number), [_PERCENTILE])
+            try:
+                told = await provider.ask_one("eth_feeHistory", hex(_BLOCKS), hex(block.number), [_PERCENTILE])
+            except RpcError as error:
+                if is_unknown_block(error):
+                    raise BlockUnknown(error.message) from None
+                raise
             following, tips = parse_history(told)
             return fee_quote(block.base_fee, following, tips, self.limits)
 

@@ -117,7 +117,8 @@ class BlockHeads:
         newest = max(block.number for _, block in told)
         for provider, block in told:
             provider.saw_head(block.number, newest, _LAG_TOLERANCE)
-        return next(block for provider, block in told if provider.state == "ok")
+        # Well nodes in the user's order; another request may have set all of them aside in the meantime.
+        return next((block for provider, block in told if provider.state == "ok"), told[0][1])
 
     async def _latest(self, provider: Provider) -> BlockRef:
         block = parse_block(await provider.ask_one("eth_getBlockByNumber", "latest", False))

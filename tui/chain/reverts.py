@@ -31,7 +31,7 @@ _LIMIT = re.compile(
 )
 _UNKNOWN_BLOCK = re.compile(
     r"(?:header|block|resource)s? (?:is |was )?not found|unknown block|missing trie node|could not find block"
-    r"|cannot find block|no state available|not (?:currently )?canonical|state .* (?:pruned|not available)"
+    r"|beyond (?:the )?head|cannot find block|no state available|not (?:currently )?canonical|state .* (?:pruned|not available)"
     r"|block .*(?:unknown|not found|does not exist|not available)",
     re.IGNORECASE,
 )

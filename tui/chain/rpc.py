@@ -99,7 +99,7 @@ class RpcClient:
             timeout=self.timeout,
             trust_env=not is_loopback(self.url),
             headers={"content-type": "application/json", "user-agent": "trimtab"},
-            limits=httpx.Limits(max_connections=8, max_keepalive_connections=8, keepalive_expiry=120),
+            limits=httpx.Limits(max_connections=8, max_keepalive_connections=8, keepalive_expiry=30),
         )
         self._secrets = secrets_in(self.url)
 
@@ -203,16 +203,39 @@ class RpcClient:
         return RpcError(number, words, data if isinstance(data, str) else None)
 
     async def _post(self, body: bytes) -> bytes:
-        """The body of the answer, read in pieces and dropped as soon as it grows over the bound."""
+        """The body of the answer. Asked a second time where a kept connection turns out to be closed: servers drop
+        idle ones without a word, and every request here may be repeated.
+        """
         self.stats.bytes_out += len(body)
         try:
-            async with (
-                asyncio.timeout(self.timeout),
-                self._client.stream("POST", self.url, content=body) as response,
-            ):
+            async with asyncio.timeout(self.timeout):
+                try:
+                    refused, raw = await self._exchange(body)
+                except _ClosedEarly:
+                    refused, raw = await self._exchange(body)
+        except (TimeoutError, httpx.TimeoutException):
+            raise RpcUnreachable("timeout", f"{self.shown_url} did not answer within {self.timeout:g} s") from None
+        except httpx.DecodingError:
+            raise self._malformed("does not decompress") from None
+        except (_ClosedEarly, httpx.RemoteProtocolError, httpx.ReadError):
+            raise RpcUnreachable("connect", f"{self.shown_url} broke off its answer") from None
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            raise RpcUnreachable("connect", f"{self.shown_url} cannot be reached ({type(error).__name__})") from None
+        self.stats.bytes_in += len(raw)
+        # A JSON-RPC error may come with an HTTP error status: the words inside it are worth more than the status.
+        if refused is not None and not (refused.kind == "refused" and _looks_like_answer(raw)):
+            raise refused
+        return raw
+
+    async def _exchange(self, body: bytes) -> tuple[RpcUnreachable | None, bytes]:
+        """What the status means, and the body, read in pieces and dropped as soon as it grows over the bound."""
+        chunks: list[bytes] = []
+        size = 0
+        begun = False
+        try:
+            async with self._client.stream("POST", self.url, content=body) as response:
+                begun = True
                 refused = self._refusal(response)
-                chunks: list[bytes] = []
-                size = 0
                 async for chunk in response.aiter_bytes():
                     size += len(chunk)
                     if size > self.max_answer_bytes:
@@ -220,22 +243,11 @@ class RpcClient:
                             "too-large", f"{self.shown_url} answered with more than {self.max_answer_bytes:,} bytes"
                         )
                     chunks.append(chunk)
-        except TimeoutError:
-            raise RpcUnreachable("timeout", f"{self.shown_url} did not answer within {self.timeout:g} s") from None
-        except httpx.TimeoutException:
-            raise RpcUnreachable("timeout", f"{self.shown_url} did not answer within {self.timeout:g} s") from None
-        except httpx.DecodingError:
-            raise self._malformed("does not decompress") from None
-        except (httpx.RemoteProtocolError, httpx.ReadError):
-            raise RpcUnreachable("connect", f"{self.shown_url} broke off its answer") from None
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            raise RpcUnreachable("connect", f"{self.shown_url} cannot be reached ({type(error).__name__})") from None
-        raw = b"".join(chunks)
-        self.stats.bytes_in += size
-        # A JSON-RPC error may come with an HTTP error status: the words inside it are worth more than the status.
-        if refused is not None and not (refused.kind == "refused" and _looks_like_answer(raw)):
-            raise refused
-        return raw
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            if begun:
+                raise
+            raise _ClosedEarly from None
+        return refused, b"".join(chunks)
 
     def _refusal(self, response: httpx.Response) -> RpcUnreachable | None:
         status = response.status_code
@@ -257,6 +269,10 @@ class RpcClient:
 
     def _malformed(self, what: str) -> RpcUnreachable:
         return RpcUnreachable("malformed", f"the answer of {self.shown_url} {what}")
+
+
+class _ClosedEarly(Exception):
+    """The connection ended before the first byte of an answer."""
 
 
 class _BatchRefused(RpcUnreachable):
