@@ -31,7 +31,7 @@ from tui.model.plan import FeeQuote, PlannedCall
 from tui.ports.chain import ChainUnreachable, SendOutcome
 from tui.ports.journal import SpendKind
 
-RUNS = int(os.environ.get("TRIMTAB_MACHINE_RUNS", "60"))
+RUNS = int(os.environ.get("TRIMTAB_MACHINE_RUNS", "100"))
 ACCOUNTS = ("0x" + "a1" * 20, "0x" + "a2" * 20)
 FEES = FeeQuote(GWEI, 10 * GWEI, 2 * GWEI, 40 * GWEI)
 CONFIRMATIONS = 3
@@ -68,8 +68,15 @@ class Fuse:
     def __init__(self) -> None:
         self.left: int | None = None
         self.dead = False
+        self.kill_left: int | None = None
+        self.pull: Callable[[], None] = lambda: None
 
-    def burn(self) -> None:
+    def burn(self, *, may_pull: bool = True) -> None:
+        """`may_pull` False: too late for the kill switch, the bytes are on their way."""
+        if self.kill_left is not None and may_pull:
+            self.kill_left -= 1
+            if self.kill_left == 0:
+                self.pull()
         if self.left is not None:
             self.left -= 1
             self.dead = self.dead or self.left <= 0
@@ -91,7 +98,7 @@ class Fused:
         if asyncio.iscoroutinefunction(method):
 
             async def awaited(*args: Any, **kwargs: Any) -> Any:
-                fuse.burn()
+                fuse.burn(may_pull=name != "send")
                 result = await method(*args, **kwargs)
                 fuse.burn()
                 return result
@@ -111,6 +118,7 @@ class WatchedChain(MemoryChain):
     """Looks into the journal at every send."""
 
     journal: SqliteJournal
+    killed: Callable[[], bool]
 
     async def send(self, raw: bytes, expected_hash: str) -> tuple[SendOutcome, ...]:
         assert not self.journal._connection.in_transaction
@@ -123,6 +131,7 @@ class WatchedChain(MemoryChain):
         assert raw in [attempt.raw for attempt in intent.attempts], "sent before it was durable"
         assert intent.state in (IntentState.MAYBE_SENT, IntentState.CANCELLING), f"sent from {intent.state}"
         assert not intent.withheld or tx.is_no_op, "sent although withheld"
+        assert not self.killed() or tx.is_no_op, "sent under the kill switch"
         return await super().send(raw, expected_hash)
 
 
@@ -147,6 +156,8 @@ class Machine(RuleBasedStateMachine):
 
     def start(self) -> None:
         self.fuse = Fuse()
+        self.fuse.pull = self.pull_kill_switch
+        self.chain.killed = lambda: self.killed
         self.journal = open_journal(self.state)
         self.chain.journal = self.journal
         self.executor = Executor(
@@ -164,8 +175,6 @@ class Machine(RuleBasedStateMachine):
     def do(self, work: Callable[[], Coroutine[Any, Any, Any]], fuse: int | None = None) -> Any:
         """Run something; where the fuse ends in it, the engine is gone and another one takes over."""
         self.fuse.left = fuse
-        sent = len(self.chain.sent)
-        killed = self.killed
         try:
             return self.runner.run(work())
         except Crash:
@@ -175,8 +184,9 @@ class Machine(RuleBasedStateMachine):
             return None
         finally:
             self.fuse.left = None
-            if killed:
-                assert all(tx.is_no_op for tx in self.chain.sent[sent:]), "sent under the kill switch"
+
+    def pull_kill_switch(self) -> None:
+        self.killed = True
 
     async def verify(self, calls: Sequence[PlannedCall]) -> str | None:
         return self.verdict
@@ -284,6 +294,10 @@ class Machine(RuleBasedStateMachine):
     @rule(on=st.booleans())
     def kill(self, on: bool) -> None:
         self.killed = on
+
+    @rule(steps=st.integers(1, 40))
+    def kill_soon(self, steps: int) -> None:
+        self.fuse.kill_left = steps
 
     @rule(seconds=st.sampled_from([-(10**6), 3600, 10**7]))
     def clock_jumps(self, seconds: float) -> None:
