@@ -31,8 +31,8 @@ _LIMIT = re.compile(
 )
 _UNKNOWN_BLOCK = re.compile(
     r"(?:header|block|resource)s? (?:is |was )?not found|unknown block|missing trie node|could not find block"
-    r"|beyond (?:the )?head|cannot find block|no state available|not (?:currently )?canonical|state .* (?:pruned|not available)"
-    r"|block .*(?:unknown|not found|does not exist|not available)",
+    r"|beyond (?:the )?head|cannot find block|no state available|not (?:currently )?canonical"
+    r"|state .* (?:pruned|not available)|block .*(?:unknown|not found|does not exist|not available)",
     re.IGNORECASE,
 )
 _FUNDS = re.compile(r"insufficient (?:funds|balance)|not enough funds|lack of funds|OutOfFunds", re.IGNORECASE)
