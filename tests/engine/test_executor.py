@@ -302,6 +302,7 @@ async def test_an_underpriced_replacement_is_raised_again_within_the_ceiling(ben
     intent = bench.intent(firing)
     assert [attempt.kind for attempt in intent.attempts] == [AttemptKind.ORIGINAL, AttemptKind.BUMP]
     assert bench.chain.pool[(ACCOUNT, 0)].hash == intent.attempts[-1].hash
+    assert "from elsewhere has nonce 0" in bench.said()
 
 
 async def test_where_no_fee_can_be_signed_the_old_bytes_are_sent(bench: Bench) -> None:

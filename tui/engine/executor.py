@@ -422,21 +422,26 @@ class Executor:
             to_be = (IntentState.RESERVED, IntentState.SIGNED, IntentState.MAYBE_SENT)
             if intent.state not in to_be or intent.firing_id in self._executing:
                 raise CannotCancel(f"{intent.words} is {intent.state}; there is nothing to cancel now")
-            head = self._head.number if self._head is not None else 0
+            self._executing.add(intent.firing_id)
             try:
-                new = await self._sender.sign(
-                    intent, IntentState.CANCELLING, AttemptKind.CANCEL, self._cancel_fees(intent, fees), head
-                )
-            except SignerRefused as error:
-                if intent.attempts:
-                    raise CannotCancel(f"the signer refused: {error}") from error
-                self._free(intent, str(error))
-                return
-            except SignerUnavailable as error:
-                raise CannotCancel(f"the signer does not answer: {error}; unlock the keystore") from error
-            self._journal.record_attempts([new])
-            self._say(Severity.WARNING, intent, f"cancelling, nonce {intent.nonce}")
-            await self._sender.send(intent.id, new.attempt)
+                await self._cancel(intent, self._cancel_fees(intent, fees))
+            finally:
+                self._executing.discard(intent.firing_id)
+
+    async def _cancel(self, intent: Intent, fees: tuple[int, int]) -> None:
+        head = self._head.number if self._head is not None else 0
+        try:
+            new = await self._sender.sign(intent, IntentState.CANCELLING, AttemptKind.CANCEL, fees, head)
+        except SignerRefused as error:
+            if intent.attempts:
+                raise CannotCancel(f"the signer refused: {error}") from error
+            self._free(intent, str(error))
+            return
+        except SignerUnavailable as error:
+            raise CannotCancel(f"the signer does not answer: {error}; unlock the keystore") from error
+        self._journal.record_attempts([new])
+        self._say(Severity.WARNING, intent, f"cancelling, nonce {intent.nonce}")
+        await self._sender.send(intent.id, new.attempt)
 
     def _cancel_fees(self, intent: Intent, fees: FeeQuote | None) -> tuple[int, int]:
         if not intent.attempts:

@@ -122,17 +122,27 @@ class Sender:
         if first or answer != attempt.answer:
             sent_at = self._clock.now() if attempt.sent_at is None else attempt.sent_at
             self._journal.record_answer(intent.id, attempt.number, sent_at, answer)
-        self._tell(intent, outcomes, first)
+        self._tell(intent, attempt, outcomes)
         return outcomes
 
-    def _tell(self, intent: Intent, outcomes: tuple[SendOutcome, ...], first: bool) -> None:
+    def _tell(self, intent: Intent, attempt: Attempt, outcomes: tuple[SendOutcome, ...]) -> None:
         took = sum(outcome.kind in ("accepted", "already-known") for outcome in outcomes)
         if took:
-            if first:
+            if attempt.sent_at is None:
                 nodes = "1 node" if took == 1 else f"{took} nodes"
                 self._teller.say(
                     Severity.INFO, f"{intent.words}: sent to {nodes}", kind="sent", firing_id=intent.firing_id
                 )
+            return
+        if attempt.number == 0 and any(outcome.kind == "underpriced-replacement" for outcome in outcomes):
+            self._teller.say_once(
+                Severity.WARNING,
+                f"{intent.words}: a pending transaction from elsewhere has nonce {intent.nonce}; it is outbid "
+                "within the ceiling of the rule",
+                kind="send-trouble",
+                about=intent.id,
+                firing_id=intent.firing_id,
+            )
             return
         for outcome in outcomes:
             trouble = _TROUBLE.get(outcome.kind)
