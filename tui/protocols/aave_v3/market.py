@@ -118,7 +118,10 @@ class AaveV3Market:
         market, account = _known_state(position)
         for action in actions:
             market, account = _after(market, account, action)
-        return _rebuilt(position, market, account)
+        left = _rebuilt(position, market, account)
+        if left.unknown is not None:
+            raise ActionImpossible(f"what it would leave is unknown: {left.unknown}")
+        return left
 
     def repriced(self, position: Position, prices_usd: Mapping[str, int]) -> Position:
         """The position at other prices. Its liquidation prices are left out: they do not follow from its own price."""
