@@ -14,9 +14,16 @@ from tui.protocols.aave_v3.health import figures, lines_of
 from tui.protocols.aave_v3.position import build_position
 from tui.protocols.aave_v3.state import AccountState, Holding, MarketState, market_state
 
-CASES: list[dict[str, Any]] = json.loads(
-    gzip.decompress((Path(__file__).parents[1] / "data" / "aave_ref_positions.json.gz").read_bytes())
-)["cases"]
+_DATA = Path(__file__).parents[1] / "data"
+
+
+def _cases(name: str) -> list[dict[str, Any]]:
+    cases: list[dict[str, Any]] = json.loads(gzip.decompress((_DATA / name).read_bytes()))["cases"]
+    return cases
+
+
+CASES = _cases("aave_ref_positions.json.gz")
+LIQUIDATIONS = _cases("aave_ref_liquidations.json.gz")
 
 
 def _configuration(decimals: int, ltv: int, threshold: int, bonus: int) -> int:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.protocols.reference import CASES, raw_of, state_of
+from tests.protocols.reference import CASES, LIQUIDATIONS, raw_of, state_of
 from tui.model.position import Asset
 from tui.model.units import RAY, UINT256_MAX
 from tui.protocols.aave_v3.health import Figures, figures, lines_of
+from tui.protocols.aave_v3.liquidation import liquidation_penalty
 from tui.protocols.aave_v3.math import apy, compounded_interest, compounded_interest_since_3_4
 from tui.protocols.aave_v3.rules import V3_2, V3_7, rules_of
 from tui.protocols.aave_v3.state import market_state
@@ -96,3 +97,29 @@ def test_decimals_that_the_token_denies_make_its_holders_unknown() -> None:
     reserve = market_state(changed).reserves[raw.reserves[0].id]
     assert reserve.fault is not None
     assert "decimals" in reserve.fault
+
+
+@pytest.mark.parametrize("case", LIQUIDATIONS, ids=[case["id"] for case in LIQUIDATIONS])
+def test_the_penalty_is_what_a_liquidation_by_the_newest_rules_took(case: dict[str, Any]) -> None:
+    market, account = state_of(case, 11)
+    lines = lines_of(market, account)
+    totals = figures(market.rules, lines)
+    assert [totals.collateral, totals.debt, totals.health_factor] == case["before"]
+    collateral, debt = case["pair"]
+    pair = [
+        replace(
+            line,
+            counts=line.counts and line.reserve.asset.symbol == collateral,
+            borrowed=line.borrowed and line.reserve.asset.symbol == debt,
+        )
+        for line in lines
+    ]
+    of_pair = liquidation_penalty(market.rules, pair, totals)
+    worst = liquidation_penalty(market.rules, lines, totals)
+    assert of_pair is not None
+    assert worst is not None
+    taken = (case["before"][0] - case["after"][0]) - (case["before"][1] - case["after"][1])
+    # The contract rounds to units of tokens, some of which are cents.
+    room = 3 * 10**6 + abs(taken) // 500
+    assert abs(of_pair - taken) <= room
+    assert worst >= of_pair

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from tui.model.units import BPS, WAD
+from tui.model.units import BPS
 from tui.protocols.aave_v3.math import percent_mul, ray_mul, ray_mul_ceil, ray_mul_floor, wad_div
 from tui.protocols.aave_v3.rules import Rules
 from tui.protocols.aave_v3.state import AccountState, Category, MarketState, Reserve
@@ -160,11 +160,6 @@ def health_factor(rules: Rules, collateral: int, weighted: int, debt: int) -> in
     if rules.directed_rounding:
         return wad_div(weighted, debt) // BPS
     return wad_div(percent_mul(collateral, weighted // collateral), debt) if collateral else 0
-
-
-def is_unsafe(rules: Rules, collateral: int, weighted: int, debt: int) -> bool:
-    """Whether the contract would let these totals be liquidated."""
-    return debt != 0 and health_factor(rules, collateral, weighted, debt) < WAD
 
 
 def with_prices(market: MarketState, account: AccountState, prices_usd: Mapping[str, int]) -> MarketState:

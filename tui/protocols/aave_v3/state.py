@@ -23,7 +23,6 @@ from tui.protocols.aave_v3.math import (
 from tui.protocols.aave_v3.rules import Rules, rules_of
 from tui.protocols.erc20 import MAX_DECIMALS
 
-ZERO_ADDRESS = "0x" + "0" * 40
 MAX_RESERVES = 128
 _MAX_INDEX = 2**128 - 1
 
