@@ -168,8 +168,9 @@ class TrimtabApp(App[None]):
     async def _depart(self) -> None:
         disarmed: list[str] = []
         refused: list[str] = []
-        running = len(open_firings(self.view))
-        for entry in armed_rules(self.view):
+        view = self.view if self.facade is None else self.facade.view
+        running = len(open_firings(view))
+        for entry in armed_rules(view):
             name = entry.rule.name
             if self.facade is None:
                 continue
@@ -181,7 +182,7 @@ class TrimtabApp(App[None]):
                 refused.append(f"{name}: the engine did not answer")
             else:
                 disarmed.append(name)
-        self.farewell = farewell(self.view, disarmed, refused, running)
+        self.farewell = farewell(view, disarmed, refused, running)
         self.exit(message=Text(self.farewell))
 
     # ---- views

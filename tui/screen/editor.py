@@ -195,6 +195,8 @@ class EditorPage(Page):
         self.text = self.saved_text = found.text
         self.trouble = ""
         await self.fill()
+        if self.is_current and not self.as_text:
+            self.focus_field("name")
         await self.ask()
 
     def take(self, text: str) -> None:
@@ -279,13 +281,17 @@ class EditorPage(Page):
             self.show_faults(self.preview.faults)
         self.redraw_around()
 
+    def focus_field(self, key: str) -> None:
+        """Put the focus into a field, where there is such a field."""
+        for field in self.query(f"#{widget_id(key)}"):
+            field.focus()
+
     def refill(self, focus: str = "") -> None:
         """Make the form anew and put the focus into a field."""
 
         async def work() -> None:
             await self.fill()
-            if focus and self.query(f"#{widget_id(focus)}"):
-                self.query_one(f"#{widget_id(focus)}").focus()
+            self.focus_field(focus)
 
         self.owner.run_worker(work(), group="editor", exit_on_error=False)
 

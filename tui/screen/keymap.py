@@ -49,7 +49,7 @@ def parse_keymap(text: str, where: str) -> tuple[dict[str, str], list[str]]:
             )
         elif reserved:
             faults.append(f"{where}: {action_id}: {reserved[0]} cannot be given away")
-        elif BY_ID[action_id].where is Where.EVERYWHERE and any(len(key) == 1 for key in keys):
+        elif BY_ID[action_id].priority and any(len(key) == 1 for key in keys):
             faults.append(f"{where}: {action_id} works while typing, so its key cannot be a letter; use ctrl or F keys")
         else:
             keymap[action_id] = ",".join(keys)
@@ -66,7 +66,7 @@ def _clashes(keymap: Mapping[str, str]) -> list[tuple[str, str, str]]:
     for place in Where:
         owners: dict[str, str] = {}
         for action in ACTIONS:
-            if action.where not in (place, Where.EVERYWHERE):
+            if action.where not in (place, Where.EVERYWHERE) or (place is Where.HELP and action.id == "help"):
                 continue
             for key in keys_of(action, keymap):
                 other = owners.setdefault(key, action.id)

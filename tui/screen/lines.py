@@ -126,7 +126,7 @@ def wrap(text: str, width: int, role: str = "", first: str = "", indent: str = "
                 lines.append(line((lead + current, role)))
                 lead, current = indent, ""
                 continue
-            head = set_cell_size(word, room)
+            head = _head(word, room)
             lines.append(line((lead + head, role)))
             lead, word = indent, word[len(head) :]
             if not word:
@@ -134,6 +134,14 @@ def wrap(text: str, width: int, role: str = "", first: str = "", indent: str = "
     if current:
         lines.append(line((lead + current, role)))
     return lines
+
+
+def _head(word: str, room: int) -> str:
+    """As many whole characters as fit, at least one."""
+    taken = 1
+    while taken < len(word) and cell_len(word[: taken + 1]) <= room:
+        taken += 1
+    return word[:taken]
 
 
 def heading(title: str, width: int, note: str = "") -> Line:
@@ -146,3 +154,8 @@ def heading(title: str, width: int, note: str = "") -> Line:
     if not title:
         return line((rule + right, "rule"))
     return line(("─ ", "rule"), (title, "title"), (" ", "rule"), (rule, "rule"), *([(right, "muted")] if note else []))
+
+
+def fitted(lines: Iterable[Line], width: int) -> list[Line]:
+    """The lines, each in at most `width` cells."""
+    return [row if width_of(row.spans) <= width else Line(clip(row.spans, width), row.ground, row.tag) for row in lines]

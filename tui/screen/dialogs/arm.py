@@ -93,7 +93,9 @@ class ArmDialog(Dialog[None]):
     ArmDialog #report { height: auto; max-height: 24; }
     ArmDialog .field { height: 1; layout: horizontal; margin-bottom: 1; }
     ArmDialog .field Label { width: 24; color: $foreground 70%; }
-    ArmDialog Input, ArmDialog Input.-textual-compact { border: none; height: 1; padding: 0 1; background: $panel; width: 1fr; }
+    ArmDialog Input, ArmDialog Input.-textual-compact {
+        border: none; height: 1; padding: 0 1; background: $panel; width: 1fr;
+    }
     ArmDialog Input:focus { background: $primary 25%; border: none; }
     ArmDialog #outcome { height: auto; min-height: 1; margin-bottom: 1; }
     ArmDialog FooterLine { dock: none; background: $surface; margin-bottom: 1; }

@@ -9,7 +9,7 @@ from tui.model.text import clean_text, short_address
 from tui.model.units import value_usd
 from tui.model.view import ActivityEntry, ViewState
 from tui.screen.figures import dollars, gwei, health_or, time_of_day
-from tui.screen.lines import BLANK, Line, Span, line, split, wrap
+from tui.screen.lines import BLANK, Line, Span, fitted, line, split, wrap
 from tui.screen.words import FIRING, INTENT, SEVERITY
 
 
@@ -93,4 +93,4 @@ def activity_lines(view: ViewState, width: int, zone: tzinfo | None, limit: int 
             rows.append(BLANK)
     for entry in sorted(view.activity, key=lambda one: -one.number)[:limit]:
         rows += entry_lines(entry, width, zone)
-    return rows or [line(("Nothing has happened yet.", "muted"))]
+    return fitted(rows or [line(("Nothing has happened yet.", "muted"))], width)

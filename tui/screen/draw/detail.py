@@ -19,7 +19,7 @@ from tui.screen.figures import (
     ratio,
     threshold,
 )
-from tui.screen.lines import BLANK, Line, Span, cell, clip, line, split, wrap
+from tui.screen.lines import BLANK, Line, Span, cell, clip, fitted, line, split, wrap
 from tui.screen.words import market_name, status_sign
 
 
@@ -162,7 +162,7 @@ def detail_lines(view: ViewState, shown: PositionView | None, width: int) -> lis
             ),
         ]
         rows += [line((f"▲ {clean_text(note, 200)}", "warn")) for note in position.notes]
-        return rows
+        return fitted(rows, width)
     role = sign.role
     if position.health_factor is None:
         rows.append(line((sign.both, role), ("  nothing is owed, so nothing can be liquidated", "muted")))
@@ -204,4 +204,4 @@ def detail_lines(view: ViewState, shown: PositionView | None, width: int) -> lis
         rows += wrap(text, width, "stale" if stale and tone == "" else tone, "", "  ")
     if position.status is Status.LIQUIDATABLE:
         rows += wrap("✖ Anyone may liquidate this position now.", width, "alarm")
-    return rows
+    return fitted(rows, width)

@@ -8,7 +8,7 @@ from tui.model.text import clean_text, short_address
 from tui.model.view import Confirmation, PositionView
 from tui.screen.draw.gauge import gauge, gauge_labels
 from tui.screen.figures import amount, dollars, gwei, health, health_or
-from tui.screen.lines import BLANK, Line, Span, line, wrap
+from tui.screen.lines import BLANK, Line, Span, fitted, line, wrap
 from tui.screen.words import ACTION, STATUS, market_name
 
 
@@ -99,4 +99,4 @@ def confirmation_lines(waiting: Confirmation, shown: PositionView | None, width:
     rows += [BLANK, line((f"What is signed: {len(plan.calls)} call{'s' if len(plan.calls) != 1 else ''}", "label"))]
     for number, call in enumerate(plan.calls, 1):
         rows += call_lines(number, call, width)
-    return rows
+    return fitted(rows, width)

@@ -9,7 +9,7 @@ from tui.model.text import clean_text
 from tui.model.units import format_units
 from tui.model.view import RuleView, ViewState
 from tui.screen.figures import age, amount, dollars, dollars_short, health, health_or, ratio
-from tui.screen.lines import BLANK, Line, Span, line, split, width_of, wrap
+from tui.screen.lines import BLANK, Line, Span, fitted, line, split, width_of, wrap
 from tui.screen.words import ACTION, ACTIVITY, MODE
 
 
@@ -127,4 +127,4 @@ def rules_lines(view: ViewState, width: int, chosen: str | None, now: float) -> 
         rows.append(line(("What would stop a defence now", "label")))
         for reason in view.would_stop:
             rows += wrap(clean_text(reason, 300), width - 1, "warn", "▲ ", "  ")
-    return rows
+    return fitted(rows, width)

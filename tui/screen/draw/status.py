@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tui.model.text import clean_text
 from tui.model.view import Protection, ViewState
 from tui.screen.figures import age, distance, dollars_short, gwei, price
-from tui.screen.lines import Line, Span, line, shorten, split, width_of, wrap
+from tui.screen.lines import Line, Span, fitted, line, shorten, split, width_of, wrap
 from tui.screen.words import BLIND, KILLED, PROTECTION, PROVIDER_ROLE
 
 
@@ -38,10 +38,10 @@ def badge(view: ViewState, local: Local) -> Span:
     """The word for what the engine may do; the kill switch and a blind chain cover it."""
     if local.failed is not None:
         return Span(" ✖ NOT STARTED ", "held")
-    if not local.ready:
-        return Span(" ◌ STARTING ", "readonly")
     if view.killed or local.kill_asked:
         return Span(f" {KILLED.both} ", KILLED.role)
+    if not local.ready:
+        return Span(" ◌ STARTING ", "readonly")
     sign = PROTECTION[view.protection]
     if view.chain.blind is not None and view.chain.block is not None:
         return Span(f" {BLIND.glyph} {sign.word}, BLIND ", BLIND.role)
@@ -51,10 +51,10 @@ def badge(view: ViewState, local: Local) -> Span:
 def _why(view: ViewState, local: Local) -> str:
     if local.failed is not None:
         return clean_text(local.failed, 300)
+    if local.kill_asked and not view.killed:
+        return "Kill switch pulled; telling the engine." if local.ready else "Pulled; the engine is told as it starts."
     if not local.ready:
         return "Starting the engine."
-    if local.kill_asked and not view.killed:
-        return "Kill switch pulled; telling the engine."
     return clean_text(view.protection_why, 300)
 
 
@@ -138,7 +138,8 @@ def status_lines(view: ViewState, local: Local, width: int) -> list[Line]:
             )
         )
     else:
-        lines.append(split([mark], block, width, "bar"))
+        fresh = block if width_of([mark, *block]) < width else block[1:]
+        lines.append(split([mark], fresh, width, "bar"))
         lines.append(line(Span(" "), Span(shorten(_why(view, local), width - 2), "strong"), ground="bar"))
         lines.append(
             split(
@@ -147,10 +148,10 @@ def status_lines(view: ViewState, local: Local, width: int) -> list[Line]:
         )
     if view.chain.blind is not None and local.ready and view.chain.block is not None:
         since = head_age(view, local.now)
-        old = "" if since is None else f" Last block {age(since)} ago."
-        text = f"{BLIND.both}: {clean_text(view.chain.blind, 300)}.{old} Numbers below are stale; nothing fires."
-        lines += [Line(row.spans, "held") for row in wrap(text, width - 2, "held", " ", "   ")[:3]]
-    return lines
+        old = "" if since is None else f", last block {age(since)} ago"
+        said = f"{BLIND.both}{old}: {clean_text(view.chain.blind, 300)}. Numbers below are stale; nothing fires."
+        lines += [Line(row.spans, "held") for row in wrap(said, width - 2, "held", " ", "   ")[:3]]
+    return fitted(lines, width)
 
 
 def _short_fee(view: ViewState) -> Span:

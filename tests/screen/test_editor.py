@@ -1,0 +1,281 @@
+"""The rules editor by key: form and text over one file, comments kept, faults beside fields, nothing lost unasked."""
+
+from __future__ import annotations
+
+from textual.widgets import Input, TextArea
+
+from tests.screen.conftest import Bench, Open
+from tests.support import views
+from tests.support.views import RULES_TEXT, FakeFacade
+from tui.engine.facade import Preview
+from tui.model.plan import Evaluation, Refusal
+from tui.model.rule import RuleFault, Severity
+from tui.rules.edit import set_field
+from tui.screen.dialogs.ask import AskDialog
+from tui.screen.editor import EditorPage
+from tui.screen.form import Choice, Fault, widget_id
+from tui.screen.main import MainScreen
+
+
+def page(bench: Bench) -> EditorPage:
+    """The editor."""
+    screen = bench.app.screen
+    assert isinstance(screen, EditorPage)
+    return screen
+
+
+def entry(bench: Bench, key: str) -> Input:
+    """A field of the form."""
+    return page(bench).query_one(f"#{widget_id(key)}", Input)
+
+
+async def set_entry(bench: Bench, key: str, value: str) -> None:
+    """Type a new value into a field."""
+    field = entry(bench, key)
+    field.focus()
+    await bench.press(
+        "end", "ctrl+u", *[{".": "full_stop", "-": "minus", "%": "percent_sign"}.get(one, one) for one in value]
+    )
+
+
+async def test_the_form_shows_the_file(open_app: Open) -> None:
+    async with open_app(views.watching()) as bench:
+        await bench.press("e")
+        assert entry(bench, "name").value == "guard"
+        assert entry(bench, "when.health_factor_below").value == "1.15"
+        assert entry(bench, "when.for_blocks").value == "2"
+        assert entry(bench, "step.1.asset").value == "WETH"
+        assert entry(bench, "limits.cooldown").value == "5m"
+        assert page(bench).query_one(f"#{widget_id('mode')}", Choice).value == "auto"
+        assert "rules.toml" in bench.text("#head")
+        assert "✓ saved" in bench.text("#head")
+
+
+async def test_an_edit_in_the_form_keeps_every_comment(open_app: Open) -> None:
+    async with open_app(views.watching()) as bench:
+        await bench.press("e")
+        await set_entry(bench, "when.health_factor_below", "1.30")
+        assert page(bench).text == set_field(RULES_TEXT, "guard", "when.health_factor_below", "1.30")
+        assert "● not saved" in bench.text("#head")
+        await bench.press("ctrl+s")
+        saved = bench.commands("save_rules")
+        assert len(saved) == 1
+        assert saved[0][1] == page(bench).text
+        assert "# Repay first: it is the cheapest." in str(saved[0][1])
+        assert saved[0][2] == "t1"
+        assert "✓ saved" in bench.text("#head")
+
+
+async def test_whole_numbers_stay_numbers_and_empty_limits_go(open_app: Open) -> None:
+    async with open_app(views.watching()) as bench:
+        await bench.press("e")
+        await set_entry(bench, "when.for_blocks", "3")
+        assert "for_blocks = 3" in page(bench).text
+        await set_entry(bench, "limits.max_base_fee_gwei", "")
+        assert "max_base_fee_gwei" not in page(bench).text
+        await set_entry(bench, "limits.max_cost_share", "25%")
+        assert 'max_cost_share = "25%"' in page(bench).text
+
+
+async def test_a_mode_is_chosen_by_key(open_app: Open) -> None:
+    async with open_app(views.watching()) as bench:
+        await bench.press("e")
+        page(bench).query_one(f"#{widget_id('mode')}").focus()
+        await bench.press("left")
+        assert 'mode = "confirm"                      # notify | confirm | auto' in page(bench).text
+        await bench.press("right", "space")
+        assert 'mode = "notify"' in page(bench).text
+
+
+async def test_renaming_to_a_taken_name_is_refused_beside_the_field(open_app: Open) -> None:
+    async with open_app(views.watching()) as bench:
+        await bench.press("e")
+        await set_entry(bench, "name", "calm")
+        fault = page(bench).query_one(f"#fault-{widget_id('name')}", Fault)
+        assert fault.display
+        assert "already" in bench.text(f"#fault-{widget_id('name')}")
+        await set_entry(bench, "name", "shield")
+        assert 'name = "shield"' in page(bench).text
+        assert not fault.display
+
+
+async def test_the_preview_says_what_it_would_do_and_faults_stand_by_their_field(open_app: Open) -> None:
+    fault = RuleFault(
+        "rules.toml", 7, "target 1.1 is not above the trigger", "write a higher one", "guard", "target.health_factor"
+    )
+    warning = RuleFault("rules.toml", 9, "no cooldown", "add one", "guard", "limits.cooldown", Severity.WARNING)
+    done = Evaluation("guard", "p", views.BLOCK, True, "health factor is below the trigger", views.plan(), None)
+    refused = Evaluation("calm", "q", views.BLOCK, False, "above", None, Refusal("gas", "the wallet has no gas"))
+    facade = FakeFacade(views.watching(), preview_answer=Preview((fault, warning), (done, refused)))
+    async with open_app(facade.view, facade=facade) as bench:
+        await bench.press("e")
+        said = bench.text("#preview")
+        assert "fires now: repay 5,214.20 USDC → health 1.5004 · gas $0.41" in said.replace("\n  ", " ").replace(
+            "  ", " "
+        )
+        assert "refused: the wallet has no gas" in said
+        assert "line 7:" in said
+        assert "write a higher one" in bench.text(f"#fault-{widget_id('target.health_factor')}").replace("\n", " ")
+        assert "add one" in bench.text(f"#fault-{widget_id('limits.cooldown')}")
+
+
+async def test_the_preview_is_asked_once_after_typing_stops(open_app: Open) -> None:
+    async with open_app(views.watching()) as bench:
+        await bench.press("e")
+        before = len(bench.commands("preview"))
+        await bench.pilot.press("1", "2", "3", "4")
+        await bench.pilot.pause()
+        assert "being asked again" in bench.text("#preview")
+        timer = page(bench)._timer
+        assert timer is not None
+        await timer._task  # type: ignore[misc]
+        await bench.settle()
+        asked = bench.commands("preview")
+        assert len(asked) == before + 1
+        assert asked[-1][1] == page(bench).text
+
+
+async def test_text_and_form_are_one(open_app: Open) -> None:
+    async with open_app(views.watching()) as bench:
+        await bench.press("e")
+        await bench.press("f2")
+        area = page(bench).query_one(TextArea)
+        assert area.text == RULES_TEXT
+        assert bench.focused() is area
+        area.load_text(RULES_TEXT.replace('"8000"', '"9000"'))
+        await bench.settle()
+        await bench.press("f2")
+        assert entry(bench, "step.0.max").value == "9000"
+        await set_entry(bench, "step.0.max", "9500")
+        await bench.press("f2")
+        assert area.text == RULES_TEXT.replace('"8000"', '"9500"')
+
+
+async def test_a_text_that_is_no_toml_stays_a_text(open_app: Open) -> None:
+    async with open_app(views.watching()) as bench:
+        await bench.press("e")
+        await bench.press("f2")
+        page(bench).query_one(TextArea).load_text("[[rule]\nname = ")
+        await bench.settle()
+        await bench.press("f2")
+        assert page(bench).as_text
+        assert "The form cannot show this" in bench.text("#preview")
+
+
+async def test_steps_are_added_moved_and_removed(open_app: Open) -> None:
+    async with open_app(views.watching()) as bench:
+        await bench.press("e")
+        await bench.press("f6")
+        assert "Go to a field of the step first." in bench.said()
+        await bench.press("f5")
+        assert entry(bench, "step.2.asset").value == "USDC"
+        assert bench.focused() is entry(bench, "step.2.asset")
+        await bench.press("f6")
+        assert [entry(bench, f"step.{number}.asset").value for number in range(3)] == ["USDC", "USDC", "WETH"]
+        await bench.press("f7")
+        assert entry(bench, "step.1.asset").value == "WETH"
+        await bench.press("f9")
+        assert not page(bench).query(f"#{widget_id('step.2.asset')}")
+        assert page(bench).text.count("[[rule.step]]") == RULES_TEXT.count("[[rule.step]]")
+
+
+async def test_rules_are_added_shown_and_removed(open_app: Open) -> None:
+    async with open_app(views.watching()) as bench:
+        await bench.press("e")
+        await bench.press("f4")
+        assert entry(bench, "name").value == "guard2"
+        assert page(bench).query_one(f"#{widget_id('mode')}", Choice).value == "confirm"
+        assert page(bench).text.startswith(RULES_TEXT)
+        await bench.press("ctrl+n")
+        assert entry(bench, "name").value == "guard"
+        await bench.press("ctrl+n")
+        assert entry(bench, "name").value == "calm"
+        await bench.press("ctrl+n", "f8")
+        assert isinstance(bench.app.screen, AskDialog)
+        await bench.press("n")
+        assert page(bench).names() == ["guard", "calm", "guard2"]
+        await bench.press("f8", "y")
+        assert page(bench).names() == ["guard", "calm"]
+
+
+async def test_a_file_without_rules_starts_one(open_app: Open) -> None:
+    facade = FakeFacade(views.watching(), text="# nothing yet\n")
+    async with open_app(facade.view, facade=facade) as bench:
+        await bench.press("e")
+        assert "no rule in the file yet" in bench.text("Section")
+        await bench.press("f8", "f5")
+        assert "There is no rule" in bench.said()
+        await bench.press("f4")
+        assert page(bench).text.startswith("# nothing yet\n")
+        assert entry(bench, "name").value == "guard"
+
+
+async def test_leaving_with_changes_asks(open_app: Open) -> None:
+    async with open_app(views.watching()) as bench:
+        await bench.press("e")
+        await bench.press("x", "escape")
+        assert isinstance(bench.app.screen, AskDialog)
+        await bench.press("n")
+        assert entry(bench, "name").value == "guardx"
+        await bench.press("f3", "y")
+        assert entry(bench, "name").value == "guard"
+        assert not page(bench).unsaved
+        await bench.press("escape")
+        assert isinstance(bench.app.screen, MainScreen)
+
+
+async def test_quitting_with_changes_says_that_they_are_lost(open_app: Open) -> None:
+    async with open_app(views.watching()) as bench:
+        await bench.press("e")
+        await bench.press("x", "ctrl+q")
+        assert "The rules in the editor are not saved." in bench.text("#facts")
+        await bench.press("n")
+        assert isinstance(bench.app.screen, EditorPage)
+
+
+async def test_a_refused_save_is_said_and_nothing_is_lost(open_app: Open) -> None:
+    facade = FakeFacade(views.watching(), refuse={"save_rules": "the file changed since it was read"})
+    async with open_app(facade.view, facade=facade) as bench:
+        await bench.press("e")
+        await bench.press("x", "ctrl+s")
+        assert "Not saved: the file changed since it was read" in bench.text("#preview")
+        assert page(bench).unsaved
+        assert entry(bench, "name").value == "guardx"
+
+
+async def test_saving_nothing_says_so(open_app: Open) -> None:
+    async with open_app(views.watching()) as bench:
+        await bench.press("e")
+        await bench.press("ctrl+s")
+        assert "Nothing has changed" in bench.said()
+        assert bench.commands("save_rules") == []
+
+
+async def test_a_reading_screen_saves_nothing(open_app: Open) -> None:
+    from dataclasses import replace
+
+    async with open_app(replace(views.watching(), read_only=True)) as bench:
+        await bench.press("e")
+        await bench.press("x", "ctrl+s")
+        assert "This screen only reads" in bench.said()
+        assert bench.commands("save_rules") == []
+
+
+async def test_the_kill_key_works_while_rules_are_typed(open_app: Open) -> None:
+    async with open_app(views.armed()) as bench:
+        await bench.press("e")
+        await bench.press("f12")
+        assert bench.commands("kill")
+        assert isinstance(bench.app.screen, EditorPage)
+
+
+async def test_a_plan_comes_over_the_editor(open_app: Open) -> None:
+    from tui.screen.dialogs.confirm import ConfirmDialog
+
+    async with open_app(views.armed(), (80, 24)) as bench:
+        await bench.press("e")
+        await bench.press("x")
+        await bench.publish(views.confirming())
+        assert isinstance(bench.app.screen, ConfirmDialog)
+        await bench.press("escape")
+        assert entry(bench, "name").value == "guardx"

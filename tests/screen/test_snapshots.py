@@ -1,0 +1,114 @@
+"""Pictures of every screen at every width, held against the accepted ones (`--snapshot-update` accepts new ones)."""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from tests.screen.conftest import Hands
+from tests.support import views
+from tests.support.views import FakeFacade
+from tui.engine.facade import Preview
+from tui.model.plan import Evaluation
+from tui.model.rule import RuleFault
+from tui.model.view import ViewState
+from tui.screen.app import TrimtabApp
+
+_PINS = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+_PINNED = next(one for one in _PINS["project"]["dependencies"] if one.startswith("textual==")).removeprefix("textual==")
+pytestmark = pytest.mark.skipif(version("textual") != _PINNED, reason=f"pictures are of textual {_PINNED}")
+
+Compare = Callable[..., bool]
+SIZES = [(50, 24), (80, 24), (120, 40), (200, 50)]
+
+
+def taken(
+    hands: Hands, compare: Compare, view: ViewState, size: tuple[int, int], *keys: str, facade: FakeFacade | None = None
+) -> bool:
+    """Whether the screen looks as it was accepted, after these keys."""
+    app: TrimtabApp = hands.app(facade or FakeFacade(view))
+
+    async def before(pilot: Pilot[None]) -> None:
+        await pilot.pause()
+        await app.workers.wait_for_complete()
+        for key in keys:
+            await pilot.press(key)
+            await pilot.pause()
+            await app.workers.wait_for_complete()
+            await pilot.pause()
+
+    run: Callable[[Pilot[None]], Awaitable[None]] = before
+    assert inspect.iscoroutinefunction(run)
+    return compare(app, terminal_size=size, run_before=run)
+
+
+def previewing() -> FakeFacade:
+    """A facade with something to say about the rules."""
+    fault = RuleFault(
+        "rules.toml",
+        8,
+        "target 1.10 is not above the trigger 1.15",
+        "write a higher target",
+        "guard",
+        "target.health_factor",
+    )
+    done = Evaluation("guard", "p", views.BLOCK, False, "health factor is not below the trigger", views.plan(), None)
+    return FakeFacade(views.watching(), preview_answer=Preview((fault,), (done,)))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_main(hands: Hands, snap_compare: Compare, size: tuple[int, int]) -> None:
+    assert taken(hands, snap_compare, views.armed(), size)
+
+
+@pytest.mark.parametrize("theme", ["chart", "signal"])
+def test_main_in_other_themes(hands: Hands, snap_compare: Compare, theme: str) -> None:
+    hands.theme = theme
+    assert taken(hands, snap_compare, views.firing(), (120, 40), "down", "down")
+
+
+@pytest.mark.parametrize("key", ["2", "3", "4"])
+def test_tabs(hands: Hands, snap_compare: Compare, key: str) -> None:
+    assert taken(hands, snap_compare, views.firing(), (80, 24), key)
+
+
+@pytest.mark.parametrize("name", ["blind", "held", "killed", "unknown"])
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=str)
+def test_states(hands: Hands, snap_compare: Compare, name: str, size: tuple[int, int]) -> None:
+    assert taken(hands, snap_compare, getattr(views, name)(), size)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_editor(hands: Hands, snap_compare: Compare, size: tuple[int, int]) -> None:
+    facade = previewing()
+    assert taken(hands, snap_compare, facade.view, size, "e", facade=facade)
+
+
+def test_editor_text(hands: Hands, snap_compare: Compare) -> None:
+    facade = previewing()
+    assert taken(hands, snap_compare, facade.view, (120, 40), "e", "f2", facade=facade)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_arming(hands: Hands, snap_compare: Compare, size: tuple[int, int]) -> None:
+    assert taken(hands, snap_compare, views.watching(), size, "a", *"guard", "enter", *"secret")
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_confirm(hands: Hands, snap_compare: Compare, size: tuple[int, int]) -> None:
+    assert taken(hands, snap_compare, views.confirming(), size)
+
+
+@pytest.mark.parametrize("size", [(50, 24), (120, 40)], ids=str)
+def test_help(hands: Hands, snap_compare: Compare, size: tuple[int, int]) -> None:
+    assert taken(hands, snap_compare, views.armed(), size, "f1")
+
+
+def test_leaving(hands: Hands, snap_compare: Compare) -> None:
+    assert taken(hands, snap_compare, views.firing(), (80, 24), "q")
