@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 
-from tui.chain.masking import is_loopback, mask_url, scrub, secrets_in
+from tui.model.masking import is_loopback, mask_url, scrub, secrets_in
 
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 """Where an answer is cut off."""

@@ -13,7 +13,7 @@ from typing import Literal
 
 import orjson
 
-from tui.chain.masking import is_loopback, mask_url
+from tui.model.masking import is_loopback, mask_url
 from tui.ports.clock import Clock
 
 _SUBSCRIBE = b'{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}'

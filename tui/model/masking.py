@@ -1,4 +1,4 @@
-"""Addresses of nodes carry access tokens: this makes them fit to be shown, logged or put into an error."""
+"""Addresses of nodes and webhooks carry tokens: this makes them fit to be shown, logged or put into an error."""
 
 from __future__ import annotations
 
