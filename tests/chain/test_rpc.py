@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from tests.support.http import answer, bad_server
 from tui.chain import hexes
 from tui.chain.hexes import Malformed
-from tui.model.masking import mask_url, scrub, secrets_in
 from tui.chain.rpc import Request, RpcClient, RpcError, RpcUnreachable
+from tui.model.masking import mask_url, scrub, secrets_in
 
 TOKEN = "q7Zk29sLmXw83VbTjc0R"
 ASK = [Request("a", (1,)), Request("b"), Request("c")]
