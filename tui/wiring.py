@@ -17,6 +17,7 @@ from tui.config.options import Options, UsageError
 from tui.config.paths import Paths, resolve_paths
 from tui.engine.commands import Commands
 from tui.engine.engine import Engine, Ports, Setup
+from tui.engine.handsign import ResumeSign
 from tui.engine.killswitch import KillSwitch
 from tui.journal.reading import SqliteReader, read_journal
 from tui.journal.store import SqliteJournal, open_journal
@@ -102,7 +103,7 @@ def assemble(
     ports = Ports(
         chain.heads, chain.reader, chain.simulator, chain.fees, chain.broadcaster, clock, journal, signer, record
     )
-    engine = Engine(setup, ports, KillSwitch(paths.state))
+    engine = Engine(setup, ports, KillSwitch(paths.state), ResumeSign(paths.state))
     return Wired(network, paths, engine, Commands(engine), chain, journal, record, signer)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tui.engine.facade import ArmingReport
@@ -21,6 +22,8 @@ from tui.rules.match import applies
 
 BUMPS_TO_PAY = 3
 """Gas for this many raised attempts should be at hand before a rule is called well armed."""
+GAS_IS_LOW = "gas-low"
+"""The code of the obstacle that an account has too little of the native coin."""
 
 
 def positions_for(rule: Rule, snapshot: Snapshot, accounts: Sequence[str]) -> tuple[Position, ...]:
@@ -81,50 +84,72 @@ def spends_of(rule: Rule) -> tuple[str, ...]:
     return tuple(lines)
 
 
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """One thing in the way of a defence. `stops`: by itself it stops it or keeps it from its target; what does not is
+    worth knowing all the same, because the steps of the waterfall may still make up for it.
+    """
+
+    code: str
+    text: str
+    stops: bool = True
+
+
 def obstacles(
     rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote | None, prospect: Prospect
 ) -> list[str]:
     """What would stop a defence of `position`, or keep it from its target, were it to fire where its trigger lies."""
+    return [one.text for one in find_obstacles(rule, position, snapshot, fees, prospect)]
+
+
+def find_obstacles(
+    rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote | None, prospect: Prospect
+) -> list[Obstacle]:
+    """The same, each with a code and whether it is decisive."""
     if position.unknown is not None:
-        return [f"the position is unknown now: {position.unknown}"]
+        return [Obstacle("position-unknown", f"the position is unknown now: {position.unknown}")]
     if position.health_factor is None:
-        return ["the position owes nothing: there is nothing to defend"]
+        return [Obstacle("no-debt", "the position owes nothing: there is nothing to defend", stops=False)]
     if fees is None:
-        return ["fees could not be read, so no plan can be priced"]
+        return [Obstacle("fees-unknown", "fees could not be read, so no plan can be priced")]
     market = prospect.market(position)
-    lines = []
+    found: list[Obstacle] = []
     for step in rule.steps:
         asset = market.find_asset(position, step.asset)
         if asset is None:
-            lines.append(f"{market.key} lists no asset {step.asset}")
+            found.append(Obstacle("asset-unlisted", f"{market.key} lists no asset {step.asset}", stops=False))
             continue
         if step.action not in market.actions:
-            lines.append(f"{market.key}: this version cannot {step.action}; the step is passed over")
+            text = f"{market.key}: this version cannot {step.action}; the step is passed over"
+            found.append(Obstacle("action-missing", text, stops=False))
             continue
         held = snapshot.wallets.get(position.key.account)
         holding = None if held is None else held.holding(asset.address)
         balance = None if holding is None else holding.balance
         if balance is None:
-            lines.append(f"the wallet's {asset.symbol} could not be read")
+            found.append(Obstacle("balance-unknown", f"the wallet's {asset.symbol} could not be read"))
         elif balance == 0:
-            lines.append(f"the wallet holds no {asset.symbol}: {step.action} would add nothing")
+            text = f"the wallet holds no {asset.symbol}: {step.action} would add nothing"
+            found.append(Obstacle("token-none", text, stops=False))
         elif step.maximum is not None and balance < step_cap(step, asset):
-            lines.append(f"the wallet holds {amount_text(balance, asset)}, less than the step's maximum")
+            text = f"the wallet holds {amount_text(balance, asset)}, less than the step's maximum"
+            found.append(Obstacle("token-short", text, stops=False))
     there = _at_trigger(rule, position, prospect)
     plan = prospect.plan(rule, there, snapshot, fees)
     if isinstance(plan, Refusal):
-        lines.append(f"at its trigger it would not act: {plan.reason}")
-        return lines
+        code = GAS_IS_LOW if plan.code == "no-gas" else "would-not-act"
+        return [*found, Obstacle(code, f"at its trigger it would not act: {plan.reason}")]
     if plan.shortfall is not None:
-        lines.append(f"at its trigger it {plan.shortfall}")
+        found.append(Obstacle("shortfall", f"at its trigger it {plan.shortfall}"))
     wallet = snapshot.wallets[position.key.account]
     needed = plan.cost.gas_units * plan.fees.max_fee * (BUMPS_TO_PAY + 1)
     if wallet.native is not None and wallet.native < needed:
-        lines.append(
+        text = (
             f"gas money is thin: {format_units(wallet.native, 18, 5)} of the native coin, "
             f"{format_units(needed, 18, 5)} would pay {BUMPS_TO_PAY} raised attempts"
         )
-    return lines
+        found.append(Obstacle(GAS_IS_LOW, text))
+    return found
 
 
 def _at_trigger(rule: Rule, position: Position, prospect: Prospect) -> Position:

@@ -105,15 +105,11 @@ class Commands:
                 for position in positions_for(one.rule, snapshot, (one.account,))
             )
         assert engine.ports.signer is not None
-        await engine.ports.signer.set_policy(
-            signing_policy(
-                engine.setup.network.chain_id,
-                account,
-                scopes,
-                snapshot.native_price_usd,
-                engine.ports.clock.now(),
-            )
+        policy = signing_policy(
+            engine.setup.network.chain_id, account, scopes, snapshot.native_price_usd, engine.ports.clock.now()
         )
+        await engine.ports.signer.set_policy(policy)
+        engine.policy_until = policy.expires_at
 
     async def renew_policy(self) -> None:
         """Give the signer the policy of what is armed, anew: policies end by themselves."""
@@ -181,15 +177,12 @@ class Commands:
         engine = self._engine
         if engine.setup.read_only:
             raise CommandRefused("this window is read-only")
-        if engine.executor is not None:
-            try:
-                for account, _ in engine.executor.halted_accounts():
-                    await engine.executor.resume_account(account)
-            except (ChainUnreachable, ReadFailed) as error:
-                raise CommandRefused(f"the chain does not answer, so nothing was resumed: {error}") from error
-        engine.held = None
-        engine.teller.say(Severity.WARNING, "goes on by hand", kind="resumed")
-        engine.publish()
+        try:
+            await engine.go_on()
+        except (ChainUnreachable, ReadFailed) as error:
+            raise CommandRefused(f"the chain does not answer, so nothing was resumed: {error}") from error
+        except JournalError as error:
+            raise CommandRefused(f"the journal failed, so nothing was resumed: {error}") from error
 
     # --- rules -----------------------------------------------------------------------------------------------------
 

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tui.engine import publish
-from tui.engine.arming import obstacles, positions_for
+from tui.engine.arming import GAS_IS_LOW, find_obstacles, positions_for
+from tui.engine.breaker import Breaker
 from tui.engine.budget import day_of
 from tui.engine.defender import Defender
 from tui.engine.executor import Executor
+from tui.engine.handsign import ResumeSign
 from tui.engine.history import History
 from tui.engine.killswitch import KillSwitch
 from tui.engine.prospect import Prospect
@@ -40,8 +42,8 @@ from tui.risk.trigger import trigger_price
 BLIND_AFTER_BLOCKS = 3
 """No new head for this many block times is a fault, whatever the connection says."""
 TICK_SECONDS = 1.0
-ERRORS_TO_HOLD = 5
-"""Unexpected errors in a row after which the engine holds itself until a person goes on."""
+HELD_KEY = "held"
+"""Where the journal keeps why the circuit breaker holds the engine; empty where it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +80,13 @@ class Setup:
 class Engine:
     """One chain, its markets, accounts and rules. `run` never ends by itself."""
 
-    def __init__(self, setup: Setup, ports: Ports, kill_switch: KillSwitch) -> None:
+    def __init__(
+        self, setup: Setup, ports: Ports, kill_switch: KillSwitch, resume_sign: ResumeSign | None = None
+    ) -> None:
         self.setup = setup
         self.ports = ports
         self.kill_switch = kill_switch
+        self._resume_sign = resume_sign
         self._record: JournalReader | None = ports.journal or ports.record
         self.history = History()
         self.teller = _Recorder(ports.journal, ports.clock, self._heard)
@@ -104,11 +109,13 @@ class Engine:
         self.fees: FeeQuote | None = None
         self.held: str | None = None
         self._trouble: str | None = None
-        self._errors = 0
+        self.breaker = Breaker()
         self._head_seen: float | None = None
         self._receivers: list[Callable[[ViewState], None]] = []
         self._triggers: tuple[TriggerPrice, ...] = ()
         self.would_stop: tuple[str, ...] = ()
+        self.low_gas: tuple[tuple[str, str], ...] = ()
+        self.policy_until: float | None = None
         self.view = empty_view(setup.network.name, setup.network.chain_id, setup.network.block_time)
 
     def _make_executor(self) -> Executor | None:
@@ -170,6 +177,30 @@ class Engine:
             with contextlib.suppress(JournalError):
                 self.teller.say(Severity.ALARM, f"held: {why}", kind="held")
 
+    def trip(self, why: str) -> None:
+        """The circuit breaker: hold, and stay held over a restart as well."""
+        if self.held is not None:
+            return
+        self.hold(why)
+        if self.ports.journal is not None:
+            with contextlib.suppress(JournalError):
+                self.ports.journal.set_meta(HELD_KEY, why)
+
+    async def go_on(self) -> None:
+        """A person says to go on: release accounts that were halted, and what the engine held itself for.
+
+        Raises ChainUnreachable, ReadFailed, JournalError, with nothing released but accounts already looked at.
+        """
+        if self.executor is not None:
+            for account, _ in self.executor.halted_accounts():
+                await self.executor.resume_account(account)
+        if self.ports.journal is not None:
+            self.ports.journal.set_meta(HELD_KEY, "")
+        self.held = None
+        self.breaker.reset()
+        self.teller.say(Severity.WARNING, "goes on by hand", kind="resumed")
+        self.publish()
+
     def own_accounts(self) -> frozenset[str]:
         """Accounts whose key file this engine was given."""
         return frozenset(self.setup.keystores)
@@ -190,10 +221,25 @@ class Engine:
 
     async def start(self) -> None:
         """Before the first head: read the rules, and carry on with what an earlier run left."""
+        if self._resume_sign is not None and self.executor is not None:
+            self._resume_sign.take()  # meant for an engine that is gone
+        self._recall_hold()
         self.reload_rules(force=True)
         self.publish()
         if self.executor is not None:
             await self._recover()
+
+    def _recall_hold(self) -> None:
+        """What the circuit breaker held an earlier run for holds this one."""
+        if self.ports.journal is None:
+            return
+        try:
+            why = self.ports.journal.meta(HELD_KEY)
+        except JournalError as error:
+            self.held = self.held or f"the journal failed: {error}."
+        else:
+            if why:
+                self.held = f"since an earlier run: {why.removeprefix('since an earlier run: ')}"
 
     async def _recover(self) -> None:
         assert self.executor is not None
@@ -217,13 +263,13 @@ class Engine:
         except JournalError as error:
             self.hold(f"the journal failed: {error}.")
         except Exception as error:  # noqa: BLE001 - a fault of ours must hold the engine and be told, not end it
-            self._errors += 1
             self._trouble = f"unexpected {type(error).__name__}: {clean_text(str(error), 120)}"
-            if self._errors >= ERRORS_TO_HOLD:
-                self.hold(f"{self._errors} unexpected errors in a row, the last: {self._trouble}.")
+            why = self.breaker.failed(self._trouble)
+            if why is not None:
+                self.trip(why)
         else:
             self._trouble = None
-            self._errors = 0
+            self.breaker.passed()
         self.publish()
 
     async def _take(self, block: BlockRef) -> None:
@@ -253,6 +299,9 @@ class Engine:
         async with self.acting:
             await self.defender.resume(snapshot, self.fees)
             await self.defender.consider(snapshot, self.fees)
+        why = self.breaker.judged(self.defender.evaluations.values(), self.book.armed, block.number)
+        if why is not None:
+            self.trip(why)
 
     async def _quote(self, block: BlockRef) -> FeeQuote | None:
         try:
@@ -272,11 +321,28 @@ class Engine:
         before: object = None
         while True:
             await self.ports.clock.sleep(TICK_SECONDS)
-            self.reload_rules()
+            try:
+                self.reload_rules()
+                await self._look_for_a_hand()
+            except JournalError as error:
+                self.hold(f"the journal failed: {error}.")
+            except Exception as error:  # noqa: BLE001 - the ticking must go on: it tells of silence
+                self.hold(f"unexpected {type(error).__name__}: {clean_text(str(error), 120)}.")
             now = (self.blind(), self.kill_switch.is_on(), self.held, self.book.rules, self.book.faults)
             if now != before:
                 before = now
                 self.publish()
+
+    async def _look_for_a_hand(self) -> None:
+        """Go on where another process asked for it. Read-only engines leave the sign to the one that acts."""
+        if self._resume_sign is None or self.executor is None or not self._resume_sign.take():
+            return
+        try:
+            await self.go_on()
+        except (ChainUnreachable, ReadFailed) as error:
+            self.teller.say(Severity.WARNING, f"asked to go on, but the chain does not answer: {error}", kind="resumed")
+        except JournalError as error:
+            self.hold(f"the journal failed: {error}.")
 
     def reload_rules(self, force: bool = False) -> None:
         """Look at the rules files; rules whose meaning changed are disarmed and said so."""
@@ -305,10 +371,13 @@ class Engine:
     def _what_would_stop(self, snapshot: Snapshot) -> tuple[str, ...]:
         """What would stop the armed rules or keep them from their targets, were they to fire."""
         lines: list[str] = []
+        low_gas: dict[str, str] = {}
         for armed in self.book.armed.values():
             for position in positions_for(armed.rule, snapshot, (armed.account,)):
-                found = obstacles(armed.rule, position, snapshot, self.fees, self.prospect)
-                lines.extend(f"{armed.rule.name}: {line}" for line in found)
+                found = find_obstacles(armed.rule, position, snapshot, self.fees, self.prospect)
+                lines.extend(f"{armed.rule.name}: {one.text}" for one in found)
+                low_gas.update((armed.account, one.text) for one in found if one.code == GAS_IS_LOW)
+        self.low_gas = tuple(low_gas.items())
         return tuple(dict.fromkeys(lines))
 
     def _recorded(self, timestamp: int) -> tuple[tuple[Firing, ...], dict[str, int], dict[str, str]]:
@@ -358,6 +427,8 @@ class Engine:
             triggers=self._triggers,
             would_stop=self.would_stop,
             halted=halted,
+            low_gas=self.low_gas,
+            policy_until=self.policy_until,
         )
         self.view = publish.draw(self.view.sequence + 1, standing, facts, self.history)
         for receive in tuple(self._receivers):

@@ -65,6 +65,8 @@ class Facts:
     triggers: tuple[TriggerPrice, ...]
     would_stop: tuple[str, ...]
     halted: Mapping[str, str]
+    low_gas: tuple[tuple[str, str], ...] = ()
+    policy_until: float | None = None
 
 
 def draw(sequence: int, standing: Standing, facts: Facts, history: History) -> ViewState:
@@ -104,6 +106,9 @@ def draw(sequence: int, standing: Standing, facts: Facts, history: History) -> V
         armed_since=min(facts.armed_since.values(), default=None),
         killed=standing.killed,
         read_only=standing.read_only,
+        held=standing.held,
+        low_gas=facts.low_gas,
+        policy_until=facts.policy_until if facts.armed_since else None,
     )
 
 

@@ -166,7 +166,9 @@ class ViewState:
     """Everything a screen may show, at one moment. `sequence` grows with every publication.
 
     `protection_why` is always a full sentence. `would_stop` lists what would stop a defence now, empty where
-    nothing is known that would. `next_fire` is the nearest trigger.
+    nothing is known that would. `next_fire` is the nearest trigger. `held` says why the engine holds itself until a
+    person goes on, `low_gas` by account what is too little, `policy_until` when the signer's permission ends (unix
+    seconds).
     """
 
     sequence: int
@@ -189,6 +191,9 @@ class ViewState:
     armed_since: float | None = None
     killed: bool = False
     read_only: bool = False
+    held: str | None = None
+    low_gas: tuple[tuple[str, str], ...] = ()
+    policy_until: float | None = None
 
 
 def empty_view(network: str, chain_id: int, block_time: float) -> ViewState:

@@ -1,0 +1,70 @@
+"""The circuit breaker: what goes wrong again and again holds the engine, until a person has looked and goes on.
+
+Counts only; holding, telling and keeping the hold over a restart is the engine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tui.model.plan import Evaluation
+
+ERRORS_TO_HOLD = 5
+"""Unexpected errors in a row, one a block at most."""
+REFUSALS_TO_HOLD = 10
+"""Blocks in a row at which simulation refused what an armed rule wanted to do on a position."""
+
+
+class Breaker:
+    """Counts in a row. Every question is answered with why to hold, or None."""
+
+    def __init__(self, errors: int = ERRORS_TO_HOLD, refusals: int = REFUSALS_TO_HOLD) -> None:
+        self._errors_to_hold = errors
+        self._refusals_to_hold = refusals
+        self.errors = 0
+        self._refused: dict[tuple[str, str], tuple[int, int]] = {}
+
+    def failed(self, trouble: str) -> str | None:
+        """A block ended in an unexpected error."""
+        self.errors += 1
+        if self.errors < self._errors_to_hold:
+            return None
+        return f"{self.errors} unexpected errors in a row, the last: {trouble}."
+
+    def passed(self) -> None:
+        """A block went through without one."""
+        self.errors = 0
+
+    def judged(self, evaluations: Iterable[Evaluation], armed: Iterable[str], block: int) -> str | None:
+        """What came of the rules at a block. Only simulations that refuse an armed rule count, once a block.
+
+        What kept a rule from being simulated at all (cooldown, kill switch, fees unread, no node that would) neither
+        counts nor clears: it ends by itself, and a hand would come too late.
+        """
+        names = set(armed)
+        why: str | None = None
+        seen: set[tuple[str, str]] = set()
+        for one in evaluations:
+            pair = (one.rule, one.position)
+            if one.rule not in names:
+                continue
+            seen.add(pair)
+            if one.block.number != block:
+                continue
+            if one.refused is None:
+                self._refused.pop(pair, None)
+            elif one.refused.code.startswith("simulation-") and one.refused.code != "simulation-unavailable":
+                count, last = self._refused.get(pair, (0, -1))
+                if block != last:
+                    count += 1
+                self._refused[pair] = (count, block)
+                if count >= self._refusals_to_hold and why is None:
+                    why = f"{one.rule}: simulation refused it {count} blocks in a row, the last: {one.refused.reason}."
+        for gone in set(self._refused) - seen:
+            del self._refused[gone]
+        return why
+
+    def reset(self) -> None:
+        """A person goes on: count from nothing."""
+        self.errors = 0
+        self._refused.clear()
