@@ -77,6 +77,17 @@ def test_what_may_be_left_out() -> None:
     assert (network.confirmations, network.quorum, network.rpc, network.markets) == (2, 1, (), ())
 
 
+def test_how_old_a_price_may_be_is_a_choice_for_each_market() -> None:
+    text = (
+        SMALL
+        + '[[market]]\nprotocol = "p"\nname = "a"\nprice_heartbeat = "90m"\n[[market]]\nprotocol = "p"\nname = "b"'
+    )
+    network = parse_network(text.encode(), "net.toml").network
+    assert network is not None
+    assert [market.price_heartbeat for market in network.markets] == [5_400, 25 * 3_600]
+    assert network.markets[0].options == {}
+
+
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
@@ -107,6 +118,9 @@ def test_what_may_be_left_out() -> None:
         (SMALL + '[[market]]\nprotocol = "p"\nname = "core"\nprovider = "0x1"', 7, "not an address"),
         (SMALL + '[[market]]\nprotocol = "p"\nname = "core"\nids = [["a"]]', 7, "list of lists"),
         (SMALL + '[[market]]\nprotocol = "p"\nname = "c"\n[[market]]\nprotocol = "p"\nname = "c"', 7, "there twice"),
+        (SMALL + '[[market]]\nprotocol = "p"\nname = "c"\nprice_heartbeat = 90', 7, "price_heartbeat is not a time"),
+        (SMALL + '[[market]]\nprotocol = "p"\nname = "c"\nprice_heartbeat = "0s"', 7, 'like "25h"'),
+        (SMALL + '[[market]]\nprotocol = "p"\nname = "c"\nprice_heartbeat = "999d"', 7, "at most a year"),
         (SMALL + "helpers = 5", 4, "helpers is not a table"),
         (SMALL + '[helpers]\nx = "0x1"', 5, "not an address"),
         (SMALL + "chain_id = 2", 4, "written twice, first on line 2"),

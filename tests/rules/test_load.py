@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.model.rule import ActionKind, Limits, Mode, Severity, Step
+from tui.model.rule import ActionKind, Limits, Mode, Severity, StalePrice, StandingAllowance, Step
 from tui.model.units import parse_units
 from tui.rules.load import MAX_FILE_BYTES, load_rule_files, load_rules, parse_rules, rule_digest
 from tui.rules.template import TEMPLATE
@@ -60,6 +60,16 @@ def test_a_whole_rule():
     assert loaded.line_of("guard", "when.for_blocks") == 6
     assert loaded.line_of("guard", "step.1.max") == 14
     assert loaded.line_of("guard") == 2
+
+
+def test_what_a_rule_may_do_where_it_would_hold_back():
+    words = 'stale_price = "act"\nstanding_allowance = "use"\n'
+    loaded = parse_rules(GUARD + words, "r.toml")
+    assert loaded.faults == ()
+    limits = loaded.rules[0].limits
+    assert (limits.stale_price, limits.standing_allowance) == (StalePrice.ACT, StandingAllowance.USE)
+    said = parse_rules(GUARD + 'stale_price = "hold"\nstanding_allowance = "refuse"\n', "r.toml").rules[0]
+    assert said.digest == parse_rules(GUARD, "r.toml").rules[0].digest, "the defaults, said or not, mean the same"
 
 
 def test_the_least_rule():
@@ -177,6 +187,14 @@ CASES = {
     (23, "cooldown = 300"): '23: cooldown is 300, not a time; write it like "300s": a number and s, m, h or d',
     (23, 'cooldown = "5 minutes"'): (
         '23: cooldown is "5 minutes", not a time; write it like "5m": a number and s, m, h or d'
+    ),
+    (
+        23,
+        'stale_price = "ignore"',
+    ): '23: stale_price is "ignore", which is none of "hold" or "act"; write "hold" or "act"',
+    (23, "stale_price = 1"): '23: stale_price is 1, not a text in quotes; write stale_price = "hold"',
+    (23, 'standing_allowance = "used"'): (
+        '23: standing_allowance is "used", which is none of "refuse" or "use"; did you mean "use"?'
     ),
     (23, 'cooldown = "366d"'): '23: cooldown is "366d", longer than a year; write at most "365d"',
     (23, 'cooldown = "5m"\n[[rules]]'): '24: unknown key "rules"; did you mean [[rule]]?',
@@ -298,6 +316,8 @@ def test_the_digest_is_of_the_meaning():
         ('"500"', '"501"'),
         ('"50000"', '"50001"'),
         ("5m", "6m"),
+        ('"5m"', '"5m"\nstale_price = "act"'),
+        ('"5m"', '"5m"\nstanding_allowance = "use"'),
     ],
 )
 def test_every_change_of_meaning_changes_the_digest(old, new):

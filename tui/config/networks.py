@@ -17,8 +17,9 @@ from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from tui.model.network import MarketConfig, Network, SwapConfig
+from tui.model.network import PRICE_HEARTBEAT, MarketConfig, Network, SwapConfig
 from tui.model.text import clean_text
+from tui.rules.fields import SECONDS
 from tui.rules.spans import Path, Scan, scan
 
 MAX_FILE_BYTES = 256 * 1024
@@ -30,6 +31,8 @@ _BUILT_IN = FilePath(__file__).parent / "chains"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", re.ASCII)
 _ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{40}", re.ASCII)
 _WORD32 = re.compile(r"0[xX][0-9a-fA-F]{64}", re.ASCII)
+_DURATION = re.compile(r"([0-9]{1,9}) ?([smhd])", re.ASCII)
+_LONGEST_HEARTBEAT = 365 * 86_400
 _PLACE = re.compile(r" ?\(at (?:line (\d+), column \d+|end of document)\)$")
 _TOP_KEYS = (
     "name", "chain_id", "block_time", "confirmations", "rpc", "quorum", "wrapped_native", "native_usd_feed",
@@ -143,10 +146,10 @@ def _network(data: Mapping[str, object], reader: _Reader) -> Network | None:
         key: reader.take(data, (key,), _address) for key in ("wrapped_native", "native_usd_feed", "multicall3")
     }
     markets = tuple(
-        MarketConfig(heads[0], heads[1], options)
-        for heads, options in reader.tables(data, "market", ("protocol", "name"), unique=True)
+        _market(heads, options, path, reader)
+        for path, heads, options in reader.tables(data, "market", ("protocol", "name"), unique=True)
     )
-    swaps = tuple(SwapConfig(heads[0], options) for heads, options in reader.tables(data, "swap", ("kind",)))
+    swaps = tuple(SwapConfig(heads[0], options) for _, heads, options in reader.tables(data, "swap", ("kind",)))
     helpers = reader.take(data, ("helpers",), _table) or {}
     helper_addresses = {key: reader.take(helpers, ("helpers", key), _address) for key in helpers}
     if reader.errors or name is None or chain_id is None or block_time is None:
@@ -163,6 +166,15 @@ def _network(data: Mapping[str, object], reader: _Reader) -> Network | None:
         swaps=swaps,
         helpers=MappingProxyType({key: value for key, value in helper_addresses.items() if value is not None}),
     )
+
+
+def _market(heads: tuple[str, ...], options: Mapping[str, object], path: Path, reader: _Reader) -> MarketConfig:
+    own = {key: value for key, value in options.items() if key != "price_heartbeat"}
+    beat = None
+    # A value that is no text or number at all has been told already, and stands here as nothing.
+    if options.get("price_heartbeat") is not None:
+        beat = reader.take(options, (*path, "price_heartbeat"), _duration)
+    return MarketConfig(heads[0], heads[1], MappingProxyType(own), PRICE_HEARTBEAT if beat is None else beat)
 
 
 class _Wrong(ValueError):
@@ -217,13 +229,13 @@ class _Reader:
 
     def tables(
         self, data: Mapping[str, object], kind: str, heads: tuple[str, ...], *, unique: bool = False
-    ) -> list[tuple[tuple[str, ...], Mapping[str, object]]]:
-        """The `[[kind]]` tables: the texts of `heads`, and every other key."""
+    ) -> list[tuple[Path, tuple[str, ...], Mapping[str, object]]]:
+        """The `[[kind]]` tables: where they stand, the texts of `heads`, and every other key."""
         rows = data.get(kind, [])
         if not isinstance(rows, list) or len(rows) > MOST_TABLES or not all(isinstance(row, dict) for row in rows):
             self.add((kind,), f"{kind} is not a list of at most {MOST_TABLES} tables", f"write it as [[{kind}]]")
             return []
-        found: list[tuple[tuple[str, ...], Mapping[str, object]]] = []
+        found: list[tuple[Path, tuple[str, ...], Mapping[str, object]]] = []
         for index, row in enumerate(rows):
             path: Path = (kind, index)
             texts = [self.take(row, (*path, head), _name, required=True) for head in heads]
@@ -231,9 +243,9 @@ class _Reader:
             if any(text is None for text in texts):
                 continue
             named = tuple(text for text in texts if text is not None)
-            if unique and any(named == other for other, _ in found):
+            if unique and any(named == other for _, other, _ in found):
                 self.add(path, f"{kind} {'/'.join(named)} is there twice", "give each its own name")
-            found.append((named, MappingProxyType(options)))
+            found.append((path, named, MappingProxyType(options)))
         return found
 
 
@@ -258,6 +270,14 @@ def _seconds(value: object) -> float:
     if not 0.05 <= value <= 3600:
         raise _Wrong("is out of range", "write seconds from 0.05 to 3600")
     return float(value)
+
+
+def _duration(value: object) -> int:
+    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    seconds = 0 if match is None else int(match[1]) * SECONDS[match[2]]
+    if not 0 < seconds <= _LONGEST_HEARTBEAT:
+        raise _Wrong("is not a time of at most a year", 'write it like "25h": a number and s, m, h or d')
+    return seconds
 
 
 def _table(value: object) -> dict[str, object]:

@@ -6,14 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+PRICE_HEARTBEAT = 25 * 60 * 60
+"""Seconds: the slowest feeds beat once a day, and may be an hour late."""
+
 
 @dataclass(frozen=True, slots=True)
 class MarketConfig:
-    """One `[[market]]` table: the protocol's name, the market's name, and the protocol's own keys as texts."""
+    """One `[[market]]` table: the protocol's name, the market's name, and the protocol's own keys as texts.
+
+    `price_heartbeat` in seconds: a price whose feed has not spoken for longer is stale.
+    """
 
     protocol: str
     name: str
     options: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    price_heartbeat: int = PRICE_HEARTBEAT
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,11 +33,27 @@ class Step:
     maximum: str | None = None
 
 
+class StalePrice(StrEnum):
+    """What a rule does where a price of its position is too old, or from the future."""
+
+    HOLD = "hold"
+    ACT = "act"
+    """Repay all the same, and nothing but repay: paying debt back never harms, at whatever price."""
+
+
+class StandingAllowance(StrEnum):
+    """What a rule does where the market may take more of the wallet's token than the plan needs."""
+
+    REFUSE = "refuse"
+    USE = "use"
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a rule may cost. Dollars with 8 decimals, base fee in wei, cooldown in seconds; None: no such limit.
 
-    `max_cost_share_bps` caps the cost as a share of the liquidation loss that acting avoids.
+    `max_cost_share_bps` caps the cost as a share of the liquidation loss that acting avoids. The last two say what
+    the rule may do under circumstances in which it would otherwise hold back.
     """
 
     max_cost_usd: int | None = None
@@ -45,6 +61,8 @@ class Limits:
     daily_spend_usd: int | None = None
     cooldown: int = 0
     max_cost_share_bps: int | None = None
+    stale_price: StalePrice = StalePrice.HOLD
+    standing_allowance: StandingAllowance = StandingAllowance.REFUSE
 
 
 @dataclass(frozen=True, slots=True)

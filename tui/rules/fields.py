@@ -134,10 +134,15 @@ class TableReader:
         return value.strip()
 
     def choice(
-        self, key: str, words: tuple[str, ...], refused: Mapping[str, tuple[str, str]] | None = None
+        self,
+        key: str,
+        words: tuple[str, ...],
+        refused: Mapping[str, tuple[str, str]] | None = None,
+        *,
+        required: bool = True,
     ) -> str | None:
         """One of `words`. `refused` gives what and fix for words that are known but not possible."""
-        value = self.text(key, f'"{words[0]}"')
+        value = self.text(key, f'"{words[0]}"', required=required)
         if value is None or value in words:
             return value
         if refused is not None and value in refused:

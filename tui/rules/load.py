@@ -14,7 +14,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from types import MappingProxyType
 
-from tui.model.rule import ActionKind, Limits, Mode, Rule, RuleFault, Severity, Step
+from tui.model.rule import (
+    ActionKind,
+    Limits,
+    Mode,
+    Rule,
+    RuleFault,
+    Severity,
+    StalePrice,
+    StandingAllowance,
+    Step,
+)
 from tui.model.text import clean_text
 from tui.model.units import WAD
 from tui.rules.fields import FaultList, TableReader, closest, plain_decimal, quoted
@@ -151,7 +161,7 @@ def parse_rules(content: bytes | str, file: str) -> RuleSet:
 
 def rule_digest(rule: Rule) -> str:
     """Hex sha256 of what a rule means: everything but its source and its digest, in one canonical form."""
-    meaning = {
+    meaning: dict[str, object] = {
         "form": 1,
         "name": rule.name,
         "position": rule.position,
@@ -168,6 +178,11 @@ def rule_digest(rule: Rule) -> str:
             rule.limits.cooldown,
         ],
     }
+    # What a rule remembers is kept under its digest: words that came later count only where they are said.
+    if rule.limits.stale_price is not StalePrice.HOLD:
+        meaning["stale_price"] = rule.limits.stale_price.value
+    if rule.limits.standing_allowance is not StandingAllowance.REFUSE:
+        meaning["standing_allowance"] = rule.limits.standing_allowance.value
     canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -421,8 +436,18 @@ def _read_limits(reader: TableReader) -> Limits | None:
     base_fee = table.decimal("max_base_fee_gwei", 9, "500", MOST_GWEI, unit=" gwei")
     daily = table.decimal("daily_spend_usd", 8, "50000", MOST_USD, unit=" dollars")
     cooldown = table.duration("cooldown", 0)
+    stale = table.choice("stale_price", tuple(StalePrice), required=False)
+    standing = table.choice("standing_allowance", tuple(StandingAllowance), required=False)
     table.finish()
-    return Limits(cost, base_fee, daily, cooldown or 0, share)
+    return Limits(
+        cost,
+        base_fee,
+        daily,
+        cooldown or 0,
+        share,
+        StalePrice.HOLD if stale is None else StalePrice(stale),
+        StandingAllowance.REFUSE if standing is None else StandingAllowance(standing),
+    )
 
 
 def _is_address(reader: TableReader, key: str, text: str) -> bool:

@@ -40,4 +40,6 @@ when = { health_factor_below = "1.40", for_blocks = 1 }   # liquidation begins b
 # max_base_fee_gwei = "500"        # do nothing while gas costs more
 # daily_spend_usd = "50000"        # of your tokens, a day
 # cooldown = "5m"                  # rest after a firing: s, m, h or d
+# stale_price = "hold"             # where a price is too old: hold (do nothing), or act (repay all the same)
+# standing_allowance = "refuse"    # where the market may take more than needed: refuse (take it back first), or use
 """
