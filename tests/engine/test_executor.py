@@ -714,6 +714,36 @@ async def test_signed_but_not_recorded_and_no_longer_wanted_the_nonces_are_close
     assert all(tx.is_no_op for tx in bench.chain.mined(ACCOUNT))
 
 
+async def test_a_signer_that_refuses_later_frees_no_nonce(bench: Bench) -> None:
+    await signed_but_not_recorded(bench)
+    await bench.restart()
+    (firing,) = bench.executor.resume_planned()
+    bench.signer.refuse_from = 0
+    for _ in range(2):
+        await bench.executor.resume_reserved(firing, FEES, bench.verify)
+    assert bench.said().count("signing stopped half way") == 1
+    with pytest.raises(CannotCancel, match="above the limit"):
+        await bench.executor.cancel(firing.intents[0].id, FEES)
+    assert [(one.state, one.nonce) for one in bench.firing(firing).intents] == [
+        (IntentState.RESERVED, 0),
+        (IntentState.RESERVED, 1),
+    ]
+
+
+async def test_killed_while_it_is_simulated_again_nothing_is_signed(bench: Bench) -> None:
+    await signed_but_not_recorded(bench)
+    await bench.restart()
+    (firing,) = bench.executor.resume_planned()
+
+    async def verify(calls: object) -> str | None:
+        bench.killed = True
+        return None
+
+    await bench.executor.resume_reserved(firing, FEES, verify)
+    assert len(bench.signer.requests) == 2
+    assert bench.chain.sent == []
+
+
 async def test_asked_but_never_signed_the_nonces_are_free_again(bench: Bench) -> None:
     bench.signer.gone = True
     firing = await bench.run()

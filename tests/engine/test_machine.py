@@ -35,6 +35,8 @@ RUNS = int(os.environ.get("TRIMTAB_MACHINE_RUNS", "100"))
 ACCOUNTS = ("0x" + "a1" * 20, "0x" + "a2" * 20)
 FEES = FeeQuote(GWEI, 10 * GWEI, 2 * GWEI, 40 * GWEI)
 CONFIRMATIONS = 3
+MEMORY = Path("/dev/shm")
+"""A real file all the same; thousands of commits a second need no real disk here."""
 WRITES = frozenset(
     {
         "open_firing",
@@ -141,7 +143,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.state = Path(tempfile.mkdtemp(prefix="trimtab-machine-"))
+        self.state = Path(tempfile.mkdtemp(prefix="trimtab-machine-", dir=MEMORY if MEMORY.is_dir() else None))
         self.chain = WatchedChain()
         self.signer = MemorySigner()
         self.clock = FakeClock()
@@ -288,6 +290,10 @@ class Machine(RuleBasedStateMachine):
         self.signer.gone = on
 
     @rule(refuses=st.booleans())
+    def signer_limits(self, refuses: bool) -> None:
+        self.signer.refuse_from = 0 if refuses else None
+
+    @rule(refuses=st.booleans())
     def simulation(self, refuses: bool) -> None:
         self.verdict = "it disagrees" if refuses else None
 
@@ -419,7 +425,7 @@ class Machine(RuleBasedStateMachine):
     def come_to_an_end(self) -> None:
         """With all trouble over, everything signed is settled, and what was withheld can be cancelled."""
         self.chain.down = self.chain.deaf = self.chain.silent = self.killed = self.signer.gone = False
-        self.chain.base_fee, self.verdict = GWEI, None
+        self.chain.base_fee, self.verdict, self.signer.refuse_from = GWEI, None, None
         self.begin_again()
         for _ in range(CONFIRMATIONS + 6):
             for account, _why in self.executor.halted_accounts():
@@ -431,7 +437,8 @@ class Machine(RuleBasedStateMachine):
                     self.executor.drop_firing(firing.id, "the end")
             for intent in self.journal.unsettled(CHAIN_ID):
                 if intent.withheld and intent.state is not IntentState.CANCELLING:
-                    self.do(lambda intent=intent: self.executor.cancel(intent.id, FEES))
+                    with suppress(CannotCancel):  # the one before it may have set it free
+                        self.do(lambda intent=intent: self.executor.cancel(intent.id, FEES))
             for account in self.foreign_happened:
                 nonces = [one.nonce for one in self.journal.unsettled(CHAIN_ID) if one.account == account]
                 # A reorg took out somebody's transaction on which ours stands: that somebody sends it again.

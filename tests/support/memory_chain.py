@@ -11,6 +11,7 @@ from hashlib import sha256
 
 from tui.model.block import BlockRef
 from tui.model.signing import (
+    NEVER_SIGNED,
     PermitRequest,
     PermitSignature,
     SignedTransaction,
@@ -241,7 +242,7 @@ class MemorySigner:
         key, meaning = (request.account, request.nonce), (request.to, request.value, request.data)
         no_op = meaning == (request.account, 0, b"")
         if no_op and key not in self.bound:
-            raise SignerRefused("a no-op is signed only for a nonce that was signed before")
+            raise SignerRefused(f"{NEVER_SIGNED}; {request.nonce} was not")
         if not no_op and self.bound.setdefault(key, meaning) != meaning:
             self.conflicts.append(request)
             raise SignerRefused(f"nonce {request.nonce} was signed with another meaning")

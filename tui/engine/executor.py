@@ -11,11 +11,12 @@ from dataclasses import replace
 from hashlib import sha256
 
 from tui.engine.budget import day_of, refuse_spend
-from tui.engine.lifecycle import BUMP_AFTER_BLOCKS, is_cancelling
+from tui.engine.cancelling import Canceller, CannotCancel
+from tui.engine.intents import awaits_signature, call_of, fault_of, intents_of, may_still_be_sent, to_withhold, unsigned
+from tui.engine.lifecycle import BUMP_AFTER_BLOCKS
 from tui.engine.sending import Notify, Sender, Teller
 from tui.engine.tracking import Tracker
 from tui.model.block import BlockRef
-from tui.model.fees import bump, highest_next_base_fee
 from tui.model.intent import AttemptKind, Firing, FiringState, Intent, IntentState
 from tui.model.plan import FeeQuote, Plan, PlannedCall
 from tui.model.signing import PermitRequest, SignerRefused, SignerUnavailable
@@ -31,8 +32,7 @@ Verify = Callable[[Sequence[PlannedCall]], Awaitable[str | None]]
 """Simulates the very calldata that would be signed; a reason not to, or None."""
 
 
-class CannotCancel(Exception):
-    """A transaction cannot be cancelled now; the text says why."""
+__all__ = ["CannotCancel", "Executor", "Verify"]
 
 
 class Executor:
@@ -65,6 +65,7 @@ class Executor:
         self._killed = kill_switch
         self._teller = Teller(journal, clock, notify)
         self._sender = Sender(journal, signer, broadcaster, clock, kill_switch, self._teller)
+        self._canceller = Canceller(journal, self._sender, self._teller)
         self._tracker = Tracker(
             journal,
             self._sender,
@@ -145,7 +146,7 @@ class Executor:
             firing
             for firing in self._journal.open_firings(self._chain_id)
             if firing.id not in self._executing
-            and (firing.state in (FiringState.TRIGGERED, FiringState.PLANNED) or _awaits_signature(firing))
+            and (firing.state in (FiringState.TRIGGERED, FiringState.PLANNED) or awaits_signature(firing))
         )
 
     # --- carrying out --------------------------------------------------------------------------------------------
@@ -181,7 +182,7 @@ class Executor:
         `verify` may refuse; then `cancel` is the way to free the nonces.
         """
         current = self._firing(firing.id)
-        if current.id in self._executing or not _awaits_signature(current) or self._refusal(current) is not None:
+        if current.id in self._executing or not awaits_signature(current) or self._refusal(current) is not None:
             return
         self._executing.add(current.id)
         try:
@@ -190,7 +191,7 @@ class Executor:
             self._executing.discard(current.id)
 
     async def _execute(self, firing: Firing, plan: Plan, verify: Verify, cap: int | None, mined: int | None) -> None:
-        reason = self._refusal(firing) or _fault_of(firing, plan)
+        reason = self._refusal(firing) or fault_of(firing, plan)
         if reason is not None:
             return self._drop(firing, reason)
         if self._other_plan_lives(firing):
@@ -222,7 +223,7 @@ class Executor:
         if reason is not None:
             return self._drop(planned, reason)
         debit = SpendEntry(SpendKind.USD, planned.rule, day, plan.spend_usd, planned.id)
-        intents = _intents_of(running, plan, nonce)
+        intents = intents_of(running, plan, nonce)
         try:
             self._journal.reserve(planned, running, intents, debit, cap)
         except JournalConflict as conflict:
@@ -239,11 +240,12 @@ class Executor:
         return await self._sign_and_send(running, (plan.fees.max_fee, plan.fees.priority_fee), plan.block.number)
 
     async def _resume_reserved(self, firing: Firing, fees: FeeQuote, verify: Verify) -> None:
-        waiting = _unsigned(firing)
+        waiting = unsigned(firing)
         try:
-            reason = await verify([_call_of(intent) for intent in waiting])
+            reason = await verify([call_of(intent) for intent in waiting])
         except (ChainUnreachable, ReadFailed) as error:
             reason = str(error)
+        reason = reason or self._refusal(firing)
         if reason is not None:
             return self._teller.say_once(
                 Severity.WARNING,
@@ -261,7 +263,7 @@ class Executor:
         """Put permit signatures into the calldata, durably, then simulate exactly that. A reason not to go on."""
         calls: list[PlannedCall] = []
         try:
-            for intent, call in zip(_unsigned(firing), plan.calls, strict=True):
+            for intent, call in zip(unsigned(firing), plan.calls, strict=True):
                 final = await self._with_permit(intent, call)
                 if final.data != intent.data:
                     self._journal.bind_data(intent.id, final.data)
@@ -296,41 +298,38 @@ class Executor:
 
     async def _sign_and_send(self, firing: Firing, fees: tuple[int, int], head: int) -> None:
         """All signatures, then one commit of all bytes, then one commit of "maybe sent", then the first byte."""
-        waiting = _unsigned(firing)
+        asked_before = any(intent.signing_began for intent in unsigned(firing))
         self._journal.begin_signing(firing.id)
-        waiting = _unsigned(self._firing(firing.id))
         signed: list[NewAttempt] = []
-        for intent in waiting:
+        for intent in unsigned(self._firing(firing.id)):
             try:
                 signed.append(await self._sender.sign(intent, IntentState.SIGNED, AttemptKind.ORIGINAL, fees, head))
             except (SignerRefused, SignerUnavailable) as error:
-                return self._unsigned_end(firing, str(error), refused=not signed and isinstance(error, SignerRefused))
+                # Where the very first request ever was refused, no nonce was given a meaning.
+                free = isinstance(error, SignerRefused) and not signed and not asked_before
+                return self._unsigned_end(firing, str(error), free=free)
         self._journal.record_attempts(signed)
-        current = self._firing(firing.id)
-        for intent in current.intents:
-            if intent.state is IntentState.SIGNED:
-                self._say(Severity.INFO, intent, f"signed, nonce {intent.nonce}")
-        return await self._send_signed(current.id)
+        return await self._send_signed(firing.id)
 
-    def _unsigned_end(self, firing: Firing, reason: str, *, refused: bool) -> None:
+    def _unsigned_end(self, firing: Firing, reason: str, *, free: bool) -> None:
         """The signer did not sign all. Bytes it did sign are forgotten unsent; their nonces keep their meaning."""
         if self._killed():
             return self._withhold(firing.id)
-        if refused:
-            # The very first request was refused, so no nonce was given a meaning.
+        if free:
             self._journal.release(self._firing(firing.id), FiringState.DROPPED, reason, nothing_signed=True)
             return self._tell_dropped(firing, reason)
-        return self._teller.say(
+        return self._teller.say_once(
             Severity.ALARM,
             f"{firing.rule}: signing stopped half way ({clean_text(reason, 200)}); nothing was sent, and the same "
             "transactions are signed when the signer is back",
             kind="signing-stopped",
+            about=firing.id,
             firing_id=firing.id,
         )
 
     async def _send_signed(self, firing_id: str) -> None:
         """Send what is SIGNED, first to last. Under the kill switch nothing is sent, then or later."""
-        signed = [intent for intent in self._firing(firing_id).intents if _may_still_be_sent(intent)]
+        signed = [intent for intent in self._firing(firing_id).intents if may_still_be_sent(intent)]
         if not signed:
             return
         if self._killed():
@@ -340,16 +339,14 @@ class Executor:
             return
         self._journal.save_intents([(intent, advance(intent, IntentState.MAYBE_SENT)) for intent in signed])
         for intent in signed:
+            self._say(Severity.INFO, intent, f"signed, nonce {intent.nonce}")
+            await asyncio.sleep(0)  # one commit at a time, so that a screen is never kept waiting for several
+        for intent in signed:
             await self._sender.send(intent.id, intent.attempts[-1])
 
     def _withhold(self, firing_id: str) -> None:
         """The kill switch came between signature and send: these are not sent any more, also after a restart."""
-        held = [
-            intent
-            for intent in self._firing(firing_id).intents
-            if not intent.withheld
-            and (intent.state is IntentState.SIGNED or (intent.state is IntentState.RESERVED and intent.signing_began))
-        ]
+        held = to_withhold(self._firing(firing_id))
         if not held:
             return
         why = "kill switch between signature and send"
@@ -417,58 +414,13 @@ class Executor:
             intent = self._journal.intent(intent_id)
             if intent is None:
                 raise CannotCancel(f"there is no transaction {intent_id}; `trimtab journal` lists them")
-            if is_cancelling(intent) and not intent.state.is_final:
-                return
-            to_be = (IntentState.RESERVED, IntentState.SIGNED, IntentState.MAYBE_SENT)
-            if intent.state not in to_be or intent.firing_id in self._executing:
-                raise CannotCancel(f"{intent.words} is {intent.state}; there is nothing to cancel now")
+            if intent.firing_id in self._executing:
+                raise CannotCancel(f"{intent.words} is being signed; try again at the next block")
             self._executing.add(intent.firing_id)
             try:
-                await self._cancel(intent, self._cancel_fees(intent, fees))
+                await self._canceller.cancel(intent, fees, self._head)
             finally:
                 self._executing.discard(intent.firing_id)
-
-    async def _cancel(self, intent: Intent, fees: tuple[int, int]) -> None:
-        head = self._head.number if self._head is not None else 0
-        try:
-            new = await self._sender.sign(intent, IntentState.CANCELLING, AttemptKind.CANCEL, fees, head)
-        except SignerRefused as error:
-            if intent.attempts:
-                raise CannotCancel(f"the signer refused: {error}") from error
-            self._free(intent, str(error))
-            return
-        except SignerUnavailable as error:
-            raise CannotCancel(f"the signer does not answer: {error}; unlock the keystore") from error
-        self._journal.record_attempts([new])
-        self._say(Severity.WARNING, intent, f"cancelling, nonce {intent.nonce}")
-        await self._sender.send(intent.id, new.attempt)
-
-    def _cancel_fees(self, intent: Intent, fees: FeeQuote | None) -> tuple[int, int]:
-        if not intent.attempts:
-            if fees is None:
-                raise CannotCancel(f"{intent.words}: fees are not known yet; try again at the next block")
-            max_fee = min(fees.max_fee, intent.fee_ceiling)
-            return max_fee, min(fees.priority_fee, max_fee)
-        latest = intent.attempts[-1]
-        base_fee = 0 if self._head is None else highest_next_base_fee(self._head.base_fee)
-        raised = bump(latest.max_fee, latest.priority_fee, intent.fee_ceiling, base_fee)
-        if raised is None and intent.state is not IntentState.SIGNED:
-            raise CannotCancel(f"{intent.words}: its fee is at the rule's ceiling, a no-op cannot outbid it")
-        return raised or (latest.max_fee, latest.priority_fee)
-
-    def _free(self, intent: Intent, why: str) -> None:
-        """The signer gives no no-op for a nonce it never signed: then nothing of it exists, and the nonce is free.
-
-        It signs in order, so nothing of the later ones exists either; freed together, they leave no gap.
-        """
-        unsigned = [one for one in _unsigned(self._firing(intent.firing_id)) if one.sequence >= intent.sequence]
-        self._journal.save_intents(
-            [(one, advance(one, IntentState.DROPPED, nonce=None, reason=why)) for one in unsigned]
-        )
-        firing = self._firing(intent.firing_id)
-        if all(one.state is IntentState.DROPPED for one in firing.intents):
-            self._journal.release(firing, FiringState.DROPPED, why, nothing_signed=True)
-            self._tell_dropped(firing, why)
 
     def halted_accounts(self) -> tuple[tuple[str, str], ...]:
         """(account, why) of the accounts for which nothing is signed until a person has looked."""
@@ -546,59 +498,3 @@ class Executor:
 
     def _say(self, severity: Severity, intent: Intent, what: str) -> None:
         self._teller.say(severity, f"{intent.words}: {what}", kind="intent", firing_id=intent.firing_id)
-
-
-def _unsigned(firing: Firing) -> list[Intent]:
-    return [intent for intent in firing.intents if intent.state is IntentState.RESERVED]
-
-
-def _may_still_be_sent(intent: Intent) -> bool:
-    return intent.state is IntentState.SIGNED and not intent.withheld
-
-
-def _awaits_signature(firing: Firing) -> bool:
-    return firing.state is FiringState.RUNNING and any(
-        intent.state is IntentState.RESERVED and intent.signing_began and not intent.withheld
-        for intent in firing.intents
-    )
-
-
-def _intents_of(firing: Firing, plan: Plan, nonce: int) -> list[Intent]:
-    taken = len(firing.intents)
-    return [
-        Intent(
-            id=f"{firing.id}-{taken + place}",
-            firing_id=firing.id,
-            sequence=taken + place,
-            chain_id=firing.chain_id,
-            account=firing.account,
-            to=call.to,
-            data=call.data,
-            value=call.value,
-            words=call.words,
-            gas_limit=call.gas_limit,
-            fee_ceiling=plan.fees.ceiling,
-            state=IntentState.RESERVED,
-            nonce=nonce + place,
-        )
-        for place, call in enumerate(plan.calls)
-    ]
-
-
-def _call_of(intent: Intent) -> PlannedCall:
-    return PlannedCall(intent.to, intent.data, intent.value, intent.words, None, gas_limit=intent.gas_limit)
-
-
-def _fault_of(firing: Firing, plan: Plan) -> str | None:
-    """Why a plan may not be carried out for a firing at all: they are not of one piece, or it is not finished."""
-    if (plan.rule, plan.rule_digest, str(plan.position)) != (firing.rule, firing.rule_digest, firing.position):
-        return "the rule or the position changed since it fired"
-    if plan.position.account != firing.account:
-        return "the plan is for another account"
-    if not plan.calls or any(call.gas_limit <= 0 for call in plan.calls):
-        return "the plan has no transactions, or one without a gas limit"
-    if not 0 <= plan.fees.priority_fee <= plan.fees.max_fee <= plan.fees.ceiling:
-        return "the fees are above the ceiling of the rule"
-    if any(call.permit is not None and len(call.data) < 4 + 3 * 32 for call in plan.calls):
-        return "a call that wants a permit has no room for it"
-    return None

@@ -111,6 +111,10 @@ class PermitSignature:
     s: int
 
 
+NEVER_SIGNED = "a no-op is signed only for a nonce that was signed before"
+"""How a signer's refusal begins where a nonce has no meaning yet: then nothing under it exists anywhere."""
+
+
 class SignerRefused(Exception):
     """The signer would not sign; the text says which check refused."""
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from tui.model.signing import (
+    NEVER_SIGNED,
     AllowedCall,
     AllowedPermit,
     PermitRequest,
@@ -67,7 +68,7 @@ def check_transaction(
         raise SignerRefused(f"the policy is for another account than {request.account}")
     if is_cancellation(request):
         if usage.binding is None:
-            raise SignerRefused(f"a no-op is signed only for a nonce that was signed before; {request.nonce} was not")
+            raise SignerRefused(f"{NEVER_SIGNED}; {request.nonce} was not")
         return Verdict(True, (), _check_fee(policy, request, usage, daily=False))
     if killed:
         raise SignerRefused("the kill switch is on")

@@ -1,0 +1,77 @@
+"""From a plan to intents and back: which belong to a firing, which are unsigned, which may not be carried out. Pure."""
+
+from __future__ import annotations
+
+from tui.model.intent import Firing, FiringState, Intent, IntentState
+from tui.model.plan import Plan, PlannedCall
+
+
+def unsigned(firing: Firing) -> list[Intent]:
+    """What owns a nonce and has no recorded signature."""
+    return [intent for intent in firing.intents if intent.state is IntentState.RESERVED]
+
+
+def may_still_be_sent(intent: Intent) -> bool:
+    """Signed, never sent, and not stopped by the kill switch."""
+    return intent.state is IntentState.SIGNED and not intent.withheld
+
+
+def awaits_signature(firing: Firing) -> bool:
+    """Whether the signer may have been asked for it, and nothing was recorded."""
+    return firing.state is FiringState.RUNNING and any(
+        intent.state is IntentState.RESERVED and intent.signing_began and not intent.withheld
+        for intent in firing.intents
+    )
+
+
+def intents_of(firing: Firing, plan: Plan, nonce: int) -> list[Intent]:
+    """A plan's calls as RESERVED intents with consecutive nonces from `nonce` on, numbered after earlier tries."""
+    taken = len(firing.intents)
+    return [
+        Intent(
+            id=f"{firing.id}-{taken + place}",
+            firing_id=firing.id,
+            sequence=taken + place,
+            chain_id=firing.chain_id,
+            account=firing.account,
+            to=call.to,
+            data=call.data,
+            value=call.value,
+            words=call.words,
+            gas_limit=call.gas_limit,
+            fee_ceiling=plan.fees.ceiling,
+            state=IntentState.RESERVED,
+            nonce=nonce + place,
+        )
+        for place, call in enumerate(plan.calls)
+    ]
+
+
+def call_of(intent: Intent) -> PlannedCall:
+    """An intent as the call that was planned, with its final calldata."""
+    return PlannedCall(intent.to, intent.data, intent.value, intent.words, None, gas_limit=intent.gas_limit)
+
+
+def fault_of(firing: Firing, plan: Plan) -> str | None:
+    """Why a plan may not be carried out for a firing at all: they are not of one piece, or it is not finished."""
+    if (plan.rule, plan.rule_digest, str(plan.position)) != (firing.rule, firing.rule_digest, firing.position):
+        return "the rule or the position changed since it fired"
+    if plan.position.account != firing.account:
+        return "the plan is for another account"
+    if not plan.calls or any(call.gas_limit <= 0 for call in plan.calls):
+        return "the plan has no transactions, or one without a gas limit"
+    if not 0 <= plan.fees.priority_fee <= plan.fees.max_fee <= plan.fees.ceiling:
+        return "the fees are above the ceiling of the rule"
+    if any(call.permit is not None and len(call.data) < 4 + 3 * 32 for call in plan.calls):
+        return "a call that wants a permit has no room for it"
+    return None
+
+
+def to_withhold(firing: Firing) -> list[Intent]:
+    """What was signed, or may have been, and was never sent."""
+    return [
+        intent
+        for intent in firing.intents
+        if not intent.withheld
+        and (intent.state is IntentState.SIGNED or (intent.state is IntentState.RESERVED and intent.signing_began))
+    ]
