@@ -12,7 +12,7 @@ from tests.support.chain import Chain
 
 pytestmark = [pytest.mark.node]
 
-POSITIONS = 130
+POSITIONS = 100
 
 
 @pytest.mark.timeout(300)
