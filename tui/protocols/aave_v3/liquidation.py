@@ -116,6 +116,12 @@ def _search(rules: Rules, collateral: int, weighted: int, debt: int, parts: list
     return lowest_unsafe(unsafe, over - 1, min(under + 2, HIGHEST_PRICE), guess, None if directed else band)
 
 
+LEAST_FACTOR = WAD // 10_000
+"""Prices cut to 8 digits stop being in proportion near zero: what they say there of a pair that moves as one is
+rounding, not a market.
+"""
+
+
 def group_liquidations(rules: Rules, lines: Sequence[Line]) -> tuple[GroupLiquidation, ...]:
     """Where health reaches 1 as assets of one price root move together, for every root with two assets in play."""
     used = {
@@ -129,6 +135,8 @@ def group_liquidations(rules: Rules, lines: Sequence[Line]) -> tuple[GroupLiquid
         price = liquidation_price(rules, lines, members)
         if price is not None:
             factor = price * WAD // known_price(members[0])
+            if factor < LEAST_FACTOR:
+                continue
             found.append(GroupLiquidation(assets, assets[0], factor, price))
     return tuple(found)
 
