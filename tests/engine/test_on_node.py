@@ -358,6 +358,29 @@ async def test_what_the_signer_refuses_is_dropped_and_the_nonce_is_free(world: W
     assert world.states(second) == [IntentState.FINAL_OK] * 2
 
 
+async def test_asked_but_never_signed_the_real_signer_says_so_and_the_nonce_is_free(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = world.journal.begin_signing
+
+    def begin_and_stop(firing_id: str) -> None:
+        begin(firing_id)
+        raise JournalFull("the disk is full", "here", "make room")
+
+    monkeypatch.setattr(world.journal, "begin_signing", begin_and_stop)
+    with pytest.raises(JournalFull):
+        await world.run()
+    monkeypatch.undo()
+    (firing,) = world.executor.resume_planned()
+    assert world.states(firing) == [IntentState.RESERVED] * 2
+    await world.executor.cancel(firing.intents[0].id, FeeQuote(GWEI, 2 * GWEI, GWEI, 900 * GWEI))
+    assert world.firing(firing).state is FiringState.DROPPED
+    second = await world.run(episode="2")
+    assert [intent.nonce for intent in second.intents] == [0, 1]
+    await world.mine(2)
+    assert world.states(second) == [IntentState.FINAL_OK] * 2
+
+
 async def test_a_second_engine_on_the_same_state_is_refused(world: World) -> None:
     with pytest.raises(JournalLocked):
         open_journal(world.state)
