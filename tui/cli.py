@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from tui import __version__
+from tui import __version__, crash
 from tui.config.options import UsageError, add_common_options, options_from
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    crash.install()
     args = build_parser().parse_args(sys.argv[1:] if argv is None else argv)
     run: Command = args.run
     try:
@@ -62,6 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of stdout is gone; nothing is left to say to it.
         sys.stderr.close()
         return 0
+    except Exception as error:  # noqa: BLE001 - the last place: a traceback could show a token or a password
+        sys.stderr.write(f"trimtab: {crash.described(error)}; {crash.FIX}\n")
+        return 1
 
 
 def _add(

@@ -67,7 +67,9 @@ def run_app(options: Options, *, network: str = "", labels: Mapping[str, str] | 
     from tui.config.paths import resolve_paths
     from tui.model.signing import SignerUnavailable
     from tui.screen.app import TrimtabApp
+    from tui.vault.hardening import forbid_dumps
 
+    forbid_dumps()
     try:
         paths = resolve_paths(options.config, options.state)
         signer = None if options.read_only else spawn_signer(paths.state)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 
+# Where the system has a clock that also runs while the machine sleeps: what was read before is old afterwards.
+_STEADY: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
 
 class SystemClock:
     """Wall clock, monotonic clock and real waiting."""
@@ -14,8 +17,8 @@ class SystemClock:
         return time.time()
 
     def monotonic(self) -> float:
-        """Seconds that never go back."""
-        return time.monotonic()
+        """Seconds that never go back, suspension of the machine included."""
+        return time.clock_gettime(_STEADY)
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""

@@ -38,7 +38,14 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--config", type=Path, metavar="DIR", default=unset, help="configuration directory")
     group.add_argument("--state", type=Path, metavar="DIR", default=unset, help="state directory")
     group.add_argument("--network", metavar="NAME|FILE", default=unset, help="a built-in network or a network file")
-    group.add_argument("--rpc", action="append", metavar="URL", default=unset, help="a node's URL (repeatable)")
+    group.add_argument(
+        "--rpc",
+        action="append",
+        metavar="URL",
+        default=unset,
+        help="a node's URL (repeatable). Every user of this machine sees it in the process list: a URL with a token "
+        "belongs into a network file of mode 0600, as rpc = [...]",
+    )
     group.add_argument("--address", action="append", metavar="0x...", default=unset, help="watch this (repeatable)")
     group.add_argument("--rules", action="append", type=Path, metavar="FILE", default=unset, help="(repeatable)")
     group.add_argument("--keystore", type=Path, metavar="FILE", default=unset, help="an encrypted key file")

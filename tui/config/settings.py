@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 import tomlkit
+
+from tui.config.toml_text import read_toml
+from tui.model.text import clean_text
 
 MAX_BYTES = 64 * 1024
 _TEXTS = ("network", "theme")
@@ -45,9 +47,9 @@ def load_settings(config: Path) -> Settings:
     if len(raw) > MAX_BYTES:
         raise SettingsFault(f"{path}: larger than {MAX_BYTES // 1024} KiB; it holds a few lines only")
     try:
-        data = tomllib.loads(raw.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise SettingsFault(f"{path}: not valid TOML ({str(error)[:120]}); mend or delete it") from error
+        data = read_toml(raw.decode("utf-8"))
+    except ValueError as error:
+        raise SettingsFault(f"{path}: not valid TOML ({clean_text(str(error), 120)}); mend or delete it") from error
     unknown = sorted(set(data) - {*_TEXTS, *_LISTS})
     if unknown:
         raise SettingsFault(f"{path}: unknown key {unknown[0][:40]!r}; remove it")

@@ -14,6 +14,7 @@ from tui.headless.output import Exit, data_json, talk
 from tui.model.rule import Mode
 from tui.model.view import ActivityEntry, Severity, ViewState
 from tui.ports.journal import JournalError
+from tui.vault.hardening import forbid_dumps
 from tui.wiring import Wired, read_password, wire
 
 FIRST_BLOCK_SECONDS = 30.0
@@ -21,6 +22,7 @@ FIRST_BLOCK_SECONDS = 30.0
 
 def run_engine(args: argparse.Namespace) -> int:
     """Run until SIGINT or SIGTERM and return the exit code."""
+    forbid_dumps()
     try:
         options = options_from(args)
         password = read_password(options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import orjson
 from eth_abi.abi import decode as abi_decode
 from eth_abi.abi import encode as abi_encode
 from eth_utils.address import to_checksum_address
@@ -43,7 +43,7 @@ class Code:
 @cache
 def load_code(path: Path) -> Code:
     """Read a compiler artifact (Foundry's, Hardhat's and Truffle's layouts are understood)."""
-    artifact = json.loads(path.read_bytes())
+    artifact = orjson.loads(path.read_bytes())
     bytecode: Any = artifact["bytecode"]
     references: Any = artifact.get("linkReferences") or {}
     if isinstance(bytecode, dict):

@@ -10,6 +10,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from tui.practice.aave import deploy_v30, deploy_v32
 from tui.practice.accounts import ARBITRAGEUR, BORROWER, CHAIN_ID, LIQUIDATOR, OWNER, SUPPLIER
 from tui.practice.artifacts import Progress, no_progress
@@ -98,7 +100,7 @@ class Market:
     @classmethod
     def from_json(cls, text: str) -> Market:
         """Raises ``ValueError``, ``KeyError`` or ``TypeError`` for anything but ``to_json``'s output."""
-        fields: dict[str, Any] = json.loads(text)
+        fields: dict[str, Any] = orjson.loads(text)
         return cls(
             **{
                 **fields,

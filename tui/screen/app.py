@@ -15,6 +15,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
+from tui.crash import FIX, described
 from tui.engine.facade import CommandRefused, EngineFacade
 from tui.model.text import clean_text
 from tui.model.view import ViewState, empty_view
@@ -158,6 +159,12 @@ class TrimtabApp(App[None]):
             self.stopped_watching()
         if self._stop is not None:
             await self._stop()
+
+    def _fatal_error(self) -> None:
+        """One line where Textual would print a traceback with every variable: one of them may be a password."""
+        error = self._exception
+        self.bell()
+        self.panic(Text(f"trimtab: {described(getattr(error, 'error', error))}; {FIX}"))
 
     def depart(self) -> None:
         """Disarm everything, then end the screen and say on the terminal that nothing is watched."""

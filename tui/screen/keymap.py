@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
+from tui.config.toml_text import read_toml
 from tui.screen.actions import ACTIONS, BY_ID, Where, keys_of
 
 _KEY = re.compile(r"(?:(?:ctrl|shift|alt|super)\+)*(?:[a-z0-9]|f[1-9]|f1[0-9]|f2[0-4]|[a-z]+(?:_[a-z]+)*)")
@@ -28,9 +28,9 @@ def read_keymap(path: Path) -> tuple[dict[str, str], list[str]]:
 def parse_keymap(text: str, where: str) -> tuple[dict[str, str], list[str]]:
     """`{action id: comma-separated keys}` from TOML text, without the entries that are at fault, and the faults."""
     try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        return {}, [f"{where}: not valid TOML: {error}"]
+        raw = read_toml(text)
+    except ValueError as error:
+        return {}, [f"{where}: not valid TOML: {error}; mend or delete it"]
     keymap: dict[str, str] = {}
     faults: list[str] = []
     for action_id, value in raw.items():

@@ -6,7 +6,6 @@ A theme gives Textual its colours and gives every role of our panes a style.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.errors import StyleSyntaxError
 from rich.style import Style
 from textual.theme import Theme
 
+from tui.config.toml_text import read_toml
 from tui.model.text import clean_text
 
 COLORS = (
@@ -86,9 +86,9 @@ def theme_directories(user: Path | None = None) -> list[Path]:
 def parse_theme(text: str, where: str) -> ThemeFile:
     """A theme from TOML text. Raises ValueError that says what is wrong in `where` and what would be right."""
     try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{where}: not valid TOML: {error}") from None
+        raw = read_toml(text)
+    except ValueError as error:
+        raise ValueError(f"{where}: not valid TOML: {error}; mend or delete it") from None
     name = raw.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"{where}: name must be lower-case letters, digits and dashes")

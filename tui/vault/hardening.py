@@ -23,6 +23,17 @@ def _prctl(option: int, argument: int = 0) -> int | None:
     return int(ctypes.CDLL(None, use_errno=True).prctl(option, argument, 0, 0, 0))
 
 
+def forbid_dumps() -> None:
+    """No core file of this process, and no other process of the same user may look into its memory.
+
+    Passwords and node tokens pass through the main process too. What the kernel does not grant is left as it is: the
+    key itself lives in the signer, which insists.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
 def harden(parent: int, *, die_with_parent: bool) -> None:
     """Close this process off. `die_with_parent` asks the kernel to kill it when the thread that started it ends.
 
