@@ -10,10 +10,12 @@ import pytest
 from tests.protocols.reading import adapter, contract_health, eth_call, head, read, read_one
 from tests.support.chain import Chain
 from tui.model.calls import CallResult
+from tui.model.network import MarketConfig
 from tui.model.position import Position, Status
 from tui.practice.accounts import OWNER
 from tui.practice.rpc import RpcError
 from tui.protocols.aave_v3 import lens
+from tui.protocols.aave_v3.market import make_market
 
 pytestmark = [pytest.mark.node]
 
@@ -151,12 +153,16 @@ def test_an_old_feed_is_noted(market: Chain) -> None:
     market.advance(86_400 * 2)
     position = read_one(market, account)
     assert position.unknown is None
-    assert any("WETH" in note and "hours" in note for note in position.notes)
+    assert any("WETH" in note and "48 hours" in note for note in position.notes)
     assert position.collateral[0].price_updated_at is not None
     market.set_price("WETH", 2_900)
     market.set_price("USDC", 1)
     fresh = read_one(market, account)
     assert fresh.notes == ()
+    options = {"pool_addresses_provider": market.market.provider}
+    impatient = make_market(MarketConfig("aave-v3", "core", options, price_heartbeat=60))
+    market.advance(120)
+    assert any("WETH" in note for note in read_one(market, account, impatient).notes)
 
 
 @pytest.mark.timeout(180)

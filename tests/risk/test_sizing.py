@@ -66,7 +66,12 @@ def test_a_size_reaches_the_target_and_no_further(data: st.DataObject, revision:
         return
     reached = _health(position, [Action(kind, asset, amount)]) if amount else position.health_factor
     if reached < target:
-        assert amount == available
+        try:
+            MARKET.after(position, [Action(kind, asset, available)])
+        except ActionImpossible:
+            assert amount == 0
+        else:
+            assert amount == available
         return
     if amount > 1:
         with suppress(ActionImpossible):  # one less may be too little to count
@@ -108,5 +113,15 @@ def test_repaying_everything_is_enough_for_any_target() -> None:
 def test_an_impossible_action_is_not_sized() -> None:
     position = next(one for one in (position_of(case, 5) for case in CASES) if one.debt)
     owed = MARKET.ceiling(position, REPAY, position.debt[0].asset)
+    debt = position.debt[0].asset
+    assert size_action(MARKET, position, REPAY, debt, owed + 10**9, 100 * WAD) == 0
     with pytest.raises(ActionImpossible):
-        size_action(MARKET, position, REPAY, position.debt[0].asset, owed + 10**9, 100 * WAD)
+        size_action(MARKET, position, REPAY, debt, owed, 100 * WAD, [Action(REPAY, debt, owed + 10**9)])
+
+
+def test_a_unit_that_rounds_to_nothing_is_not_used() -> None:
+    case = next(case for case in CASES if case["id"] == "aave-ref-95")
+    position = position_of(case, 11)
+    counted = next(one.asset for one in position.collateral if one.counts)
+    assert position.health_factor is not None
+    assert size_action(MARKET, position, SUPPLY, counted, 1, position.health_factor + 1) == 0

@@ -36,18 +36,22 @@ def size_action(
 ) -> int:
     """Base units of `asset` for `kind`, done after the `prior` actions, that bring health to `target` (wad).
 
-    0 where the prior actions already do, or where nothing is available; all of `available` where even that does not.
+    0 where the prior actions already do, where nothing is available, or where all that is available cannot be done
+    at all (a few units that round to nothing, say); all of `available` where even that does not reach the target.
     Otherwise an amount whose health is at least the target while one base unit less is under it. That is the smallest
     one wherever health grows with the amount; a contract that cuts averages to a basis point lets it waver by 1e-4,
     so the health reached is never more than a wavering above the target.
 
-    `available` is at most what `LendingMarket.ceiling` allows. Raises ActionImpossible where the prior actions, or
-    all of `available`, cannot be done.
+    `available` is at most what `LendingMarket.ceiling` allows. Raises ActionImpossible where the prior actions cannot
+    be done.
     """
     before = _health(market.after(position, prior))
     if before >= target or available <= 0:
         return 0
-    most = _health(market.after(position, (*prior, Action(kind, asset, available))))
+    try:
+        most = _health(market.after(position, (*prior, Action(kind, asset, available))))
+    except ActionImpossible:
+        return 0
     if most < target:
         return available
 

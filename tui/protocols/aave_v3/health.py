@@ -24,12 +24,14 @@ class Line:
 
     `supplied`, `owed` and `owed_stable` (part of `owed`) in base units with interest; `threshold`, `ltv` and `bonus`
     in basis points as they apply to this holder; `counts` as collateral; `borrowed`: the debt is part of health.
-    `price_key` is what the oracle is asked for: the asset, or the category's own price source (3.0).
+    `price_key` is what the oracle is asked for: the asset, or the category's own price source (3.0), of which it is
+    not known when it last spoke (`price_updated_at`).
     """
 
     reserve: Reserve
     price: int | None
     price_key: str
+    price_updated_at: int | None
     supplied: int
     owed: int
     owed_stable: int
@@ -110,14 +112,15 @@ def lines_of(market: MarketState, account: AccountState) -> tuple[Line, ...]:
                 raise HealthUnknown(f"{reserve.asset.symbol}: {reserve.fault}")
             continue
         threshold, ltv, bonus, member = effective_terms(rules, reserve, category)
-        price, price_key = reserve.price, reserve.asset.address
+        price, price_key, updated_at = reserve.price, reserve.asset.address, reserve.price_updated_at
         if category is not None and category.price and member:
-            price, price_key = category.price, category.price_source
+            price, price_key, updated_at = category.price, category.price_source, None
         lines.append(
             Line(
                 reserve=reserve,
                 price=price,
                 price_key=price_key,
+                price_updated_at=updated_at,
                 supplied=supply_mul(holding.supply, reserve.supply_index),
                 owed=debt_mul(holding.debt, reserve.debt_index) + holding.stable_debt,
                 owed_stable=holding.stable_debt,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from tui.model.block import BlockRef
 from tui.model.calls import Call, CallResult
-from tui.model.network import MarketConfig
+from tui.model.network import PRICE_HEARTBEAT, MarketConfig
 from tui.model.plan import Action, PlannedCall
 from tui.model.position import Asset, MarketKey, Position, PositionKey
 from tui.model.rule import ActionKind
@@ -41,11 +41,12 @@ class AaveV3Market:
     `spender` can tell it. Everything else is in the positions themselves.
     """
 
-    __slots__ = ("_key", "_pool", "_provider")
+    __slots__ = ("_heartbeat", "_key", "_pool", "_provider")
 
-    def __init__(self, name: str, provider: str) -> None:
+    def __init__(self, name: str, provider: str, price_heartbeat: int = PRICE_HEARTBEAT) -> None:
         self._key = MarketKey(PROTOCOL, name)
         self._provider = provider
+        self._heartbeat = price_heartbeat
         self._pool: str | None = None
 
     @property
@@ -165,7 +166,7 @@ class AaveV3Market:
             return "the market cannot be read: its revision or its base currency is not told"
         if raw.base_unit != USD_UNIT or raw.base_currency != USD_CURRENCY:
             return "the market's oracle does not count in dollars with 8 decimals"
-        return raw, market_state(raw)
+        return raw, market_state(raw, self._heartbeat)
 
 
 def make_market(config: MarketConfig) -> AaveV3Market:
@@ -175,7 +176,7 @@ def make_market(config: MarketConfig) -> AaveV3Market:
         raise ValueError(
             f"market {config.protocol}/{config.name}: pool_addresses_provider must be an address (0x and 40 hex digits)"
         )
-    return AaveV3Market(config.name, provider.lower())
+    return AaveV3Market(config.name, provider.lower(), config.price_heartbeat)
 
 
 def _is_address(text: str) -> bool:

@@ -23,8 +23,6 @@ from tui.protocols.aave_v3.math import apy, ray_mul
 from tui.protocols.aave_v3.rules import Rules
 from tui.protocols.aave_v3.state import AccountState, MarketState, PositionState
 
-STALE_AFTER = 25 * 60 * 60
-"""A feed without an update for so many seconds is worth a note: the slowest heartbeats are a day."""
 _BPS_TO_WAD = WAD // BPS
 
 
@@ -147,7 +145,7 @@ def _collateral(line: Line, liquidation: int | None) -> Collateral:
         counts=line.counts,
         supply_apy=apy(reserve.supply_rate),
         liquidation_price_usd=liquidation if line.counts else None,
-        price_updated_at=reserve.price_updated_at,
+        price_updated_at=line.price_updated_at,
     )
 
 
@@ -160,7 +158,7 @@ def _debt(rules: Rules, line: Line, liquidation: int | None) -> Debt:
         value_usd=debt_value(rules, line.owed, known_price(line), reserve.unit),
         borrow_apy=None if line.owed_stable else apy(reserve.borrow_rate),
         liquidation_price_usd=liquidation,
-        price_updated_at=reserve.price_updated_at,
+        price_updated_at=line.price_updated_at,
     )
 
 
@@ -213,13 +211,17 @@ def _notes(market: MarketState, lines: Iterable[Line]) -> Iterable[str]:
             yield f"{symbol} has LTV 0: it must be withdrawn before any other collateral"
         if line.supplied and cap_room(market, reserve.id) == 0:
             yield f"{symbol} has reached its supply cap"
-        updated = reserve.price_updated_at
+        updated = line.price_updated_at
         if updated is not None and updated > market.timestamp:
             yield f"the price of {symbol} says it is from the future"
-        elif updated is not None and market.timestamp - updated > STALE_AFTER:
-            yield f"the price of {symbol} has not moved for {(market.timestamp - updated) // 3600} hours"
+        elif updated is not None and market.timestamp - updated > market.price_heartbeat:
+            yield f"the price of {symbol} is {_age(market.timestamp - updated)} old"
         if line.price is None:
             yield f"the oracle has no price for {symbol}"
+
+
+def _age(seconds: int) -> str:
+    return f"{seconds // 3600} hours" if seconds >= 7_200 else f"{seconds // 60} minutes"
 
 
 def cap_room(market: MarketState, reserve_id: int) -> int | None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from tui.model.network import PRICE_HEARTBEAT
 from tui.model.position import Asset
 from tui.model.text import clean_text
 from tui.protocols.aave_v3 import lens
@@ -112,6 +113,7 @@ class Category:
 class MarketState:
     """A market at one block. `swept`: balances outside the accounts' bitmaps were looked for.
 
+    `price_heartbeat` in seconds: how old a price may be before it is worth a note.
     `order` are the reserve ids as the lens listed them; one whose data could not be read has a negative id there.
     """
 
@@ -125,6 +127,7 @@ class MarketState:
     reserves: Mapping[int, Reserve]
     ids: Mapping[str, int]
     categories: Mapping[int, Category]
+    price_heartbeat: int = PRICE_HEARTBEAT
 
     def reserve(self, asset: str) -> Reserve | None:
         """The reserve of an asset by lower-case address."""
@@ -169,7 +172,7 @@ class PositionState:
     account: AccountState | None
 
 
-def market_state(raw: lens.RawReading) -> MarketState:
+def market_state(raw: lens.RawReading, price_heartbeat: int = PRICE_HEARTBEAT) -> MarketState:
     """The market of a reading, with every index grown to the time that the contract itself saw."""
     rules = rules_of(raw.revision)
     reserves: dict[int, Reserve] = {}
@@ -189,6 +192,7 @@ def market_state(raw: lens.RawReading) -> MarketState:
         reserves=reserves,
         ids={reserve.asset.address: reserve.id for reserve in reserves.values()},
         categories={one.id: _category(one, rules) for one in raw.categories},
+        price_heartbeat=price_heartbeat,
     )
 
 
