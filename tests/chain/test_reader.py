@@ -275,6 +275,39 @@ async def test_blocks_by_number_and_hash(chain: ChainClient, head: BlockRef) -> 
     assert await chain.reader.block_by_hash("0x" + "12" * 32) is None
 
 
+async def test_words_of_storage_come_in_the_same_round_trip(chain: ChainClient, node: Node) -> None:
+    node.rpc.call("anvil_setStorageAt", DEPLOYED, "0x" + f"{7:064x}", "0x" + f"{0xABCDEF:064x}")
+    node.rpc.call("evm_mine")
+    block = await chain.heads.poll()
+    assert block is not None
+    before = chain.stats
+    calls = [Call(DEPLOYED, b"", slot=7), Call(LENS, b"x", ECHO), Call(DEPLOYED, b"", slot=2**255)]
+    results, (wallet,) = await chain.reader.read_all(block, calls, [WalletQuery(FUNDED)])
+    after = chain.stats
+    assert (after.eth_calls - before.eth_calls, after.round_trips - before.round_trips) == (1, 1)
+    assert [result.data for result in results] == [(0xABCDEF).to_bytes(32), b"x", bytes(32)]
+    assert wallet.native
+    (alone,) = await chain.reader.read(block, [Call(DEPLOYED, b"", slot=7)])
+    assert alone.data == (0xABCDEF).to_bytes(32)
+
+
+async def test_a_node_that_tells_no_storage_still_reads(head: BlockRef, node: Node, clock: FakeClock) -> None:
+    def refusing(method: str, params: list[Any]) -> dict[str, Any] | None:
+        if method == "eth_getStorageAt":
+            return {"error": {"code": -32601, "message": "the method does not exist"}}
+        return None
+
+    async with bad_server(relay(node.rpc, refusing)) as server:
+        pool = build_pool([server.url], 31337, clock)
+        calls = [Call(LENS, b"x", ECHO), Call(DEPLOYED, b"", slot=1)]
+        results, (wallet,) = await ChainReader(pool, 31337).read_all(head, calls, [WalletQuery(FUNDED)])
+        assert results[0].data == b"x"
+        assert results[1].data is None
+        assert "tells no storage" in (results[1].error or "")
+        assert wallet.nonce is not None
+        await pool.aclose()
+
+
 async def test_nothing_asked_is_nothing_sent(chain: ChainClient, head: BlockRef) -> None:
     before = chain.stats.round_trips
     assert await chain.reader.read_all(head, [], []) == ((), ())

@@ -1,4 +1,4 @@
-"""Reads at a block hash: all calls of a block in one eth_call, account nonces in the same HTTP round trip.
+"""Reads at a block hash: all calls of a block in one eth_call, nonces and storage words in the same HTTP round trip.
 
 Implements `tui.ports.chain.Reader`.
 """
@@ -31,6 +31,9 @@ from tui.model.calls import Call, CallResult
 from tui.model.wallet import Wallet, WalletQuery
 from tui.ports.chain import ProviderStatus
 
+_Read = tuple[list[Answer | str], list[int | str]]
+"""Answers of the calls, then what was told beside them."""
+_NONCE = "eth_getTransactionCount"
 _MOST_SPLITS = 12
 """How often a request may be halved before the node's limit is called a failure."""
 
@@ -59,22 +62,27 @@ class ChainReader:
     async def read_all(
         self, block: BlockRef, calls: Sequence[Call], queries: Sequence[WalletQuery]
     ) -> tuple[tuple[CallResult, ...], tuple[Wallet, ...]]:
-        """Calls and wallets together: one HTTP round trip with one eth_call, and one eth_getTransactionCount a query.
+        """Calls and wallets together: one HTTP round trip with one eth_call, one eth_getTransactionCount a query, and
+        one eth_getStorageAt for each call that wants a slot.
 
         Raises ReadFailed, ChainUnreachable; ValueError where two calls want different code at one address.
         """
         if not calls and not queries:
             return (), ()
-        codes = codes_of(calls)
-        entries = [*(Entry(call.to, call.data) for call in calls), *wallet_entries(queries)]
-        accounts = [query.account for query in queries]
+        plain = [call for call in calls if call.slot is None]
+        codes = codes_of(plain)
+        entries = [*(Entry(call.to, call.data) for call in plain), *wallet_entries(queries)]
+        beside = _beside(block, calls, queries)
 
-        async def work(provider: Provider) -> tuple[list[Answer | str], list[int]]:
-            return await _read(provider, block, entries, codes, accounts)
+        async def work(provider: Provider) -> _Read:
+            return await _read(provider, block, entries, codes, beside)
 
-        answers, nonces = await self.pool.agreed(work, _comparable)
-        results = tuple(call_result(answer) for answer in answers[: len(calls)])
-        facts = [call_result(answer) for answer in answers[len(calls) :]]
+        answers, told = await self.pool.agreed(work, _comparable)
+        called = iter(call_result(answer) for answer in answers[: len(plain)])
+        words = iter(_word(answer) for answer in told[len(queries) :])
+        results = tuple(next(called) if call.slot is None else next(words) for call in calls)
+        facts = [call_result(answer) for answer in answers[len(plain) :]]
+        nonces = [nonce for nonce in told[: len(queries)] if isinstance(nonce, int)]
         return results, decode_wallets(queries, facts, nonces, self.chain_id)
 
     async def block_by_number(self, number: int) -> BlockRef | None:
@@ -122,28 +130,36 @@ def call_result(answer: Answer | str) -> CallResult:
     return CallResult(None, revert_reason(answer.data))
 
 
-def _comparable(read: tuple[list[Answer | str], list[int]]) -> tuple[object, ...]:
-    """What nodes must agree on: outcomes, data and nonces. Gas left differs with each node's own cap."""
-    answers, nonces = read
-    return (tuple(a if isinstance(a, str) else (a.outcome, a.data) for a in answers), tuple(nonces))
+def _comparable(read: _Read) -> tuple[object, ...]:
+    """What nodes must agree on: outcomes, data, nonces and storage. Gas left differs with each node's own cap."""
+    answers, told = read
+    beside = tuple("refused" if isinstance(one, str) else one for one in told)
+    return (tuple(a if isinstance(a, str) else (a.outcome, a.data) for a in answers), beside)
+
+
+def _beside(block: BlockRef, calls: Sequence[Call], queries: Sequence[WalletQuery]) -> list[Request]:
+    """What no contract can read: nonces, then the storage of others."""
+    pinned = at_hash(block.hash)
+    nonces = [Request(_NONCE, (query.account, pinned)) for query in queries]
+    slots = [(call.to, call.slot) for call in calls if call.slot is not None]
+    return [*nonces, *(Request("eth_getStorageAt", (to, f"0x{slot:064x}", pinned)) for to, slot in slots)]
 
 
 async def _read(
-    provider: Provider, block: BlockRef, entries: Sequence[Entry], codes: dict[str, bytes], accounts: Sequence[str]
-) -> tuple[list[Answer | str], list[int]]:
-    nonces = [Request("eth_getTransactionCount", (account, at_hash(block.hash))) for account in accounts]
-    request = _eth_call(provider, block, entries, codes)
+    provider: Provider, block: BlockRef, entries: Sequence[Entry], codes: dict[str, bytes], beside: Sequence[Request]
+) -> _Read:
+    request = _eth_call(provider, block, entries, codes) if entries else None
     if request is not None:
         try:
-            first, *told = await provider.ask([request, *nonces])
+            first, *told = await provider.ask([request, *beside])
         except RpcUnreachable as error:
             if error.kind != "too-large":
                 raise
         else:
             answers = await _understand(provider, block, entries, codes, first, _MOST_SPLITS)
-            return answers, [_nonce(answer) for answer in told]
-    told = await provider.ask(nonces)
-    return await _split(provider, block, entries, codes, _MOST_SPLITS), [_nonce(answer) for answer in told]
+            return answers, _told_beside(told, beside)
+    told = await provider.ask(beside)
+    return await _split(provider, block, entries, codes, _MOST_SPLITS), _told_beside(told, beside)
 
 
 def _eth_call(provider: Provider, block: BlockRef, entries: Sequence[Entry], codes: dict[str, bytes]) -> Request | None:
@@ -239,9 +255,20 @@ async def _split(
     ]
 
 
-def _nonce(answer: object) -> int:
-    if isinstance(answer, RpcError):
-        if is_unknown_block(answer):
+def _told_beside(told: Sequence[object], requests: Sequence[Request]) -> list[int | str]:
+    """Nonces, which a node has to tell, and words of storage, which some do not: then the reason."""
+    found: list[int | str] = []
+    for answer, request in zip(told, requests, strict=True):
+        if not isinstance(answer, RpcError):
+            found.append(quantity(answer, f"the result of {request.method}"))
+        elif is_unknown_block(answer):
             raise BlockUnknown(answer.message)
-        raise answer
-    return quantity(answer, "a nonce")
+        elif request.method == _NONCE:
+            raise answer
+        else:
+            found.append(f"the node tells no storage: {answer.message}")
+    return found
+
+
+def _word(told: int | str) -> CallResult:
+    return CallResult(None, told) if isinstance(told, str) else CallResult(told.to_bytes(32, "big"))

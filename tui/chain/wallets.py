@@ -54,7 +54,9 @@ def _wallet(query: WalletQuery, answers: Iterator[CallResult], nonce: int, chain
     code_size = erc20.decode_uint(next(answers).data)
     tokens = {asset.address: _holding(query, asset, answers, chain_id) for asset in query.tokens}
     # A code size that could not be read is taken for code: then nothing is signed for this account.
-    return Wallet(query.account, native, nonce, MappingProxyType(tokens), has_code=code_size != 0)
+    return Wallet(
+        query.account, native, nonce, MappingProxyType(tokens), has_code=code_size != 0, code_read=code_size is not None
+    )
 
 
 def _holding(query: WalletQuery, asset: Asset, answers: Iterator[CallResult], chain_id: int) -> TokenHolding:

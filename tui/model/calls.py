@@ -1,4 +1,4 @@
-"""A read of the chain: calldata with the code it may need, and the answer that it may fail to give."""
+"""A read of the chain: calldata with the code it may need, or a word of storage, and the answer that it may lack."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One read. `code` is runtime bytecode to be placed at `to` for the length of the call (a lens of our own)."""
+    """One read. `code` is runtime bytecode to be placed at `to` for the length of the call (a lens of our own).
+
+    `slot`: not a call but the word that `to` keeps at this place of its storage; only a Reader answers that.
+    """
 
     to: str
     data: bytes
     code: bytes | None = None
+    slot: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
