@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import tomlkit
+from tomlkit.exceptions import TOMLKitError
 
+from tui.config.alerts import alerts_from
 from tui.config.toml_text import read_toml
+from tui.model.alert import AlertSettings
 from tui.model.text import clean_text
 
 MAX_BYTES = 64 * 1024
 _TEXTS = ("network", "theme")
 _LISTS = ("rpc", "addresses")
+_ALERTS = "alerts"
 
 
 class SettingsFault(Exception):
@@ -25,9 +30,10 @@ class Settings:
     """What the app starts with where the command line says nothing. `rpc` may hold secrets: never shown whole."""
 
     network: str | None = None
-    rpc: tuple[str, ...] = ()
+    rpc: tuple[str, ...] = field(default=(), repr=False)
     addresses: tuple[str, ...] = ()
     theme: str | None = None
+    alerts: AlertSettings = AlertSettings()
 
 
 def settings_path(config: Path) -> Path:
@@ -50,7 +56,7 @@ def load_settings(config: Path) -> Settings:
         data = read_toml(raw.decode("utf-8"))
     except ValueError as error:
         raise SettingsFault(f"{path}: not valid TOML ({clean_text(str(error), 120)}); mend or delete it") from error
-    unknown = sorted(set(data) - {*_TEXTS, *_LISTS})
+    unknown = sorted(set(data) - {*_TEXTS, *_LISTS, _ALERTS})
     if unknown:
         raise SettingsFault(f"{path}: unknown key {unknown[0][:40]!r}; remove it")
     for key in _TEXTS:
@@ -59,19 +65,28 @@ def load_settings(config: Path) -> Settings:
     for key in _LISTS:
         if key in data and not (isinstance(data[key], list) and all(isinstance(one, str) for one in data[key])):
             raise SettingsFault(f'{path}: {key} is not a list of texts; write {key} = ["..."]')
+    try:
+        alerts = alerts_from(data.get(_ALERTS, {}))
+    except ValueError as error:
+        raise SettingsFault(f"{path}: [alerts] {clean_text(str(error), 300)}") from None
     return Settings(
-        data.get("network"), tuple(data.get("rpc", ())), tuple(data.get("addresses", ())), data.get("theme")
+        data.get("network"), tuple(data.get("rpc", ())), tuple(data.get("addresses", ())), data.get("theme"), alerts
     )
 
 
 def save_settings(config: Path, settings: Settings) -> Path:
-    """Write the settings, for their owner alone; the old file or the new one is whole. Raises OSError."""
-    document = tomlkit.document()
+    """Write the settings, for their owner alone; the old file or the new one is whole. Raises OSError.
+
+    Comments and tables such as `[alerts]` are a person's own: they stay as they are in the file.
+    """
+    path = settings_path(config)
+    document = _present(path)
     for key in (*_TEXTS, *_LISTS):
         value = getattr(settings, key)
         if value:
             document[key] = list(value) if isinstance(value, tuple) else value
-    path = settings_path(config)
+        else:
+            document.pop(key, None)
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -81,3 +96,11 @@ def save_settings(config: Path, settings: Settings) -> Path:
         os.close(descriptor)
     temporary.replace(path)
     return path
+
+
+def _present(path: Path) -> tomlkit.TOMLDocument:
+    """The file as it is, to be changed; an empty document where there is none that could be."""
+    with contextlib.suppress(OSError, ValueError, RecursionError, TOMLKitError):
+        if path.stat().st_size <= MAX_BYTES:
+            return tomlkit.parse(path.read_bytes().decode("utf-8"))
+    return tomlkit.document()
