@@ -3,7 +3,7 @@
 Run: python -m tests.soak.crash [--seeds 20] [--scenario NAME ...] [--profile NAME ...]
 
 Prints, for each scenario and profile: runs, who was liquidated with and without a rule, and what defending cost as a
-share of the liquidation penalty that it avoided. Exit code 1 where an armed account whose means sufficed was liquidated.
+share of the liquidation penalty that it avoided. Exit code 1 where an armed account was liquidated: its means suffice.
 """
 
 from __future__ import annotations
@@ -205,8 +205,8 @@ def main(arguments: list[str] | None = None) -> int:
                 share = f"{100 * tally.cost_usd / tally.avoided_usd:.2f}%" if tally.avoided_usd else "none was due"
                 lowest = format_units(min(tally.lowest), 18, 4) if tally.lowest else "?"
                 out(
-                    f"{scenario:<10} {profile:<10} {tally.runs:4}  {tally.armed_liquidated:17}  {tally.twins_liquidated:4}"
-                    f"  {tally.firings:8}  {tally.failed:8}  {share:>22}  {lowest:>9}\n"
+                    f"{scenario:<10} {profile:<10} {tally.runs:4}  {tally.armed_liquidated:17}  "
+                    f"{tally.twins_liquidated:4}  {tally.firings:8}  {tally.failed:8}  {share:>22}  {lowest:>9}\n"
                 )
                 sys.stdout.flush()
     out(f"armed accounts liquidated: {bad}\n")
