@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from tui.model.block import BlockRef
@@ -13,13 +13,17 @@ from tui.model.snapshot import MarketFacts, Snapshot
 from tui.model.wallet import WalletQuery
 from tui.ports.chain import Reader
 from tui.protocols import chainlink
-from tui.protocols.base import LendingMarket
+from tui.protocols.base import LendingMarket, MarketReading
+
+IMPLEMENTATION_SLOT = 0x360894A13BA1A3210667C828492DB98DCA3E2076CC3735A920A3CA505D382BBC
+"""Where a proxy keeps the address of its code (EIP-1967)."""
 
 
 class Watch:
-    """What is read each block: `accounts` in all `markets`, and the wallets of `defended` accounts.
+    """What is read each block: `accounts` in all `markets`, and, for `defended` accounts, their wallets and the code
+    behind the markets.
 
-    Tokens of a market are known from its first reading on; until then wallets are read in a second call.
+    Tokens and proxies of a market are known from its first reading on; until then they are read in a second call.
     """
 
     def __init__(
@@ -31,6 +35,7 @@ class Watch:
         self.defended: tuple[str, ...] = ()
         self._feed_calls = () if native_feed is None else chainlink.price_calls(native_feed)
         self._assets: tuple[Asset, ...] = ()
+        self._proxies: Mapping[str, tuple[str, ...]] = {}
 
     def defend(self, accounts: Iterable[str]) -> None:
         """Read the wallets of these accounts too, from the next snapshot on."""
@@ -38,50 +43,77 @@ class Watch:
 
     async def snapshot(self, block: BlockRef) -> Snapshot:
         """Everything at `block`. Raises ReadFailed, ChainUnreachable."""
-        snapshot = await self._read(block)
+        snapshot, proxies = await self._read(block)
         assets = tuple({asset.address: asset for facts in snapshot.markets for asset in facts.assets}.values())
-        if assets and assets != self._assets:
+        if assets and (assets != self._assets or proxies != self._proxies):
             self._assets = assets
+            self._proxies = proxies
             if self.defended:
-                snapshot = await self._read(block)
+                snapshot, _ = await self._read(block)
         return snapshot
 
-    async def _read(self, block: BlockRef) -> Snapshot:
+    async def _read(self, block: BlockRef) -> tuple[Snapshot, Mapping[str, tuple[str, ...]]]:
         groups = [market.read_calls(self.accounts) for market in self.markets]
         calls: list[Call] = [call for group in groups for call in group]
         calls.extend(self._feed_calls)
-        results, wallets = await self._reader.read_all(block, calls, self._queries())
+        slots = self._slots()
+        results, wallets = await self._reader.read_all(block, [*calls, *slots], self._queries())
+        code = {slot.to: _address(word) for slot, word in zip(slots, results[len(calls) :], strict=True)}
         positions: list[Position] = []
         facts: list[MarketFacts] = []
+        proxies = dict(self._proxies)
         at = 0
         for market, group in zip(self.markets, groups, strict=True):
-            found, fact = self._decode(market, block, results[at : at + len(group)])
+            reading = market.decode(block, self.accounts, results[at : at + len(group)])
             at += len(group)
-            positions.extend(found)
-            facts.append(fact)
+            if reading.error is None:
+                proxies[str(market.key)] = reading.proxies
+            positions.extend(_positions(market, self.accounts, block, reading))
+            facts.append(_facts(market, reading, code))
         price = None
         if self._feed_calls:
             price = chainlink.decode_price(results[at], results[at + 1], block.timestamp)
-        return Snapshot(
+        snapshot = Snapshot(
             block,
             tuple(positions),
             MappingProxyType({wallet.account: wallet for wallet in wallets}),
             tuple(facts),
             price,
         )
+        return snapshot, proxies
 
-    def _decode(
-        self, market: LendingMarket, block: BlockRef, results: Sequence[CallResult]
-    ) -> tuple[tuple[Position, ...], MarketFacts]:
-        reading = market.decode(block, self.accounts, results)
-        positions = reading.positions
-        if reading.error is not None:
-            positions = tuple(
-                unknown_position(PositionKey(market.key, account), block, reading.error) for account in self.accounts
-            )
-        return positions, MarketFacts(market.key, reading.version, reading.fingerprint, reading.assets, reading.error)
+    def _slots(self) -> tuple[Call, ...]:
+        """Where the code behind the markets is named; asked for only where something might be signed."""
+        known = dict.fromkeys(proxy for proxies in self._proxies.values() for proxy in proxies)
+        return tuple(Call(proxy, b"", slot=IMPLEMENTATION_SLOT) for proxy in known) if self.defended else ()
 
     def _queries(self) -> tuple[WalletQuery, ...]:
         spenders = {market.spender(kind) for market in self.markets for kind in ActionKind if kind in market.actions}
         known = tuple(sorted(spender for spender in spenders if spender is not None))
         return tuple(WalletQuery(account, self._assets, known, permits=True) for account in self.defended)
+
+
+def _positions(
+    market: LendingMarket, accounts: Sequence[str], block: BlockRef, reading: MarketReading
+) -> tuple[Position, ...]:
+    if reading.error is None:
+        return reading.positions
+    return tuple(unknown_position(PositionKey(market.key, account), block, reading.error) for account in accounts)
+
+
+def _facts(market: LendingMarket, reading: MarketReading, code: Mapping[str, str | None]) -> MarketFacts:
+    return MarketFacts(
+        market.key,
+        reading.version,
+        reading.fingerprint,
+        reading.assets,
+        reading.error,
+        reading.identity,
+        reading.listings,
+        MappingProxyType({proxy: code[proxy] for proxy in reading.proxies if proxy in code}),
+    )
+
+
+def _address(word: CallResult) -> str | None:
+    """The address in a word of storage; None where it could not be read."""
+    return None if word.data is None else "0x" + word.data[-20:].hex()

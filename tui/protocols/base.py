@@ -15,6 +15,7 @@ from tui.model.impossible import ActionImpossible as ActionImpossible
 from tui.model.plan import Action, PlannedCall
 from tui.model.position import Asset, MarketKey, Position
 from tui.model.rule import ActionKind
+from tui.model.snapshot import Listing
 from tui.model.wallet import Wallet
 
 
@@ -24,6 +25,8 @@ class MarketReading:
 
     `version` is the protocol's version as the chain tells it; `fingerprint` names implementation and oracle, so that
     a change under us is noticed. `error` is set where nothing could be read: then every position is unknown.
+    `identity`, `listings`: as in MarketFacts. `proxies`: addresses (lower-case hex) whose code can be replaced behind
+    them (EIP-1967), so that it wants to be looked at.
     """
 
     positions: tuple[Position, ...]
@@ -31,6 +34,9 @@ class MarketReading:
     version: str
     fingerprint: str
     error: str | None = None
+    identity: tuple[tuple[str, str], ...] = ()
+    listings: tuple[Listing, ...] = ()
+    proxies: tuple[str, ...] = ()
 
 
 class LendingMarket(Protocol):

@@ -10,6 +10,7 @@ from tui.model.network import PRICE_HEARTBEAT, MarketConfig
 from tui.model.plan import Action, PlannedCall
 from tui.model.position import Asset, MarketKey, Position, PositionKey
 from tui.model.rule import ActionKind
+from tui.model.snapshot import Listing
 from tui.model.wallet import Wallet
 from tui.protocols.aave_v3 import actions as pool_actions
 from tui.protocols.aave_v3 import lens
@@ -21,6 +22,7 @@ from tui.protocols.aave_v3.state import (
     AccountState,
     MarketState,
     PositionState,
+    Reserve,
     account_state,
     market_state,
 )
@@ -89,7 +91,9 @@ class AaveV3Market:
             assets=tuple(reserve.asset for reserve in market.reserves.values()),
             version=version_text(market.revision),
             fingerprint=_fingerprint(market),
-            error=None,
+            identity=(("pool", market.pool), ("revision", str(market.revision)), ("oracle", market.oracle)),
+            listings=tuple(_listing(reserve) for reserve in market.reserves.values()),
+            proxies=(market.pool,),
         )
 
     def find_asset(self, position: Position, name: str) -> Asset | None:
@@ -211,6 +215,11 @@ def _rebuilt(position: Position, market: MarketState, account: AccountState, liq
         return build_position(position.key, position.block, market, account, lines, totals, liquidation)
     except HealthUnknown as why:
         return unknown(position.key, position.block, str(why), market)
+
+
+def _listing(reserve: Reserve) -> Listing:
+    source = reserve.source if int(reserve.source, 16) else None
+    return Listing(reserve.asset, source, reserve.price, reserve.price_updated_at, reserve.token_decimals)
 
 
 def _fingerprint(market: MarketState) -> str:

@@ -21,7 +21,7 @@ from tui.protocols.aave_v3.liquidation import (
 )
 from tui.protocols.aave_v3.math import apy, ray_mul
 from tui.protocols.aave_v3.rules import Rules
-from tui.protocols.aave_v3.state import AccountState, MarketState, PositionState
+from tui.protocols.aave_v3.state import AccountState, MarketState, PositionState, Reserve
 
 _BPS_TO_WAD = WAD // BPS
 
@@ -211,6 +211,8 @@ def _notes(market: MarketState, lines: Iterable[Line]) -> Iterable[str]:
             yield f"{symbol} has LTV 0: it must be withdrawn before any other collateral"
         if line.supplied and cap_room(market, reserve.id) == 0:
             yield f"{symbol} has reached its supply cap"
+        if line.supplied and _lent_out(reserve):
+            yield f"{symbol} is all lent out: it cannot be withdrawn until some is paid back"
         updated = line.price_updated_at
         if updated is not None and updated > market.timestamp:
             yield f"the price of {symbol} says it is from the future"
@@ -222,6 +224,15 @@ def _notes(market: MarketState, lines: Iterable[Line]) -> Iterable[str]:
 
 def _age(seconds: int) -> str:
     return f"{seconds // 3600} hours" if seconds >= 7_200 else f"{seconds // 60} minutes"
+
+
+def _lent_out(reserve: Reserve) -> bool:
+    """Whether less than a thousandth of what was supplied is left to withdraw (utilisation 100%)."""
+    if reserve.scaled_supply is None or reserve.scaled_debt is None:
+        return False
+    supplied = ray_mul(reserve.scaled_supply + reserve.accrued, reserve.supply_index)
+    owed = ray_mul(reserve.scaled_debt, reserve.debt_index)
+    return owed > 0 and (supplied - owed) * 1000 < supplied
 
 
 def cap_room(market: MarketState, reserve_id: int) -> int | None:

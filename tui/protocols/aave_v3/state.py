@@ -74,6 +74,7 @@ class Reserve:
     """One listed asset at the block. Indices, totals and `accrued` are grown to the block's time.
 
     `price` None: the oracle does not answer. `fault`: why nothing may be computed with this reserve, or None.
+    `token_decimals` as the token itself says, `scaled_debt` all variable debt; None: could not be read.
     """
 
     id: int
@@ -90,6 +91,8 @@ class Reserve:
     scaled_supply: int | None
     accrued: int
     fault: str | None = None
+    token_decimals: int | None = None
+    scaled_debt: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +242,8 @@ def _reserve(raw: lens.RawReserve, timestamp: int, rules: Rules) -> Reserve:
         scaled_supply=None if raw.flags & (lens.NO_SUPPLY | lens.NO_DEBT_SUPPLY) else raw.scaled_supply,
         accrued=_accrued(raw, terms, supply_index, debt_index) if supply_index else 0,
         fault=fault,
+        token_decimals=None if raw.flags & lens.NO_DECIMALS else raw.decimals,
+        scaled_debt=None if raw.flags & lens.NO_DEBT_SUPPLY else raw.scaled_debt,
     )
 
 
