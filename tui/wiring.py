@@ -180,7 +180,13 @@ def resolve_network(options: Options, paths: Paths) -> Network:
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}") from error
     if options.rpc:
-        network = replace(network, rpc=options.rpc, quorum=min(network.quorum, len(options.rpc)))
+        asked = sum(url.startswith("http") for url in options.rpc)
+        if asked < network.quorum:
+            raise UsageError(
+                f"network {network.name}: {network.quorum} nodes must agree (quorum), but --rpc gives {asked} http(s) "
+                "URLs; give --rpc for each of them, or lower quorum in the network file"
+            )
+        network = replace(network, rpc=options.rpc)
     if not network.rpc:
         raise UsageError(f"network {network.name} names no node; give --rpc URL")
     return network

@@ -101,7 +101,9 @@ async def test_a_node_that_names_another_hash_is_set_aside(chain: ChainClient, n
     raw, _ = signed(node)
     (outcome,) = await chain.broadcaster.send(raw, "0x" + "12" * 32)
     assert outcome.kind == "other-error"
-    assert [status.state for status in chain.reader.providers()] == ["failing"]
+    (status,) = chain.reader.providers()
+    assert status.state == "lying"
+    assert "another transaction" in status.detail
 
 
 async def test_every_node_gets_the_bytes_and_a_dead_one_stops_none(node: Node, clock: FakeClock) -> None:

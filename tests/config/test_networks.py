@@ -213,3 +213,34 @@ def test_a_name_that_is_none_of_them() -> None:
     for name in ("mainnet", "../chains/base", "", "base.toml"):
         with pytest.raises(NetworkFault, match="use one of arbitrum, base"):
             builtin_network(name)
+
+
+def test_a_private_relay_and_going_on_with_fewer_nodes() -> None:
+    text = SMALL + 'quorum = 2\nrpc = ["http://a.example", "http://b.example"]\ndegraded = "de-risk"\n'
+    network = parse_network(f'{text}[relay]\nurl = "https://relay.example/{"k3y" * 9}"\n'.encode(), "f").network
+    assert network is not None
+    assert network.degraded == "de-risk"
+    assert network.relay is not None
+    assert network.relay.public_after == 3
+    assert "k3y" not in repr(network)
+    longer = parse_network(f'{SMALL}[relay]\nurl = "https://relay.example"\npublic_after = 9\n'.encode(), "f").network
+    assert longer is not None
+    assert longer.relay is not None
+    assert (longer.relay.public_after, longer.degraded) == (9, "")
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ('degraded = "de-risk"', "f:4: degraded lowers a quorum, and there is none"),
+        ('degraded = "yes"', "f:4: degraded is not a way to go on"),
+        ("degraded = true", "f:4: degraded is not a way to go on"),
+        ("relay = 5", "f:4: relay is not a table"),
+        ('[relay]\nurl = "wss://relay.example"', "f:5: url is not an http or https URL"),
+        ('[relay]\nurl = "https://relay.example"\npublic_after = 0', "f:6: public_after is out of range"),
+        ("[relay]\npublic_after = 3", "f:4: url is missing"),
+    ],
+)
+def test_a_relay_or_degraded_mode_that_cannot_be_used(extra: str, message: str) -> None:
+    (error,) = parse_network((SMALL + extra).encode(), "f").errors
+    assert error.startswith(message)

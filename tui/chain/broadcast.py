@@ -6,31 +6,68 @@ Implements `tui.ports.chain.Broadcaster`. An answer to a send is never proof: on
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tui.chain.blocks import at_hash, parse_block
+from tui.chain.envelope import Meaning, meaning_of
 from tui.chain.hexes import Malformed, address, hash32, mapping, quantity, to_hex
 from tui.chain.providers import BlockUnknown, Pool, Provider
 from tui.chain.reverts import is_unknown_block, revert_data, revert_reason
 from tui.chain.rpc import Request, RpcError, RpcUnreachable
 from tui.chain.send_words import classify_send_error
-from tui.ports.chain import Receipt, SendOutcome
+from tui.ports.chain import ReadFailed, Receipt, SendOutcome
+
+_REMEMBERED = 64
+"""Transactions whose first private sending is kept."""
+
+
+@dataclass(slots=True)
+class Relay:
+    """A private relay that gets a transaction before the public nodes do, for `public_after` blocks at most.
+
+    `height` tells the newest head known, None before the first. Raised fees under the same nonce have no new time of
+    grace, and a no-op that closes a nonce has none at all: it races with what the relay already holds.
+    """
+
+    provider: Provider
+    public_after: int
+    height: Callable[[], int | None] = field(repr=False)
+    _begun: dict[Meaning, int] = field(default_factory=dict, repr=False)
+
+    def private(self, raw: bytes) -> bool:
+        """Whether these bytes go to the relay alone now."""
+        meaning, height = meaning_of(raw), self.height()
+        if meaning is None or meaning.nothing or height is None:
+            return False
+        begun = self._begun.setdefault(meaning, height)
+        for oldest in list(self._begun)[:-_REMEMBERED]:
+            del self._begun[oldest]
+        return height - begun < self.public_after
 
 
 @dataclass(slots=True)
 class ChainBroadcaster:
-    """Sends and looks up through a pool of nodes."""
+    """Sends and looks up through a pool of nodes, by way of a private relay where there is one."""
 
     pool: Pool = field(repr=False)
+    relay: Relay | None = field(default=None, repr=False)
 
     async def send(self, raw: bytes, expected_hash: str) -> tuple[SendOutcome, ...]:
         """Hand the same bytes to every node at once, also to those set aside; one outcome a node, in the user's order.
 
-        Never raises for what a node does. A node that is on another chain is not sent anything.
+        Where there is a relay it alone gets them first; if it does not take them, or they have waited long enough,
+        the nodes get them too. Never raises for what a node does. A node on another chain is not sent anything.
         """
-        return tuple(
-            await asyncio.gather(*(self._send_to(provider, raw, expected_hash) for provider in self.pool.providers))
-        )
+        told: tuple[SendOutcome, ...] = ()
+        if self.relay is not None:
+            private = self.relay.private(raw)
+            told = (await self._send_to(self.relay.provider, raw, expected_hash),)
+            if private and told[0].kind in ("accepted", "already-known"):
+                return told
+        public = (self._send_to(provider, raw, expected_hash) for provider in self.pool.providers)
+        return (*await asyncio.gather(*public), *told)
 
     async def _send_to(self, provider: Provider, raw: bytes, expected_hash: str) -> SendOutcome:
         try:
@@ -44,32 +81,57 @@ class ChainBroadcaster:
             provider.failed(error)
             return SendOutcome("no-answer", str(error))
         if told != expected_hash.lower():
-            lie = RpcUnreachable("malformed", f"{provider.shown_url} took the bytes for another transaction ({told})")
-            provider.failed(lie)
-            return SendOutcome("other-error", str(lie))
+            lie = f"took signed bytes for another transaction ({told})"
+            provider.accuse(lie)
+            return SendOutcome("other-error", f"{provider.shown_url} {lie}")
         return SendOutcome("accepted", provider.shown_url)
 
     async def receipt(self, tx_hash: str) -> Receipt | None:
         """The receipt on the canonical chain, None where no node has one. Raises ChainUnreachable, ReadFailed.
 
-        Every node is asked, and a receipt counts only where the same node has its block at that height.
+        Every node is asked, and a receipt counts only where the same node has its block at that height. As many as
+        the quorum must have the same one; while fewer do, and fewer than the quorum have none, nothing is known.
         """
-        found = await self.pool.everyone(lambda provider: _receipt(provider, tx_hash.lower()))
-        receipts = [receipt for _, receipt in found if receipt is not None]
-        return max(receipts, key=lambda receipt: receipt.block_number, default=None)
+        found = await self.pool.everyone(lambda provider: _receipt(provider, tx_hash.lower()), urgent=True)
+        wanted = self.pool.quorum
+        counted = Counter(
+            (receipt.block_number, receipt.block_hash, receipt.ok, receipt.gas_used, receipt.gas_price)
+            for _, receipt in found
+            if receipt is not None
+        )
+        if not counted:
+            return None
+        (same, backers), *others = counted.most_common()
+        if backers >= wanted or (self.pool.degraded and len(found) < wanted and not others and backers == len(found)):
+            return next(
+                receipt
+                for _, receipt in found
+                if receipt is not None and (receipt.block_number, receipt.block_hash) == same[:2]
+            )
+        if sum(receipt is None for _, receipt in found) >= wanted:
+            return None
+        raise ReadFailed(f"only {backers} of the {wanted} nodes that must agree have the receipt yet")
 
     async def nonce(self, account: str, block_hash: str | None = None) -> int:
-        """Transactions of `account` mined up to a block. Where None: up to the latest of any node, so that one that
-        lags cannot make the nonce go back. Raises ChainUnreachable, ReadFailed.
+        """Transactions of `account` mined up to a block. Where None: the most that as many nodes as the quorum (or
+        all that answer, where those are fewer) count at least, so that neither one that lags nor one that lies moves
+        it. Raises ChainUnreachable, ReadFailed.
         """
         if block_hash is None:
-            told = await self.pool.everyone(lambda provider: _nonce(provider, account, "latest"))
-            return max(nonce for _, nonce in told)
-        return await self.pool.agreed(lambda provider: _nonce(provider, account, at_hash(block_hash)), lambda n: n)
+            told = await self.pool.everyone(lambda provider: _nonce(provider, account, "latest"), urgent=True)
+            counts = sorted((count for _, count in told), reverse=True)
+            return counts[min(self.pool.quorum, len(counts)) - 1]
+        return await self.pool.agreed(
+            lambda provider: _nonce(provider, account, at_hash(block_hash)),
+            lambda count: count,
+            at=block_hash,
+            certain=lambda _: True,
+            urgent=True,
+        )
 
     async def knows(self, tx_hash: str) -> bool:
         """Whether any node has the transaction, mined or pending. Raises ChainUnreachable, ReadFailed."""
-        told = await self.pool.everyone(lambda provider: _has(provider, tx_hash.lower()))
+        told = await self.pool.everyone(lambda provider: _has(provider, tx_hash.lower()), urgent=True)
         return any(has for _, has in told)
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tui.chain.broadcast import ChainBroadcaster
+from tui.chain.broadcast import ChainBroadcaster, Relay
 from tui.chain.clock import SystemClock
 from tui.chain.fees import ChainFees, limits_for
 from tui.chain.heads import BlockHeads
-from tui.chain.providers import Pool, build_pool
+from tui.chain.providers import Pool, Provider, build_pool
 from tui.chain.reader import ChainReader
-from tui.chain.rpc import Stats
+from tui.chain.rpc import RpcClient, Stats
 from tui.chain.simulate import ChainSimulator
 from tui.chain.ws import HeadBell
-from tui.model.network import Network
+from tui.model.network import DE_RISK, Network
 from tui.ports.clock import Clock
 
 _LEAST_TIMEOUT = 3.0
@@ -40,6 +40,8 @@ class ChainClient:
     async def aclose(self) -> None:
         """Close all connections."""
         await self.pool.aclose()
+        if self.broadcaster.relay is not None:
+            await self.broadcaster.relay.provider.client.aclose()
 
 
 def open_chain(network: Network, clock: Clock | None = None) -> ChainClient:
@@ -48,15 +50,27 @@ def open_chain(network: Network, clock: Clock | None = None) -> ChainClient:
     """
     clock = clock or SystemClock()
     timeout = min(max(2 * network.block_time, _LEAST_TIMEOUT), _MOST_TIMEOUT)
-    pool = build_pool(network.rpc, network.chain_id, clock, quorum=network.quorum, timeout=timeout)
+    pool = build_pool(
+        network.rpc,
+        network.chain_id,
+        clock,
+        quorum=network.quorum,
+        timeout=timeout,
+        degraded=network.degraded == DE_RISK,
+    )
     socket = next((url for url in network.rpc if url.startswith(("ws://", "wss://"))), None)
     bell = None if socket is None else HeadBell(socket, clock)
+    heads = BlockHeads(pool, clock, network.block_time, bell)
+    relay = None
+    if network.relay is not None:
+        private = Provider(RpcClient(network.relay.url, timeout), network.chain_id, clock)
+        relay = Relay(private, network.relay.public_after, lambda: heads.height)
     return ChainClient(
         network,
         pool,
-        BlockHeads(pool, clock, network.block_time, bell),
+        heads,
         ChainReader(pool, network.chain_id),
         ChainSimulator(pool, network.block_time),
         ChainFees(pool, limits_for(network.chain_id)),
-        ChainBroadcaster(pool),
+        ChainBroadcaster(pool, relay),
     )

@@ -21,6 +21,11 @@ _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 8.0
 _LONGEST_BACKOFF_WHEN_ASKED = 60.0
 _WRONG_CHAIN_BACKOFF = 60.0
+_FIRST_QUARANTINE = 300.0
+_LONGEST_QUARANTINE = 3600.0
+_ACCUSED_AFTER = 3
+"""Heads in a row that differ from what the others agree on: once or twice is a fork that is being settled."""
+_SHORT_READS = 64
 _LATENCY_WEIGHT = 0.3
 _UNKNOWN_BLOCK_PAUSES = (0.05, 0.1, 0.2, 0.4)
 """Behind one URL there may be many machines, and the one that is asked may be a block behind the one that told."""
@@ -46,6 +51,9 @@ class Provider:
     retry_at: float = 0.0
     overrides: bool = True
     simulates: bool = True
+    limited: bool = False
+    lies: int = 0
+    odd_heads: int = 0
     _verifying: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     @property
@@ -68,18 +76,46 @@ class Provider:
     def failed(self, error: RpcUnreachable | Malformed | RpcError) -> None:
         """Set the node aside for a while: the next use asks its chain id again."""
         self.failures += 1
-        if self.state != "wrong-chain":
+        if self.state not in ("wrong-chain", "lying"):
             self.state = "failing"
-        self.detail = clean_text(str(error), 200)
-        self.verified = False
-        asked = isinstance(error, RpcUnreachable) and error.kind in ("rate-limited", "payment")
-        longest = _LONGEST_BACKOFF_WHEN_ASKED if asked else _LONGEST_BACKOFF
+            self.detail = clean_text(str(error), 200)
+        # A node that wants fewer requests is still on its chain: asking for that again would cost one more.
+        self.limited = _is_limit(error)
+        self.verified = self.verified and self.limited
+        longest = _LONGEST_BACKOFF_WHEN_ASKED if self.limited else _LONGEST_BACKOFF
         pause = min(_FIRST_BACKOFF * 2.0 ** min(self.failures - 1, 10), longest)
         if isinstance(error, RpcUnreachable) and error.retry_after is not None:
             pause = max(error.retry_after, _FIRST_BACKOFF)
         if self.state == "wrong-chain":
+            self.detail = clean_text(str(error), 200)
             pause = _WRONG_CHAIN_BACKOFF
-        self.retry_at = self.clock.monotonic() + pause
+        self.retry_at = max(self.retry_at, self.clock.monotonic() + pause)
+
+    def accuse(self, what: str) -> None:
+        """It told something that is proven wrong: set aside for long, and the last to be asked until it has agreed
+        with others again.
+        """
+        pause = min(_FIRST_QUARANTINE * 2.0 ** min(self.lies, 10), _LONGEST_QUARANTINE)
+        self.lies += 1
+        self.state = "lying"
+        self.detail = clean_text(what, 200)
+        self.retry_at = max(self.retry_at, self.clock.monotonic() + pause)
+
+    def answered(self, *, agreed: bool) -> None:
+        """Note a good answer. One that others gave too ends the suspicion of a node that is asked again."""
+        if self.retry_at > self.clock.monotonic():
+            return
+        self.failures = 0
+        self.limited = False
+        if self.state == "failing" or (self.state == "lying" and agreed):
+            self.state, self.detail = "ok", ""
+
+    def head_differs(self, differs: bool, what: str) -> None:
+        """Note whether its head is another block than the one agreed on at that height."""
+        self.odd_heads = self.odd_heads + 1 if differs else 0
+        if self.odd_heads >= _ACCUSED_AFTER:
+            self.odd_heads = 0
+            self.accuse(what)
 
     def saw_head(self, number: int, newest: int, tolerance: int) -> None:
         """Note the node's head beside the newest any node told: more than `tolerance` blocks behind is lagging."""
@@ -113,14 +149,15 @@ class Provider:
                 "wrong-chain", f"{self.shown_url} is on chain {told}, not {self.chain_id}: take it out or mend it"
             )
         self.verified = True
-        self.state, self.detail = "ok", ""
+        if self.state != "lying":
+            self.state, self.detail = "ok", ""
 
     async def _timed(self, requests: Sequence[Request]) -> list[Answer]:
         started = self.clock.monotonic()
         try:
             answers = await self.client.batch(requests)
-        except RpcUnreachable:
-            self.verified = False
+        except RpcUnreachable as error:
+            self.verified = self.verified and _is_limit(error)
             raise
         took = self.clock.monotonic() - started
         self.latency = took if self.latency is None else self.latency + _LATENCY_WEIGHT * (took - self.latency)
@@ -129,11 +166,16 @@ class Provider:
 
 @dataclass(slots=True)
 class Pool:
-    """All nodes of a chain in the user's order. `quorum` of them must give the same answer to a pinned read."""
+    """All nodes of a chain in the user's order. `quorum` of them must give the same answer to a pinned read.
+
+    With `degraded` fewer will do while the others cannot be reached at all; which reads those were is kept.
+    """
 
     providers: tuple[Provider, ...]
     clock: Clock = field(repr=False)
     quorum: int = 1
+    degraded: bool = False
+    _short: dict[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if not self.providers:
@@ -162,26 +204,53 @@ class Pool:
         for provider in self.providers:
             await provider.client.aclose()
 
-    def usable(self) -> list[Provider]:
-        """Nodes that may be asked now: the well ones first, those set aside not at all."""
+    def usable(self, urgent: bool = False) -> list[Provider]:
+        """Nodes that may be asked now: the well ones first, those set aside not at all.
+
+        What is `urgent` (the fate of a transaction) may also be asked of nodes that want fewer requests: reads leave
+        them alone, so that what they still allow goes there.
+        """
         now = self.clock.monotonic()
-        ready = [p for p in self.providers if p.state in ("ok", "lagging") or p.retry_at <= now]
-        order = {"ok": 0, "failing": 1, "lagging": 2, "wrong-chain": 3}
+        ready = [
+            p
+            for p in self.providers
+            if p.state in ("ok", "lagging") or p.retry_at <= now or (urgent and p.limited and p.state == "failing")
+        ]
+        order = {"ok": 0, "failing": 1, "lagging": 2, "wrong-chain": 3, "lying": 4}
         return sorted(ready, key=lambda provider: order[provider.state])
 
-    async def first(self, work: Callable[[Provider], Awaitable[_T]]) -> _T:
+    def short(self, block_hash: str) -> str | None:
+        """Why something at a block was accepted from fewer nodes than the quorum, None where nothing was."""
+        return self._short.get(block_hash)
+
+    async def first(self, work: Callable[[Provider], Awaitable[_T]], *, urgent: bool = False) -> _T:
         """What the first node that can says; the others only where one fails. Raises ChainUnreachable, ReadFailed."""
-        return await self._agreed(work, lambda _: 0, 1)
+        group = await self._agreed(work, lambda _: 0, 1, urgent=urgent)
+        return group[0]
 
-    async def agreed(self, work: Callable[[Provider], Awaitable[_T]], key: Callable[[_T], Hashable]) -> _T:
-        """What `quorum` nodes say alike, compared by `key`. Raises ChainUnreachable, ReadFailed (also where they
-        disagree: the text says who).
+    async def agreed(
+        self,
+        work: Callable[[Provider], Awaitable[_T]],
+        key: Callable[[_T], Hashable],
+        *,
+        at: str | None = None,
+        merge: Callable[[Sequence[_T]], _T] = lambda alike: alike[0],
+        certain: Callable[[_T], bool] = lambda _: False,
+        urgent: bool = False,
+    ) -> _T:
+        """What `quorum` nodes say alike, compared by `key`, made into one by `merge`. Raises ChainUnreachable,
+        ReadFailed (also where they disagree: the text says who).
+
+        `at` is the block hash that the answer is of: it is remembered where fewer nodes had to do. Whoever says
+        something else than the quorum, and by `certain` cannot be right in that, is accused of lying.
         """
-        return await self._agreed(work, key, self.quorum)
+        return merge(await self._agreed(work, key, self.quorum, at=at, certain=certain, urgent=urgent))
 
-    async def everyone(self, work: Callable[[Provider], Awaitable[_T]]) -> list[tuple[Provider, _T]]:
+    async def everyone(
+        self, work: Callable[[Provider], Awaitable[_T]], *, urgent: bool = False
+    ) -> list[tuple[Provider, _T]]:
         """What every node says that answers at all, side by side. Raises ChainUnreachable where none does."""
-        providers = self.usable()
+        providers = self.usable(urgent)
         outcomes = await asyncio.gather(*(self._try(provider, work) for provider in providers))
         answers: list[tuple[Provider, _T]] = []
         faults: list[tuple[Provider, _Fault]] = []
@@ -195,10 +264,18 @@ class Pool:
         return answers
 
     async def _agreed(
-        self, work: Callable[[Provider], Awaitable[_T]], key: Callable[[_T], Hashable], wanted: int
-    ) -> _T:
+        self,
+        work: Callable[[Provider], Awaitable[_T]],
+        key: Callable[[_T], Hashable],
+        wanted: int,
+        *,
+        at: str | None = None,
+        certain: Callable[[_T], bool] = lambda _: False,
+        urgent: bool = False,
+    ) -> list[_T]:
+        """The answers of the first `wanted` nodes that say the same."""
         for pause in (*_UNKNOWN_BLOCK_PAUSES, None):
-            waiting = self.usable()
+            waiting = self.usable(urgent)
             answers: dict[Hashable, list[tuple[Provider, _T]]] = {}
             faults: list[tuple[Provider, _Fault]] = []
             while waiting:
@@ -210,9 +287,12 @@ class Pool:
                         faults.append((provider, outcome))
                     else:
                         answers.setdefault(key(outcome), []).append((provider, outcome))
-                for group in answers.values():
+                for same, group in answers.items():
                     if len(group) >= wanted:
-                        return group[0][1]
+                        self._conclude(
+                            group, [one for other in answers if other != same for one in answers[other]], certain
+                        )
+                        return [answer for _, answer in group]
             if pause is None or not any(fault.block_unknown for _, fault in faults):
                 break
             await self.clock.sleep(pause)
@@ -220,9 +300,29 @@ class Pool:
             sides = " / ".join(", ".join(provider.shown_url for provider, _ in group) for group in answers.values())
             raise ReadFailed(f"nodes disagree on the same block, {wanted} must agree: {sides}")
         if answers:
-            count = sum(len(group) for group in answers.values())
-            raise ReadFailed(f"only {count} of the {wanted} nodes that must agree answered; {_reasons(faults)}")
+            (group,) = answers.values()
+            reason = f"only {len(group)} of the {wanted} nodes that must agree answered; {_reasons(faults)}"
+            suspect = any(provider.state == "lying" for provider, _ in group)
+            if not self.degraded or suspect or any(not fault.unreachable for _, fault in faults):
+                raise ReadFailed(reason)
+            self._note_short(at, reason)
+            return [answer for _, answer in group]
         raise self._no_answer(faults)
+
+    def _conclude(
+        self, alike: list[tuple[Provider, _T]], others: list[tuple[Provider, _T]], certain: Callable[[_T], bool]
+    ) -> None:
+        for provider, _ in alike:
+            provider.answered(agreed=len(alike) > 1)
+        for provider, answer in others:
+            if len(alike) > len(others) and certain(answer):
+                provider.accuse(f"told other values of a block than {len(alike)} nodes that agree")
+
+    def _note_short(self, at: str | None, reason: str) -> None:
+        if at is not None:
+            self._short[at] = reason
+            for oldest in list(self._short)[:-_SHORT_READS]:
+                del self._short[oldest]
 
     async def _try(self, provider: Provider, work: Callable[[Provider], Awaitable[_T]]) -> _T | _Fault:
         try:
@@ -239,7 +339,7 @@ class Pool:
             return _Fault(f"{provider.shown_url}: {error}", block_unknown=True)
         except RpcError as error:
             return _Fault(f"{provider.shown_url}: {error}")
-        provider.failures = 0
+        provider.answered(agreed=False)
         return result
 
     def _no_answer(self, faults: Sequence[tuple[Provider, _Fault]]) -> ChainUnreachable | ReadFailed:
@@ -266,7 +366,13 @@ def _reasons(faults: Sequence[tuple[Provider, _Fault]]) -> str:
     return "; ".join(fault.reason for _, fault in faults) or "no other node can be asked now"
 
 
-def build_pool(urls: Sequence[str], chain_id: int, clock: Clock, *, quorum: int = 1, timeout: float = 5.0) -> Pool:
+def _is_limit(error: object) -> bool:
+    return isinstance(error, RpcUnreachable) and error.kind in ("rate-limited", "payment")
+
+
+def build_pool(
+    urls: Sequence[str], chain_id: int, clock: Clock, *, quorum: int = 1, timeout: float = 5.0, degraded: bool = False
+) -> Pool:
     """A pool over the http(s) URLs among `urls`. `timeout` in seconds a round trip. Raises ValueError."""
     http = [url for url in dict.fromkeys(urls) if not url.startswith(("ws://", "wss://"))]
-    return Pool(tuple(Provider(RpcClient(url, timeout), chain_id, clock) for url in http), clock, quorum)
+    return Pool(tuple(Provider(RpcClient(url, timeout), chain_id, clock) for url in http), clock, quorum, degraded)

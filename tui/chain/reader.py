@@ -77,7 +77,7 @@ class ChainReader:
         async def work(provider: Provider) -> _Read:
             return await _read(provider, block, entries, codes, beside)
 
-        answers, told = await self.pool.agreed(work, _comparable)
+        answers, told = await self.pool.agreed(work, _comparable, at=block.hash, certain=_certain)
         called = iter(call_result(answer) for answer in answers[: len(plain)])
         words = iter(_word(answer) for answer in told[len(queries) :])
         results = tuple(next(called) if call.slot is None else next(words) for call in calls)
@@ -94,7 +94,11 @@ class ChainReader:
                 raise Malformed(f"asked for block {number}, told block {found.number}")
             return found
 
-        return await self.pool.first(work)
+        return await self.pool.agreed(work, lambda found: found, urgent=True)
+
+    def degraded(self, block: BlockRef) -> str | None:
+        """Why something at `block` was read from fewer nodes than must agree; None where none of it was."""
+        return self.pool.short(block.hash)
 
     async def block_by_hash(self, block_hash: str) -> BlockRef | None:
         """The block of a hash, canonical or not, or None. Raises ReadFailed, ChainUnreachable."""
@@ -135,6 +139,14 @@ def _comparable(read: _Read) -> tuple[object, ...]:
     answers, told = read
     beside = tuple("refused" if isinstance(one, str) else one for one in told)
     return (tuple(a if isinstance(a, str) else (a.outcome, a.data) for a in answers), beside)
+
+
+def _certain(read: _Read) -> bool:
+    """Whether nothing in it may differ with a node's own limits: what failed without a word may have lacked gas."""
+    answers, told = read
+    if any(isinstance(one, str) for one in told):
+        return False
+    return all(not isinstance(a, str) and (a.outcome is not Outcome.FAILED or bool(a.data)) for a in answers)
 
 
 def _beside(block: BlockRef, calls: Sequence[Call], queries: Sequence[WalletQuery]) -> list[Request]:

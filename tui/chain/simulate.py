@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tui.chain.batch import (
     BATCH_ADDRESS,
@@ -88,12 +88,18 @@ class ChainSimulator:
                     return await task.after_refusal(refusal)
             return await task.by_account_code()
 
-        return await self.pool.agreed(work, _comparable)
+        return await self.pool.agreed(work, _comparable, at=block.hash, merge=_most_gas)
 
 
 def _comparable(simulation: Simulation) -> tuple[object, ...]:
     """What nodes must agree on. Gas is left out: the two ways measure it differently."""
     return tuple((call.ok, call.return_data) for call in simulation.calls), simulation.reads, simulation.timestamp
+
+
+def _most_gas(alike: Sequence[Simulation]) -> Simulation:
+    """One simulation out of many that came to the same end: a node that understates gas is outvoted."""
+    calls = tuple(max(same, key=lambda call: call.gas_used) for same in zip(*(one.calls for one in alike), strict=True))
+    return replace(alike[0], calls=calls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +152,8 @@ class _Task:
         if len(results) != len(sent):
             raise Malformed("the simulation has another number of calls than was asked for")
         calls = tuple(
-            _simulated(result, self._gas_limit(call)) for call, result in zip(self.calls, results, strict=False)
+            self._credible(call, _simulated(result, self._gas_limit(call)))
+            for call, result in zip(self.calls, results, strict=False)
         )
         return Simulation(calls, self._read_results(results[len(self.calls) :]), self.timestamp)
 
@@ -198,6 +205,12 @@ class _Task:
 
     def _gas_limit(self, call: PlannedCall) -> int:
         return call.gas_limit or min(MOST_GAS, self.block.gas_limit)
+
+    def _credible(self, call: PlannedCall, told: SimulatedCall) -> SimulatedCall:
+        """What a node says a call used, within what any call uses at least and may use at most. Raises Malformed."""
+        if told.ok and not intrinsic_gas(call.data) <= told.gas_used <= self._gas_limit(call):
+            raise Malformed(f"a simulated call cannot have used {told.gas_used} gas")
+        return told
 
     def _execution_gas(self, call: PlannedCall) -> int:
         return max(self._gas_limit(call) - intrinsic_gas(call.data), 1)

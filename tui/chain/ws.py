@@ -37,6 +37,7 @@ class HeadBell:
     detail: str = ""
     _event: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
     _task: asyncio.Task[None] | None = field(default=None, repr=False)
+    _line: asyncio.Task[None] | None = field(default=None, repr=False)
 
     @property
     def alive(self) -> bool:
@@ -56,6 +57,13 @@ class HeadBell:
                 await self._task
             self._task = None
 
+    def hang_up(self, why: str) -> None:
+        """Close a socket that is open and of no use; it is opened again after a pause."""
+        if self._line is not None and not self._line.done():
+            self.detail = f"{mask_url(self.url)} {why}"
+            self.listening.clear()
+            self._line.cancel()
+
     def clear(self) -> None:
         """Forget past rings."""
         self._event.clear()
@@ -68,14 +76,15 @@ class HeadBell:
         pause = 1.0
         while True:
             rings = self.rings
+            self._line = asyncio.create_task(self._listen(), name="head bell line")
             try:
-                await self._listen()
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:  # noqa: BLE001  # whatever a socket does, polling goes on without it
-                self.detail = f"{mask_url(self.url)}: {type(error).__name__}"
+                await asyncio.wait((self._line,))
             finally:
                 self.listening.clear()
+                self._line.cancel()
+                (ended,) = await asyncio.gather(self._line, return_exceptions=True)
+            if isinstance(ended, Exception):  # whatever a socket does, polling goes on without it
+                self.detail = f"{mask_url(self.url)}: {type(ended).__name__}"
             pause = 1.0 if self.rings > rings else min(2 * pause, _LONGEST_PAUSE)
             await self.clock.sleep(pause)
 

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from tui.model.network import PRICE_HEARTBEAT, MarketConfig, Network, SwapConfig
+from tui.model.network import DE_RISK, PRICE_HEARTBEAT, MarketConfig, Network, RelayConfig, SwapConfig
 from tui.model.text import clean_text
 from tui.rules.fields import SECONDS
 from tui.rules.spans import Path, Scan, scan
@@ -36,7 +36,7 @@ _LONGEST_HEARTBEAT = 365 * 86_400
 _PLACE = re.compile(r" ?\(at (?:line (\d+), column \d+|end of document)\)$")
 _TOP_KEYS = (
     "name", "chain_id", "block_time", "confirmations", "rpc", "quorum", "wrapped_native", "native_usd_feed",
-    "multicall3", "market", "swap", "helpers",
+    "multicall3", "market", "swap", "helpers", "relay", "degraded",
 )  # fmt: skip
 
 _log = logging.getLogger(__name__)
@@ -150,6 +150,10 @@ def _network(data: Mapping[str, object], reader: _Reader) -> Network | None:
         for path, heads, options in reader.tables(data, "market", ("protocol", "name"), unique=True)
     )
     swaps = tuple(SwapConfig(heads[0], options) for _, heads, options in reader.tables(data, "swap", ("kind",)))
+    degraded = reader.take(data, ("degraded",), _degraded) or ""
+    if degraded and (quorum is None or quorum < 2):
+        reader.add(("degraded",), "degraded lowers a quorum, and there is none", "set quorum = 2 or more, or remove it")
+    relay = _relay(reader.take(data, ("relay",), _table), reader)
     helpers = reader.take(data, ("helpers",), _table) or {}
     helper_addresses = {key: reader.take(helpers, ("helpers", key), _address) for key in helpers}
     if reader.errors or name is None or chain_id is None or block_time is None:
@@ -161,11 +165,26 @@ def _network(data: Mapping[str, object], reader: _Reader) -> Network | None:
         confirmations=2 if confirmations is None else confirmations,
         rpc=rpc,
         quorum=1 if quorum is None else quorum,
-        **addresses,
+        wrapped_native=addresses["wrapped_native"],
+        native_usd_feed=addresses["native_usd_feed"],
+        multicall3=addresses["multicall3"],
         markets=markets,
         swaps=swaps,
         helpers=MappingProxyType({key: value for key, value in helper_addresses.items() if value is not None}),
+        relay=relay,
+        degraded=degraded,
     )
+
+
+def _relay(table: Mapping[str, object] | None, reader: _Reader) -> RelayConfig | None:
+    if table is None:
+        return None
+    reader.warn_unknown(table, ("relay",), ("url", "public_after"))
+    url = reader.take(table, ("relay", "url"), _http_url, required=True)
+    blocks = reader.take(table, ("relay", "public_after"), _whole(1, 100))
+    if url is None:
+        return None
+    return RelayConfig(url) if blocks is None else RelayConfig(url, blocks)
 
 
 def _market(heads: tuple[str, ...], options: Mapping[str, object], path: Path, reader: _Reader) -> MarketConfig:
@@ -282,7 +301,7 @@ def _duration(value: object) -> int:
 
 def _table(value: object) -> dict[str, object]:
     if not isinstance(value, dict):
-        raise _Wrong("is not a table", "write it as [helpers]")
+        raise _Wrong("is not a table", "write it as a [table] with keys of its own")
     return value
 
 
@@ -306,6 +325,19 @@ def _url(value: object) -> str:
     if not usable:
         raise _Wrong("holds a URL that cannot be used", fix)
     return value
+
+
+def _http_url(value: object) -> str:
+    url = _url(value)
+    if not url.startswith(("http://", "https://")):
+        raise _Wrong("is not an http or https URL", "give the relay's https URL")
+    return url
+
+
+def _degraded(value: object) -> str:
+    if value != DE_RISK:
+        raise _Wrong("is not a way to go on", f'write degraded = "{DE_RISK}", or remove it')
+    return DE_RISK
 
 
 def _address(value: object) -> str:

@@ -32,8 +32,20 @@ class SwapConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RelayConfig:
+    """`[relay]`: a private relay that gets transactions first, and after how many blocks everyone does."""
+
+    url: str = field(repr=False)
+    public_after: int = 3
+
+
+DE_RISK = "de-risk"
+"""`degraded`: while nodes are down, fewer than the quorum suffice to repay or add collateral, with halved caps."""
+
+
+@dataclass(frozen=True, slots=True)
 class Network:
-    """One chain. `block_time` in seconds; addresses lower-case hex."""
+    """One chain. `block_time` in seconds; addresses lower-case hex. `degraded` is empty or DE_RISK."""
 
     name: str
     chain_id: int
@@ -47,3 +59,5 @@ class Network:
     markets: tuple[MarketConfig, ...] = ()
     swaps: tuple[SwapConfig, ...] = ()
     helpers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    relay: RelayConfig | None = None
+    degraded: str = ""

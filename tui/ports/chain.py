@@ -48,7 +48,7 @@ class SendOutcome:
 
 @dataclass(frozen=True, slots=True)
 class ProviderStatus:
-    """One node for the screen. `url` has its token masked; `state`: ok, lagging, wrong-chain, failing."""
+    """One node for the screen. `url` has its token masked; `state`: ok, lagging, wrong-chain, failing, lying."""
 
     url: str
     state: str
@@ -79,7 +79,12 @@ class Reader(Protocol):
         """
 
     async def block_by_number(self, number: int) -> BlockRef | None:
-        """The canonical block of a height, or None."""
+        """The canonical block of a height, or None. Raises ReadFailed, ChainUnreachable."""
+
+    def degraded(self, block: BlockRef) -> str | None:
+        """Why something at `block` was read from fewer nodes than must agree (only where the user allows that), or
+        None.
+        """
 
     def providers(self) -> tuple[ProviderStatus, ...]:
         """How each node is doing."""
