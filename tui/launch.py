@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+import signal
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -15,13 +16,21 @@ from tui.vault.client import SignerClient, spawn_signer
 
 if TYPE_CHECKING:
     from tui.engine.facade import EngineFacade
+    from tui.headless.attendants import Attendants
     from tui.wiring import Wired
 
 READ_ONLY = "This window was started read-only."
+DISARM_WITHIN = 5.0
+"""Seconds that the engine has for disarming one rule when the terminal is gone."""
+_ENDS = {signal.SIGHUP: "the terminal hung up", signal.SIGTERM: "the program was told to end"}
 
 
 class EngineLife:
-    """The engine behind one screen: started once by the app, stopped once when it leaves."""
+    """The engine behind one screen: started once by the app, stopped once when it leaves.
+
+    `ring` rings the terminal's bell; `leave` ends the screen. A signal that ends the program disarms first, and says so
+    in the journal: nobody is there any more to be told.
+    """
 
     def __init__(
         self, options: Options, paths: Paths, signer: SignerClient | None, labels: Mapping[str, str] | None = None
@@ -32,13 +41,43 @@ class EngineLife:
         self._labels = labels
         self._wired: Wired | None = None
         self._task: asyncio.Task[None] | None = None
+        self._attendants: Attendants | None = None
+        self._leaving: asyncio.Task[None] | None = None
+        self.ring: Callable[[], None] | None = None
+        self.leave: Callable[[int], None] | None = None
+        self.ended_by: signal.Signals | None = None
 
     async def start(self) -> EngineFacade:
         """Wire and start the engine. Heavy imports happen in a thread: the screen is on already."""
+        loop = asyncio.get_running_loop()
+        for number in _ENDS:
+            with contextlib.suppress(ValueError, RuntimeError):  # tests run loops outside the main thread
+                loop.add_signal_handler(number, self._signalled, number)
         await asyncio.to_thread(import_module, "tui.wiring")
+        attendants = await asyncio.to_thread(import_module, "tui.headless.attendants")
+        alerts = attendants.alert_settings(self._paths)
         wired = self._wired = self._wire()
+        alone = self._signer is None and attendants.holder_pid(self._paths.state) is None
+        self._attendants = attendants.Attendants(wired, alerts, self.ring, alone=alone)
+        self._attendants.start()
         self._task = asyncio.create_task(wired.engine.run())
         return wired.commands
+
+    def _signalled(self, number: signal.Signals) -> None:
+        if self._leaving is None:
+            self.ended_by = number
+            self._leaving = asyncio.create_task(self._leave(_ENDS[number]))
+
+    async def _leave(self, why: str) -> None:
+        """Disarm, end the engine, then the screen."""
+        wired = self._wired
+        if wired is not None:
+            for name in tuple(wired.engine.book.armed):
+                with contextlib.suppress(Exception):  # the next rule must be disarmed whatever this one did
+                    await asyncio.wait_for(wired.commands.disarm(name, why), DISARM_WITHIN)
+        await self.stop()
+        if self.leave is not None:
+            self.leave(128 + (self.ended_by or 0))
 
     def _wire(self) -> Wired:
         from tui.ports.journal import JournalLocked
@@ -53,13 +92,17 @@ class EngineLife:
             return wire(self._options, signing=False, labels=self._labels, read_only_why=str(locked))
 
     async def stop(self) -> None:
-        """End the engine and everything it holds."""
-        if self._task is not None:
-            self._task.cancel()
+        """End the engine and everything it holds. May be called again."""
+        task, attendants, wired = self._task, self._attendants, self._wired
+        self._task = self._attendants = self._wired = None
+        if task is not None:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        if self._wired is not None:
-            await self._wired.aclose()
+                await task
+        if attendants is not None:
+            await attendants.aclose("the app was left" if self.ended_by is None else _ENDS[self.ended_by])
+        if wired is not None:
+            await wired.aclose()
 
 
 def run_app(options: Options, *, network: str = "", labels: Mapping[str, str] | None = None) -> int:
@@ -88,7 +131,11 @@ def run_app(options: Options, *, network: str = "", labels: Mapping[str, str] | 
             stop=life.stop,
             network=network or options.network or "",
         )
+        life.ring = app.bell
+        life.leave = lambda code: app.exit(return_code=code)
         app.run()
+        if life.ended_by is not None:
+            return 128 + life.ended_by
         return Exit.DONE if app.return_code in (None, 0) else Exit.FOUND
     finally:
         if signer is not None:

@@ -33,7 +33,7 @@ class Settings:
     rpc: tuple[str, ...] = field(default=(), repr=False)
     addresses: tuple[str, ...] = ()
     theme: str | None = None
-    alerts: AlertSettings = AlertSettings()
+    alerts: AlertSettings = field(default_factory=AlertSettings)
 
 
 def settings_path(config: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from tui.engine.arming import arming_report, positions_for, preview_position, scope_of
 from tui.engine.engine import Engine
@@ -11,10 +12,10 @@ from tui.engine.facade import ArmingReport, CommandRefused, Preview, RulesText
 from tui.engine.rulebook import Armed
 from tui.model.plan import Evaluation, Refusal
 from tui.model.rule import Mode, Rule
-from tui.model.signing import SignerRefused, SignerUnavailable
+from tui.model.signing import SignerRefused, SignerUnavailable, SigningPolicy
 from tui.model.snapshot import Snapshot
 from tui.model.view import Severity, ViewState
-from tui.planning.policy import ArmedScope, signing_policy
+from tui.planning.policy import POLICY_LIFETIME, ArmedScope, signing_policy
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.journal import JournalError
 from tui.rules.document import EditRefused
@@ -27,6 +28,7 @@ class Commands:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._policy: SigningPolicy | None = None
 
     @property
     def view(self) -> ViewState:
@@ -108,15 +110,24 @@ class Commands:
         policy = signing_policy(
             engine.setup.network.chain_id, account, scopes, snapshot.native_price_usd, engine.ports.clock.now()
         )
+        await self._give(policy)
+
+    async def _give(self, policy: SigningPolicy) -> None:
+        engine = self._engine
+        assert engine.ports.signer is not None
         await engine.ports.signer.set_policy(policy)
+        self._policy = policy
         engine.policy_until = policy.expires_at
 
     async def renew_policy(self) -> None:
-        """Give the signer the policy of what is armed, anew: policies end by themselves."""
+        """Give the signer the policy of what is armed once more, with a later end: policies end by themselves.
+
+        It is the one that was made when the rules were armed: what could not be read just now takes nothing from it.
+        """
         engine = self._engine
-        if engine.book.armed and engine.snapshot is not None:
+        if engine.book.armed and self._policy is not None:
             try:
-                await self._set_policy(engine.book.armed, engine.snapshot)
+                await self._give(replace(self._policy, expires_at=int(engine.ports.clock.now()) + POLICY_LIFETIME))
             except (SignerRefused, SignerUnavailable) as refused:
                 engine.hold(f"the signer took no policy: {refused}.")
 

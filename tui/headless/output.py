@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 from enum import IntEnum
 
@@ -29,5 +31,16 @@ def data_json(value: object) -> None:
 
 
 def talk(text: str) -> None:
-    """One line for a person."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - stderr is where talk goes
+    """One line for a person. A terminal that is gone hears nothing, and is no reason to stop."""
+    try:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - stderr is where talk goes
+    except OSError:
+        silence(2)
+
+
+def silence(descriptor: int) -> None:
+    """Let whatever is written to a descriptor from now on go nowhere: what it led to is gone."""
+    with contextlib.suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)

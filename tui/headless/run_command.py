@@ -6,16 +6,19 @@ import argparse
 import asyncio
 import contextlib
 import signal
+import sys
 
 from tui.config.options import Options, UsageError, options_from
 from tui.engine.facade import CommandRefused
 from tui.headless.as_json import block_json, evaluation_json, usd, wad
-from tui.headless.output import Exit, data_json, talk
+from tui.headless.attendants import Attendants, alert_settings
+from tui.headless.output import Exit, data_json, silence, talk
+from tui.model.alert import AlertSettings
 from tui.model.rule import Mode
 from tui.model.view import ActivityEntry, Severity, ViewState
 from tui.ports.journal import JournalError
 from tui.vault.hardening import forbid_dumps
-from tui.wiring import Wired, read_password, wire
+from tui.wiring import Wired, paths_of, read_password, wire
 
 FIRST_BLOCK_SECONDS = 30.0
 
@@ -28,6 +31,7 @@ def run_engine(args: argparse.Namespace) -> int:
         password = read_password(options)
         if options.keystore is not None and password is None and not options.read_only:
             raise UsageError("--keystore needs --password-file FILE or --password-fd N: there is nobody to ask")
+        alerts = alert_settings(paths_of(options))
         # The signer starts before the loop and its threads: the kernel ties its life to this main thread.
         wired = wire(options, signing=options.keystore is not None and not options.read_only)
     except UsageError as error:
@@ -37,7 +41,7 @@ def run_engine(args: argparse.Namespace) -> int:
         talk(f"trimtab run: {error}")
         return Exit.REFUSED
     try:
-        return asyncio.run(_Run(wired, options, password, args.json).main())
+        return asyncio.run(_Run(wired, options, password, args.json, alerts).main())
     finally:
         wired.close_signer()
 
@@ -45,11 +49,14 @@ def run_engine(args: argparse.Namespace) -> int:
 class _Run:
     """One run: what was said already, and what ends it."""
 
-    def __init__(self, wired: Wired, options: Options, password: str | None, as_json: bool) -> None:
+    def __init__(
+        self, wired: Wired, options: Options, password: str | None, as_json: bool, alerts: AlertSettings
+    ) -> None:
         self._wired = wired
         self._options = options
         self._password = password
         self._as_json = as_json
+        self._attendants = Attendants(wired, alerts, _ring if sys.stderr.isatty() else None, alone=True)
         self._told = 0
         self._block = ""
         self._protection = ""
@@ -65,6 +72,7 @@ class _Run:
             # A terminal that hangs up is none of this run's business.
             loop.add_signal_handler(signal.SIGHUP, lambda: talk("hang-up ignored: the run goes on"))
         stop = self._wired.engine.subscribe(self._show)
+        self._attendants.start()
         engine = asyncio.create_task(self._wired.engine.run())
         starting = asyncio.create_task(self._start())
         try:
@@ -81,6 +89,7 @@ class _Run:
             engine.cancel()
             await asyncio.gather(starting, engine, return_exceptions=True)
             armed = ", ".join(self._wired.engine.book.armed)
+            await self._attendants.aclose("the run was ended")
             await self._wired.aclose()
             talk(f"stopped: nothing is watched any more{f' (was armed: {armed})' if armed else ''}")
 
@@ -177,8 +186,21 @@ class _Run:
         )
 
     def _event(self, event: dict[str, object]) -> None:
-        if self._as_json:
+        if not self._as_json:
+            return
+        try:
             data_json(event)
+        except OSError as error:
+            # Whoever read the events is gone. That must not end a defence.
+            self._as_json = False
+            silence(1)
+            talk(f"stdout is closed ({error.strerror}): no more events, the run goes on")
+
+
+def _ring() -> None:
+    with contextlib.suppress(OSError):
+        sys.stderr.write("\a")
+        sys.stderr.flush()
 
 
 def _block_event(view: ViewState) -> dict[str, object]:
