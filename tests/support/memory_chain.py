@@ -92,6 +92,7 @@ class MemoryChain:
     down: bool = False
     deaf: bool = False
     silent: bool = False
+    short: str | None = None
     _forks: int = 0
     _foreign: int = 0
 
@@ -214,6 +215,9 @@ class MemoryChain:
 
     async def read(self, block: object, calls: object) -> tuple[()]:
         raise ReadFailed("nothing to read here")
+
+    def degraded(self, block: object) -> str | None:
+        return self.short
 
     def providers(self) -> tuple[ProviderStatus, ...]:
         return ()

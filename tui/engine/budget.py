@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from tui.model.plan import Plan
+from tui.model.rule import ActionKind
 from tui.model.units import USD_DECIMALS, format_units, group_digits
+
+DE_RISKING = frozenset((ActionKind.REPAY, ActionKind.ADD_COLLATERAL))
+"""What may be done on the word of fewer nodes than must agree: at worst it moves the user's own money too soon."""
+
+
+def degraded_cap(plan: Plan, cap: int | None) -> int | str:
+    """The daily cap for a plan read from too few nodes: half of the rule's. A text where it must not be done at all."""
+    if any(step.action.kind not in DE_RISKING for step in plan.steps):
+        return "too few nodes agree, so only repaying and adding collateral are allowed"
+    if cap is None:
+        return "too few nodes agree, and the rule has no daily_spend_usd to be halved"
+    return cap // 2
 
 
 def day_of(timestamp: int) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 
-from tui.engine.budget import day_of, refuse_spend
+from tui.engine.budget import day_of, degraded_cap, refuse_spend
 from tui.engine.cancelling import Canceller, CannotCancel
 from tui.engine.intents import awaits_signature, call_of, fault_of, intents_of, may_still_be_sent, to_withhold, unsigned
 from tui.engine.lifecycle import BUMP_AFTER_BLOCKS
@@ -60,6 +60,7 @@ class Executor:
         self._journal = journal
         self._signer = signer
         self._broadcaster = broadcaster
+        self._reader = reader
         self._clock = clock
         self._chain_id = chain_id
         self._killed = kill_switch
@@ -191,9 +192,12 @@ class Executor:
             self._executing.discard(current.id)
 
     async def _execute(self, firing: Firing, plan: Plan, verify: Verify, cap: int | None, mined: int | None) -> None:
-        reason = self._refusal(firing) or fault_of(firing, plan)
-        if reason is not None:
-            return self._drop(firing, reason)
+        short = self._reader.degraded(plan.block)
+        allowed = cap if short is None else degraded_cap(plan, cap)
+        reason = self._refusal(firing) or fault_of(firing, plan) or (allowed if isinstance(allowed, str) else None)
+        if isinstance(allowed, str) or reason is not None:
+            return self._drop(firing, reason or "")
+        cap = allowed
         if self._other_plan_lives(firing):
             return self._teller.say_once(
                 Severity.WARNING,
@@ -229,12 +233,21 @@ class Executor:
         except JournalConflict as conflict:
             return self._drop(planned, conflict.what)
         running = self._firing(running.id)
+        if short is not None:
+            self._teller.say(
+                Severity.ALARM,
+                f"{running.rule}: goes on with half of its daily limit: {clean_text(short, 200)}",
+                kind="degraded",
+                firing_id=running.id,
+            )
         try:
             reason = await self._permit_and_verify(running, plan, verify)
         except BaseException:
             self._journal.release(running, FiringState.TRIGGERED, "interrupted before anything was signed")
             raise
         reason = reason or self._refusal(running)
+        if reason is None and short is None:
+            reason = self._reader.degraded(plan.block)
         if reason is not None:
             return self._drop(running, reason)
         return await self._sign_and_send(running, (plan.fees.max_fee, plan.fees.priority_fee), plan.block.number)
