@@ -96,7 +96,7 @@ async def test_a_theme_that_is_not_there_is_said(hands: Hands, open_app: Open) -
     hands.theme = "nowhere"
     async with open_app(views.armed()) as bench:
         assert bench.app.theme == "keel"
-        assert "There is no theme 'nowhere'" in bench.said()
+        assert "There is no usable theme 'nowhere'" in bench.said()
 
 
 async def test_without_any_theme_file_it_still_draws(

@@ -27,6 +27,8 @@ def test_the_first_frame_imports_nothing_it_does_not_show() -> None:
     loaded = set(json.loads(done.stdout.splitlines()[-1]))
     assert "tui.screen.main" in loaded
     heavy = {
+        "tui.model.view",
+        "tui.model.plan",
         "web3",
         "httpx",
         "eth_account",

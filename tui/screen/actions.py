@@ -1,12 +1,17 @@
-"""Every action there is, once: bindings, footer, palette, help and the keymap file are all made from this list."""
+"""Every action there is, once: bindings, footer, palette, help and the keymap file are all made from this list.
+
+States are compared by their words: nothing of the model is imported before the first frame.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from tui.model.view import PositionView, Protection, RuleActivity, RuleView, ViewState
+if TYPE_CHECKING:
+    from tui.model.view import PositionView, RuleView, ViewState
 
 
 class Where(StrEnum):
@@ -82,7 +87,7 @@ def _resume(now: Situation) -> str | None:
         return refused
     if now.view.killed:
         return "The kill switch is pulled; release it first."
-    return None if now.view.protection is Protection.HELD else "The engine is not held; there is nothing to resume."
+    return None if now.view.protection.value == "HELD" else "The engine is not held; there is nothing to resume."
 
 
 def _arm(now: Situation) -> str | None:
@@ -93,9 +98,9 @@ def _arm(now: Situation) -> str | None:
         return "There is no rule to arm; write one first."
     if now.view.killed:
         return "The kill switch is pulled; release it first."
-    if now.rule.activity is RuleActivity.INVALID:
+    if now.rule.activity.value == "invalid":
         return f"Rule {now.rule.rule.name} is not valid; mend it in the editor first."
-    if now.rule.activity not in (RuleActivity.DISARMED, RuleActivity.OFF):
+    if now.rule.activity.value not in ("disarmed", "off"):
         return f"Rule {now.rule.rule.name} is armed already."
     return None
 
@@ -106,7 +111,7 @@ def _disarm(now: Situation) -> str | None:
         return refused
     if now.rule is None:
         return "There is no rule to disarm."
-    if now.rule.activity in (RuleActivity.DISARMED, RuleActivity.OFF, RuleActivity.INVALID):
+    if now.rule.activity.value in ("disarmed", "off", "invalid"):
         return f"Rule {now.rule.rule.name} is not armed."
     return None
 
@@ -131,7 +136,7 @@ ACTIONS: tuple[Action, ...] = (
         "kill",
         "ctrl+k",
         "kill switch",
-        "Stop everything that could be signed, at once and from anywhere. F12 always does this too.",
+        "Stop everything that could be signed, at once, on every screen and while typing. F12 always does it too.",
         Where.EVERYWHERE,
         _kill,
         footer=True,
@@ -251,7 +256,7 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "confirm-yes",
         "y",
-        "yes, sign and send",
+        "sign and send",
         "Sign and send the plan as shown.",
         Where.CONFIRM,
         _always,

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import tzinfo
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,15 +17,11 @@ from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
 from tui.crash import FIX, described
-from tui.engine.facade import CommandRefused, EngineFacade
 from tui.model.text import clean_text
-from tui.model.view import ViewState, empty_view
 from tui.screen import themes
 from tui.screen.actions import BY_ID, Action, Situation, Where, actions_in, key_name, keys_of, reason_against
 from tui.screen.base import ViewMixin, bindings_for
 from tui.screen.commands import HANDLERS
-from tui.screen.departure import armed_rules, farewell, open_firings
-from tui.screen.draw.status import Local
 from tui.screen.keymap import read_keymap
 from tui.screen.main import CSS as MAIN_CSS
 from tui.screen.main import MainScreen
@@ -34,6 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rich.style import Style
+
+    from tui.engine.facade import EngineFacade
+    from tui.model.view import ViewState
+    from tui.screen.draw.status import Local
 
 DISARM_WITHIN = 5.0
 """Seconds an engine has to disarm a rule when the screen is left."""
@@ -79,7 +80,9 @@ class TrimtabApp(App[None]):
         self._start, self._stop = start, stop
         self.config_directory, self.state_directory = config, state
         self.clock, self.monotonic, self.zone = clock, monotonic, zone
-        self.view: ViewState = empty_view(network, 0, 12.0)
+        self._network = network
+        self._view: ViewState | None = None
+        self.begun = False
         self.facade: EngineFacade | None = None
         self.failed: str | None = None
         self.kill_asked = False
@@ -92,27 +95,39 @@ class TrimtabApp(App[None]):
         self._confirmations_seen: set[str] = set()
         self.keymap, self._faults = read_keymap(config / "keymap.toml") if config else ({}, [])
         self.set_keymap(self.keymap)
-        self._load_themes(theme)
+        self._first_theme(theme)
 
     # ---- themes
 
-    def _load_themes(self, wanted: str) -> None:
+    def _first_theme(self, wanted: str) -> None:
+        """Only the theme that is drawn with is read before the first frame."""
         user = self.config_directory / "themes" if self.config_directory else None
-        self.theme_files, faults = themes.load_themes(themes.theme_directories(user))
-        self._faults += faults
-        if not self.theme_files:
-            self._faults.append("No theme file was found; drawing with plain colours.")
-            plain = themes.plain_theme()
-            self.theme_files = {plain.theme.name: plain}
-        for found in self.theme_files.values():
-            self.register_theme(found.theme)
-        if wanted not in self.theme_files:
-            chosen = themes.DEFAULT if themes.DEFAULT in self.theme_files else next(iter(self.theme_files))
-            if wanted != themes.DEFAULT:
-                self._faults.append(f"There is no theme {wanted!r}; there are {', '.join(self.theme_files)}.")
-            wanted = chosen
-        self.styles_by_role: dict[str, Style] = dict(self.theme_files[wanted].styles)
-        self.theme = wanted
+        self._theme_directories = themes.theme_directories(user)
+        first = themes.load_one(self._theme_directories, wanted)
+        self._theme_missing = wanted if first is None else ""
+        if first is None:
+            first = themes.load_one(self._theme_directories, themes.DEFAULT) or themes.plain_theme()
+        self.theme_files = {first.theme.name: first}
+        self.register_theme(first.theme)
+        self.styles_by_role: dict[str, Style] = dict(first.styles)
+        # Set without its watcher, which would style everything a second time before the first frame.
+        self.set_reactive(App.theme, first.theme.name)
+        self.stylesheet.set_variables(self.get_css_variables())
+        self.set_class(first.theme.dark, "-dark-mode", update=False)
+        self.set_class(not first.theme.dark, "-light-mode", update=False)
+
+    def _other_themes(self) -> list[str]:
+        """Read all themes; what is wrong with them in words."""
+        found, faults = themes.load_themes(self._theme_directories)
+        for name, one in found.items():
+            if name not in self.theme_files:
+                self.theme_files[name] = one
+                self.register_theme(one.theme)
+        if not found:
+            faults.append("No theme file was found; drawing with plain colours.")
+        elif self._theme_missing:
+            faults.append(f"There is no usable theme {self._theme_missing!r}; there are {', '.join(found)}.")
+        return faults
 
     def use_theme(self, name: str) -> None:
         """Draw everything in another theme."""
@@ -126,7 +141,7 @@ class TrimtabApp(App[None]):
 
     def get_default_screen(self) -> Screen[None]:
         """The main screen is the one at the bottom."""
-        return MainScreen()
+        return MainScreen(self.size)
 
     def on_mount(self) -> None:
         """Start the engine once the first frame is on the terminal."""
@@ -135,11 +150,14 @@ class TrimtabApp(App[None]):
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
-        for fault in self._faults:
-            self.say(fault, "warning")
         self.run_worker(self._connect(), group="start", exit_on_error=False)
 
     async def _connect(self) -> None:
+        await asyncio.to_thread(import_module, "tui.screen.draw.all")
+        self.begun = True
+        self.show_view(self.view)
+        for fault in (*self._faults, *self._other_themes()):
+            self.say(fault, "warning")
         facade = await self._start()
         self.facade = facade
         self.stopped_watching = facade.subscribe(lambda view: void(self.post_message(ViewArrived(view))))
@@ -173,6 +191,9 @@ class TrimtabApp(App[None]):
             self.run_worker(self._depart(), group="departure", exit_on_error=False)
 
     async def _depart(self) -> None:
+        from tui.engine.facade import CommandRefused
+        from tui.screen.departure import armed_rules, farewell, open_firings
+
         disarmed: list[str] = []
         refused: list[str] = []
         view = self.view if self.facade is None else self.facade.view
@@ -195,12 +216,23 @@ class TrimtabApp(App[None]):
     # ---- views
 
     @property
+    def view(self) -> ViewState:
+        """The view that is drawn; before any, one that says that nothing is known."""
+        if self._view is None:
+            from tui.model.view import empty_view
+
+            self._view = empty_view(self._network, 0, 12.0)
+        return self._view
+
+    @property
     def ready(self) -> bool:
         """Whether there is an engine to talk to."""
         return self.facade is not None
 
     def local(self) -> Local:
         """What only the screen knows."""
+        from tui.screen.draw.status import Local
+
         return Local(self.clock(), self.ready, self.failed, self.kill_asked)
 
     def situation(self) -> Situation:
@@ -227,7 +259,7 @@ class TrimtabApp(App[None]):
         """Draw a view on every screen that is open."""
         self._waiting = None
         self._painted_at = self.monotonic()
-        self.view = view
+        self._view = view
         if view.killed:
             self.kill_asked = False
         for screen in self.screen_stack:
@@ -310,6 +342,8 @@ class TrimtabApp(App[None]):
             self.run_worker(self._kill(self.facade, why), group="kill", exit_on_error=False)
 
     async def _kill(self, facade: EngineFacade, why: str) -> None:
+        from tui.engine.facade import CommandRefused
+
         try:
             await facade.kill(True, why)
         except CommandRefused as refused:
@@ -322,6 +356,8 @@ class TrimtabApp(App[None]):
         self.run_worker(self._send(command, what), group="commands", exit_on_error=False)
 
     async def _send(self, command: Coroutine[Any, Any, None], what: str) -> None:
+        from tui.engine.facade import CommandRefused
+
         try:
             await command
         except CommandRefused as refused:

@@ -9,13 +9,13 @@ from textual.binding import Binding, BindingType
 from textual.geometry import Size
 from textual.screen import ModalScreen, Screen
 
-from tui.model.view import ViewState
 from tui.screen.actions import Situation, Where, actions_in, key_name, keys_of, reason_against
 from tui.screen.lines import Line, Span, clip, width_of
 from tui.screen.messages import Wanted
 from tui.screen.pane import LinePane
 
 if TYPE_CHECKING:
+    from tui.model.view import ViewState
     from tui.screen.app import TrimtabApp
 
 Result = TypeVar("Result")
@@ -44,13 +44,13 @@ class FooterLine(LinePane):
         self._places = places
 
     def draw(self, size: Size) -> Sequence[Line]:
-        now = self.owner.situation()
+        now = self.owner.situation() if self.owner.begun else None
         spans: list[Span] = [Span(" ")]
         everywhere = actions_in(Where.EVERYWHERE)
         for action in (everywhere[0], *actions_in(*self._places), *everywhere[1:]):
             if not action.footer:
                 continue
-            off = reason_against(action, now) is not None
+            off = now is None or reason_against(action, now) is not None
             key = key_name(keys_of(action, self.owner.keymap)[0])
             pair = (
                 Span(key, "faint" if off else "key", action.id),

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from tui.screen.departure import armed_rules, departure_lines, open_firings
-
 if TYPE_CHECKING:
     from tui.screen.app import TrimtabApp
 
@@ -53,6 +51,7 @@ def resume(app: TrimtabApp) -> None:
 
 def leave(app: TrimtabApp) -> None:
     """Leave; asks where something is armed, under way or not saved."""
+    from tui.screen.departure import armed_rules, departure_lines, open_firings
     from tui.screen.dialogs.ask import AskDialog
 
     if isinstance(app.screen, AskDialog) and app.screen.id == "leaving":

@@ -47,7 +47,7 @@ from tui.screen.form import (
     widget_id,
 )
 from tui.screen.lines import BLANK, Line, Span, clip, line, split, wrap
-from tui.screen.pane import LinePane
+from tui.screen.pane import LinePane, ScrollPane
 
 PREVIEW_AFTER = 0.3
 """Seconds without an edit before the engine is asked what the text would do."""
@@ -72,7 +72,7 @@ class Head(LinePane):
         return [title, Line(clip(spans, size.width)), BLANK]
 
 
-class PreviewPane(LinePane):
+class PreviewPane(ScrollPane, can_focus=False):
     """What the text would do now, and what is wrong with it."""
 
     def draw(self, size: Size) -> Sequence[Line]:
@@ -143,6 +143,7 @@ class EditorPage(Page):
         self.as_text = False
         self._timer: Timer | None = None
         self._asked = 0
+        self._refused: dict[str, str] = {}
 
     def compose(self) -> ComposeResult:
         yield Head(id="head")
@@ -246,10 +247,12 @@ class EditorPage(Page):
             changed = edit()
         except EditRefused as refused:
             if field:
+                self._refused[field] = str(refused)
                 self.fault_at(field, str(refused))
             else:
                 self.say(str(refused))
             return False
+        self._refused.pop(field, None)
         self.trouble = ""
         self.take(changed)
         return True
@@ -264,6 +267,7 @@ class EditorPage(Page):
             self.rule = names[0] if names else None
         table = self.table()
         blink = self.owner.ticking
+        self._refused.clear()
         await form.remove_children()
         if table is None:
             await form.mount(Section("There is no rule in the file yet.", (("F4 add rule", "editor-add"),)))
@@ -309,7 +313,10 @@ class EditorPage(Page):
     def edit_field(self, key: str, value: str, needed: bool) -> None:
         """Write one field into the text."""
         rule, table = self.rule, self.table()
-        if rule is None or table is None or value_at(table, key) == value:
+        if rule is None or table is None:
+            return
+        self._refused.pop(key, None)
+        if value_at(table, key) == value:
             return
         self.fault_at(key, "")
         if key == "name":
@@ -337,6 +344,8 @@ class EditorPage(Page):
             if one.rule == self.rule and one.field:
                 bad = one.severity is Severity.ERROR
                 self.fault_at(one.field, f"{one.what}; {one.fix}", "alarm" if bad else "warn")
+        for key, said in self._refused.items():
+            self.fault_at(key, said)
 
     def chosen_step(self) -> int | None:
         """The step whose field has the focus."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +13,9 @@ from textual.geometry import Size
 from textual.message import Message
 from textual.widgets import Input
 
+from tui.config.toml_text import read_toml
 from tui.model.text import clean_text
-from tui.screen.lines import Line, Span, cell, line, wrap
+from tui.screen.lines import Line, Span, cell, line, width_of, wrap
 from tui.screen.pane import LinePane
 
 
@@ -46,6 +46,8 @@ LIMITS: tuple[Field, ...] = (
     Field("limits.max_base_fee_gwei", "Base fee, gwei", "no limit", needed=False),
     Field("limits.daily_spend_usd", "Tokens a day, $", "no limit", needed=False),
     Field("limits.cooldown", "Rest after firing", "none, or 5m", needed=False),
+    Field("limits.stale_price", "At a stale price", "", ("hold", "act"), needed=False),
+    Field("limits.standing_allowance", "Standing allowance", "", ("refuse", "use"), needed=False),
 )
 
 
@@ -60,7 +62,7 @@ def step_fields(number: int) -> tuple[Field, ...]:
 
 def read_rules(text: str) -> list[Mapping[str, Any]]:
     """The tables of the rules in a text. Raises ValueError where it is no TOML."""
-    found = tomllib.loads(text).get("rule", [])
+    found = read_toml(text).get("rule", [])
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
@@ -101,14 +103,18 @@ class Choice(LinePane, can_focus=True):
 
     def __init__(self, field: Field, value: str) -> None:
         super().__init__(id=widget_id(field.key))
-        self.field, self.value = field, value
+        self.field = field
+        # What need not be written means the first of the words.
+        self.value = value or ("" if field.needed else field.choices[0])
 
-    def draw(self, size: Size) -> Sequence[Line]:  # noqa: ARG002
+    def draw(self, size: Size) -> Sequence[Line]:
         words = self.field.choices if self.value in self.field.choices else (self.value, *self.field.choices)
         spans = [
             Span(f"● {clean_text(word)}  ", "strong") if word == self.value else Span(f"○ {word}  ", "muted")
             for word in words
         ]
+        if width_of(spans) > size.width:
+            spans = [Span("‹ ", "muted"), Span(clean_text(self.value), "strong"), Span(" ›", "muted")]
         return [Line(tuple(spans))]
 
     def on_key(self, event: events.Key) -> None:

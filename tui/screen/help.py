@@ -13,11 +13,11 @@ from tui.model.rule import Mode
 from tui.screen.actions import Where, actions_in, key_name, keys_of
 from tui.screen.base import FooterLine, Page, bindings_for
 from tui.screen.lines import BLANK, Line, cell, heading, line, wrap
-from tui.screen.pane import LinePane
+from tui.screen.pane import ScrollPane
 from tui.screen.words import ACTIVITY, MODE, PROTECTION, STATUS
 
 _TITLES = {
-    Where.EVERYWHERE: "Everywhere, also while typing",
+    Where.EVERYWHERE: "Everywhere",
     Where.MAIN: "Main screen",
     Where.EDITOR: "Rules editor",
     Where.ARMING: "Arming",
@@ -67,11 +67,11 @@ def help_lines(keymap: dict[str, str], width: int) -> list[Line]:
     return rows
 
 
-class HelpText(LinePane, can_focus=True):
+class HelpText(ScrollPane):
     """The text; scrolls."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        *LinePane.BINDINGS,
+        *ScrollPane.BINDINGS,
         ("down,j", "scroll_down", "Down"),
         ("up,k", "scroll_up", "Up"),
     ]

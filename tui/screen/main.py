@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
 
-from tui.model.view import PositionView, PriceHistory, RuleView, ViewState
 from tui.screen.actions import Situation, Where
 from tui.screen.base import FooterLine, Page, bindings_for
-from tui.screen.draw.gauge import LEGEND
-from tui.screen.draw.levels import chart_assets
 from tui.screen.messages import Chosen
 from tui.screen.pane import LinePane
 from tui.screen.panes import Activity, Chart, Detail, Positions, Rules, StatusBar, Tabs, Title, chart_note
+
+if TYPE_CHECKING:
+    from textual.geometry import Size
+
+    from tui.model.view import PositionView, PriceHistory, RuleView, ViewState
+
+TABBED_UNDER = (110, 30)
+"""With fewer columns or rows than these only one of the lower panes fits; keys choose which."""
+HUGE_FROM = 170
+"""From this many columns on rules and activity stand side by side."""
 
 CSS = """
     MainScreen { layout: vertical; background: $background; }
     #status { height: auto; }
     .title { height: 1; }
-    #detail, #chart, #rules, #activity { padding: 0 1; }
+    #detail, #rules, #activity { padding: 0 0 0 1; }
+    #chart { padding: 0 1; scrollbar-gutter: auto; }
     #positions { height: auto; max-height: 45%; }
     #lower { height: 1fr; layout: horizontal; }
     #left { width: 58%; height: 1fr; padding-right: 1; }
@@ -40,48 +49,39 @@ CSS = """
     .-huge #left { width: 1fr; }
     .-huge #right { layout: horizontal; width: 106; }
     .-huge #cell-rules { height: 1fr; width: 48; max-height: 100%; padding-right: 1; }
-    .-narrow #tabs, .-compact #tabs, .-low #tabs { display: block; }
-    .-narrow #lower, .-compact #lower, .-low #lower { layout: vertical; }
-    .-narrow .side, .-compact .side, .-low .side { display: none; }
-    .-narrow .side.shown, .-compact .side.shown, .-low .side.shown {
-        display: block; width: 100%; padding: 0; height: 1fr; layout: vertical;
-    }
-    .-narrow #left, .-compact #left, .-low #left { width: 100%; padding: 0; }
-    .-narrow #right, .-compact #right, .-low #right { width: 100%; padding: 0; layout: vertical; }
-    .-narrow .cell, .-compact .cell, .-low .cell { display: none; }
-    .-narrow .cell.shown, .-compact .cell.shown, .-low .cell.shown {
-        display: block; width: 100%; height: 1fr; padding: 0; max-height: 100%;
-    }
-    .-narrow .side #cell-detail, .-compact .side #cell-detail, .-low .side #cell-detail { max-height: 100%; }
-    .-narrow .side #cell-rules, .-compact .side #cell-rules, .-low .side #cell-rules { max-height: 100%; }
-    .-narrow .cell .title, .-compact .cell .title, .-low .cell .title { display: none; }
-    .-narrow .cell #detail, .-compact .cell #detail, .-low .cell #detail { height: 1fr; }
-    .-narrow .cell #rules, .-compact .cell #rules, .-low .cell #rules { height: 1fr; }
-    .-low #positions { max-height: 40%; }
+    .-tabbed #tabs { display: block; }
+    .-tabbed #lower { layout: vertical; }
+    .-tabbed .side { display: none; width: 100%; padding: 0; layout: vertical; }
+    .-tabbed .side.shown { display: block; height: 1fr; }
+    .-tabbed #left, .-tabbed #right { width: 100%; padding: 0; layout: vertical; }
+    .-tabbed .cell { display: none; }
+    .-tabbed .cell.shown { display: block; width: 100%; height: 1fr; padding: 0; max-height: 100%; }
+    .-tabbed .side #cell-detail, .-tabbed .side #cell-rules { max-height: 100%; }
+    .-tabbed .cell .title { display: none; }
+    .-tabbed .cell #detail, .-tabbed .cell #rules { height: 1fr; }
+    .-tabbed #positions { max-height: 45%; }
+    .-roomy #positions, .-roomy #rules { margin-bottom: 1; }
 """
 """The app carries this: a default screen's own CSS would come a frame late."""
+
+
+def layout_classes(size: Size) -> dict[str, bool]:
+    """The classes of the main screen at a size. Known before the first layout, so that there is only one."""
+    tabbed = size.width < TABBED_UNDER[0] or size.height < TABBED_UNDER[1]
+    huge = size.width >= HUGE_FROM and not tabbed
+    return {"-tabbed": tabbed, "-huge": huge, "-roomy": not tabbed}
 
 
 class MainScreen(Page):
     """What a trader looks at all day."""
 
     LOWER: ClassVar[tuple[str, ...]] = ("detail", "chart", "rules", "activity")
-    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 (Textual's own type)
-        (0, "-narrow"),
-        (68, "-compact"),
-        (110, "-wide"),
-        (170, "-huge"),
-    ]
-    VERTICAL_BREAKPOINTS = [  # noqa: RUF012
-        (0, "-low"),
-        (30, "-tall"),
-    ]
     BINDINGS: ClassVar[list[BindingType]] = bindings_for(Where.MAIN)
     AUTO_FOCUS = "#positions"
     where = Where.MAIN
 
-    def __init__(self) -> None:
-        super().__init__(id="main")
+    def __init__(self, size: Size) -> None:
+        super().__init__(id="main", classes=" ".join(name for name, on in layout_classes(size).items() if on))
         self.chosen_position: str | None = None
         self.chosen_rule: str | None = None
         self.tab = "detail"
@@ -109,9 +109,9 @@ class MainScreen(Page):
                     yield Activity(id="activity")
         yield FooterLine(Where.MAIN)
 
-    def on_mount(self) -> None:
-        """The first view may have come before the screen."""
-        self.show_view(self.owner.view)
+    def on_resize(self, event: events.Resize) -> None:
+        """Panes stand where they fit."""
+        self.update_classes(layout_classes(event.size), animate=False)
 
     # ---- what is chosen
 
@@ -127,6 +127,8 @@ class MainScreen(Page):
 
     def charted(self) -> PriceHistory | None:
         """The price history in the chart."""
+        from tui.screen.draw.levels import chart_assets
+
         histories = chart_assets(self.owner.view, self.position())
         return next((one for one in histories if one.asset.address == self._asset), histories[0] if histories else None)
 
@@ -178,6 +180,8 @@ class MainScreen(Page):
 
     def next_asset(self) -> None:
         """Another asset in the chart."""
+        from tui.screen.draw.levels import chart_assets
+
         histories = chart_assets(self.owner.view, self.position())
         current = self.charted()
         if current is not None:
@@ -232,8 +236,12 @@ class MainScreen(Page):
 
     def title_of(self, pane: str, width: int) -> tuple[str, str]:
         """A pane's name and the quiet note beside it."""
+        if not self.owner.begun:
+            return (pane if pane != "chart" else "price").capitalize(), ""
         view = self.owner.view
         if pane == "positions":
+            from tui.screen.draw.gauge import LEGEND
+
             count = len(view.positions)
             return "Positions", LEGEND if width >= 100 else (f"{count}" if count else "")
         if pane == "detail":

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual.message import Message
 
-from tui.model.view import ViewState
+if TYPE_CHECKING:
+    from tui.model.view import ViewState
 
 
 class ViewArrived(Message):

@@ -1,4 +1,7 @@
-"""The panes of the main screen: each draws one part of the view."""
+"""The panes of the main screen: each draws one part of the view.
+
+What draws is imported when the first frame is on the terminal; until then placeholders stand here.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +10,15 @@ from typing import TYPE_CHECKING, cast
 
 from textual.geometry import Size
 
-from tui.model.text import clean_text
-from tui.screen.draw.activity import activity_lines
-from tui.screen.draw.chart import chart
-from tui.screen.draw.detail import detail_lines
-from tui.screen.draw.gauge import LEGEND
-from tui.screen.draw.levels import chart_assets, levels_for
-from tui.screen.draw.positions import positions_lines
-from tui.screen.draw.rules import rules_lines
-from tui.screen.draw.status import status_lines
-from tui.screen.figures import age, price
-from tui.screen.lines import Line, Span, clip, heading, line
-from tui.screen.pane import LinePane
+from tui.screen.lines import BLANK, Line, Span, clip, heading, line
+from tui.screen.pane import LinePane, ScrollPane
 
 if TYPE_CHECKING:
     from tui.screen.main import MainScreen
 
 
-class MainPane(LinePane, can_focus=True):
+class MainPane(ScrollPane):
     """A pane of the main screen, under a thin rule with its name."""
-
-    name_shown = ""
 
     @property
     def main(self) -> MainScreen:
@@ -39,6 +30,10 @@ class StatusBar(LinePane):
     """The lines that are always on screen."""
 
     def draw(self, size: Size) -> Sequence[Line]:
+        if not self.owner.begun:
+            return [Line((Span(" ◌ STARTING ", "readonly"), Span(" Starting the engine.")), "bar"), Line(ground="bar")]
+        from tui.screen.draw.status import status_lines
+
         return status_lines(self.owner.view, self.owner.local(), size.width)
 
 
@@ -63,6 +58,10 @@ class Positions(MainPane):
     """All positions with their gauges."""
 
     def draw(self, size: Size) -> Sequence[Line]:
+        if not self.owner.begun:
+            return [line(("  Starting: nothing has been read yet.", "muted"))]
+        from tui.screen.draw.positions import positions_lines
+
         return positions_lines(self.owner.view, size.width, self.main.chosen_position, self.owner.ready)
 
 
@@ -70,6 +69,10 @@ class Detail(MainPane):
     """The chosen position."""
 
     def draw(self, size: Size) -> Sequence[Line]:
+        if not self.owner.begun:
+            return [BLANK]
+        from tui.screen.draw.detail import detail_lines
+
         return detail_lines(self.owner.view, self.main.position(), size.width)
 
 
@@ -77,6 +80,11 @@ class Chart(MainPane):
     """The price of one asset of the chosen position."""
 
     def draw(self, size: Size) -> Sequence[Line]:
+        if not self.owner.begun:
+            return [BLANK]
+        from tui.screen.draw.chart import chart
+        from tui.screen.draw.levels import levels_for
+
         history = self.main.charted()
         if history is None:
             return [line(("No price has been seen yet.", "muted"))]
@@ -89,6 +97,10 @@ class Rules(MainPane):
     """All rules and what they do."""
 
     def draw(self, size: Size) -> Sequence[Line]:
+        if not self.owner.begun:
+            return [BLANK]
+        from tui.screen.draw.rules import rules_lines
+
         return rules_lines(self.owner.view, size.width, self.main.chosen_rule, self.owner.clock())
 
 
@@ -96,6 +108,10 @@ class Activity(MainPane):
     """What is under way and what happened."""
 
     def draw(self, size: Size) -> Sequence[Line]:
+        if not self.owner.begun:
+            return [BLANK]
+        from tui.screen.draw.activity import activity_lines
+
         return activity_lines(self.owner.view, size.width, self.owner.zone)
 
 
@@ -118,6 +134,10 @@ class Tabs(LinePane):
 
 def chart_note(main: MainScreen) -> tuple[str, str]:
     """The chart's name and what it says beside it."""
+    from tui.model.text import clean_text
+    from tui.screen.draw.levels import chart_assets
+    from tui.screen.figures import age, price
+
     history = main.charted()
     if history is None or not history.points:
         return "Price", ""
@@ -125,6 +145,3 @@ def chart_note(main: MainScreen) -> tuple[str, str]:
     count = len(chart_assets(main.owner.view, main.position()))
     name = f"{clean_text(history.asset.symbol, 12)} {price(history.points[-1].price_usd)}"
     return name, f"last {age(extent)}" + (f" · p: next of {count}" if count > 1 else "")
-
-
-__all__ = ["LEGEND", "Activity", "Chart", "Detail", "Positions", "Rules", "StatusBar", "Tabs", "Title", "chart_note"]

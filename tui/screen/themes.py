@@ -156,6 +156,19 @@ def load_themes(directories: Sequence[Path]) -> tuple[dict[str, ThemeFile], list
     return themes, faults
 
 
+def load_one(directories: Sequence[Path], name: str) -> ThemeFile | None:
+    """The theme of this name from the file of this name, None where there is no such usable file."""
+    for directory in reversed(directories):
+        path = directory / f"{name}.toml"
+        try:
+            found = parse_theme(path.read_text(encoding="utf-8"), str(path))
+        except (OSError, ValueError):
+            continue
+        if found.theme.name == name:
+            return found
+    return None
+
+
 def plain_theme() -> ThemeFile:
     """What is drawn with where no theme file can be used at all."""
     theme = Theme(

@@ -19,7 +19,7 @@ from tui.screen.base import Dialog, FooterLine, bindings_for
 from tui.screen.draw.rules import limits_sentence, plan_sentence
 from tui.screen.figures import ratio
 from tui.screen.lines import BLANK, Line, heading, line, wrap
-from tui.screen.pane import LinePane
+from tui.screen.pane import LinePane, ScrollPane
 from tui.screen.password import PasswordInput
 from tui.screen.words import MODE
 
@@ -65,13 +65,13 @@ def report_lines(report: ArmingReport | None, rule: RuleView | None, width: int)
     return rows
 
 
-class Report(LinePane, can_focus=True):
+class Report(ScrollPane):
     """What arming would mean; scrolls."""
 
     def draw(self, size: Size) -> Sequence[Line]:
         dialog = cast("ArmDialog", self.screen)
         title = heading(f"Arm {clean_text(dialog.rule, 40)}", size.width)
-        return [title, BLANK, *report_lines(dialog.report, dialog.rule_view(), size.width), BLANK]
+        return [title, BLANK, *report_lines(dialog.report, dialog.rule_view(), size.width)]
 
 
 class Outcome(LinePane):
@@ -90,9 +90,9 @@ class ArmDialog(Dialog[None]):
     AUTO_FOCUS = "#typed"
     CSS = """
     ArmDialog #box { width: 76; max-width: 96%; height: auto; max-height: 94%; background: $surface; padding: 1 2 0 2; }
-    ArmDialog #report { height: auto; max-height: 24; }
+    ArmDialog #report { height: auto; max-height: 24; margin-bottom: 1; }
     ArmDialog .field { height: 1; layout: horizontal; margin-bottom: 1; }
-    ArmDialog .field Label { width: 24; color: $foreground 70%; }
+    ArmDialog .field Label { width: 26; color: $foreground 70%; }
     ArmDialog Input, ArmDialog Input.-textual-compact {
         border: none; height: 1; padding: 0 1; background: $panel; width: 1fr;
     }

@@ -13,10 +13,10 @@ from textual.geometry import Size
 from tui.screen.actions import Where
 from tui.screen.base import Dialog, FooterLine, bindings_for
 from tui.screen.lines import BLANK, Line, heading
-from tui.screen.pane import LinePane
+from tui.screen.pane import ScrollPane
 
 
-class Facts(LinePane):
+class Facts(ScrollPane, can_focus=False):
     """Lines that are given once."""
 
     def __init__(self, title: str, lines: Sequence[Line]) -> None:

@@ -19,7 +19,7 @@ from tui.screen.base import Dialog, FooterLine, bindings_for
 from tui.screen.draw.plan import confirmation_lines
 from tui.screen.figures import countdown
 from tui.screen.lines import BLANK, Line, Span, line, split, wrap
-from tui.screen.pane import LinePane
+from tui.screen.pane import LinePane, ScrollPane
 
 GUARD_SECONDS = 0.5
 """An answer counts only after half a second without any key: what was being typed elsewhere is no answer."""
@@ -43,7 +43,7 @@ class Countdown(LinePane):
         return [title, line(("━" * filled, role), ("─" * (size.width - filled), "faint")), BLANK]
 
 
-class PlanPane(LinePane, can_focus=True):
+class PlanPane(ScrollPane):
     """The plan itself; scrolls."""
 
     def draw(self, size: Size) -> Sequence[Line]:

@@ -35,7 +35,7 @@ def _asset_rows(position: Position, width: int, stale: bool) -> list[Line]:
     number = "stale" if stale else ""
     roomy = width >= 84
     lean = width < 58
-    name = 9 if width >= 50 else 7
+    name = 9
     quantity = 14 if width >= 50 else 12
     rows: list[Line] = []
 
@@ -68,11 +68,11 @@ def _asset_rows(position: Position, width: int, stale: bool) -> list[Line]:
             ]
         far = distance_bps(current, there)
         spans += [
-            cell(limit, 7, "muted", "right"),
+            cell(limit, 7, "stale" if stale else "muted", "right"),
             cell("—" if there is None else price(there), 16 if lean else 12, number, "right"),
         ]
         if not lean:
-            spans.append(cell("" if far is None else distance(far), 10, "muted", "right"))
+            spans.append(cell("" if far is None else distance(far), 10, "stale" if stale else "muted", "right"))
         return _row(spans, width)
 
     if position.collateral:

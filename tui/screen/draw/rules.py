@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tui.model.plan import Evaluation, Plan
-from tui.model.rule import Rule
+from tui.model.rule import Rule, StalePrice, StandingAllowance
 from tui.model.rule import Severity as FaultSeverity
 from tui.model.text import clean_text
 from tui.model.units import format_units
@@ -54,6 +54,10 @@ def limits_sentence(rule: Rule) -> str:
         said.append(f"base fee up to {format_units(limits.max_base_fee, 9).rstrip('0').rstrip('.')} gwei")
     if limits.cooldown:
         said.append(f"{age(limits.cooldown)} between firings")
+    if limits.stale_price is StalePrice.ACT:
+        said.append("repays even at a stale price")
+    if limits.standing_allowance is StandingAllowance.USE:
+        said.append("uses a standing allowance")
     return ", ".join(said)
 
 

@@ -98,8 +98,14 @@ def _next(view: ViewState) -> list[Span]:
         return [Span("next to fire: unknown while blind", "unknown")]
     if following is None:
         return [Span("next to fire: nothing", "muted")]
+    if view.killed or view.protection is Protection.HELD:
+        lead = "nothing fires now; next would be "
+    elif view.protection is Protection.ARMED:
+        lead = "next to fire: "
+    else:
+        lead = "not armed; next would be "
     spans = [
-        Span("next to fire: ", "muted"),
+        Span(lead, "muted"),
         Span(clean_text(following.rule, 24), "strong"),
         Span(f" at {clean_text(following.asset.symbol, 12)} "),
         Span(price(following.price_usd), "trigger"),
@@ -119,33 +125,39 @@ def _fee(view: ViewState) -> list[Span]:
     return [Span(text, "muted")]
 
 
+def _needs_all(view: ViewState, local: Local) -> bool:
+    """Whether the whole reason must be read, however narrow the screen: nothing can fire, or nothing runs."""
+    return view.killed or view.protection is Protection.HELD or local.failed is not None
+
+
+def _first_lines(view: ViewState, local: Local, width: int) -> list[Line]:
+    """State, reason, block and its age. A reason that must be read is wrapped, any other is cut."""
+    mark, block, why = badge(view, local), _block(view, local), _why(view, local)
+    role = "" if view.protection is Protection.READ_ONLY else "strong"
+    beside = width >= 68
+    if not beside and width_of([mark, *block]) >= width:
+        block = block[1:]
+    room = width - width_of([mark, *block]) - 2 if beside else 0
+    rows = wrap(why, max(1, room), role)
+    if beside and (len(rows) <= 1 or not _needs_all(view, local)):
+        return [split([mark, Span(" "), Span(shorten(why, max(1, room)), role)], block, width, "bar")]
+    if not _needs_all(view, local):
+        return [split([mark], block, width, "bar"), line(Span(" "), (shorten(why, width - 2), role), ground="bar")]
+    more = [Line(row.spans, "bar") for row in wrap(why, width - 1, role, " ", " ")]
+    return [split([mark], block, width, "bar"), *more]
+
+
 def status_lines(view: ViewState, local: Local, width: int) -> list[Line]:
-    """Two lines, three where narrow, and one more as a banner while the chain is blind."""
-    mark = badge(view, local)
-    block = _block(view, local)
+    """Two lines, more where narrow or where a reason must be read in full, and a banner while the chain is blind."""
     gap = Span("   ")
-    facts = [*_nodes(view), gap, *_fee(view)]
-    why = [mark, Span(" "), Span(_why(view, local), "strong" if view.protection is not Protection.READ_ONLY else "")]
-    lines: list[Line] = []
+    lines = _first_lines(view, local, width)
     if width >= 68:
-        lines.append(split(why, block, width, "bar"))
-        lines.append(
-            split(
-                [Span(" "), *_next(view)],
-                [*(facts if width >= 92 else [*_nodes(view), gap, _short_fee(view)]), Span(" ")],
-                width,
-                "bar",
-            )
-        )
+        fee = _fee(view) if width >= 92 else [_short_fee(view)]
+        lines.append(split([Span(" "), *_next(view)], [*_nodes(view), gap, *fee, Span(" ")], width, "bar"))
     else:
-        fresh = block if width_of([mark, *block]) < width else block[1:]
-        lines.append(split([mark], fresh, width, "bar"))
-        lines.append(line(Span(" "), Span(shorten(_why(view, local), width - 2), "strong"), ground="bar"))
-        lines.append(
-            split(
-                [Span(" "), *_next(view)], _nodes(view)[:1] if width_of(_nodes(view)) < width // 2 else [], width, "bar"
-            )
-        )
+        nodes = _nodes(view)
+        right = nodes if width_of(nodes) < width // 2 else []
+        lines.append(split([Span(" "), *_next(view)], right, width, "bar"))
     if view.chain.blind is not None and local.ready and view.chain.block is not None:
         since = head_age(view, local.now)
         old = "" if since is None else f", last block {age(since)} ago"
