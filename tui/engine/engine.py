@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tui.crash import described
 from tui.engine import publish
 from tui.engine.arming import GAS_IS_LOW, find_obstacles, positions_for
 from tui.engine.breaker import Breaker
@@ -263,7 +264,7 @@ class Engine:
         except JournalError as error:
             self.hold(f"the journal failed: {error}.")
         except Exception as error:  # noqa: BLE001 - a fault of ours must hold the engine and be told, not end it
-            self._trouble = f"unexpected {type(error).__name__}: {clean_text(str(error), 120)}"
+            self._trouble = described(error)
             why = self.breaker.failed(self._trouble)
             if why is not None:
                 self.trip(why)
@@ -327,7 +328,7 @@ class Engine:
             except JournalError as error:
                 self.hold(f"the journal failed: {error}.")
             except Exception as error:  # noqa: BLE001 - the ticking must go on: it tells of silence
-                self.hold(f"unexpected {type(error).__name__}: {clean_text(str(error), 120)}.")
+                self.hold(f"{described(error)}.")
             now = (self.blind(), self.kill_switch.is_on(), self.held, self.book.rules, self.book.faults)
             if now != before:
                 before = now
