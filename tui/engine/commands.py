@@ -6,21 +6,23 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
-from tui.engine.arming import arming_report, positions_for, preview_position, scope_of
+from tui.engine.arming import arming_report, positions_for, preview_position
+from tui.engine.armory import CannotArm
+from tui.engine.conditions import Condition, Consequence
 from tui.engine.engine import Engine
 from tui.engine.facade import ArmingReport, CommandRefused, Preview, RulesText
-from tui.engine.rulebook import Armed
 from tui.model.plan import Evaluation, Refusal
 from tui.model.rule import Mode, Rule
-from tui.model.signing import SignerRefused, SignerUnavailable, SigningPolicy
 from tui.model.snapshot import Snapshot
 from tui.model.view import Severity, ViewState
-from tui.planning.policy import POLICY_LIFETIME, ArmedScope, signing_policy
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.journal import JournalError
 from tui.rules.document import EditRefused
 from tui.rules.load import parse_rules
 from tui.rules.save import save_rules, text_digest
+
+_UNKNOWN = ("position-unknown", "market-unknown", "wallet-unknown", "code-unknown")
+"""Conditions under which a rule is not armed at all: what it would stand on could not be taken down."""
 
 
 class Commands:
@@ -28,7 +30,6 @@ class Commands:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._policy: SigningPolicy | None = None
 
     @property
     def view(self) -> ViewState:
@@ -45,9 +46,29 @@ class Commands:
         """What arming would mean, at the current block."""
         found = self._rule(rule)
         engine = self._engine
-        return arming_report(
-            found, engine.snapshot, engine.fees, engine.setup.keystores, engine.prospect, self._problems(found)
+        conditions = self._conditions(found)
+        grave = [one.text for one in conditions if one.consequence is Consequence.DISARM or one.code in _UNKNOWN]
+        report = arming_report(
+            found,
+            engine.snapshot,
+            engine.fees,
+            engine.setup.keystores,
+            engine.prospect,
+            (*self._problems(found), *grave),
         )
+        lesser = [one.text for one in conditions if one.text not in grave]
+        return replace(report, warnings=tuple(dict.fromkeys((*lesser, *report.warnings))))
+
+    def _conditions(self, rule: Rule) -> list[Condition]:
+        """What is stale or strange now about the positions that a rule would be armed for."""
+        engine = self._engine
+        if engine.snapshot is None:
+            return []
+        return [
+            one
+            for position in positions_for(rule, engine.snapshot, tuple(engine.own_accounts()))
+            for one in engine.guard.judge(rule, position, engine.snapshot)
+        ]
 
     def _problems(self, rule: Rule) -> tuple[str, ...]:
         engine = self._engine
@@ -58,6 +79,9 @@ class Commands:
             problems.append("the kill switch is on; release it first")
         if engine.held is not None:
             problems.append(f"the engine is held: {engine.held}")
+        changed = engine.config.changed()
+        if changed is not None:
+            problems.append(changed)
         blind = engine.blind()
         if blind is not None:
             problems.append(f"the chain cannot be seen: {blind}")
@@ -74,79 +98,35 @@ class Commands:
         if report.problems:
             raise CommandRefused("; ".join(report.problems))
         engine = self._engine
-        snapshot, signer = engine.snapshot, engine.ports.signer
-        if snapshot is None or signer is None or report.account is None:
+        snapshot = engine.snapshot
+        if snapshot is None or report.account is None:
             raise CommandRefused("nothing can be armed now")
         others = {armed.account for armed in engine.book.armed.values()} - {report.account}
         if others:
             raise CommandRefused("another account's rules are armed; one key is open at a time, disarm those first")
         try:
-            account = await signer.unlock(engine.setup.keystores[report.account], password)
-            if account.lower() != report.account:
-                await signer.lock()
-                raise CommandRefused(f"the key file opens {account}, not {report.account}")
-            armed = Armed(found, report.account, engine.ports.clock.now())
-            await self._set_policy({**engine.book.armed, found.name: armed}, engine.snapshot or snapshot)
-        except (SignerRefused, SignerUnavailable) as refused:
+            await engine.armory.arm(
+                found, report.account, engine.setup.keystores[report.account], password, engine.snapshot or snapshot
+            )
+        except CannotArm as refused:
+            await engine.armory.settle()
             raise CommandRefused(str(refused)) from refused
-        now = engine.book.rule(found.name)
-        if now is None or now.digest != found.digest:
-            raise CommandRefused("the rule changed while the keystore was opened; look at it again")
-        engine.book.armed[found.name] = armed
-        engine.teller.say(Severity.GOOD, f"{found.name}: armed for {account}, {'; '.join(report.spends)}", kind="armed")
+        spends = "; ".join(report.spends)
+        engine.teller.say(Severity.GOOD, f"{found.name}: armed for {report.account}, {spends}", kind="armed")
+        engine.look_again()
         engine.publish()
 
-    async def _set_policy(self, armed: dict[str, Armed], snapshot: Snapshot) -> None:
-        engine = self._engine
-        scopes: list[ArmedScope] = []
-        account = ""
-        for one in armed.values():
-            account = one.account
-            scopes.extend(
-                scope_of(one.rule, position, snapshot, engine.prospect)
-                for position in positions_for(one.rule, snapshot, (one.account,))
-            )
-        assert engine.ports.signer is not None
-        policy = signing_policy(
-            engine.setup.network.chain_id, account, scopes, snapshot.native_price_usd, engine.ports.clock.now()
-        )
-        await self._give(policy)
-
-    async def _give(self, policy: SigningPolicy) -> None:
-        engine = self._engine
-        assert engine.ports.signer is not None
-        await engine.ports.signer.set_policy(policy)
-        self._policy = policy
-        engine.policy_until = policy.expires_at
-
     async def renew_policy(self) -> None:
-        """Give the signer the policy of what is armed once more, with a later end: policies end by themselves.
-
-        It is the one that was made when the rules were armed: what could not be read just now takes nothing from it.
-        """
-        engine = self._engine
-        if engine.book.armed and self._policy is not None:
-            try:
-                await self._give(replace(self._policy, expires_at=int(engine.ports.clock.now()) + POLICY_LIFETIME))
-            except (SignerRefused, SignerUnavailable) as refused:
-                engine.hold(f"the signer took no policy: {refused}.")
+        """Give the signer the policy of what is armed once more, with a later end, where it is due."""
+        await self._engine.armory.settle()
 
     async def disarm(self, rule: str, why: str) -> None:
         """Stop a rule; its signatures are withdrawn from the signer's policy, what was sent is followed."""
         engine = self._engine
-        if engine.book.armed.pop(rule, None) is None:
-            return
-        engine.teller.say(Severity.WARNING, f"{rule}: disarmed, {why}", kind="disarmed")
-        signer = engine.ports.signer
-        if signer is not None:
-            try:
-                if engine.book.armed and engine.snapshot is not None:
-                    await self._set_policy(engine.book.armed, engine.snapshot)
-                else:
-                    await signer.lock()
-            except (SignerRefused, SignerUnavailable) as refused:
-                engine.teller.say(Severity.WARNING, f"the signer did not answer: {refused}", kind="signer")
-        engine.publish()
+        if engine.armory.disarm(rule, why, Severity.WARNING):
+            await engine.armory.settle()
+            engine.look_again()
+            engine.publish()
 
     # --- acting ----------------------------------------------------------------------------------------------------
 
@@ -253,6 +233,7 @@ class Commands:
         except OSError as error:
             raise CommandRefused(f"{path}: cannot be written ({error.strerror})") from error
         engine.reload_rules()
+        await engine.armory.settle()
         engine.publish()
 
     def _rule(self, name: str) -> Rule:

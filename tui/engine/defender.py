@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tui.engine.executor import Executor
+from tui.engine.guard import Guard
 from tui.engine.prospect import Prospect
 from tui.engine.rulebook import RuleBook
 from tui.engine.sending import Teller
@@ -46,7 +47,8 @@ class _Asked:
 class Defender:
     """Judges every rule on every position of a snapshot and acts on what fires.
 
-    `may_act` answers None, or why nothing may be signed now (held, blind, killed). `executor` None: nothing ever acts.
+    `may_act` answers None, or why nothing may be signed now (held, blind, killed); `guard` what holds a rule back on
+    a position, and how far it may act. `executor` None: nothing ever acts.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Defender:
         clock: Clock,
         chain_id: int,
         may_act: Callable[[], str | None],
+        guard: Guard,
         confirm_seconds: float = CONFIRM_SECONDS,
     ) -> None:
         self._book = rulebook
@@ -69,6 +72,7 @@ class Defender:
         self._clock = clock
         self._chain_id = chain_id
         self._may_act = may_act
+        self._guard = guard
         self._confirm_seconds = confirm_seconds
         self._asked: dict[Pair, _Asked] = {}
         self._told_refusal: dict[Pair, str] = {}
@@ -119,7 +123,8 @@ class Defender:
             reason = obstacle or ""
             self._refuse(rule, position, snapshot, verdict, Refusal(f"not-acting: {reason[:24]}", reason))
             return
-        plan = await self._prospect.simulated_plan(rule, position, snapshot, fees)
+        acting = self._guard.acting(rule, position)
+        plan = await self._prospect.simulated_plan(acting, position, snapshot, fees)
         if isinstance(plan, Refusal):
             self._refuse(rule, position, snapshot, verdict, plan)
             return
@@ -133,7 +138,7 @@ class Defender:
         """Why a firing rule does not act here, or None."""
         if self._executor is None or not self._book.armed_for(rule, position):
             return "the rule is not armed"
-        reason = self._may_act()
+        reason = self._may_act() or self._guard.hold_back(rule, position)
         if reason is not None:
             return reason
         account = position.key.account
@@ -199,7 +204,7 @@ class Defender:
         if not verdict.fires:
             # The same block judged twice does not fire twice; its first verdict stands.
             state, verdict = asked.state, asked.verdict
-        plan = await self._prospect.simulated_plan(rule, position, snapshot, fees)
+        plan = await self._prospect.simulated_plan(self._guard.acting(rule, position), position, snapshot, fees)
         if isinstance(plan, Refusal):
             return plan.reason
         if plan.spend_usd * 100 > asked.shown.plan.spend_usd * (100 + CONFIRM_ROOM_PERCENT):
@@ -250,6 +255,8 @@ class Defender:
             if rule is None or position is None or rule.digest != firing.rule_digest:
                 continue
             if not self._book.armed_for(rule, position) or self._may_act() is not None:
+                continue
+            if self._guard.hold_back(rule, position) is not None:
                 continue
 
             async def verify(calls: Sequence[PlannedCall], held: Position = position) -> str | None:

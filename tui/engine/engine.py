@@ -14,10 +14,14 @@ from pathlib import Path
 from tui.crash import described
 from tui.engine import publish
 from tui.engine.arming import GAS_IS_LOW, find_obstacles, positions_for
+from tui.engine.armory import Armory
 from tui.engine.breaker import Breaker
 from tui.engine.budget import day_of
+from tui.engine.conditions import Consequence
+from tui.engine.configwatch import ConfigWatch
 from tui.engine.defender import Defender
 from tui.engine.executor import Executor
+from tui.engine.guard import Guard
 from tui.engine.handsign import ResumeSign
 from tui.engine.history import History
 from tui.engine.killswitch import KillSwitch
@@ -31,7 +35,7 @@ from tui.model.network import Network
 from tui.model.plan import FeeQuote
 from tui.model.rule import Mode
 from tui.model.snapshot import Snapshot
-from tui.model.text import clean_text
+from tui.model.text import clean_text, short_address
 from tui.model.view import Severity, TriggerPrice, ViewState, empty_view
 from tui.ports.chain import Broadcaster, ChainUnreachable, Fees, Heads, Reader, ReadFailed, Simulator
 from tui.ports.clock import Clock
@@ -43,6 +47,11 @@ from tui.risk.trigger import trigger_price
 BLIND_AFTER_BLOCKS = 3
 """No new head for this many block times is a fault, whatever the connection says."""
 TICK_SECONDS = 1.0
+_TOLD_AS = {
+    Consequence.HOLD_BACK: Severity.ALARM,
+    Consequence.STEP_OUT: Severity.WARNING,
+    Consequence.NOTE: Severity.INFO,
+}
 HELD_KEY = "held"
 """Where the journal keeps why the circuit breaker holds the engine; empty where it does not."""
 
@@ -66,7 +75,9 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What is watched and with what. `keystores` maps own accounts (lower-case) to key files, `labels` names some."""
+    """What is watched and with what. `keystores` maps own accounts (lower-case) to key files, `labels` names some.
+    `config_files` were read to make this: where one changes, nothing stays armed.
+    """
 
     network: Network
     markets: tuple[LendingMarket, ...]
@@ -76,6 +87,7 @@ class Setup:
     labels: Mapping[str, str] = field(default_factory=dict)
     read_only: bool = False
     read_only_why: str = ""
+    config_files: tuple[Path, ...] = ()
 
 
 class Engine:
@@ -93,7 +105,10 @@ class Engine:
         self.teller = _Recorder(ports.journal, ports.clock, self._heard)
         self.book = RuleBook(setup.rules_files, ports.journal)
         self.watch = Watch(ports.reader, setup.markets, setup.accounts, setup.network.native_usd_feed)
-        self.prospect = Prospect(setup.markets, ports.simulator, self.spent_today)
+        self.prospect = Prospect(setup.markets, ports.simulator, self.spent_today, ports.reader.block_by_number)
+        self.guard = Guard(self.book, self.prospect, setup.network)
+        self.armory = Armory(self.book, ports.signer, self.prospect, ports.clock, setup.network.chain_id, self.teller)
+        self.config = ConfigWatch(setup.config_files)
         self.executor = self._make_executor()
         self.defender = Defender(
             self.book,
@@ -104,6 +119,7 @@ class Engine:
             ports.clock,
             setup.network.chain_id,
             self.why_not_act,
+            self.guard,
         )
         self.acting = asyncio.Lock()
         self.snapshot: Snapshot | None = None
@@ -116,7 +132,6 @@ class Engine:
         self._triggers: tuple[TriggerPrice, ...] = ()
         self.would_stop: tuple[str, ...] = ()
         self.low_gas: tuple[tuple[str, str], ...] = ()
-        self.policy_until: float | None = None
         self.view = empty_view(setup.network.name, setup.network.chain_id, setup.network.block_time)
 
     def _make_executor(self) -> Executor | None:
@@ -201,6 +216,11 @@ class Engine:
         self.breaker.reset()
         self.teller.say(Severity.WARNING, "goes on by hand", kind="resumed")
         self.publish()
+
+    @property
+    def policy_until(self) -> float | None:
+        """When the signer's permission ends by itself (unix seconds), None without one."""
+        return self.armory.policy_until
 
     def own_accounts(self) -> frozenset[str]:
         """Accounts whose key file this engine was given."""
@@ -296,13 +316,23 @@ class Engine:
                 ]
             )
         self._triggers = self._trigger_prices(snapshot)
+        for name, changed in self.guard.look(snapshot):
+            self.armory.disarm(name, changed, Severity.ALARM)
+        self._tell_conditions(snapshot)
         self.would_stop = self._what_would_stop(snapshot)
+        await self.armory.settle()
         async with self.acting:
             await self.defender.resume(snapshot, self.fees)
             await self.defender.consider(snapshot, self.fees)
         why = self.breaker.judged(self.defender.evaluations.values(), self.book.armed, block.number)
         if why is not None:
             self.trip(why)
+
+    def look_again(self) -> None:
+        """Judge what is armed against the newest block once more: arming changed between two blocks."""
+        if self.snapshot is not None:
+            self.guard.look(self.snapshot)
+            self.would_stop = self._what_would_stop(self.snapshot)
 
     async def _quote(self, block: BlockRef) -> FeeQuote | None:
         try:
@@ -324,6 +354,7 @@ class Engine:
             await self.ports.clock.sleep(TICK_SECONDS)
             try:
                 self.reload_rules()
+                await self.armory.settle()
                 await self._look_for_a_hand()
             except JournalError as error:
                 self.hold(f"the journal failed: {error}.")
@@ -346,10 +377,16 @@ class Engine:
             self.hold(f"the journal failed: {error}.")
 
     def reload_rules(self, force: bool = False) -> None:
-        """Look at the rules files; rules whose meaning changed are disarmed and said so."""
+        """Look at the rules files, and at what else this was started from; rules that something changed behind are
+        disarmed and said so.
+        """
         found = self.book.reload(force)
-        for name, why in found.disarmed:
-            self.teller.say(Severity.ALARM, f"{name}: disarmed, {why}", kind="disarmed")
+        for name, why in found.overtaken:
+            self.armory.disarm(name, why, Severity.ALARM)
+        changed = self.config.changed()
+        if changed is not None:
+            for name in tuple(self.book.armed):
+                self.armory.disarm(name, changed, Severity.ALARM)
         if found.changed and self.book.faults and not force:
             self.teller.say(Severity.WARNING, f"rules: {self.book.faults[0]}", kind="rules")
 
@@ -359,6 +396,18 @@ class Engine:
         """A line that is in the journal already: to the activity pane, at once."""
         self.history.add(decision.at, decision.block, decision.severity, decision.text, decision.firing_id)
         self.publish()
+
+    def _tell_conditions(self, snapshot: Snapshot) -> None:
+        """What began to hold an armed rule back or to take a step of it out. Blindness is told where it is judged."""
+        for name, position, one in self.guard.news():
+            severity = _TOLD_AS.get(one.consequence)
+            if severity is None or one.code in ("position-unknown", "market-unknown"):
+                continue
+            held = "held back: " if one.consequence is Consequence.HOLD_BACK else ""
+            account = short_address(position.rpartition("/")[2])
+            self.teller.say(
+                severity, f"{name} on {account}: {held}{one.text}", kind="condition", block=snapshot.block.number
+            )
 
     def _trigger_prices(self, snapshot: Snapshot) -> tuple[TriggerPrice, ...]:
         found: list[TriggerPrice] = []
@@ -376,10 +425,13 @@ class Engine:
         for armed in self.book.armed.values():
             for position in positions_for(armed.rule, snapshot, (armed.account,)):
                 found = find_obstacles(armed.rule, position, snapshot, self.fees, self.prospect)
-                lines.extend(f"{armed.rule.name}: {one.text}" for one in found)
+                strange = self.guard.conditions.get((armed.rule.name, position.id), ())
+                telling = [one.text for one in strange if one.consequence is not Consequence.NOTE]
+                telling += [one.text for one in found if one.code not in ("asset-unlisted", "action-missing")]
+                lines.extend(f"{armed.rule.name}: {text}" for text in telling)
                 low_gas.update((armed.account, one.text) for one in found if one.code == GAS_IS_LOW)
         self.low_gas = tuple(low_gas.items())
-        return tuple(dict.fromkeys(lines))
+        return tuple(dict.fromkeys((*lines, *self.armory.troubles)))
 
     def _recorded(self, timestamp: int) -> tuple[tuple[Firing, ...], dict[str, int], dict[str, str]]:
         """Recent firings, dollars spent today by rule, halted accounts. A record that fails holds the engine."""
@@ -430,6 +482,8 @@ class Engine:
             halted=halted,
             low_gas=self.low_gas,
             policy_until=self.policy_until,
+            conditions=self.guard.conditions,
+            disarmed=self.book.disarmed,
         )
         self.view = publish.draw(self.view.sequence + 1, standing, facts, self.history)
         for receive in tuple(self._receivers):

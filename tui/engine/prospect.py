@@ -5,9 +5,11 @@ Asks the chain to simulate, signs nothing and remembers nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
+from tui.model.block import BlockRef
 from tui.model.plan import FeeQuote, Plan, PlannedCall, Refusal
 from tui.model.position import Position
 from tui.model.rule import Rule
@@ -20,14 +22,21 @@ from tui.protocols.base import LendingMarket
 
 
 class Prospect:
-    """Plans and simulates against snapshots. `spent_today` gives a rule's dollars of the day (8 decimals)."""
+    """Plans and simulates against snapshots. `spent_today` gives a rule's dollars of the day (8 decimals), `canonical`
+    the block that stands at a height now.
+    """
 
     def __init__(
-        self, markets: Sequence[LendingMarket], simulator: Simulator, spent_today: Callable[[str, int], int]
+        self,
+        markets: Sequence[LendingMarket],
+        simulator: Simulator,
+        spent_today: Callable[[str, int], int],
+        canonical: Callable[[int], Awaitable[BlockRef | None]],
     ) -> None:
         self._markets = {str(market.key): market for market in markets}
         self._simulator = simulator
         self._spent_today = spent_today
+        self._canonical = canonical
 
     def market(self, position: Position) -> LendingMarket:
         """The adapter of a position's market."""
@@ -70,8 +79,19 @@ class Prospect:
     async def verify(self, plan: Plan, snapshot: Snapshot, calls: Sequence[PlannedCall]) -> str | None:
         """Simulate the very calldata that is to be signed; the reason not to sign it, or None.
 
-        Where nothing but what was simulated already is to be signed, that simulation stands.
+        Where nothing but what was simulated already is to be signed, that simulation stands; but nothing is signed
+        on a block that a reorg has taken back meanwhile, with the price that made the rule fire.
         """
+        orphaned, refused = await asyncio.gather(self._orphaned(snapshot.block), self._proven(plan, snapshot, calls))
+        return orphaned or refused
+
+    async def _orphaned(self, block: BlockRef) -> str | None:
+        now = await self._canonical(block.number)
+        if now is not None and now.hash == block.hash:
+            return None
+        return f"a reorg took back block {block.number}, on which it was decided"
+
+    async def _proven(self, plan: Plan, snapshot: Snapshot, calls: Sequence[PlannedCall]) -> str | None:
         if all(final.data == planned.data for final, planned in zip(calls, plan.calls, strict=True)):
             return None
         final = tuple(replace(call, permit=None, stand_in=()) for call in calls)
@@ -80,6 +100,9 @@ class Prospect:
 
     async def still_helps(self, position: Position, snapshot: Snapshot, calls: Sequence[PlannedCall]) -> str | None:
         """Whether calls whose nonces are bound already go through now and raise the health factor; else why not."""
+        orphaned = await self._orphaned(snapshot.block)
+        if orphaned is not None:
+            return orphaned
         market = self.market(position)
         account = position.key.account
         try:

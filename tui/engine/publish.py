@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
+from tui.engine.conditions import Conditions, Consequence, first
 from tui.engine.history import History
 from tui.model.intent import Firing
 from tui.model.network import Network
@@ -67,6 +69,8 @@ class Facts:
     halted: Mapping[str, str]
     low_gas: tuple[tuple[str, str], ...] = ()
     policy_until: float | None = None
+    conditions: Conditions = field(default_factory=lambda: MappingProxyType({}))
+    disarmed: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def draw(sequence: int, standing: Standing, facts: Facts, history: History) -> ViewState:
@@ -168,9 +172,15 @@ def _activity(rule: Rule, matched: Sequence[str], standing: Standing, facts: Fac
     telling = next((one for one in verdicts if one.kind in _BY_VERDICT), None) or (verdicts[0] if verdicts else None)
     why = "not evaluated yet" if telling is None else telling.why
     if rule.mode is not Mode.NOTIFY and rule.name not in facts.armed_since:
-        return RuleActivity.DISARMED, why
+        lost = facts.disarmed.get(rule.name)
+        return RuleActivity.DISARMED, why if lost is None else f"disarmed: {lost}"
     if standing.killed or standing.held is not None or standing.blind is not None:
         return RuleActivity.HELD, why
+    strange = [one for position in matched for one in facts.conditions.get((rule.name, position), ())]
+    held_back = first(strange, Consequence.HOLD_BACK)
+    if held_back is not None:
+        return RuleActivity.HELD, f"held back: {held_back}"
+    why = "; ".join((why, *(one.text for one in strange if one.consequence is Consequence.STEP_OUT)))
     if telling is not None and telling.kind in _BY_VERDICT:
         return _BY_VERDICT[telling.kind], why
     return RuleActivity.ARMED, why

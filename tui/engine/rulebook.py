@@ -6,14 +6,17 @@ Holds no keys and signs nothing; what a rule remembers is kept in the journal so
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
+from tui.engine.conditions import Baseline
 from tui.model.block import BlockRef
 from tui.model.intent import Firing, FiringState
 from tui.model.position import Position
 from tui.model.rule import Rule, RuleFault
+from tui.planning.policy import ArmedScope
 from tui.ports.journal import Journal
 from tui.rules.evaluate import (
     RuleState,
@@ -32,19 +35,26 @@ from tui.rules.match import rules_for
 
 @dataclass(frozen=True, slots=True)
 class Armed:
-    """A rule that a person armed: its exact meaning then, for which account, since when (unix seconds)."""
+    """A rule that a person armed: its exact meaning then, for which account, since when (unix seconds).
+
+    `scopes` are what the signer was given, `baselines` the market under each position (by id), both as of arming.
+    """
 
     rule: Rule
     account: str
     since: float
+    scopes: tuple[ArmedScope, ...] = ()
+    baselines: Mapping[str, Baseline] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """What a look at the rules files found. `disarmed` names rules whose meaning changed or that are gone."""
+    """What a look at the rules files found. `overtaken` names armed rules that changed or are gone, and how: they must
+    be disarmed.
+    """
 
     changed: bool
-    disarmed: tuple[tuple[str, str], ...] = ()
+    overtaken: tuple[tuple[str, str], ...] = ()
 
 
 class RuleBook:
@@ -59,12 +69,14 @@ class RuleBook:
         self.faults: tuple[RuleFault, ...] = ()
         self.sets: tuple[RuleSet, ...] = ()
         self.armed: dict[str, Armed] = {}
+        self.disarmed: dict[str, str] = {}
+        """Why a rule that was armed is not any more."""
 
     def reload(self, force: bool = False) -> Reload:
         """Read the files again where they changed. What cannot be read leaves the last good rules in force.
 
         A rule that reads well but means something else than when it was armed, or that a readable file no longer
-        has, is disarmed.
+        has, is overtaken.
         """
         stamps = tuple(_stamp(path) for path in self.files)
         if stamps == self._stamps and not force:
@@ -85,15 +97,14 @@ class RuleBook:
         unreadable = None in broken
         kept = tuple(rule for rule in self.rules if rule.name not in names and (unreadable or rule.name in broken))
         self.rules = good + kept
-        return Reload(True, tuple(self._disarm_changed()))
+        return Reload(True, tuple(self._overtaken()))
 
-    def _disarm_changed(self) -> Iterable[tuple[str, str]]:
+    def _overtaken(self) -> Iterable[tuple[str, str]]:
         present = {rule.name: rule for rule in self.rules}
         for name, armed in tuple(self.armed.items()):
             now = present.get(name)
             if now is not None and now.digest == armed.rule.digest:
                 continue
-            del self.armed[name]
             yield name, "it is no longer in its file" if now is None else "its text was changed"
 
     def rule(self, name: str) -> Rule | None:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 from tui.model.plan import FeeQuote, Plan, PlanCost, PlannedCall, Refusal
 from tui.model.position import Position
-from tui.model.rule import Rule
+from tui.model.rule import Rule, StandingAllowance
+from tui.model.text import short_address
 from tui.model.units import USD, WAD, format_units, group_digits
 from tui.model.wallet import Wallet
-from tui.planning.waterfall import Waterfall, run_waterfall
+from tui.planning.waterfall import Waterfall, amount_text, run_waterfall
 from tui.protocols.base import ActionImpossible, LendingMarket
 
 UNSIMULATED_GAS = 450_000
@@ -48,6 +49,9 @@ def build_plan(
     fall = run_waterfall(rule, market, position, wallet, left)
     if not fall.steps:
         return Refusal("nothing-available", "; ".join(fall.skipped) or "no step adds anything")
+    refusal = _refuse_standing_allowance(rule, market, fall, wallet)
+    if refusal is not None:
+        return refusal
     calls: list[PlannedCall] = []
     deadline = position.block.timestamp + PERMIT_LIFETIME
     held = wallet
@@ -144,6 +148,35 @@ def _refuse_before_sizing(
         return Refusal("daily-spend", f"today's ${usd_text(daily)} are spent")
     if daily is not None and daily < USD // 100:
         return Refusal("daily-spend", "the daily spend is nothing")
+    return None
+
+
+def _refuse_standing_allowance(rule: Rule, market: LendingMarket, fall: Waterfall, wallet: Wallet) -> Refusal | None:
+    """Why the rule does not act where the market may take more than this plan needs; None where it may act.
+
+    A token with permits is no exception: a permit would silently replace an allowance that its owner gave for
+    something else, and a pool that swallows a failed permit falls back to what stands.
+    """
+    if rule.limits.standing_allowance is StandingAllowance.USE:
+        return None
+    needed: dict[tuple[str, str], int] = {}
+    for step in fall.steps:
+        spender = market.spender(step.action.kind)
+        if spender is not None:
+            key = (step.action.asset.address, spender)
+            needed[key] = needed.get(key, 0) + step.action.amount
+    for (token, spender), amount in needed.items():
+        holding = wallet.holding(token)
+        allowed = None if holding is None else holding.allowances.get(spender)
+        if holding is None or allowed is None or allowed <= amount:
+            continue
+        much = "without limit" if allowed >= 2**255 else amount_text(allowed, holding.asset)
+        return Refusal(
+            "standing-allowance",
+            f"{short_address(spender)} may take more of the wallet's {holding.asset.symbol} ({much}) than the "
+            f"{amount_text(amount, holding.asset)} that is needed: take that allowance back (approve 0), or write "
+            'standing_allowance = "use" under [rule.limits]',
+        )
     return None
 
 

@@ -108,6 +108,9 @@ def _available(
         ceiling = market.ceiling(position, step.action, asset)
     except ActionImpossible as refused:
         return 0, f"{label}: {refused}"
+    price = market.price_usd(position, asset)
+    if price is None or price <= 0:
+        return 0, f"{label}: its price is not known"
     bounds = [(balance, f"the wallet holds {amount_text(balance, asset)}")]
     reason = "all that is owed" if step.action is ActionKind.REPAY else "all that the market takes"
     bounds.append((ceiling, f"{reason} is {amount_text(ceiling, asset)}"))
@@ -117,9 +120,6 @@ def _available(
         except ValueError as wrong:
             return 0, f"{label}: max {wrong}"
     if spend_left is not None:
-        price = market.price_usd(position, asset)
-        if price is None or price <= 0:
-            return 0, f"{label}: has no known price to hold the daily spend against"
         bounds.append((max(spend_left, 0) * whole(asset.decimals) // price, "the daily spend leaves no more"))
     amount, why = min(bounds, key=lambda bound: bound[0])
     return amount, why

@@ -17,6 +17,10 @@ from tui.model.signing import (
 class Signer(Protocol):
     """An unlocked key behind its own checks. All raise SignerRefused or SignerUnavailable."""
 
+    @property
+    def withheld(self) -> tuple[str, ...]:
+        """What the signer left out of the last policy it was given, in words."""
+
     async def unlock(self, keystore: Path, password: str) -> str:
         """Decrypt a keystore file inside the signer; the account's lower-case address."""
 
