@@ -16,7 +16,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
-from tui.crash import FIX, described
+from tui.crash import FIX, described, worded
 from tui.model.text import clean_text
 from tui.screen import themes
 from tui.screen.actions import BY_ID, Action, Situation, Where, actions_in, key_name, keys_of, reason_against
@@ -168,7 +168,7 @@ class TrimtabApp(App[None]):
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """A start that failed is said where the state is always said."""
         if event.worker.group == "start" and event.state is WorkerState.ERROR:
-            self.failed = clean_text(f"The engine could not start: {event.worker.error}", 300)
+            self.failed = clean_text(f"The engine could not start: {worded(event.worker.error)}", 300)
             self.show_view(self.view)
 
     async def on_unmount(self) -> None:
