@@ -33,6 +33,12 @@ def described(error: BaseException | None) -> str:
     return f"unexpected {type(error).__name__}{place}"
 
 
+def worded(error: BaseException | None) -> str:
+    """The words of an error of this package's own kinds, which are written for people; `described` for all others."""
+    own = error is not None and type(error).__module__.partition(".")[0] == "tui"
+    return str(error) if own else described(error)
+
+
 def install() -> None:
     """From now on this process prints one line where Python would print a traceback."""
     sys.excepthook = _uncaught

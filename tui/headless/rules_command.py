@@ -12,7 +12,9 @@ from tui.rules.load import load_rule_files
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give the parser of `trimtab rules` its subcommand."""
     commands = parser.add_subparsers(dest="rules_command", required=True, metavar="check")
-    check = commands.add_parser("check", help="validate rules files", description="Validate rules files.")
+    check = commands.add_parser(
+        "check", help="validate rules files", description="Validate rules files.", allow_abbrev=False
+    )
     check.add_argument("files", nargs="+", metavar="FILE", help="a rules file (TOML)")
 
 
