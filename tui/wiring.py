@@ -16,6 +16,7 @@ from tui.chain.clock import SystemClock
 from tui.config.options import Options, UsageError
 from tui.config.paths import Paths, resolve_paths
 from tui.engine.commands import Commands
+from tui.engine.configwatch import ConfigWatch
 from tui.engine.engine import Engine, Ports, Setup
 from tui.engine.handsign import ResumeSign
 from tui.engine.killswitch import KillSwitch
@@ -71,9 +72,10 @@ def assemble(
     signer: SignerClient | None = None,
     read_only_why: str = "",
     clock: Clock | None = None,
+    config: ConfigWatch | None = None,
 ) -> Wired:
     """Put an engine together. With `signing` it holds the state directory's lock and a signer process (`signer`, or a
-    new one).
+    new one). `config` watches the files that `network` was read from.
 
     Raises UsageError for a network without a usable market or node, JournalError where the record cannot be opened
     (JournalLocked where another engine holds it).
@@ -99,6 +101,7 @@ def assemble(
         dict(labels or {}),
         read_only=not signing,
         read_only_why=read_only_why,
+        config=config or ConfigWatch(()),
     )
     ports = Ports(
         chain.heads, chain.reader, chain.simulator, chain.fees, chain.broadcaster, clock, journal, signer, record
@@ -117,6 +120,9 @@ def wire(
 ) -> Wired:
     """An engine from the command line's options. Raises UsageError and JournalError."""
     paths = paths_of(options)
+    file = network_file(options, paths)
+    # Before the file is read: an edit between the two is then seen as one.
+    config = ConfigWatch(() if file is None else (file,))
     network = resolve_network(options, paths)
     keystores = find_keystores(options, paths)
     accounts = [*options.addresses, *keystores]
@@ -132,6 +138,7 @@ def wire(
         signing=signing,
         signer=signer,
         read_only_why=read_only_why,
+        config=config,
     )
 
 
@@ -160,21 +167,24 @@ def _record(state: Path) -> SqliteReader | None:
     return None
 
 
+def network_file(options: Options, paths: Paths) -> Path | None:
+    """The file that the network asked for is read from; None for one that comes along."""
+    wanted = options.network
+    if wanted is None:
+        return paths.config / "network.toml"
+    is_file = wanted.endswith(".toml") or "/" in wanted or Path(wanted).is_file()
+    return Path(wanted) if is_file else None
+
+
 def resolve_network(options: Options, paths: Paths) -> Network:
     """The network asked for: a file, a built-in name, or `network.toml` of the configuration. Raises UsageError."""
     from tui.config.networks import NetworkFault, builtin_network, load_network
 
-    wanted = options.network
+    file = network_file(options, paths)
     try:
-        if wanted is None:
-            default = paths.config / "network.toml"
-            if not default.exists():
-                raise UsageError("no network is named; give --network NAME or FILE (`trimtab practice` needs none)")
-            network = load_network(default)
-        elif wanted.endswith(".toml") or "/" in wanted or Path(wanted).is_file():
-            network = load_network(Path(wanted))
-        else:
-            network = builtin_network(wanted)
+        if options.network is None and file is not None and not file.exists():
+            raise UsageError("no network is named; give --network NAME or FILE (`trimtab practice` needs none)")
+        network = builtin_network(options.network or "") if file is None else load_network(file)
     except NetworkFault as fault:
         raise UsageError(str(fault)) from fault
     except OSError as error:

@@ -76,7 +76,7 @@ class Ports:
 @dataclass(frozen=True, slots=True)
 class Setup:
     """What is watched and with what. `keystores` maps own accounts (lower-case) to key files, `labels` names some.
-    `config_files` were read to make this: where one changes, nothing stays armed.
+    `config` watches the files that this was made from: where one changes, nothing stays armed.
     """
 
     network: Network
@@ -87,7 +87,7 @@ class Setup:
     labels: Mapping[str, str] = field(default_factory=dict)
     read_only: bool = False
     read_only_why: str = ""
-    config_files: tuple[Path, ...] = ()
+    config: ConfigWatch = field(default_factory=lambda: ConfigWatch(()))
 
 
 class Engine:
@@ -108,7 +108,7 @@ class Engine:
         self.prospect = Prospect(setup.markets, ports.simulator, self.spent_today, ports.reader.block_by_number)
         self.guard = Guard(self.book, self.prospect, setup.network)
         self.armory = Armory(self.book, ports.signer, self.prospect, ports.clock, setup.network.chain_id, self.teller)
-        self.config = ConfigWatch(setup.config_files)
+        self.config = setup.config
         self.executor = self._make_executor()
         self.defender = Defender(
             self.book,
