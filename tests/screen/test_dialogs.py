@@ -262,6 +262,18 @@ async def test_a_plan_that_is_gone_closes_itself(open_app: Open) -> None:
         assert "no longer asked for" in bench.said()
 
 
+async def test_a_plan_that_changes_is_shown_as_it_is_now(open_app: Open) -> None:
+    async with open_app(views.confirming()) as bench:
+        view = views.confirming()
+        newer = replace(view.confirmations[0], plan=replace(view.confirmations[0].plan, spend_usd=views.usd("7000.01")))
+        bench.hands.steady += 1
+        await bench.publish(replace(view, sequence=70, confirmations=(newer,)))
+        assert "$7,000.01" in bench.text("#plan")
+        bench.hands.steady += 1
+        await bench.press("y")
+        assert bench.commands("answer") == [("answer", "c-1", True)]
+
+
 async def test_a_plan_counts_down_and_runs_out(open_app: Open) -> None:
     async with open_app(views.confirming()) as bench:
         bench.hands.unix += 20

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC
-from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -13,16 +13,16 @@ from tui.model.units import USD, WAD
 from tui.screen import figures
 
 
-def number(text: str) -> Decimal:
+def number(text: str) -> Fraction:
     """A shown number back as a number."""
-    return Decimal(text.replace("$", "").replace(",", "").replace(figures.MINUS, "-").replace("%", ""))
+    return Fraction(text.replace("$", "").replace(",", "").replace(figures.MINUS, "-").replace("%", ""))
 
 
 @given(st.integers(0, 999 * WAD))
 def test_health_is_never_shown_higher_than_it_is(value: int) -> None:
     shown = number(figures.health(value))
-    assert shown <= Decimal(value) / WAD
-    assert Decimal(value) / WAD - shown < Decimal("0.01")
+    assert shown <= Fraction(value, WAD)
+    assert Fraction(value, WAD) - shown < Fraction(1, 100)
 
 
 def test_health_a_wei_under_one_is_not_one() -> None:
@@ -37,7 +37,7 @@ def test_dollars_are_cut_to_cents(value: int) -> None:
     if value < USD // 100:
         assert shown == "<$0.01"
     else:
-        assert number(shown) == Decimal(value * 100 // USD) / 100
+        assert number(shown) == Fraction(value * 100 // USD, 100)
 
 
 @given(st.integers(0, 10**30), st.integers(0, 24))
@@ -45,9 +45,9 @@ def test_an_amount_is_cut_and_never_a_false_zero(value: int, decimals: int) -> N
     shown = figures.amount(value, decimals)
     if shown.startswith("<"):
         assert value > 0
-        assert Decimal(value) / 10**decimals < number(shown[1:])
+        assert Fraction(value, 10**decimals) < number(shown[1:])
     else:
-        assert number(shown) <= Decimal(value) / 10**decimals
+        assert number(shown) <= Fraction(value, 10**decimals)
         assert (number(shown) == 0) == (value == 0)
 
 

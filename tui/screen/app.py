@@ -17,10 +17,10 @@ from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
 from tui.crash import FIX, described, worded
-from tui.model.text import clean_text
 from tui.screen import themes
 from tui.screen.actions import BY_ID, Action, Situation, Where, actions_in, key_name, keys_of, reason_against
 from tui.screen.base import ViewMixin, bindings_for
+from tui.screen.clean import clean_text
 from tui.screen.commands import HANDLERS
 from tui.screen.keymap import read_keymap
 from tui.screen.main import CSS as MAIN_CSS

@@ -32,7 +32,7 @@ def release(app: TrimtabApp) -> None:
 
 def resume(app: TrimtabApp) -> None:
     """Go on after a hold, after a question that says why it was held."""
-    from tui.model.text import clean_text
+    from tui.screen.clean import clean_text
     from tui.screen.dialogs.ask import AskDialog
     from tui.screen.lines import line, wrap
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tui.model.intent import Firing
-from tui.model.text import clean_text
 from tui.model.view import RuleView, ViewState
+from tui.screen.clean import clean_text
 from tui.screen.draw.positions import is_guarding
 from tui.screen.lines import Line, line, wrap
 from tui.screen.words import ACTIVITY, FIRING

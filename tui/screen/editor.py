@@ -15,7 +15,6 @@ from textual.widgets import Input, TextArea
 
 from tui.engine.facade import CommandRefused, Preview
 from tui.model.rule import RuleFault, Severity
-from tui.model.text import clean_text
 from tui.rules.edit import (
     EditRefused,
     add_rule,
@@ -29,6 +28,7 @@ from tui.rules.edit import (
 )
 from tui.screen.actions import Where
 from tui.screen.base import FooterLine, Page, bindings_for
+from tui.screen.clean import clean_text
 from tui.screen.draw.rules import evaluation_sentence
 from tui.screen.form import (
     ACTIONS,

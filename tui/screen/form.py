@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.widgets import Input
 
 from tui.config.toml_text import read_toml
-from tui.model.text import clean_text
+from tui.screen.clean import clean_text
 from tui.screen.lines import Line, Span, cell, line, width_of, wrap
 from tui.screen.pane import LinePane
 

@@ -134,7 +134,7 @@ class Tabs(LinePane):
 
 def chart_note(main: MainScreen) -> tuple[str, str]:
     """The chart's name and what it says beside it."""
-    from tui.model.text import clean_text
+    from tui.screen.clean import clean_text
     from tui.screen.draw.levels import chart_assets
     from tui.screen.figures import age, price
 

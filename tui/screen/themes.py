@@ -15,7 +15,7 @@ from rich.style import Style
 from textual.theme import Theme
 
 from tui.config.toml_text import read_toml
-from tui.model.text import clean_text
+from tui.screen.clean import clean_text
 
 COLORS = (
     "primary",

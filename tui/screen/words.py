@@ -7,8 +7,8 @@ from typing import NamedTuple
 from tui.model.intent import FiringState, IntentState
 from tui.model.position import MarketKey, Status
 from tui.model.rule import ActionKind, Mode
-from tui.model.text import clean_text
 from tui.model.view import Protection, RuleActivity, Severity
+from tui.screen.clean import clean_text
 
 
 class Sign(NamedTuple):

@@ -12,10 +12,11 @@ from textual.geometry import Size
 from textual.widgets import Input, Label
 
 from tui.engine.facade import ArmingReport, CommandRefused
-from tui.model.text import clean_text, short_address
+from tui.model.text import short_address
 from tui.model.view import RuleView
 from tui.screen.actions import Where
 from tui.screen.base import Dialog, FooterLine, bindings_for
+from tui.screen.clean import clean_text
 from tui.screen.draw.rules import limits_sentence, plan_sentence
 from tui.screen.figures import ratio
 from tui.screen.lines import BLANK, Line, heading, line, wrap

@@ -12,10 +12,10 @@ from textual.containers import Container
 from textual.geometry import Size
 
 from tui.engine.facade import CommandRefused
-from tui.model.text import clean_text
 from tui.model.view import Confirmation, PositionView, ViewState
 from tui.screen.actions import Where
 from tui.screen.base import Dialog, FooterLine, bindings_for
+from tui.screen.clean import clean_text
 from tui.screen.draw.plan import confirmation_lines
 from tui.screen.figures import countdown
 from tui.screen.lines import BLANK, Line, Span, line, split, wrap

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import tzinfo
 
 from tui.model.intent import AttemptKind, Firing, Intent
-from tui.model.text import clean_text, short_address
+from tui.model.text import short_address
 from tui.model.units import value_usd
 from tui.model.view import ActivityEntry, ViewState
+from tui.screen.clean import clean_text
 from tui.screen.figures import dollars, gwei, health_or, time_of_day
 from tui.screen.lines import BLANK, Line, Span, fitted, line, split, wrap
 from tui.screen.words import FIRING, INTENT, SEVERITY

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tui.model.position import Asset, Position, Status
-from tui.model.text import clean_text
 from tui.model.view import PositionView, ViewState
+from tui.screen.clean import clean_text
 from tui.screen.draw.gauge import gauge, gauge_labels
 from tui.screen.draw.levels import prices_of
 from tui.screen.figures import (
@@ -19,7 +19,7 @@ from tui.screen.figures import (
     ratio,
     threshold,
 )
-from tui.screen.lines import BLANK, Line, Span, cell, clip, fitted, line, split, wrap
+from tui.screen.lines import BLANK, Line, Span, cell, clip, fitted, line, split, width_of, wrap
 from tui.screen.words import market_name, status_sign
 
 
@@ -167,15 +167,15 @@ def detail_lines(view: ViewState, shown: PositionView | None, width: int) -> lis
     if position.health_factor is None:
         rows.append(line((sign.both, role), ("  nothing is owed, so nothing can be liquidated", "muted")))
     else:
-        native = "  ".join(f"{clean_text(key, 12)} {clean_text(value, 12)}" for key, value in position.native.items())
-        exact = health(position.health_factor, 18 if width >= 60 else 8)
-        rows.append(
-            split(
-                [Span("health ", "muted"), Span(exact, role), Span(f"  {sign.both}", role)],
-                [Span(native, "muted")],
-                width,
-            )
+        native = "  ".join(
+            f"{clean_text(key, 24).replace('_', ' ')} {clean_text(value, 24)}" for key, value in position.native.items()
         )
+        exact = health(position.health_factor, 18 if width >= 45 else 8)
+        now = [Span("health ", "muted"), Span(exact, role), Span(f"  {sign.both}", role)]
+        if width_of(now) + len(native) + 1 <= width:
+            rows.append(split(now, [Span(native, "muted")], width))
+        else:
+            rows += [line(*now), *wrap(native, width, "muted")]
         rows.append(
             Line(
                 gauge(

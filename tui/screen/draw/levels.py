@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tui.model.position import Asset, Position
-from tui.model.text import clean_text
 from tui.model.view import PositionView, PriceHistory, ViewState
+from tui.screen.clean import clean_text
 from tui.screen.draw.chart import Level
 from tui.screen.figures import distance_bps
 

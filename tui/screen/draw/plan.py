@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tui.model.plan import PermitNeed, Plan, PlannedCall
 from tui.model.position import status_of
-from tui.model.text import clean_text, short_address
+from tui.model.text import short_address
 from tui.model.view import Confirmation, PositionView
+from tui.screen.clean import clean_text
 from tui.screen.draw.gauge import gauge, gauge_labels
 from tui.screen.figures import amount, dollars, gwei, health, health_or
 from tui.screen.lines import BLANK, Line, Span, fitted, line, wrap
@@ -82,7 +83,9 @@ def confirmation_lines(waiting: Confirmation, shown: PositionView | None, width:
     if width >= 45:
         rows.append(Line((Span(" " * 33), *gauge_labels(width - 33, trigger, target).spans)))
     how = "simulated at" if plan.simulated else "NOT SIMULATED, computed at"
-    rows.append(line((f"{how} block {plan.block.number:,}", "muted" if plan.simulated else "warn")))
+    rows.append(
+        line((f"{how} block {plan.block.number:,}; sized anew when you answer", "muted" if plan.simulated else "warn"))
+    )
     rows += [BLANK, line(("What it does", "label"))]
     for step in plan.steps:
         what = f"{ACTION[step.action.kind]} {amount(step.action.amount, step.action.asset.decimals)}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tui.model.position import Position, Status
-from tui.model.text import clean_text, short_address
+from tui.model.text import short_address
 from tui.model.view import PositionView, RuleActivity, ViewState
+from tui.screen.clean import clean_text
 from tui.screen.draw.gauge import gauge
 from tui.screen.draw.levels import nearest_liquidation
 from tui.screen.figures import distance, dollars_short, health, percent, price

@@ -5,9 +5,9 @@ from __future__ import annotations
 from tui.model.plan import Evaluation, Plan
 from tui.model.rule import Rule, StalePrice, StandingAllowance
 from tui.model.rule import Severity as FaultSeverity
-from tui.model.text import clean_text
 from tui.model.units import format_units
 from tui.model.view import RuleView, ViewState
+from tui.screen.clean import clean_text
 from tui.screen.figures import age, amount, dollars, dollars_short, health, health_or, ratio
 from tui.screen.lines import BLANK, Line, Span, fitted, line, split, width_of, wrap
 from tui.screen.words import ACTION, ACTIVITY, MODE
@@ -88,7 +88,9 @@ def _rule(entry: RuleView, width: int, chosen: bool, now: float) -> list[Line]:
     if entry.detail:
         said.append((clean_text(entry.detail, 300), "muted"))
     if entry.evaluation is not None:
-        said.append(evaluation_sentence(entry.evaluation))
+        judged = evaluation_sentence(entry.evaluation)
+        if judged[0] != clean_text(entry.detail, 300):
+            said.append(judged)
     if not entry.positions:
         said.append((f"no position matches {clean_text(rule.position, 60)}", "warn"))
     for text, role in said:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tui.model.text import clean_text
 from tui.model.view import Protection, ViewState
+from tui.screen.clean import clean_text
 from tui.screen.figures import age, distance, dollars_short, gwei, price
 from tui.screen.lines import Line, Span, fitted, line, shorten, split, width_of, wrap
 from tui.screen.words import BLIND, KILLED, PROTECTION, PROVIDER_ROLE
