@@ -81,17 +81,39 @@ def hash_of(params: list[Any]) -> str:
 
 @dataclass
 class GethRules:
-    """A pool of pending transactions beside the node's own, kept by the rules of go-ethereum."""
+    """The rules of go-ethereum's pool over what waits in the node's own."""
 
     rpc: Rpc
     client: str = "geth"
     fee_cap: int = 0
-    pending: dict[tuple[str, int], Sent] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
 
     def before(self, proxy: Proxy) -> Fault:
         """Stand in front of a proxy's sends."""
         return proxy.add(Told(frozenset((SEND,)), instead=self._judge))
+
+    def refusal(self, raw: str) -> str | None:
+        """The client's words against a transaction, None where it would take it."""
+        sent = read_raw(raw)
+        if self.fee_cap and sent.cap * sent.gas > self.fee_cap:
+            asked, most = sent.cap * sent.gas / ETHER, self.fee_cap / ETHER
+            return f"tx fee ({asked:.2f} ether) exceeds the configured cap ({most:.2f} ether)"
+        there = self._waiting(sent.sender, sent.nonce)
+        if there is None:
+            return None
+        if there["hash"] == sent.hash:
+            return ALREADY_KNOWN[self.client]
+        tip, cap = int(there["maxPriorityFeePerGas"], 16), int(there["maxFeePerGas"], 16)
+        return UNDERPRICED[self.client] if 10 * sent.tip < 11 * tip or 10 * sent.cap < 11 * cap else None
+
+    def _waiting(self, sender: str, nonce: int) -> dict[str, str] | None:
+        content = self.rpc.call("txpool_content")
+        for part in ("pending", "queued"):
+            for owner, waiting in content[part].items():
+                if owner.lower() == sender and str(nonce) in waiting:
+                    found: dict[str, str] = waiting[str(nonce)]
+                    return found
+        return None
 
     def _judge(self, params: list[Any]) -> Row | None:
         words = self.refusal(params[0])
@@ -99,23 +121,3 @@ class GethRules:
             return None
         self.refused.append(words)
         return {"error": {"code": -32000, "message": words}}
-
-    def refusal(self, raw: str) -> str | None:
-        """The client's words against a transaction, None where it would take it."""
-        sent = read_raw(raw)
-        there = self.pending.get((sent.sender, sent.nonce))
-        if self.fee_cap and sent.cap * sent.gas > self.fee_cap:
-            asked, most = sent.cap * sent.gas / ETHER, self.fee_cap / ETHER
-            return f"tx fee ({asked:.2f} ether) exceeds the configured cap ({most:.2f} ether)"
-        if there is not None and not self._waits(there):
-            there = None
-        if there is not None and there.hash == sent.hash:
-            return ALREADY_KNOWN[self.client]
-        if there is not None and (10 * sent.tip < 11 * there.tip or 10 * sent.cap < 11 * there.cap):
-            return UNDERPRICED[self.client]
-        self.pending[sent.sender, sent.nonce] = sent
-        return None
-
-    def _waits(self, sent: Sent) -> bool:
-        found = self.rpc.call("eth_getTransactionByHash", sent.hash)
-        return found is not None and found.get("blockHash") is None
