@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
+import sys
+import threading
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO
 
 from tui.config.options import Options
 from tui.config.paths import Paths
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 READ_ONLY = "This window was started read-only."
 DISARM_WITHIN = 5.0
 """Seconds that the engine has for disarming one rule when the terminal is gone."""
+GONE_WITHIN = 20.0
+"""Seconds after which a program that was told to end ends without its screen's help."""
 _ENDS = {signal.SIGHUP: "the terminal hung up", signal.SIGTERM: "the program was told to end"}
 
 
@@ -66,6 +71,9 @@ class EngineLife:
     def _signalled(self, number: signal.Signals) -> None:
         if self._leaving is None:
             self.ended_by = number
+            last = threading.Timer(GONE_WITHIN, os._exit, (128 + number,))
+            last.daemon = True
+            last.start()
             self._leaving = asyncio.create_task(self._leave(_ENDS[number]))
 
     async def _leave(self, why: str) -> None:
@@ -105,6 +113,29 @@ class EngineLife:
             await wired.aclose()
 
 
+class _Terminal:
+    """Standard error that may lose its terminal. The screen writes to it from a thread, which an error would end: then
+    the loop would wait for that thread forever, and nothing would be disarmed.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, to nowhere where the terminal is gone."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def run_app(options: Options, *, network: str = "", labels: Mapping[str, str] | None = None) -> int:
     """Show the app until it is left; the exit code."""
     from tui.config.paths import resolve_paths
@@ -113,6 +144,9 @@ def run_app(options: Options, *, network: str = "", labels: Mapping[str, str] | 
     from tui.vault.hardening import forbid_dumps
 
     forbid_dumps()
+    if sys.__stderr__ is not None:
+        # The screen takes this very name.
+        setattr(sys, "__stderr__", _Terminal(sys.__stderr__))  # noqa: B010
     try:
         paths = resolve_paths(options.config, options.state)
         signer = None if options.read_only else spawn_signer(paths.state)
