@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-WAIT = 45.0
+WAIT = 30.0
 
 
 @dataclass
@@ -47,11 +47,14 @@ class Program:
 
     async def said(self, words: str, times: int = 1) -> None:
         """Until `words` were printed so often. Fails where the program ends before."""
-        async with asyncio.timeout(WAIT):
-            while self.text.count(words) < times:
-                assert not all(reader.done() for reader in self._readers), f"{words!r} never came:\n{self.text}"
-                self._more.clear()
-                await self._more.wait()
+        try:
+            async with asyncio.timeout(WAIT):
+                while self.text.count(words) < times:
+                    assert not all(reader.done() for reader in self._readers), f"{words!r} never came:\n{self.text}"
+                    self._more.clear()
+                    await self._more.wait()
+        except TimeoutError:
+            raise AssertionError(f"{words!r} never came:\n{self.text[-6000:]}") from None
 
     async def ended(self) -> int:
         """The exit code, once everything was read."""
@@ -155,6 +158,17 @@ class Terminal:
         """What was printed since the last key, without escape codes."""
         return _ESCAPES.sub(b"", bytes(self.raw[self._seen :])).decode(errors="replace")
 
+    async def typed(self, key: str, proof: str) -> None:
+        """Press `key` until what it does is seen: the keys before it may still be on their way."""
+        for _ in range(20):
+            self.press(key)
+            self._more.clear()
+            async with asyncio.timeout(WAIT):
+                await self._more.wait()
+            if proof in self.since:
+                return
+        raise AssertionError(f"{proof!r} never came:\n{self.since[-6000:]}")
+
     async def shows(self, words: str) -> None:
         """Until `words` are printed."""
         try:
@@ -164,6 +178,13 @@ class Terminal:
                     await self._more.wait()
         except TimeoutError:
             raise AssertionError(f"{words!r} never came:\n{self.since[-6000:]}") from None
+
+    async def writes(self, code: bytes) -> None:
+        """Until an escape code was written."""
+        async with asyncio.timeout(WAIT):
+            while code not in self.raw:
+                self._more.clear()
+                await self._more.wait()
 
     async def ended(self) -> int:
         """The exit code."""
