@@ -138,3 +138,23 @@ async def test_a_broken_edit_leaves_the_last_good_rules_in_force(make_rig: MakeR
     _lower_price(rig, "2600")
     await rig.mine(4)
     assert len(rig.firings()) == 1
+
+
+async def test_a_stuck_transaction_can_be_cancelled_by_hand_also_under_the_kill_switch(make_rig: MakeRig) -> None:
+    rig = await make_rig()
+    await rig.arm()
+    rig.chain.set_automine(False)
+    _lower_price(rig, "2600")
+    await rig.head()
+    (firing,) = rig.firings()
+    (intent,) = firing.intents
+    assert intent.state is IntentState.MAYBE_SENT
+    rig.chain.rpc("anvil_dropAllTransactions")  # nobody will ever mine it
+    await rig.wired.commands.kill(True, "changed my mind")
+    await rig.wired.commands.cancel(intent.id)
+    await rig.mine(4)
+    (firing,) = rig.firings()
+    (intent,) = firing.intents
+    assert intent.state is IntentState.FINAL_CANCELLED
+    assert rig.transactions_of(rig.trader.address) == [intent.included_hash]
+    assert firing.state is not FiringState.DONE

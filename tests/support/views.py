@@ -554,6 +554,9 @@ class FakeFacade:
         self._note("kill", on, why)
         self.publish(replace(killed() if on else watching(), sequence=self.view.sequence + 1))
 
+    async def cancel(self, intent_id: str) -> None:
+        self._note("cancel", intent_id)
+
     async def resume(self) -> None:
         self._note("resume")
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from tui.engine.arming import arming_report, positions_for, preview_position
 from tui.engine.armory import CannotArm
+from tui.engine.cancelling import CannotCancel
 from tui.engine.conditions import Condition, Consequence
 from tui.engine.engine import Engine
 from tui.engine.facade import ArmingReport, CommandRefused, Preview, RulesText
@@ -161,6 +162,20 @@ class Commands:
             raise CommandRefused(f"the kill switch could not be {'set' if on else 'released'}: {error}") from error
         text = f"kill switch {'on' if on else 'released'}: {why}"
         engine.teller.say(Severity.ALARM if on else Severity.WARNING, text, kind="kill")
+        engine.publish()
+
+    async def cancel(self, intent_id: str) -> None:
+        """Close a signed transaction's nonce by a no-op; works under the kill switch, it only takes away."""
+        engine = self._engine
+        if engine.executor is None:
+            raise CommandRefused(engine.setup.read_only_why or "this window is read-only")
+        try:
+            await engine.executor.cancel(intent_id, engine.fees)
+        except (CannotCancel, ChainUnreachable, ReadFailed) as refused:
+            raise CommandRefused(str(refused)) from refused
+        except JournalError as error:
+            engine.hold(f"the journal failed: {error}.")
+            raise CommandRefused(str(error)) from error
         engine.publish()
 
     async def resume(self) -> None:

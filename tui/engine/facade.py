@@ -73,6 +73,9 @@ class EngineFacade(Protocol):
     async def kill(self, on: bool, why: str) -> None:
         """Set or release the kill switch."""
 
+    async def cancel(self, intent_id: str) -> None:
+        """Close a signed transaction's nonce by a transfer of nothing to oneself; what is mined in the end decides."""
+
     async def resume(self) -> None:
         """Go on by hand after the engine held itself."""
 
