@@ -10,8 +10,10 @@ import pytest
 
 from tests.support.chain import ETHER, Chain, keyed_account
 from tui.config.paths import resolve_paths
+from tui.engine.configwatch import ConfigWatch
 from tui.model.intent import Firing
-from tui.model.network import MarketConfig, Network
+from tui.model.network import PRICE_HEARTBEAT, MarketConfig, Network
+from tui.ports.clock import Clock
 from tui.vault.keystore import create_keystore
 from tui.wiring import Wired, assemble
 
@@ -116,11 +118,25 @@ def keystore_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def make_rig(market_v32: Chain, keystore_file: Path, tmp_path: Path) -> AsyncIterator[MakeRig]:
-    """Opens a position (10 WETH, 18,000 USDC owed) twice, for the trader and for a twin, and an engine on both."""
+    """Opens a position (10 WETH, 18,000 USDC owed) twice, for the trader and for a twin, and an engine on both.
+
+    `limits` are lines added under the rule's limits; `config` watches what the network was read from.
+    """
     opened: list[Wired] = []
 
     async def make(
-        mode: str = "auto", usdc: str = "20000", wallet_usdc: int = 20_000, wallet_weth: int = 5, state: str = "state"
+        mode: str = "auto",
+        usdc: str = "20000",
+        wallet_usdc: int = 20_000,
+        wallet_weth: int = 5,
+        state: str = "state",
+        *,
+        rules_text: str | None = None,
+        limits: str = "",
+        heartbeat: int = PRICE_HEARTBEAT,
+        confirmations: int = 2,
+        clock: Clock | None = None,
+        config: ConfigWatch | None = None,
     ) -> Rig:
         trader = keyed_account(7)[0]
         chain = market_v32
@@ -135,15 +151,17 @@ async def make_rig(market_v32: Chain, keystore_file: Path, tmp_path: Path) -> As
             chain.give("USDC", chain.units("USDC", wallet_usdc), trader)
             chain.give("WETH", chain.units("WETH", wallet_weth), trader)
         rules = tmp_path / "rules.toml"
-        rules.write_text(RULE.format(mode=mode, usdc=usdc))
+        rules.write_text((rules_text or RULE.format(mode=mode, usdc=usdc)) + limits)
         network = Network(
             name="test",
             chain_id=31337,
             block_time=2.0,
-            confirmations=2,
+            confirmations=confirmations,
             rpc=(chain.url,),
             native_usd_feed=chain.token("WETH").feed.lower(),
-            markets=(MarketConfig("aave-v3", "core", {"pool_addresses_provider": chain.market.provider.lower()}),),
+            markets=(
+                MarketConfig("aave-v3", "core", {"pool_addresses_provider": chain.market.provider.lower()}, heartbeat),
+            ),
         )
         wired = assemble(
             network,
@@ -152,6 +170,8 @@ async def make_rig(market_v32: Chain, keystore_file: Path, tmp_path: Path) -> As
             rules_files=[rules],
             keystores={trader: keystore_file},
             signing=True,
+            clock=clock,
+            config=config,
         )
         opened.append(wired)
         rig = Rig(chain, Trader(trader, keystore_file, rules), twin, wired, chain.block_number())

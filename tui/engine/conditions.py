@@ -30,13 +30,14 @@ class Consequence(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Condition:
     """One thing that is not as it should be, in words for a person. `step`: the step of the rule that it takes out,
-    counted from 0. `code` is stable while the words and their figures change.
+    counted from 0. `code` and `about` stay the same while the words and their figures change.
     """
 
     consequence: Consequence
     code: str
     text: str
     step: int | None = None
+    about: str = ""
 
 
 _BY_PRICE = ("price-stale", "step-price")
@@ -103,8 +104,8 @@ def acting_rule(rule: Rule, conditions: Iterable[Condition]) -> Rule:
     return replace(rule, steps=tuple(step for number, step in enumerate(rule.steps) if number not in out))
 
 
-def _hold(code: str, text: str) -> Condition:
-    return Condition(Consequence.HOLD_BACK, code, text)
+def _hold(code: str, text: str, about: str = "") -> Condition:
+    return Condition(Consequence.HOLD_BACK, code, text, about=about)
 
 
 def _disarm(code: str, text: str) -> Condition:
@@ -136,7 +137,9 @@ def _changes(rule: Rule, position: Position, baseline: Baseline, now: MarketFact
     for proxy, code in before.implementations.items():
         told = now.implementations.get(proxy)
         if told is None and code is not None:
-            yield _hold("implementation-unknown", f"{key}: the code behind {short_address(proxy)} cannot be read")
+            yield _hold(
+                "implementation-unknown", f"{key}: the code behind {short_address(proxy)} cannot be read", proxy
+            )
         elif code is not None and told != code:
             yield _disarm(
                 "implementation-changed",
@@ -165,7 +168,7 @@ def _asset_changes(facts: MarketFacts, before: Listing | None, now: Listing | No
         yield _disarm("decimals-changed", f"{symbol} had {were} decimals in {facts.key}, now {are}")
     if before.token_decimals is not None and now.token_decimals != before.token_decimals:
         if now.token_decimals is None:
-            yield _hold("decimals-unknown", f"{symbol} does not tell its decimals any more")
+            yield _hold("decimals-unknown", f"{symbol} does not tell its decimals any more", symbol)
         else:
             yield _disarm(
                 "decimals-changed",
@@ -173,7 +176,7 @@ def _asset_changes(facts: MarketFacts, before: Listing | None, now: Listing | No
             )
     if before.price_source is not None and now.price_source != before.price_source:
         if now.price_source is None:
-            yield _hold("source-unknown", f"{facts.key} does not tell who prices {symbol} any more")
+            yield _hold("source-unknown", f"{facts.key} does not tell who prices {symbol} any more", symbol)
         else:
             yield _disarm(
                 "source-changed",
@@ -203,22 +206,23 @@ def _prices(rule: Rule, position: Position, heartbeat: int) -> Iterable[Conditio
     for one in position.holdings:
         if not one.amount or (isinstance(one, Collateral) and not one.counts):
             continue
+        symbol = one.asset.symbol
         if one.price_usd is None or one.price_usd <= 0:
-            yield _hold("price-missing", f"{one.asset.symbol} has no price")
+            yield _hold("price-missing", f"{symbol} has no price", symbol)
             continue
         strange = _strange_age(one.price_updated_at, position.block.timestamp, heartbeat)
         if strange is not None and acts:
-            text = f"the price of {one.asset.symbol} {strange}: the rule repays all the same, as it says"
-            yield Condition(Consequence.NOTE, "price-stale", text)
+            text = f"the price of {symbol} {strange}: the rule repays all the same, as it says"
+            yield Condition(Consequence.NOTE, "price-stale", text, about=symbol)
             for number, step in enumerate(rule.steps):
                 if step.action is not ActionKind.REPAY:
-                    why = f"the price of {one.asset.symbol} {strange}"
-                    yield Condition(Consequence.STEP_OUT, "price-stale", _out(number, step, why), number)
+                    why = _out(number, step, f"the price of {symbol} {strange}")
+                    yield Condition(Consequence.STEP_OUT, "price-stale", why, number, symbol)
         elif strange is not None:
-            yield _hold("price-stale", f"the price of {one.asset.symbol} {strange}")
+            yield _hold("price-stale", f"the price of {symbol} {strange}", symbol)
         elif one.price_updated_at is None:
-            text = f"who prices {one.asset.symbol} does not tell when: its age cannot be checked"
-            yield Condition(Consequence.NOTE, "price-age-unknown", text)
+            text = f"who prices {symbol} does not tell when: its age cannot be checked"
+            yield Condition(Consequence.NOTE, "price-age-unknown", text, about=symbol)
 
 
 def _strange_age(updated_at: int | None, now: int, heartbeat: int) -> str | None:

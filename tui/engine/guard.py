@@ -73,4 +73,4 @@ class Guard:
 
 
 def _kind(condition: Condition) -> str:
-    return f"{condition.code}/{condition.step}"
+    return f"{condition.code}/{condition.step}/{condition.about}"
