@@ -135,13 +135,13 @@ async def test_a_giant_is_cut_off_while_it_comes() -> None:
 
         return 200, {}, pieces()
 
-    await fails(giant, "too-large", max_answer_bytes=1_000_000)
+    await fails(giant, "oversized", max_answer_bytes=1_000_000)
     assert len(sent) < 400
 
 
 async def test_a_small_answer_that_unpacks_to_a_giant() -> None:
     await fails(
-        body(gzip.compress(b" " * 30_000_000), content_encoding="gzip"), "too-large", max_answer_bytes=1_000_000
+        body(gzip.compress(b" " * 30_000_000), content_encoding="gzip"), "oversized", max_answer_bytes=1_000_000
     )
 
 

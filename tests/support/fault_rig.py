@@ -136,7 +136,7 @@ class FaultRig:
         await self.wired.engine.on_head(snapshot.block)
 
     async def settle(self, blocks: int = 8) -> Firing:
-        """Mine until the one firing has its end."""
+        """Mine until the newest firing has its end."""
         for _ in range(blocks):
             if not self.firing.state.is_open:
                 break
@@ -182,13 +182,12 @@ class FaultRig:
 
     @property
     def firing(self) -> Firing:
-        """The only firing."""
-        (only,) = self.firings
-        return only
+        """The newest firing."""
+        return self.firings[0]
 
     @property
     def intent(self) -> Intent:
-        """The first transaction of the only firing."""
+        """The first transaction of the newest firing."""
         return self.firing.intents[0]
 
     @property
@@ -284,6 +283,7 @@ async def open_rig(
     steps: str = REPAY,
     daily: str = "100000",
     extra: int = 0,
+    rpc_too: tuple[str, ...] = (),
     **network: Any,
 ) -> FaultRig:
     """An engine at its first head, unarmed. `extra` more proxies stand beside the network's own; the node mines when
@@ -301,7 +301,7 @@ async def open_rig(
         chain_id=31337,
         block_time=2.0,
         confirmations=2,
-        rpc=tuple(proxy.url for proxy in made[:providers]),
+        rpc=(*(proxy.url for proxy in made[:providers]), *rpc_too),
         quorum=quorum,
         native_usd_feed=chain.token("WETH").feed.lower(),
         markets=(MarketConfig("aave-v3", "core", {"pool_addresses_provider": chain.market.provider.lower()}),),

@@ -125,7 +125,7 @@ class ChainBroadcaster:
             lambda provider: _nonce(provider, account, at_hash(block_hash)),
             lambda count: count,
             at=block_hash,
-            certain=lambda _: True,
+            contradicts=lambda agreed, other: agreed != other,
             urgent=True,
         )
 

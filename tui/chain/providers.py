@@ -26,6 +26,8 @@ _LONGEST_QUARANTINE = 3600.0
 _ACCUSED_AFTER = 3
 """Heads in a row that differ from what the others agree on: once or twice is a fork that is being settled."""
 _SHORT_READS = 64
+_VERIFY_AGAIN = 60.0
+_CHAIN = Request("eth_chainId")
 _LATENCY_WEIGHT = 0.3
 _UNKNOWN_BLOCK_PAUSES = (0.05, 0.1, 0.2, 0.4)
 """Behind one URL there may be many machines, and the one that is asked may be a block behind the one that told."""
@@ -45,6 +47,7 @@ class Provider:
     state: str = "ok"
     detail: str = ""
     verified: bool = False
+    verified_at: float = 0.0
     latency: float | None = None
     head_number: int | None = None
     failures: int = 0
@@ -62,9 +65,16 @@ class Provider:
         return self.client.shown_url
 
     async def ask(self, requests: Sequence[Request]) -> list[Answer]:
-        """The answers of a batch, from a node of the right chain. Raises RpcUnreachable; the failure is remembered."""
+        """The answers of a batch, from a node of the right chain. Raises RpcUnreachable; the failure is remembered.
+
+        After a while the chain is asked for again, in the same round trip: what answers behind a URL may change.
+        """
         await self._verify()
-        return await self._timed(requests)
+        if self.clock.monotonic() - self.verified_at < _VERIFY_AGAIN:
+            return await self._timed(requests)
+        told, *answers = await self._timed([_CHAIN, *requests])
+        self._judge_chain(told)
+        return answers
 
     async def ask_one(self, method: str, *params: object) -> object:
         """One answer. Raises RpcError, RpcUnreachable."""
@@ -136,7 +146,10 @@ class Provider:
                 await self._check_chain()
 
     async def _check_chain(self) -> None:
-        (answer,) = await self._timed([Request("eth_chainId")])
+        (answer,) = await self._timed([_CHAIN])
+        self._judge_chain(answer)
+
+    def _judge_chain(self, answer: Answer) -> None:
         if isinstance(answer, RpcError):
             raise RpcUnreachable("refused", f"{self.shown_url} does not tell its chain id: {answer.message}")
         try:
@@ -145,11 +158,12 @@ class Provider:
             raise RpcUnreachable("malformed", f"{self.shown_url}: {error}") from None
         if told != self.chain_id:
             self.state = "wrong-chain"
+            self.verified = False
             raise RpcUnreachable(
                 "wrong-chain", f"{self.shown_url} is on chain {told}, not {self.chain_id}: take it out or mend it"
             )
-        self.verified = True
-        if self.state != "lying":
+        self.verified, self.verified_at = True, self.clock.monotonic()
+        if self.state == "wrong-chain" or (self.state == "failing" and self.retry_at <= self.verified_at):
             self.state, self.detail = "ok", ""
 
     async def _timed(self, requests: Sequence[Request]) -> list[Answer]:
@@ -235,16 +249,16 @@ class Pool:
         *,
         at: str | None = None,
         merge: Callable[[Sequence[_T]], _T] = lambda alike: alike[0],
-        certain: Callable[[_T], bool] = lambda _: False,
+        contradicts: Callable[[_T, _T], bool] = lambda *_: False,
         urgent: bool = False,
     ) -> _T:
         """What `quorum` nodes say alike, compared by `key`, made into one by `merge`. Raises ChainUnreachable,
         ReadFailed (also where they disagree: the text says who).
 
         `at` is the block hash that the answer is of: it is remembered where fewer nodes had to do. Whoever says
-        something else than the quorum, and by `certain` cannot be right in that, is accused of lying.
+        what `contradicts` the quorum, so that both cannot be right, is accused of lying.
         """
-        return merge(await self._agreed(work, key, self.quorum, at=at, certain=certain, urgent=urgent))
+        return merge(await self._agreed(work, key, self.quorum, at=at, contradicts=contradicts, urgent=urgent))
 
     async def everyone(
         self, work: Callable[[Provider], Awaitable[_T]], *, urgent: bool = False
@@ -270,7 +284,7 @@ class Pool:
         wanted: int,
         *,
         at: str | None = None,
-        certain: Callable[[_T], bool] = lambda _: False,
+        contradicts: Callable[[_T, _T], bool] = lambda *_: False,
         urgent: bool = False,
     ) -> list[_T]:
         """The answers of the first `wanted` nodes that say the same."""
@@ -289,9 +303,8 @@ class Pool:
                         answers.setdefault(key(outcome), []).append((provider, outcome))
                 for same, group in answers.items():
                     if len(group) >= wanted:
-                        self._conclude(
-                            group, [one for other in answers if other != same for one in answers[other]], certain
-                        )
+                        others = [one for other in answers if other != same for one in answers[other]]
+                        self._conclude(group, others, contradicts)
                         return [answer for _, answer in group]
             if pause is None or not any(fault.block_unknown for _, fault in faults):
                 break
@@ -310,12 +323,15 @@ class Pool:
         raise self._no_answer(faults)
 
     def _conclude(
-        self, alike: list[tuple[Provider, _T]], others: list[tuple[Provider, _T]], certain: Callable[[_T], bool]
+        self,
+        alike: list[tuple[Provider, _T]],
+        others: list[tuple[Provider, _T]],
+        contradicts: Callable[[_T, _T], bool],
     ) -> None:
         for provider, _ in alike:
             provider.answered(agreed=len(alike) > 1)
         for provider, answer in others:
-            if len(alike) > len(others) and certain(answer):
+            if len(alike) > len(others) and contradicts(alike[0][1], answer):
                 provider.accuse(f"told other values of a block than {len(alike)} nodes that agree")
 
     def _note_short(self, at: str | None, reason: str) -> None:

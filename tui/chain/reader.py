@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from tui.chain.batch import (
     BATCH_ADDRESS,
@@ -36,6 +37,8 @@ _Read = tuple[list[Answer | str], list[int | str]]
 _NONCE = "eth_getTransactionCount"
 _MOST_SPLITS = 12
 """How often a request may be halved before the node's limit is called a failure."""
+_DEAR_SPLIT = 5
+"""What one halving counts where the answer was over our own bound: each try may cost all of that again."""
 
 
 @dataclass(slots=True)
@@ -77,7 +80,7 @@ class ChainReader:
         async def work(provider: Provider) -> _Read:
             return await _read(provider, block, entries, codes, beside)
 
-        answers, told = await self.pool.agreed(work, _comparable, at=block.hash, certain=_certain)
+        answers, told = await self.pool.agreed(work, _comparable, at=block.hash, contradicts=_contradicts)
         called = iter(call_result(answer) for answer in answers[: len(plain)])
         words = iter(_word(answer) for answer in told[len(queries) :])
         results = tuple(next(called) if call.slot is None else next(words) for call in calls)
@@ -141,12 +144,17 @@ def _comparable(read: _Read) -> tuple[object, ...]:
     return (tuple(a if isinstance(a, str) else (a.outcome, a.data) for a in answers), beside)
 
 
-def _certain(read: _Read) -> bool:
-    """Whether nothing in it may differ with a node's own limits: what failed without a word may have lacked gas."""
-    answers, told = read
-    if any(isinstance(one, str) for one in told):
-        return False
-    return all(not isinstance(a, str) and (a.outcome is not Outcome.FAILED or bool(a.data)) for a in answers)
+def _contradicts(agreed: _Read, other: _Read) -> bool:
+    """Whether both cannot be right. What failed may have lacked gas or met a node's own limits, and proves nothing."""
+    values = zip(agreed[0], other[0], strict=True)
+    words = zip(agreed[1], other[1], strict=True)
+    return any(_succeeded(one) and _succeeded(two) and one.data != two.data for one, two in values) or any(
+        isinstance(one, int) and isinstance(two, int) and one != two for one, two in words
+    )
+
+
+def _succeeded(answer: Answer | str) -> TypeGuard[Answer]:
+    return not isinstance(answer, str) and answer.outcome is Outcome.OK
 
 
 def _beside(block: BlockRef, calls: Sequence[Call], queries: Sequence[WalletQuery]) -> list[Request]:
@@ -161,17 +169,19 @@ async def _read(
     provider: Provider, block: BlockRef, entries: Sequence[Entry], codes: dict[str, bytes], beside: Sequence[Request]
 ) -> _Read:
     request = _eth_call(provider, block, entries, codes) if entries else None
+    splits = _MOST_SPLITS
     if request is not None:
         try:
             first, *told = await provider.ask([request, *beside])
         except RpcUnreachable as error:
-            if error.kind != "too-large":
+            if error.kind not in ("too-large", "oversized"):
                 raise
+            splits = _splits_after(error, _MOST_SPLITS, entries)
         else:
             answers = await _understand(provider, block, entries, codes, first, _MOST_SPLITS)
             return answers, _told_beside(told, beside)
     told = await provider.ask(beside)
-    return await _split(provider, block, entries, codes, _MOST_SPLITS), _told_beside(told, beside)
+    return await _split(provider, block, entries, codes, splits), _told_beside(told, beside)
 
 
 def _eth_call(provider: Provider, block: BlockRef, entries: Sequence[Entry], codes: dict[str, bytes]) -> Request | None:
@@ -243,10 +253,19 @@ async def _ask(
     try:
         (told,) = await provider.ask([request])
     except RpcUnreachable as error:
-        if error.kind != "too-large":
+        if error.kind not in ("too-large", "oversized"):
             raise
-        return await _split(provider, block, entries, codes, splits, str(error))
+        return await _split(provider, block, entries, codes, _splits_after(error, splits, entries), str(error))
     return await _understand(provider, block, entries, codes, told, splits)
+
+
+def _splits_after(error: RpcUnreachable, splits: int, entries: Sequence[Entry]) -> int:
+    """How often halves may be halved again. Raises `error` where the node only wastes our time."""
+    if error.kind == "too-large":
+        return splits
+    if splits < _DEAR_SPLIT or len(entries) <= 1:
+        raise error
+    return splits - _DEAR_SPLIT
 
 
 async def _split(

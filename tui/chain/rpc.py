@@ -43,7 +43,7 @@ class RpcError(Exception):
 
 class RpcUnreachable(Exception):
     """No usable answer. `kind`: connect, timeout, rate-limited, payment, server-error, refused, malformed,
-    too-large. `retry_after` in seconds where the node asked for patience.
+    too-large (the request), oversized (the answer). `retry_after` in seconds where the node asked for patience.
     """
 
     def __init__(self, kind: str, message: str, retry_after: float | None = None) -> None:
@@ -240,7 +240,7 @@ class RpcClient:
                     size += len(chunk)
                     if size > self.max_answer_bytes:
                         raise RpcUnreachable(
-                            "too-large", f"{self.shown_url} answered with more than {self.max_answer_bytes:,} bytes"
+                            "oversized", f"{self.shown_url} answered with more than {self.max_answer_bytes:,} bytes"
                         )
                     chunks.append(chunk)
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
@@ -254,15 +254,15 @@ class RpcClient:
         if status < 300:
             return None
         url = self.shown_url
+        wait = _retry_after(response.headers.get("retry-after"))
         if status == 429:
-            wait = _retry_after(response.headers.get("retry-after"))
             return RpcUnreachable("rate-limited", f"{url} asks for fewer requests (HTTP 429)", wait)
         if status == 402:
-            return RpcUnreachable("payment", f"{url} wants to be paid or its quota is used up (HTTP 402)")
+            return RpcUnreachable("payment", f"{url} wants to be paid or its quota is used up (HTTP 402)", wait)
         if status == 413:
             return RpcUnreachable("too-large", f"{url} does not take requests of that size (HTTP 413)")
         if status >= 500:
-            return RpcUnreachable("server-error", f"{url} has trouble of its own (HTTP {status})")
+            return RpcUnreachable("server-error", f"{url} has trouble of its own (HTTP {status})", wait)
         if status in (401, 403):
             return RpcUnreachable("refused", f"{url} does not accept its access token (HTTP {status})")
         return RpcUnreachable("refused", f"{url} refused the request (HTTP {status})")

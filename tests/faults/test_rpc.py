@@ -1,0 +1,532 @@
+"""Faults 40 to 51: nodes that are silent, behind, wrong, lying, sold out or broken, in front of a whole engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+
+from tests.support.fault_rig import ADD, GWEI, FaultRig, World, open_rig, open_world
+from tests.support.pool_rules import SEND
+from tests.support.proxy import DOUBLED, PARTIAL, REORDERED, Row, Told, giant, nested, truncated
+from tui.chain.rpc import MAX_ANSWER_BYTES
+from tui.config.options import Options, UsageError
+from tui.config.paths import resolve_paths
+from tui.model.intent import FiringState, IntentState
+from tui.model.view import Protection
+from tui.practice.node import NodeProgram
+from tui.wiring import resolve_network
+
+pytestmark = pytest.mark.node
+
+OpenRig = Callable[..., Awaitable[FaultRig]]
+READS = ("eth_call", "eth_simulateV1", "eth_feeHistory")
+
+
+@pytest.fixture(scope="module")
+def world(
+    anvil: NodeProgram, artifact_folders: dict[str, Path], artifacts_dir: Path, tmp_path_factory: Any
+) -> Iterator[World]:
+    yield from open_world(anvil, artifact_folders, artifacts_dir, tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+async def open_faulty(world: World, tmp_path: Path) -> AsyncIterator[OpenRig]:
+    async with AsyncExitStack() as stack:
+
+        async def make(**options: Any) -> FaultRig:
+            rig = await open_rig(stack, world, tmp_path, **options)
+            await rig.arm()
+            return rig
+
+        yield make
+
+
+def swapped(old: int, new: int) -> Callable[[list[Any], Any], Any]:
+    """A lie about every 32-byte word of an answer that is `old`."""
+
+    def change(params: list[Any], told: Any) -> Any:
+        return told.replace(f"{old:064x}", f"{new:064x}") if isinstance(told, str) else told
+
+    return change
+
+
+async def nothing_signed(rig: FaultRig, blocks: int = 1) -> None:
+    """Blocks go by, and nothing is signed, sent or latched."""
+    await rig.mine(blocks)
+    assert rig.attempts() == []
+    assert all(proxy.count(SEND) == 0 for proxy in rig.proxies)
+    assert not any(firing.state.is_open for firing in rig.firings)
+    rig.check()
+
+
+async def ended_well(rig: FaultRig, transactions: int = 1) -> None:
+    """One firing is done, each transaction once, and the record is the chain."""
+    await rig.settle()
+    done = [firing for firing in rig.firings if firing.state is FiringState.DONE]
+    assert len(done) == 1, rig.said
+    assert len(rig.on_chain()) == transactions
+    rig.check()
+
+
+async def test_40_a_websocket_that_is_open_and_silent_is_hung_up_and_polling_goes_on(open_faulty: OpenRig) -> None:
+    connections: list[ServerConnection] = []
+
+    async def mute(connection: ServerConnection) -> None:
+        connections.append(connection)
+        if len(connections) == 1:
+            asked = orjson.loads(await connection.recv())
+            await connection.send(orjson.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": "0x1"}).decode())
+        await connection.wait_closed()
+
+    async with serve(mute, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        rig = await open_faulty(rpc_too=(f"ws://127.0.0.1:{port}",))
+        heads = rig.wired.chain.heads
+        assert heads.bell is not None
+        heads.bell.start()
+        await heads.bell.listening.wait()
+        slow = heads.poll_interval
+        seen = rig.view.chain.block
+        await rig.mine(3)
+        assert rig.view.chain.block != seen, "heads come by polling all the same"
+        assert not heads.bell.alive
+        assert "tells no heads" in heads.bell.detail
+        assert heads.poll_interval == slow / 4
+        await heads.bell.stop()
+    assert connections
+
+
+async def test_40_no_new_head_is_shown_as_blind_whatever_the_socket_says(open_faulty: OpenRig) -> None:
+    rig = await open_faulty()
+    assert rig.view.protection is Protection.ARMED
+    rig.proxies[0].down()
+    rig.chain.set_price("WETH", "2600")
+    rig.clock.advance(3 * 2 + 2)
+    assert not await rig.head()
+    rig.wired.engine.publish()
+    assert rig.view.protection is Protection.HELD
+    assert "no new block for 8 s" in (rig.view.chain.blind or "")
+    rig.proxies[0].heal()
+    rig.clock.advance(10)
+    await rig.head()
+    assert rig.view.protection is Protection.ARMED
+    await ended_well(rig)
+
+
+async def test_41_a_gap_is_read_back_by_parent_hash_and_a_reorg_inside_it_is_measured(open_faulty: OpenRig) -> None:
+    rig = await open_faulty()
+    (proxy,) = rig.proxies
+    heads = rig.wired.chain.heads
+    await rig.mine(2)
+    first = rig.chain.block_number()
+    away = proxy.down()
+    for _ in range(5):
+        rig.chain.mine()
+    assert not await rig.head()
+    away.lift()
+    rig.clock.advance(10)
+    before = proxy.count("eth_getBlockByHash")
+    assert await rig.head()
+    assert proxy.count("eth_getBlockByHash") - before == 4
+    truth = {number: rig.chain.block(number)["hash"] for number in range(first, first + 6)}
+    assert {number: heads.canonical_hash(number) for number in truth} == truth
+    assert heads.last_reorg is None
+    away = proxy.down()
+    rig.chain.rpc("anvil_rollback", 2)
+    rig.chain.set_ether(rig.account, 9 * 10**18)
+    for _ in range(4):
+        rig.chain.advance(7)
+    away.lift()
+    rig.clock.advance(10)
+    assert await rig.head()
+    assert heads.last_reorg is not None
+    assert heads.last_reorg.depth == 2
+
+
+async def test_42_a_block_number_that_goes_backwards_moves_nothing_and_reads_are_pinned(open_faulty: OpenRig) -> None:
+    rig = await open_faulty()
+    (proxy,) = rig.proxies
+    await rig.mine(3)
+    old = rig.chain.rpc("eth_getBlockByNumber", hex(rig.chain.block_number() - 2), False)
+    proxy.lie("eth_getBlockByNumber", lambda params, told: old if params[0] == "latest" else told, times=2)
+    seen = rig.view.chain.block
+    assert not await rig.head()
+    assert not await rig.head()
+    assert rig.view.chain.block == seen
+    await rig.fall()
+    await ended_well(rig)
+    pins = _pins(proxy.asked)
+    assert pins
+    assert all(isinstance(pin, dict) and pin["requireCanonical"] for pin in pins)
+
+
+def _pins(asked: list[tuple[str, list[Any]]]) -> list[Any]:
+    """The block parameter of every read that decisions are made of."""
+    return [params[1] for method, params in asked if method in ("eth_call", "eth_simulateV1")]
+
+
+async def test_43_a_fallback_node_that_lags_never_takes_a_nonce_back(open_faulty: OpenRig) -> None:
+    rig = await open_faulty(providers=2)
+    main, fallback = rig.proxies
+    await rig.fall()
+    await ended_well(rig)
+    (first,) = rig.on_chain()
+    nonce = int(first["nonce"], 16)
+    main.down()
+    fallback.lie("eth_getTransactionCount", hex(nonce))
+    await rig.fall("2100")
+    await rig.mine(2)
+    assert len(rig.attempts()) == 1, "the nonce of a final transaction is never used again"
+    assert "the node is behind" in rig.said
+    main.heal()
+    fallback.heal()
+    rig.clock.advance(70)
+    await rig.mine(6)
+    assert {sent.nonce for sent in rig.attempts()} == {nonce, nonce + 1}
+    rig.check()
+
+
+@pytest.mark.parametrize("what", ["price", "debt", "balance", "nonce"])
+async def test_44_two_providers_that_disagree_sign_nothing(open_faulty: OpenRig, what: str) -> None:
+    rig = await open_faulty(providers=2, quorum=2)
+    price = 2600 * 10**8
+    debt_token = rig.chain.token("USDC").v_token
+    if what == "price":
+        rig.proxies[1].lie("eth_call", swapped(price, 2700 * 10**8))
+    elif what == "debt":
+        scaled = rig.chain.call(debt_token, "scaledBalanceOf(address)", ["uint256"], rig.account)
+        rig.proxies[1].lie("eth_call", swapped(scaled, scaled // 2))
+    elif what == "balance":
+        rig.proxies[1].lie("eth_call", swapped(rig.chain.balance("USDC", rig.account), 10**12))
+    else:
+        rig.proxies[1].lie("eth_getTransactionCount", "0x63")
+    await rig.fall()
+    await nothing_signed(rig, 2)
+    assert "disagree" in (rig.view.chain.blind or "")
+    assert rig.view.protection is Protection.HELD
+    assert rig.states == ["ok", "ok"], "which of two is wrong cannot be known"
+    rig.proxies[1].heal()
+    await rig.mine()
+    await ended_well(rig)
+
+
+async def test_44_the_one_that_disagrees_with_a_majority_is_lying_and_the_others_go_on(open_faulty: OpenRig) -> None:
+    rig = await open_faulty(providers=3, quorum=2)
+    rig.proxies[0].lie("eth_call", swapped(2600 * 10**8, 2900 * 10**8))
+    await rig.fall()
+    assert rig.states == ["lying", "ok", "ok"]
+    assert "2 nodes that agree" in rig.statuses[0].detail
+    asked = rig.proxies[0].count("eth_call")
+    await ended_well(rig)
+    assert rig.proxies[0].count("eth_call") == asked
+    rig.proxies[0].heal()
+    rig.clock.advance(301)
+    await rig.mine(2)
+    assert rig.states[0] == "lying", "asked last, and not trusted before it has agreed with others"
+    rig.proxies[2].down()
+    await rig.mine(2)
+    assert rig.states == ["ok", "ok", "failing"]
+
+
+async def test_44_a_head_that_nobody_else_has_is_not_followed(open_faulty: OpenRig) -> None:
+    rig = await open_faulty(providers=3, quorum=2)
+
+    def other_block(params: list[Any], told: Any) -> Any:
+        return {**told, "hash": "0x" + "ab" * 32, "baseFeePerGas": "0x1"} if params[0] == "latest" else told
+
+    rig.proxies[0].lie("eth_getBlockByNumber", other_block)
+    await rig.fall()
+    assert rig.view.chain.block is not None
+    assert rig.view.chain.block.hash == rig.chain.block()["hash"]
+    await rig.mine(3)
+    assert rig.states[0] == "lying"
+    await ended_well(rig)
+
+
+async def test_44_a_receipt_that_only_one_node_has_ends_nothing(open_faulty: OpenRig) -> None:
+    rig = await open_faulty(providers=3, quorum=2)
+    await rig.fall()
+    rig.chain.rpc("anvil_dropAllTransactions")
+    for proxy in rig.proxies:
+        proxy.swallow(SEND, lambda params: rig.intent.attempts[-1].hash)
+    block = rig.chain.block()
+
+    def forged(params: list[Any], told: Any) -> Any:
+        number, block_hash = block["number"], block["hash"]
+        return {
+            "transactionHash": params[0], "blockNumber": number, "blockHash": block_hash, "status": "0x1",
+            "gasUsed": "0x5208", "effectiveGasPrice": "0x1", "from": rig.account, "to": rig.chain.market.pool,
+        }  # fmt: skip
+
+    rig.proxies[0].lie("eth_getTransactionReceipt", forged)
+    await rig.mine(4)
+    assert rig.intent_states == [IntentState.MAYBE_SENT]
+    for proxy in rig.proxies:
+        proxy.heal()
+    await ended_well(rig)
+
+
+async def test_45_all_but_one_provider_down_holds_and_the_quorum_stays(open_faulty: OpenRig) -> None:
+    rig = await open_faulty(providers=3, quorum=2)
+    for proxy in rig.proxies[1:]:
+        proxy.down()
+    rig.chain.set_price("WETH", "2600")
+    for _ in range(4):
+        rig.clock.advance(4)
+        await rig.head()
+    rig.wired.engine.publish()
+    assert rig.view.protection is Protection.HELD
+    assert rig.wired.chain.pool.quorum == 2
+    assert rig.states == ["ok", "failing", "failing"]
+    await nothing_signed(rig, 2)
+    rig.proxies[1].heal()
+    rig.clock.advance(10)
+    await rig.mine()
+    await ended_well(rig)
+
+
+async def test_45_while_it_holds_what_was_sent_is_still_sent_again(open_faulty: OpenRig) -> None:
+    rig = await open_faulty(providers=3, quorum=2)
+    await rig.fall()
+    for proxy in rig.proxies[1:]:
+        proxy.down()
+    rig.chain.rpc("anvil_dropAllTransactions")
+    await rig.again()
+    assert rig.pooled() == [rig.intent.attempts[0].hash]
+    for proxy in rig.proxies:
+        proxy.heal()
+    rig.clock.advance(10)
+    await ended_well(rig)
+
+
+async def test_45_degraded_by_the_users_wish_it_derisks_with_half_of_the_daily_limit(open_faulty: OpenRig) -> None:
+    rig = await open_faulty(providers=2, quorum=2, degraded="de-risk", daily="6000")
+    rig.proxies[1].down()
+    await rig.fall()
+    assert rig.attempts() == [], "more than half of the daily limit"
+    assert "daily limit of $3,000" in rig.said
+    rig.rules.write_text(rig.rules.read_text().replace('"6000"', '"8000"'))
+    await rig.mine()
+    await rig.arm()
+    await rig.mine(2)
+    assert "half of its daily limit" in rig.said
+    assert rig.wired.chain.pool.quorum == 2
+    await ended_well(rig)
+
+
+def test_45_fewer_urls_on_the_command_line_do_not_lower_the_quorum(tmp_path: Path) -> None:
+    network = tmp_path / "net.toml"
+    network.write_text(
+        'name = "n"\nchain_id = 1\nblock_time = 12\nquorum = 2\nrpc = ["http://a.example", "http://b.example"]\n'
+    )
+    paths = resolve_paths(tmp_path / "config", tmp_path / "state")
+    with pytest.raises(UsageError, match="2 nodes must agree"):
+        resolve_network(Options(network=str(network), rpc=("http://c.example", "wss://d.example")), paths)
+    given = resolve_network(Options(network=str(network), rpc=("http://c.example", "http://d.example")), paths)
+    assert given.quorum == 2
+
+
+async def test_46_a_fallback_on_another_chain_is_quarantined(open_faulty: OpenRig) -> None:
+    rig = await open_faulty(providers=2)
+    main, fallback = rig.proxies
+    fallback.lie("eth_chainId", "0x1")
+    rig.clock.advance(61)  # whoever was on the right chain long ago is asked again when it takes over
+    reads = len(fallback.passed)
+    main.down()
+    await rig.fall()
+    await nothing_signed(rig, 2)
+    assert rig.states[1] == "wrong-chain"
+    assert "is on chain 1, not 31337" in rig.statuses[1].detail
+    assert {method for method, _ in fallback.passed[reads:]} <= {"eth_getBlockByNumber", "eth_chainId"}
+    main.heal()
+    rig.clock.advance(10)
+    await rig.mine()
+    await ended_well(rig)
+    assert fallback.count(SEND) == 0
+    assert rig.states == ["ok", "wrong-chain"]
+
+
+async def test_47_a_lie_about_fees_is_clamped(open_faulty: OpenRig) -> None:
+    rig = await open_faulty()
+
+    def absurd(params: list[Any], told: Any) -> Any:
+        rewards = [[hex(10**6 * GWEI)] for _ in told["gasUsedRatio"]]
+        fees = [hex(10**6 * GWEI) for _ in told["baseFeePerGas"]]
+        return {**told, "reward": rewards, "baseFeePerGas": fees, "gasUsedRatio": [0.5] * len(rewards)}
+
+    rig.proxies[0].lie("eth_feeHistory", absurd)
+    await rig.fall()
+    base = int(rig.chain.block()["baseFeePerGas"], 16)
+    most_base = base + base // 8 + 1
+    (sent,) = rig.attempts()
+    assert sent.tip <= 2 * most_base + 5 * GWEI
+    assert sent.cap <= 2 * most_base + sent.tip
+    assert rig.intent.fee_ceiling * rig.intent.gas_limit * 2600 <= 200 * 10**18
+    await ended_well(rig)
+
+
+def understated(factor: int, least: int) -> Callable[[list[Any], Any], Any]:
+    """A lie about the gas of simulated calls."""
+
+    def change(params: list[Any], told: Any) -> Any:
+        for call in told[0]["calls"]:
+            call["gasUsed"] = hex(max(int(call["gasUsed"], 16) // factor, least))
+        return told
+
+    return change
+
+
+async def test_47_gas_too_little_for_the_work_fails_the_second_simulation(open_faulty: OpenRig) -> None:
+    rig = await open_faulty()
+    lie = rig.proxies[0].lie("eth_simulateV1", understated(5, 30_000))
+    await rig.fall()
+    await nothing_signed(rig, 2)
+    assert "nothing was signed: simulated," in rig.said
+    lie.lift()
+
+
+async def test_47_gas_less_than_any_transaction_costs_is_not_believed(open_faulty: OpenRig) -> None:
+    rig = await open_faulty()
+    rig.proxies[0].lie("eth_simulateV1", understated(100, 0))
+    await rig.fall()
+    assert rig.intent.gas_limit > 200_000, "measured in the other way"
+    await ended_well(rig)
+
+
+async def test_47_a_node_that_understates_gas_is_outvoted(open_faulty: OpenRig) -> None:
+    rig = await open_faulty(providers=2, quorum=2, steps=ADD)
+
+    rig.proxies[0].lie("eth_simulateV1", understated(3, 30_000))
+    await rig.fall()
+    await ended_well(rig, transactions=2)
+
+
+@pytest.mark.parametrize("status", [429, 402, 503])
+async def test_48_a_limited_node_is_left_alone_and_the_other_goes_on(open_faulty: OpenRig, status: int) -> None:
+    rig = await open_faulty(providers=2)
+    limited = rig.proxies[0]
+    limited.http(status, *READS, retry_after="30")
+    await rig.mine()
+    asked = len(limited.asked)
+    await rig.fall()
+    assert rig.states == ["failing", "ok"]
+    assert f"HTTP {status}" in rig.statuses[0].detail
+    assert [method for method, _ in limited.asked[asked:] if method in READS] == []
+    await ended_well(rig)
+    limited.heal()
+    rig.clock.advance(61)
+    await rig.mine(2)
+    assert rig.states == ["ok", "ok"]
+
+
+async def test_48_under_a_rate_limit_sends_and_receipts_still_go(open_faulty: OpenRig) -> None:
+    rig = await open_faulty()
+    (proxy,) = rig.proxies
+    await rig.fall()
+    rig.chain.rpc("anvil_dropAllTransactions")
+    limit = proxy.http(429, *READS, retry_after="120")
+    await rig.mine()
+    reads = sum(proxy.count(method) for method in READS)
+    assert rig.states == ["failing"]
+    assert rig.pooled() == [rig.intent.attempts[0].hash], "it was sent again"
+    await rig.mine(3)
+    assert rig.intent_states == [IntentState.FINAL_OK]
+    assert sum(proxy.count(method) for method in READS) == reads, "reads wait as long as they were asked to"
+    assert rig.view.protection is Protection.HELD
+    limit.lift()
+    rig.clock.advance(121)
+    await rig.mine()
+    assert rig.states == ["ok"]
+    await ended_well(rig)
+
+
+async def test_49_answers_that_are_not_whole_are_refused_whole(open_faulty: OpenRig) -> None:
+    rig = await open_faulty()
+    (proxy,) = rig.proxies
+    rig.chain.set_price("WETH", "2600")
+    for how, words in (
+        (PARTIAL, "leaves out part of the batch"),
+        (DOUBLED, "answers one id twice"),
+        (truncated, "is not JSON"),
+        (nested, "is not JSON"),
+        (giant(MAX_ANSWER_BYTES), "more than 33,554,432 bytes"),
+    ):
+        fault = proxy.spoil(how, "eth_call")
+        rig.clock.advance(10)
+        await nothing_signed(rig)
+        assert fault.hits
+        assert words in (rig.view.chain.blind or ""), rig.view.chain.blind
+        fault.lift()
+        rig.clock.advance(10)
+        assert rig.view.protection is Protection.HELD
+    fault = proxy.spoil(REORDERED, "eth_call")
+    await rig.mine()
+    assert fault.hits
+    await ended_well(rig)
+
+
+@pytest.mark.parametrize("code", ["0x", "0x60006000fd", "0x00"])
+async def test_50_a_sub_call_that_fails_or_returns_nothing_is_unknown_and_never_zero(
+    open_faulty: OpenRig, code: str
+) -> None:
+    rig = await open_faulty()
+    rig.chain.set_price("WETH", "2600")
+    rig.chain.rpc("anvil_setCode", rig.chain.token("WETH").feed, code)
+    await nothing_signed(rig)
+    (shown,) = rig.view.positions
+    assert shown.position.unknown is not None
+    assert shown.position.health_factor is None
+    assert "cannot be judged" in rig.said
+
+
+async def test_50_a_token_that_answers_nothing_is_unknown_and_never_zero(open_faulty: OpenRig) -> None:
+    rig = await open_faulty()
+    usdc = rig.chain.token("USDC").address
+    rig.chain.set_price("WETH", "2600")
+    rig.chain.rpc("anvil_setCode", usdc, "0x")
+    await nothing_signed(rig)
+    (wallet,) = rig.view.wallets
+    assert wallet.tokens[usdc.lower()].balance is None
+
+
+async def test_51_a_gas_or_time_limit_splits_the_read_and_changes_nothing_in_it(open_faulty: OpenRig) -> None:
+    rig = await open_faulty()
+    (proxy,) = rig.proxies
+    await rig.mine()
+    whole = rig.wired.engine.snapshot
+    assert whole is not None
+    longest = max(len(params[0]["data"]) for method, params in proxy.asked if method == "eth_call")
+    limits = iter(("out of gas", "execution timeout", "execution aborted (timeout = 5s)") * 40)
+    refused: list[int] = []
+
+    def limited(most: int) -> Callable[[list[Any]], Row | None]:
+        def instead(params: list[Any]) -> Row | None:
+            size = len(params[0]["data"])
+            if size <= most:
+                return None
+            refused.append(size)
+            return {"error": {"code": -32000, "message": next(limits)}}
+
+        return instead
+
+    fault = proxy.add(Told(frozenset(("eth_call",)), instead=limited(longest // 2)))
+    await rig.again()
+    split = rig.wired.engine.snapshot
+    assert split is not None
+    assert refused
+    assert (split.positions, split.wallets, split.markets) == (whole.positions, whole.wallets, whole.markets)
+    fault.lift()
+    rig.chain.set_price("WETH", "2600")
+    fault = proxy.add(Told(frozenset(("eth_call",)), instead=limited(0)))
+    await nothing_signed(rig)
+    (shown,) = rig.view.positions
+    assert shown.position.unknown is not None
+    fault.lift()
+    await rig.mine()
+    await ended_well(rig)
