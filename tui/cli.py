@@ -42,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add(commands, "keystore", "make, take over, list and check key files", _keystore, _keystore_options, common=False)
     _add(commands, "journal", "decisions, transactions and what they cost", _journal, _journal_options)
     _add(commands, "kill", "pull the kill switch (--off releases it)", _kill, _kill_options)
+    _add(commands, "resume", "go on by hand after the engine held itself", _resume, _no_options)
     _add(commands, "doctor", "what would stop a defence now", _doctor, _doctor_options)
     _add(commands, "locate", "print where files live", _locate, _locate_options)
     return parser
@@ -127,6 +128,10 @@ def _kill_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--off", action="store_true", help="release the kill switch")
 
 
+def _no_options(_parser: argparse.ArgumentParser) -> None:
+    """A command with the shared options only."""
+
+
 def _doctor_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object")
 
@@ -208,6 +213,12 @@ def _kill(args: argparse.Namespace) -> int:
     from tui.headless.record_commands import run_kill
 
     return run_kill(args)
+
+
+def _resume(args: argparse.Namespace) -> int:
+    from tui.headless.resume_command import run_resume
+
+    return run_resume(args)
 
 
 def _doctor(args: argparse.Namespace) -> int:

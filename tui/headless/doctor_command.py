@@ -1,161 +1,248 @@
-"""`trimtab doctor`: am I protected right now, and what would stop it? Looks at everything, changes nothing."""
+"""`trimtab doctor`: am I armed, since when, and what would stop me? Looks at everything, changes nothing."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import os
+import shutil
 import tempfile
+import textwrap
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tui.config.options import Options, UsageError, options_from
-from tui.engine.arming import obstacles, positions_for
+from tui.engine.arming import find_obstacles, positions_for
 from tui.engine.killswitch import KillSwitch
+from tui.headless.checks import (
+    Check,
+    Verdict,
+    disk_checks,
+    engine_checks,
+    head_checks,
+    journal_check,
+    kill_check,
+    node_checks,
+    position_checks,
+    verdict,
+    wallet_checks,
+)
+from tui.headless.heartbeat import Beat, read_heartbeat
 from tui.headless.output import Exit, data, data_json, talk
+from tui.journal.lock import holder_pid, is_held
+from tui.journal.reading import read_journal
 from tui.model.block import BlockRef
 from tui.model.rule import Mode
-from tui.model.snapshot import Snapshot
+from tui.model.text import clean_text
 from tui.ports.chain import ChainUnreachable, ReadFailed
-from tui.ports.journal import JournalError
+from tui.ports.journal import JournalError, JournalMissing
 from tui.wiring import Wired, paths_of, wire
 
 FIRST_BLOCK_SECONDS = 15.0
-CLOCK_SKEW_SECONDS = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing looked at. `ok` None: could not be told, which counts as not well."""
-
-    name: str
-    ok: bool | None
-    detail: str
-    fix: str = ""
+_SIGNS = {"ok": "ok", "note": "note", "bad": "BAD", "unknown": "??"}
+_WIDTH = 100
 
 
 def run_doctor(args: argparse.Namespace) -> int:
-    """Print every check; exit code 1 where something would stop a defence."""
+    """Print every check; exit code 0 only where something is armed and nothing is known that would stop it."""
     try:
         options = options_from(args)
-        checks = list(_local_checks(options))
-        wired = wire(options, signing=False)
-    except (UsageError, JournalError) as error:
+        state = paths_of(options).state
+    except UsageError as error:
         talk(f"trimtab doctor: {error}")
         return Exit.USAGE
+    now = time.time()
+    beat, unreadable = _heartbeat(state)
+    checks = [
+        *engine_checks(beat, unreadable, holder_pid(state), is_held(state), now),
+        kill_check(KillSwitch(state).is_on()),
+        *disk_checks(_unwritable(state), _free(state)),
+        *_journal_checks(state),
+        *_key_checks(options),
+    ]
     try:
-        checks += asyncio.run(_chain_checks(wired))
+        checks += asyncio.run(_chain_checks(wire(options, signing=False), now))
+    except UsageError as error:
+        checks.append(Check("configuration", False, str(error), "give the options that the engine was started with"))
+    except JournalError as error:
+        checks.append(Check("reading", False, str(error)))
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
-    well = all(check.ok for check in checks)
-    if args.json:
-        data_json({"ok": well, "checks": [asdict(check) for check in checks]})
+    found = verdict(checks, beat)
+    _print(checks, found, now, as_json=args.json)
+    return Exit.DONE if found.well else Exit.FOUND
+
+
+# --- printing ------------------------------------------------------------------------------------------------------
+
+
+def _print(checks: Sequence[Check], found: Verdict, now: float, *, as_json: bool) -> None:
+    if as_json:
+        data_json(
+            {
+                "ok": found.well,
+                "armed": found.armed,
+                "armed_since": found.since,
+                "rules": list(found.rules),
+                "verdict": found.text(now),
+                "checks": [
+                    {
+                        "name": one.name,
+                        "ok": one.ok,
+                        "level": one.level,
+                        "stops": one.stops,
+                        "detail": one.detail,
+                        "fix": one.fix,
+                    }
+                    for one in checks
+                ],
+            }
+        )
+        return
+    names = min(max(len(check.name) for check in checks), 30)
+    for check in checks:
+        for line in check_lines(check, names):
+            data(line)
+    data("")
+    data(found.text(now))
+
+
+def check_lines(check: Check, names: int) -> Iterator[str]:
+    """A check in columns: sign, name (`names` wide), what was found; the fix below where it is not well."""
+    margin = " " * (names + 7)
+    head = f"{_SIGNS[check.level]:<4}  {check.name:<{names}} "
+    detail = textwrap.wrap(clean_text(check.detail, 1000), max(_WIDTH - len(margin), 40)) or [""]
+    if len(head) > len(margin):
+        yield head.rstrip()
     else:
-        for check in checks:
-            sign = {True: "ok  ", False: "BAD ", None: "??? "}[check.ok]
-            data(f"{sign} {check.name}: {check.detail}" + (f"; {check.fix}" if check.fix and not check.ok else ""))
-        data("nothing is known that would stop a defence" if well else "a defence would be stopped or weakened")
-    return Exit.DONE if well else Exit.FOUND
+        yield head + detail.pop(0)
+    yield from (margin + line for line in detail)
+    if check.fix and not check.ok:
+        lines = textwrap.wrap(f"→ {check.fix}", max(_WIDTH - len(margin), 40), subsequent_indent="  ")
+        yield from (margin + line for line in lines)
 
 
-def _local_checks(options: Options) -> Iterator[Check]:
-    from tui.journal.lock import holder_pid
-
-    state = paths_of(options).state
-    yield _writable(state)
-    killed = KillSwitch(state).is_on()
-    yield Check("kill switch", not killed, "on: nothing is signed" if killed else "off", "trimtab kill --off")
-    holder = holder_pid(state)
-    yield Check(
-        "engine",
-        holder is not None,
-        f"process {holder} holds {state}" if holder is not None else f"no engine runs on {state}: nothing is armed",
-        "start `trimtab run`, or arm a rule in the app",
-    )
+# --- this machine --------------------------------------------------------------------------------------------------
 
 
-def _writable(state: Path) -> Check:
+def _heartbeat(state: Path) -> tuple[Beat | None, str]:
+    try:
+        return read_heartbeat(state), ""
+    except ValueError as error:
+        return None, str(error)
+
+
+def _unwritable(state: Path) -> str:
     try:
         with tempfile.TemporaryFile(dir=state) as probe:
             probe.write(b"x" * 4096)
             probe.flush()
             os.fsync(probe.fileno())
     except OSError as error:
-        return Check("disk", False, f"{state}: {error.strerror}", "free space, or mend its permissions")
-    return Check("disk", True, f"{state} can be written")
+        return f"{state}: {error.strerror}"
+    return ""
 
 
-async def _chain_checks(wired: Wired) -> list[Check]:
+def _free(state: Path) -> int | None:
+    try:
+        return shutil.disk_usage(state).free
+    except OSError:
+        return None
+
+
+def _journal_checks(state: Path) -> Iterator[Check]:
+    """Whether the record can be read and is whole, and what it says of accounts and of the circuit breaker."""
+    try:
+        record = read_journal(state)
+    except JournalMissing as missing:
+        yield Check("journal", True, missing.what)
+        return
+    except JournalError as error:
+        yield journal_check("", f"{error.where}: {error.what}", error.mend)
+        return
+    try:
+        record.verify()
+        yield journal_check("whole", "", "")
+        held = record.meta("held")
+        if held:
+            fix = "mend it, then `trimtab resume`"
+            yield Check("circuit breaker", False, f"holds the engine: {clean_text(held, 400)}", fix)
+        for chain_id, account, why in record.all_halted():
+            text = f"{account} on chain {chain_id} is halted: {clean_text(why, 300)}"
+            yield Check("halted account", False, text, "look at `trimtab journal`, then `trimtab resume`")
+    except JournalError as error:
+        yield journal_check("", f"{error.where}: {error.what}", error.mend)
+    finally:
+        record.close()
+
+
+def _key_checks(options: Options) -> Iterator[Check]:
+    """The key file named, else every one of the configuration: place, permissions, form. None is opened."""
+    from tui.vault.keystore import inspect_keystore
+
+    directory = paths_of(options).config / "keystore"
+    paths = [options.keystore] if options.keystore is not None else sorted(directory.glob("*.json"))
+    if not paths:
+        yield Check("key", False, "there is no key file: nothing can be signed", "trimtab keystore new, or import")
+    for path in paths:
+        report = inspect_keystore(path)
+        if report.faults:
+            for fault in report.faults:
+                yield Check("key", False, str(fault))
+        else:
+            yield Check("key", report.address is not None, f"{path} is fit for use, {report.address or 'no address'}")
+
+
+# --- the chain -----------------------------------------------------------------------------------------------------
+
+
+async def _chain_checks(wired: Wired, now: float) -> list[Check]:
+    heads, network = wired.chain.heads, wired.network
     checks: list[Check] = []
-    heads = wired.chain.heads
+    block: BlockRef | None = None
     try:
         async with asyncio.timeout(FIRST_BLOCK_SECONDS):
             block = await heads.poll()
             while block is None:
                 await wired.engine.ports.clock.sleep(heads.poll_interval)
                 block = await heads.poll()
-        checks += _node_checks(wired, block)
-        checks += await _defence_checks(wired, block)
+            checks += await _defence_checks(wired, block)
     except TimeoutError:
-        checks += _node_checks(wired, None)
+        if block is not None:
+            checks.append(Check("reading", False, "the node is too slow to read a block", "use a faster node"))
     except (ChainUnreachable, ReadFailed) as error:
         checks.append(Check("reading", False, str(error), "check the node or the network file"))
     finally:
+        nodes = wired.chain.reader.providers()
         await wired.aclose()
-    return checks
-
-
-def _node_checks(wired: Wired, block: BlockRef | None) -> Iterator[Check]:
-    well = 0
-    for one in wired.chain.reader.providers():
-        ok = one.state == "ok"
-        well += ok
-        latency = "" if one.latency_ms is None else f", {one.latency_ms:.0f} ms"
-        yield Check(f"node {one.url}", ok, f"{one.state}{latency} {one.detail}".strip(), "check its URL and plan")
-    quorum = wired.network.quorum
-    yield Check("quorum", well >= quorum, f"{well} of {quorum} nodes needed answer", "add nodes to the network file")
-    if block is None:
-        yield Check("head", False, "no block could be read", "check --rpc or the network file")
-        return
-    skew = abs(time.time() - block.timestamp)
-    limit = max(CLOCK_SKEW_SECONDS, 5 * wired.network.block_time)
-    yield Check(
-        "head",
-        skew <= limit,
-        f"block {block.number}, its time is {skew:.0f} s from this machine's clock",
-        "the node lags, the chain stands still, or the clock is wrong",
-    )
+    number, timestamp = (None, None) if block is None else (block.number, block.timestamp)
+    return [*node_checks(nodes, network.quorum), *head_checks(number, timestamp, network.block_time, now), *checks]
 
 
 async def _defence_checks(wired: Wired, block: BlockRef) -> list[Check]:
+    """What a defence of the positions would meet at this block."""
     engine = wired.engine
     engine.book.reload(force=True)
-    engine.watch.defend(engine.watch.accounts)
-    snapshot, fees = await asyncio.gather(engine.watch.snapshot(block), engine.ports.fees.quote(block))
-    checks = [Check("rules", False, str(fault), "mend the file") for fault in engine.book.faults]
     own = tuple(engine.setup.keystores)
-    if not own:
-        checks.append(Check("key", False, "no key file: nothing can be signed", "trimtab keystore new, or import"))
-    checks += [_position_check(snapshot, index) for index in range(len(snapshot.positions))]
+    engine.watch.defend(own or engine.watch.accounts)
+    snapshot, fees = await asyncio.gather(engine.watch.snapshot(block), engine.ports.fees.quote(block))
+    checks = [
+        Check(f"rules {fault.rule or ''}".rstrip(), False, str(fault), "", stops=fault.severity == "error")
+        for fault in engine.book.faults
+    ]
+    checks += [*position_checks(snapshot), *wallet_checks(snapshot, own)]
     guarded = False
     for rule in engine.book.rules:
         if rule.mode is Mode.NOTIFY:
             continue
         for position in positions_for(rule, snapshot, own):
             guarded = True
-            found = obstacles(rule, position, snapshot, fees, engine.prospect)
-            name = f"rule {rule.name} on {position.id}"
-            checks += [Check(name, False, line) for line in found] or [Check(name, True, "its means reach its target")]
+            found = find_obstacles(rule, position, snapshot, fees, engine.prospect)
+            name = f"rule {rule.name}"
+            checks += [Check(name, False, one.text, stops=one.stops) for one in found]
+            if not any(one.stops for one in found):
+                checks.append(Check(name, True, f"its means reach its target on {position.id}"))
     if own and not guarded:
-        checks.append(Check("rules", False, "no rule would act for your account", "write one, see `trimtab rules`"))
+        checks.append(Check("rules", False, "no rule would act for your account", "write one; see `trimtab rules`"))
     return checks
-
-
-def _position_check(snapshot: Snapshot, index: int) -> Check:
-    position = snapshot.positions[index]
-    if position.unknown is not None:
-        return Check(f"position {position.id}", None, f"unknown: {position.unknown}")
-    notes = "; ".join(position.notes)
-    return Check(f"position {position.id}", not notes, notes or f"read, {position.status}")

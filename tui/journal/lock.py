@@ -67,6 +67,23 @@ def holder_pid(state_directory: Path) -> int | None:
     return None
 
 
+def is_held(state_directory: Path) -> bool:
+    """Whether any process holds the lock now, also one that did not say which it is."""
+    try:
+        descriptor = os.open(state_directory / LOCK_FILE, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _read_pid(descriptor: int) -> int | None:
     text = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
     return int(text) if text.isascii() and text.isdigit() else None

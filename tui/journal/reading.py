@@ -150,6 +150,17 @@ class SqliteReader:
         )
         return tuple((row["account"], row["halted"]) for row in rows)
 
+    def all_halted(self) -> tuple[tuple[int, str, str], ...]:
+        """(chain id, account, why) of all halted accounts of all chains."""
+        rows = self._rows("SELECT chain_id, account, halted FROM accounts WHERE halted IS NOT NULL ORDER BY account")
+        return tuple((row["chain_id"], row["account"], row["halted"]) for row in rows)
+
+    def verify(self) -> None:
+        """Read the whole file. Raises JournalCorrupt where any of it is damaged."""
+        verdict = self._rows("PRAGMA quick_check(1)")[0][0]
+        if verdict != "ok":
+            raise corrupt(str(verdict), self.path)
+
     def spent(self, kind: SpendKind, day: str, rule: str | None = None) -> int:
         """The sum of a day's budget entries, of one rule or of all."""
         rows = self._rows("SELECT rule, amount FROM budget WHERE kind = ? AND day = ?", kind.value, day)
