@@ -201,7 +201,7 @@ class Life:
         outside: Any = Deadly(line)
         reader: Any = line
         self.executor = Executor(
-            Deadly(journal),  # type: ignore[arg-type]
+            Deadly(journal),
             outside,
             outside,
             reader,

@@ -22,6 +22,7 @@ from tests.support.program import Program, network_file, trimtab
 from tests.support.proxy import Fault, Proxy, proxies
 from tui.journal.reading import JOURNAL_FILE, read_journal
 from tui.model.intent import Attempt, AttemptKind, Firing, FiringState, Intent, IntentState
+from tui.ports.journal import JournalMissing
 from tui.vault.ledger import LEDGER_FILE
 
 SEND = "eth_sendRawTransaction"
@@ -164,7 +165,10 @@ class Mortal:
 
     def firings(self) -> tuple[Firing, ...]:
         """Firings in the record."""
-        record = read_journal(self.state)
+        try:
+            record = read_journal(self.state)
+        except JournalMissing:
+            return ()
         try:
             return record.firings(10_000)
         finally:
@@ -180,7 +184,17 @@ class Mortal:
         states = [firing.state for firing in self.firings() if firing.state is not FiringState.DROPPED]
         return bool(states) and not any(state.is_open for state in states)
 
+    def done(self) -> list[Firing]:
+        """Those that came to a good end."""
+        return [firing for firing in self.firings() if firing.state is FiringState.DONE]
+
+    def signatures(self) -> int:
+        """How many transactions the signer's own ledger says were signed."""
+        ledger = self.state / LEDGER_FILE
+        return len(ledger.read_text().splitlines()) if ledger.exists() else 0
+
     def open(self) -> bool:
+        """Whether something is under way."""
         return any(firing.state.is_open for firing in self.firings())
 
     def intents(self) -> list[Intent]:
@@ -208,7 +222,8 @@ class Mortal:
     def signed_for(self) -> dict[int, set[str]]:
         """What the signer's own ledger bound each nonce to, no-ops aside."""
         found: dict[int, set[str]] = {}
-        for line in (self.state / LEDGER_FILE).read_text().splitlines():
+        ledger = self.state / LEDGER_FILE
+        for line in ledger.read_text().splitlines() if ledger.exists() else ():
             entry = json.loads(line)
             if not entry["cancel"]:
                 found.setdefault(entry["nonce"], set()).add(entry["meaning"])
