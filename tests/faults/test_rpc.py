@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -330,6 +331,19 @@ def test_45_fewer_urls_on_the_command_line_do_not_lower_the_quorum(tmp_path: Pat
         resolve_network(Options(network=str(network), rpc=("http://c.example", "wss://d.example")), paths)
     given = resolve_network(Options(network=str(network), rpc=("http://c.example", "http://d.example")), paths)
     assert given.quorum == 2
+
+
+async def test_45_a_provider_that_hangs_holds_up_nobody(open_faulty: OpenRig) -> None:
+    rig = await open_faulty(providers=3, quorum=2)
+    for provider in rig.providers:
+        provider.client.timeout = 3_600
+    hanging = rig.proxies[0].silence("eth_getBlockByNumber", SEND, "eth_getTransactionReceipt")
+    async with asyncio.timeout(60):
+        await rig.fall()
+        await ended_well(rig)
+    assert hanging.hits
+    assert rig.states == ["failing", "ok", "ok"]
+    assert "later than the others" in rig.statuses[0].detail
 
 
 async def test_46_a_fallback_on_another_chain_is_quarantined(open_faulty: OpenRig) -> None:

@@ -13,12 +13,15 @@ from dataclasses import dataclass, field
 from tui.chain.blocks import at_hash, parse_block
 from tui.chain.envelope import Meaning, meaning_of
 from tui.chain.hexes import Malformed, address, hash32, mapping, quantity, to_hex
-from tui.chain.providers import BlockUnknown, Pool, Provider
+from tui.chain.providers import GRACE, BlockUnknown, Pool, Provider
 from tui.chain.reverts import is_unknown_block, revert_data, revert_reason
 from tui.chain.rpc import Request, RpcError, RpcUnreachable
 from tui.chain.send_words import classify_send_error
 from tui.ports.chain import ReadFailed, Receipt, SendOutcome
 
+_TAKEN = ("accepted", "already-known")
+_SENT_TYPE = 2
+"""The only type of transaction that is ever signed here (EIP-1559)."""
 _REMEMBERED = 64
 """Transactions whose first private sending is kept."""
 
@@ -53,6 +56,7 @@ class ChainBroadcaster:
 
     pool: Pool = field(repr=False)
     relay: Relay | None = field(default=None, repr=False)
+    _sending: set[asyncio.Future[SendOutcome]] = field(default_factory=set, repr=False)
 
     async def send(self, raw: bytes, expected_hash: str) -> tuple[SendOutcome, ...]:
         """Hand the same bytes to every node at once, also to those set aside; one outcome a node, in the user's order.
@@ -64,10 +68,36 @@ class ChainBroadcaster:
         if self.relay is not None:
             private = self.relay.private(raw)
             told = (await self._send_to(self.relay.provider, raw, expected_hash),)
-            if private and told[0].kind in ("accepted", "already-known"):
+            if private and told[0].kind in _TAKEN:
                 return told
-        public = (self._send_to(provider, raw, expected_hash) for provider in self.pool.providers)
-        return (*await asyncio.gather(*public), *told)
+        return (*await self._send_to_all(raw, expected_hash), *told)
+
+    async def _send_to_all(self, raw: bytes, expected_hash: str) -> list[SendOutcome]:
+        """Every node's outcome. Once one has the bytes the others have a second left to answer; they get theirs in
+        any case, and a node that hangs holds up nobody.
+        """
+        providers = self.pool.providers
+        tasks = [asyncio.ensure_future(self._send_to(provider, raw, expected_hash)) for provider in providers]
+        late: set[asyncio.Future[SendOutcome]] = set(tasks)
+        self._sending.update(tasks)
+        for task in tasks:
+            task.add_done_callback(self._sending.discard)
+        while late and not any(task.done() and task.result().kind in _TAKEN for task in tasks):
+            _, late = await asyncio.wait(late, return_when=asyncio.FIRST_COMPLETED)
+        if late:
+            _, late = await asyncio.wait(late, timeout=GRACE)
+        return [
+            SendOutcome("no-answer", f"{provider.shown_url} has not answered yet") if task in late else task.result()
+            for provider, task in zip(providers, tasks, strict=True)
+        ]
+
+    async def aclose(self) -> None:
+        """Give up what is still being sent, and close the relay's connections."""
+        for task in tuple(self._sending):
+            task.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
+        if self.relay is not None:
+            await self.relay.provider.client.aclose()
 
     async def _send_to(self, provider: Provider, raw: bytes, expected_hash: str) -> SendOutcome:
         try:
@@ -163,7 +193,12 @@ async def _receipt(provider: Provider, tx_hash: str) -> Receipt | None:
     block = parse_block(await provider.ask_one("eth_getBlockByNumber", hex(number), False))
     if block is None or block.hash != block_hash:
         return None
-    ok = quantity(fields.get("status"), "the receipt's status") == 1
+    if (kind := fields.get("type")) is not None and quantity(kind, "the receipt's type") != _SENT_TYPE:
+        raise Malformed("the receipt is of a type that was never sent")
+    status = quantity(fields.get("status"), "the receipt's status")
+    if status not in (0, 1):
+        raise Malformed(f"the receipt has the unknown status {status}")
+    ok = status == 1
     price = fields.get("effectiveGasPrice")
     return Receipt(
         hash=tx_hash,

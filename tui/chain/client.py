@@ -39,9 +39,8 @@ class ChainClient:
 
     async def aclose(self) -> None:
         """Close all connections."""
+        await self.broadcaster.aclose()
         await self.pool.aclose()
-        if self.broadcaster.relay is not None:
-            await self.broadcaster.relay.provider.client.aclose()
 
 
 def open_chain(network: Network, clock: Clock | None = None) -> ChainClient:

@@ -27,6 +27,8 @@ _ACCUSED_AFTER = 3
 """Heads in a row that differ from what the others agree on: once or twice is a fork that is being settled."""
 _SHORT_READS = 64
 _VERIFY_AGAIN = 60.0
+GRACE = 1.0
+"""Seconds that the others are waited for where enough nodes have answered."""
 _CHAIN = Request("eth_chainId")
 _LATENCY_WEIGHT = 0.3
 _UNKNOWN_BLOCK_PAUSES = (0.05, 0.1, 0.2, 0.4)
@@ -263,13 +265,28 @@ class Pool:
     async def everyone(
         self, work: Callable[[Provider], Awaitable[_T]], *, urgent: bool = False
     ) -> list[tuple[Provider, _T]]:
-        """What every node says that answers at all, side by side. Raises ChainUnreachable where none does."""
+        """What every node says that answers at all, side by side. Raises ChainUnreachable where none does.
+
+        Once as many as the quorum have answered, the others have a second left: one that hangs holds up nobody.
+        """
         providers = self.usable(urgent)
-        outcomes = await asyncio.gather(*(self._try(provider, work) for provider in providers))
+        tasks = [asyncio.ensure_future(self._try(provider, work)) for provider in providers]
+        late: set[asyncio.Future[_T | _Fault]] = set(tasks)
+        try:
+            while late and sum(_good(task) for task in tasks) < self.quorum:
+                _, late = await asyncio.wait(late, return_when=asyncio.FIRST_COMPLETED)
+            if late:
+                _, late = await asyncio.wait(late, timeout=GRACE)
+        finally:
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
         answers: list[tuple[Provider, _T]] = []
         faults: list[tuple[Provider, _Fault]] = []
-        for provider, outcome in zip(providers, outcomes, strict=True):
-            if isinstance(outcome, _Fault):
+        for provider, task in zip(providers, tasks, strict=True):
+            if task in late:
+                provider.failed(RpcUnreachable("timeout", f"{provider.shown_url} answers later than the others"))
+            elif isinstance(outcome := task.result(), _Fault):
                 faults.append((provider, outcome))
             else:
                 answers.append((provider, outcome))
@@ -376,6 +393,10 @@ class _Fault:
     reason: str
     unreachable: bool = False
     block_unknown: bool = False
+
+
+def _good(task: asyncio.Future[_T | _Fault]) -> bool:
+    return task.done() and not isinstance(task.result(), _Fault)
 
 
 def _reasons(faults: Sequence[tuple[Provider, _Fault]]) -> str:
