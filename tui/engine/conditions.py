@@ -79,6 +79,7 @@ def conditions_of(
     else:
         if baseline is not None:
             found.extend(_changes(rule, position, baseline, facts))
+        found.extend(_unseen(facts, baseline))
         if position.unknown is not None:
             found.append(_hold("position-unknown", f"the position is unknown now: {position.unknown}"))
         else:
@@ -151,6 +152,17 @@ def _changes(rule: Rule, position: Position, baseline: Baseline, now: MarketFact
         then, current = before.named(step.asset), now.named(step.asset)
         if then is not None and (current is None or current.address != then.address):
             yield _disarm("token-changed", f"{key}: {clean_text(step.asset)} is another token than when it was armed")
+
+
+def _unseen(facts: MarketFacts, baseline: Baseline | None) -> Iterable[Condition]:
+    """What a node never let us look at: a change of it would go by unseen."""
+    for proxy, code in facts.implementations.items():
+        if code is None and (baseline is None or baseline.facts.implementations.get(proxy) is None):
+            text = (
+                f"{facts.key}: this node does not tell which code stands behind {short_address(proxy)}: "
+                "only an upgrade with another revision would be noticed"
+            )
+            yield Condition(Consequence.NOTE, "implementation-unseen", text, about=proxy)
 
 
 def _asset_changes(facts: MarketFacts, before: Listing | None, now: Listing | None) -> Iterable[Condition]:
