@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from textual import events
 from textual.widgets import Input
 
 from tests.screen.conftest import Bench, Open
@@ -23,6 +24,22 @@ SECRET = "correct-horse-9"
 async def type_password(bench: Bench, secret: str = SECRET) -> None:
     """Key by key."""
     await bench.pilot.press(*["minus" if one == "-" else one for one in secret])
+
+
+async def to_password(bench: Bench, name: str = "guard") -> PasswordInput:
+    """Open the arming dialog, give the name at once, and stand in the password field."""
+    await bench.press("a")
+    bench.app.screen.query_one(Input).value = name
+    await bench.press("enter")
+    field = bench.app.screen.query_one(PasswordInput)
+    assert bench.focused() is field
+    return field
+
+
+async def paste_password(bench: Bench, secret: str = SECRET) -> None:
+    """All at once."""
+    bench.app.screen.query_one(PasswordInput).post_message(events.Paste(secret))
+    await bench.pilot.pause()
 
 
 # ---- arming
@@ -50,8 +67,8 @@ async def test_arming_takes_the_name_and_the_password(open_app: Open) -> None:
 
 async def test_the_name_must_be_typed_exactly(open_app: Open) -> None:
     async with open_app(views.watching()) as bench:
-        await bench.press("a", *"gaurd", "enter")
-        await type_password(bench)
+        await to_password(bench, "gaurd")
+        await paste_password(bench)
         await bench.press("enter")
         assert bench.commands("arm") == []
         assert "not the rule's name" in bench.text("#outcome")
@@ -60,7 +77,8 @@ async def test_the_name_must_be_typed_exactly(open_app: Open) -> None:
 
 async def test_no_password_is_no_arming(open_app: Open) -> None:
     async with open_app(views.watching()) as bench:
-        await bench.press("a", *"guard", "enter", "enter")
+        await to_password(bench)
+        await bench.press("enter")
         assert bench.commands("arm") == []
         assert "Type the password" in bench.text("#outcome")
 
@@ -68,8 +86,8 @@ async def test_no_password_is_no_arming(open_app: Open) -> None:
 async def test_a_wrong_password_is_said_in_place_and_forgotten(open_app: Open) -> None:
     facade = FakeFacade(views.watching(), refuse={"arm": "the password does not open the key file"})
     async with open_app(facade.view, facade=facade) as bench:
-        await bench.press("a", *"guard", "enter")
-        await type_password(bench)
+        await to_password(bench)
+        await paste_password(bench)
         await bench.press("enter")
         assert "does not open the key file" in bench.text("#outcome")
         assert isinstance(bench.app.screen, ArmDialog)
@@ -83,8 +101,9 @@ async def test_problems_forbid_arming(open_app: Open) -> None:
     async with open_app(facade.view, facade=facade) as bench:
         await bench.press("a")
         assert "✖ No key for 0x7099…79c8 is here." in bench.text("#report")
-        await bench.press(*"guard", "enter")
-        await type_password(bench)
+        bench.app.screen.query_one(Input).value = "guard"
+        await bench.press("enter")
+        await paste_password(bench)
         await bench.press("enter")
         assert bench.commands("arm") == []
 
@@ -93,8 +112,8 @@ async def test_unlocking_shows_itself_and_blocks_nothing(open_app: Open) -> None
     gate = asyncio.Event()
     facade = FakeFacade(views.watching(), slow=gate)
     async with open_app(facade.view, facade=facade) as bench:
-        await bench.press("a", *"guard", "enter")
-        await type_password(bench)
+        await to_password(bench)
+        await paste_password(bench)
         await bench.pilot.press("enter")
         await bench.pilot.pause()
         assert "Unlocking the key file" in bench.text("#outcome")
@@ -107,10 +126,28 @@ async def test_unlocking_shows_itself_and_blocks_nothing(open_app: Open) -> None
         assert len(bench.commands("arm")) == 1
 
 
+async def test_arming_that_ends_under_a_plan_closes_when_the_plan_does(open_app: Open) -> None:
+    gate = asyncio.Event()
+    facade = FakeFacade(views.watching(), slow=gate)
+    async with open_app(facade.view, facade=facade) as bench:
+        await to_password(bench)
+        await paste_password(bench)
+        await bench.pilot.press("enter")
+        bench.facade.publish(views.confirming())
+        await bench.pilot.pause()
+        assert isinstance(bench.app.screen, ConfirmDialog)
+        gate.set()
+        await bench.settle()
+        assert isinstance(bench.app.screen, ConfirmDialog)
+        await bench.press("escape")
+        assert isinstance(bench.app.screen, MainScreen)
+        assert len(bench.app.screen_stack) == 1
+
+
 async def test_escape_leaves_arming_and_forgets(open_app: Open) -> None:
     async with open_app(views.watching()) as bench:
-        await bench.press("a", *"guard", "enter")
-        await type_password(bench)
+        await to_password(bench)
+        await paste_password(bench)
         field = bench.app.screen.query_one(PasswordInput)
         await bench.press("escape")
         assert isinstance(bench.app.screen, MainScreen)
@@ -120,8 +157,8 @@ async def test_escape_leaves_arming_and_forgets(open_app: Open) -> None:
 @pytest.mark.parametrize("key", ["ctrl+k", "f12"])
 async def test_the_kill_key_works_while_a_password_is_typed(open_app: Open, key: str) -> None:
     async with open_app(views.watching()) as bench:
-        await bench.press("a", *"guard", "enter")
-        await type_password(bench)
+        await to_password(bench)
+        await paste_password(bench)
         assert isinstance(bench.focused(), PasswordInput)
         await bench.press(key)
         assert [command[1] for command in bench.commands("kill")] == [True]
@@ -140,8 +177,8 @@ async def test_the_kill_key_works_in_a_text_field(open_app: Open) -> None:
 @pytest.mark.parametrize("key", ["ctrl+c", "super+c", "ctrl+x", "ctrl+insert", "shift+delete"])
 async def test_a_password_cannot_be_copied_or_cut(open_app: Open, key: str) -> None:
     async with open_app(views.watching()) as bench:
-        await bench.press("a", *"guard", "enter")
-        await type_password(bench)
+        await to_password(bench)
+        await paste_password(bench)
         await bench.press("shift+home", "ctrl+a", "ctrl+shift+a", key)
         assert bench.app.clipboard == ""
         assert "not copied" in bench.text("#outcome")
@@ -153,7 +190,7 @@ async def test_a_password_is_in_no_repr_no_selection_and_no_picture(open_app: Op
     async with open_app(views.watching()) as bench:
         heard: list[str] = []
         bench.app.screen._test_heard = heard  # type: ignore[attr-defined]
-        await bench.press("a", *"guard", "enter")
+        await to_password(bench)
         field = bench.app.screen.query_one(PasswordInput)
         real = field.post_message
 
@@ -176,10 +213,8 @@ async def test_a_password_is_in_no_repr_no_selection_and_no_picture(open_app: Op
 
 
 async def test_pasting_a_password_works_and_takes_one_line(open_app: Open) -> None:
-    from textual import events
-
     async with open_app(views.watching()) as bench:
-        await bench.press("a", *"guard", "enter")
+        await to_password(bench)
         field = bench.app.screen.query_one(PasswordInput)
         field.post_message(events.Paste("pass\x1bword\nsecond"))
         await bench.settle()
@@ -188,7 +223,8 @@ async def test_pasting_a_password_works_and_takes_one_line(open_app: Open) -> No
 
 async def test_rubbing_out_and_clearing(open_app: Open) -> None:
     async with open_app(views.watching()) as bench:
-        await bench.press("a", *"guard", "enter", *"abc", "backspace")
+        await to_password(bench)
+        await bench.press(*"abc", "backspace")
         field = bench.app.screen.query_one(PasswordInput)
         assert field.take() == "ab"
         await bench.press(*"abq", "ctrl+u", "backspace", "z")
@@ -240,7 +276,7 @@ async def test_a_key_that_was_on_its_way_is_no_answer(open_app: Open) -> None:
 
 async def test_typing_that_goes_on_is_no_answer(open_app: Open) -> None:
     async with open_app(views.watching()) as bench:
-        await bench.press("a", *"guard", "enter")
+        await to_password(bench)
         await type_password(bench, "ab")
         await bench.publish(views.confirming())
         await open_plan(bench)
@@ -272,6 +308,24 @@ async def test_a_plan_that_changes_is_shown_as_it_is_now(open_app: Open) -> None
         bench.hands.steady += 1
         await bench.press("y")
         assert bench.commands("answer") == [("answer", "c-1", True)]
+
+
+async def test_a_plan_that_went_while_something_lay_on_it_is_not_left_behind(open_app: Open) -> None:
+    async with open_app(views.confirming()) as bench:
+        await bench.press("ctrl+q")
+        await bench.publish(views.armed())
+        await bench.press("n")
+        assert isinstance(bench.app.screen, MainScreen)
+
+
+async def test_keys_meant_for_a_dialog_on_top_are_no_answer(open_app: Open) -> None:
+    async with open_app(views.confirming()) as bench:
+        bench.hands.steady += 5
+        await bench.press("ctrl+q")
+        bench.hands.steady += 5
+        await bench.press("n", "y")
+        await open_plan(bench)
+        assert bench.commands("answer") == []
 
 
 async def test_a_plan_counts_down_and_runs_out(open_app: Open) -> None:

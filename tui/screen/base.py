@@ -76,6 +76,11 @@ class ViewMixin:
         """What actions on this screen are judged by."""
         return Situation(self.owner.view, self.owner.ready)
 
+    @property
+    def on_top(self) -> bool:
+        """Whether no other screen lies on this one. (Textual calls a screen current under a dialog, too.)"""
+        return cast("object", self.owner.screen) is self
+
     def show_view(self, view: ViewState) -> None:
         """A new view came."""
 

@@ -37,7 +37,6 @@ from tui.screen.form import (
     Choice,
     Edited,
     Entry,
-    Fault,
     Row,
     Section,
     read_rules,
@@ -196,7 +195,7 @@ class EditorPage(Page):
         self.text = self.saved_text = found.text
         self.trouble = ""
         await self.fill()
-        if self.is_current and not self.as_text:
+        if self.on_top and not self.as_text:
             self.focus_field("name")
         await self.ask()
 
@@ -331,15 +330,15 @@ class EditorPage(Page):
 
     def fault_at(self, key: str, text: str, role: str = "alarm") -> bool:
         """Show a fault under its field; False where there is no such field on the form."""
-        found = self.query(f"#fault-{widget_id(key)}")
-        for fault in found.results(Fault):
-            fault.say(text, role)
+        found = self.query(f"#row-{widget_id(key)}")
+        for row in found.results(Row):
+            row.say(text, role)
         return bool(found)
 
     def show_faults(self, faults: Sequence[RuleFault]) -> None:
         """Put each fault of the chosen rule under its field."""
-        for fault in self.query(Fault):
-            fault.say("")
+        for row in self.query(Row):
+            row.say("")
         for one in faults:
             if one.rule == self.rule and one.field:
                 bad = one.severity is Severity.ERROR

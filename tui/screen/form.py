@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.containers import Container
 from textual.geometry import Size
 from textual.message import Message
+from textual.widget import Widget
 from textual.widgets import Input
 
 from tui.config.toml_text import read_toml
@@ -168,43 +169,44 @@ class Name(LinePane):
 class Fault(LinePane):
     """What is wrong with the field above it; takes no room where nothing is."""
 
-    DEFAULT_CSS = "Fault { height: auto; display: none; padding: 0 0 0 23; }"
+    DEFAULT_CSS = "Fault { height: auto; padding: 0 0 0 23; }"
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, text: str, role: str) -> None:
         super().__init__(id=f"fault-{widget_id(key)}")
-        self._text, self._role = "", "alarm"
+        self._text, self._role = text, role
 
     def draw(self, size: Size) -> Sequence[Line]:
         return wrap(self._text, size.width, self._role)
 
-    def say(self, text: str, role: str = "alarm") -> None:
-        """Show a fault, or none."""
-        self._text, self._role = clean_text(text, 400) if text else "", role
+    def say(self, text: str, role: str) -> None:
+        """Show another fault, or none."""
+        self._text, self._role = text, role
         self.display = bool(text)
         self.redraw()
-        self.refresh(layout=True)
 
 
 class Row(Container):
-    """A field with its name and its fault."""
+    """A field with its name. A form has many, so each is made of as little as possible."""
 
-    DEFAULT_CSS = """
-    Row { height: auto; }
-    Row .pair { height: 1; layout: horizontal; }
-    """
+    DEFAULT_CSS = "Row { height: 1; layout: horizontal; }"
 
     def __init__(self, field: Field, value: str, blink: bool) -> None:
-        super().__init__()
+        super().__init__(id=f"row-{widget_id(field.key)}")
         self._field, self._value, self._blink = field, value, blink
+        self._fault: Fault | None = None
 
     def compose(self) -> ComposeResult:
-        with Container(classes="pair"):
-            yield Name(self._field.name)
-            if self._field.choices:
-                yield Choice(self._field, self._value)
-            else:
-                yield Entry(self._field, self._value, self._blink)
-        yield Fault(self._field.key)
+        yield Name(self._field.name)
+        yield Choice(self._field, self._value) if self._field.choices else Entry(self._field, self._value, self._blink)
+
+    def say(self, text: str, role: str = "alarm") -> None:
+        """Show a fault under the field, or none."""
+        text = clean_text(text, 400) if text else ""
+        if self._fault is not None:
+            self._fault.say(text, role)
+        elif text and isinstance(self.parent, Widget):
+            self._fault = Fault(self._field.key, text, role)
+            self.parent.mount(self._fault, after=self)
 
 
 class Section(LinePane):

@@ -108,6 +108,7 @@ class ArmDialog(Dialog[None]):
         self.report: ArmingReport | None = None
         self.outcome: tuple[str, str] = ("Enter in the password field arms the rule.", "muted")
         self._busy = False
+        self._done = False
         self._frame = 0
 
     def compose(self) -> ComposeResult:
@@ -209,8 +210,17 @@ class ArmDialog(Dialog[None]):
         else:
             self._busy = False
             self.owner.say(f"{self.rule} is armed.")
-            if self.is_attached and self.is_current:
-                self.dismiss(None)
+            self._done = True
+            self._close_when_done()
+
+    def on_screen_resume(self) -> None:
+        """The rule may have been armed while something else lay on top."""
+        self.call_later(self._close_when_done)
+
+    def _close_when_done(self) -> None:
+        if self._done and self.is_attached and self.on_top:
+            self._done = False
+            self.dismiss(None)
 
     def do_arming_leave(self) -> None:
         """Leave without arming; a password that was typed is forgotten."""

@@ -82,6 +82,7 @@ class ConfirmDialog(Dialog[None]):
         self.lifetime = max(1.0, confirmation.expires_at - confirmation.created_at)
         self._quiet_since: float | None = None
         self._answered = False
+        self._over = False
 
     def compose(self) -> ComposeResult:
         with Container(id="box"):
@@ -149,7 +150,8 @@ class ConfirmDialog(Dialog[None]):
             self._close()
 
     def _close(self) -> None:
-        if self.is_attached and self.is_current:
+        if self.is_attached and self.on_top and not self._over:
+            self._over = True
             self.dismiss(None)
             self.owner.call_later(self.owner.offer_confirmation)
 
@@ -178,6 +180,11 @@ class ConfirmDialog(Dialog[None]):
         for pane in self.query(LinePane):
             pane.redraw()
 
+    def on_screen_resume(self) -> None:
+        """What was asked may be gone since something else lay on top; and keys meant for that are no answer."""
+        self._quiet_since = self.owner.monotonic()
+        self.call_later(lambda: self.show_view(self.owner.view))
+
     def tick(self) -> None:
         self.query_one(Countdown).redraw()
         if self.seconds_left() <= 0:
@@ -186,6 +193,6 @@ class ConfirmDialog(Dialog[None]):
     def _leave(self, why: str) -> None:
         if self._answered:
             self._close()
-        elif self.is_current:
+        elif self.on_top and not self._over:
             self._close()
             self.owner.say(why, "warning")
