@@ -28,6 +28,8 @@ from tui.ports.journal import Journal
 from tui.rules.evaluate import RuleState, Verdict, VerdictKind
 
 CONFIRM_SECONDS = 90.0
+CLOCK_SET_SECONDS = 2.0
+"""A wall clock that is off by more than this against the steady one was set."""
 """How long a confirmation waits; a position that still needs it is asked about again."""
 CONFIRM_ROOM_PERCENT = 2
 """A confirmed plan may have grown by this much when it is made again at the block of the yes."""
@@ -37,9 +39,10 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A confirmation with what it takes to act on it."""
+    """A confirmation with what it takes to act on it. `until` on the clock that nobody sets."""
 
     shown: Confirmation
+    until: float
     state: RuleState
     verdict: Verdict
 
@@ -82,7 +85,13 @@ class Defender:
     @property
     def confirmations(self) -> tuple[Confirmation, ...]:
         """What waits for a yes."""
-        return tuple(asked.shown for asked in self._asked.values())
+        return tuple(self._shown_now(asked) for asked in self._asked.values())
+
+    def _shown_now(self, asked: _Asked) -> Confirmation:
+        """The question, with its end on the wall clock as that reads now: somebody may have set it."""
+        ends = self._clock.now() + asked.until - self._clock.monotonic()
+        moved = abs(ends - asked.shown.expires_at) > CLOCK_SET_SECONDS
+        return replace(asked.shown, expires_at=ends) if moved else asked.shown
 
     async def consider(self, snapshot: Snapshot, fees: FeeQuote | None) -> None:
         """Judge everything at a snapshot, and act."""
@@ -165,13 +174,13 @@ class Defender:
         pair = (rule.name, position.id)
         known = self._asked.get(pair)
         if known is not None:
-            self._asked[pair] = _Asked(replace(known.shown, position=position, plan=plan), state, verdict)
+            self._asked[pair] = _Asked(replace(known.shown, position=position, plan=plan), known.until, state, verdict)
             return
         now = self._clock.now()
         shown = Confirmation(
             f"{verdict.episode}:{plan.block.number}", rule.name, position, plan, now, now + self._confirm_seconds
         )
-        self._asked[pair] = _Asked(shown, state, verdict)
+        self._asked[pair] = _Asked(shown, self._clock.monotonic() + self._confirm_seconds, state, verdict)
         self._say_once(Severity.ALARM, rule, position, f"{verdict.why}: asks for your yes")
 
     async def answer(self, confirmation_id: str, yes: bool, snapshot: Snapshot, fees: FeeQuote | None) -> str | None:
@@ -208,7 +217,7 @@ class Defender:
         if isinstance(plan, Refusal):
             return plan.reason
         if plan.spend_usd * 100 > asked.shown.plan.spend_usd * (100 + CONFIRM_ROOM_PERCENT):
-            self._asked[pair] = _Asked(replace(asked.shown, position=position, plan=plan), state, verdict)
+            self._asked[pair] = _Asked(replace(asked.shown, position=position, plan=plan), asked.until, state, verdict)
             return "the market moved and more is needed now; look at the new figures and answer again"
         self._asked.pop(pair, None)
         await self._fire(rule, position, plan, snapshot, state, verdict)
@@ -300,7 +309,7 @@ class Defender:
 
     def _expire(self) -> None:
         for pair, asked in tuple(self._asked.items()):
-            if asked.shown.expires_at <= self._clock.now():
+            if asked.until <= self._clock.monotonic():
                 del self._asked[pair]
                 self._teller.say(
                     Severity.ALARM, f"{pair[0]}: nobody answered in time; nothing was done", kind="unanswered"
