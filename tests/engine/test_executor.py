@@ -460,12 +460,61 @@ async def test_a_reorg_past_what_was_final_leaves_no_gap(bench: Bench) -> None:
     await bench.head()
     bench.chain.reorg(3, keep=False)
     bench.chain.mine(4)
-    await bench.head()
-    firing = await bench.run(2)
+    firing = await bench.run(2)  # no head was seen since
     assert firing.state is FiringState.DROPPED
     assert "the chain counts 0" in firing.reason
     assert "deeper than what counts as final" in firing.reason
     assert len(bench.signer.requests) == 2
+
+
+@pytest.mark.parametrize("while_down", [False, True])
+async def test_a_reorg_past_what_was_final_halts_and_a_person_has_the_same_bytes_sent(
+    bench: Bench, while_down: bool
+) -> None:
+    first = await bench.run(1)
+    bench.chain.mine(3)
+    await bench.head()
+    sent = [tx.hash for tx in bench.chain.sent]
+    bench.chain.reorg(3, keep=False)
+    bench.chain.mine(4)
+    bench.chain.down = True  # not to be seen at first: looked at again with the next head
+    if while_down:
+        await bench.restart()
+    await bench.head()
+    assert bench.executor.halted_accounts() == ()
+    bench.chain.down = False
+    bench.chain.mine()
+    for _ in range(3):
+        bench.chain.mine()
+        await bench.head()
+    ((account, why),) = bench.executor.halted_accounts()
+    assert account == ACCOUNT
+    assert why.startswith("a reorg deeper than what counts as final took back block 1")
+    assert bench.said().count("is halted") == 2, "once for each of the two transactions"
+    refused = await bench.run(2)
+    assert refused.state is FiringState.DROPPED
+    assert len(bench.signer.requests) == 2
+    assert bench.chain.sent[2:] == []
+    await bench.executor.resume_account(ACCOUNT)
+    assert [tx.hash for tx in bench.chain.sent[2:]] == sent
+    bench.chain.mine(3)
+    await bench.head()
+    assert bench.executor.halted_accounts() == ()
+    assert [tx.hash for tx in bench.chain.mined(ACCOUNT)] == sent
+    assert bench.states(first) == [IntentState.FINAL_OK] * 2
+    second = await bench.run(3)
+    assert [intent.nonce for intent in second.intents] == [2, 3]
+
+
+async def test_a_reorg_past_what_was_final_that_keeps_the_transactions_halts_nothing(bench: Bench) -> None:
+    await bench.run(1)
+    bench.chain.mine(3)
+    await bench.head()
+    bench.chain.reorg(3, keep=True)
+    bench.chain.mine(4)
+    await bench.head()
+    assert bench.executor.halted_accounts() == ()
+    assert (await bench.run(2)).state is FiringState.RUNNING
 
 
 # --- the kill switch --------------------------------------------------------------------------------------------------

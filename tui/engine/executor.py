@@ -12,6 +12,7 @@ from hashlib import sha256
 
 from tui.engine.budget import day_of, degraded_cap, refuse_spend
 from tui.engine.cancelling import Canceller, CannotCancel
+from tui.engine.finality import Finality
 from tui.engine.intents import awaits_signature, call_of, fault_of, intents_of, may_still_be_sent, to_withhold, unsigned
 from tui.engine.lifecycle import BUMP_AFTER_BLOCKS
 from tui.engine.sending import Notify, Sender, Teller
@@ -79,6 +80,7 @@ class Executor:
             confirmations,
             bump_after,
         )
+        self._finality = Finality(journal, broadcaster, reader, clock, self._teller, chain_id)
         self._tracking = asyncio.Lock()
         self._executing: set[str] = set()
         self._head: BlockRef | None = None
@@ -373,6 +375,7 @@ class Executor:
         """Look at everything unsettled at a new canonical head. The firings that came to their end."""
         async with self._tracking:
             self._head = block
+            await self._finality.look(block)
             await self._tracker.look(block)
             return self._ended()
 
@@ -442,6 +445,7 @@ class Executor:
     async def resume_account(self, account: str) -> None:
         """A person has looked: what the chain counts now is explained. Raises ChainUnreachable, ReadFailed."""
         nonce = await self._broadcaster.nonce(account)
+        await self._finality.send_again(account)
         self._journal.resume(self._chain_id, account, nonce)
         self._teller.say(Severity.INFO, f"{short_address(account)} goes on, nonce {nonce}", kind="resumed")
 
