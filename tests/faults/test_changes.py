@@ -6,8 +6,11 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from eth_account import Account
+from eth_utils.address import to_checksum_address
 
 from tests.e2e.conftest import PASSWORD, RULE, MakeRig, Rig
+from tests.support.chain import ETHER, keyed_account
 from tests.support.strange import (
     OTHER,
     SHIM,
@@ -131,16 +134,43 @@ async def test_54_another_token_under_the_rules_symbol_disarms(make_rig: MakeRig
     await fall_unheeded(rig)
 
 
+def _delegate(rig: Rig, to: str) -> None:
+    """A real type-4 transaction (EIP-7702), authorized by the account's own key and sent by somebody else's."""
+    chain, (sponsor, key) = rig.chain, keyed_account(4_321)
+    chain.set_ether(sponsor, ETHER)
+    nonces = [int(chain.rpc("eth_getTransactionCount", one, "latest"), 16) for one in (rig.trader.address, sponsor)]
+    wanted = {"chainId": 31337, "address": to_checksum_address(to), "nonce": nonces[0]}
+    authorization = Account.sign_authorization(wanted, keyed_account(7)[1])
+    signed = Account.sign_transaction(
+        {
+            "type": 4,
+            "chainId": 31337,
+            "nonce": nonces[1],
+            "to": sponsor,
+            "value": 0,
+            "gas": 200_000,
+            "maxFeePerGas": 100 * 10**9,
+            "maxPriorityFeePerGas": 10**9,
+            "authorizationList": [authorization],
+        },
+        key,
+    )
+    chain.rpc("eth_sendRawTransaction", "0x" + signed.raw_transaction.hex().removeprefix("0x"))
+    chain.mine()
+    assert chain.rpc("eth_getCode", rig.trader.address, "latest").lower() in ("0x", "0xef0100" + to[2:].lower())
+
+
 async def test_59_delegation_on_the_account_disarms_and_cannot_be_armed(make_rig: MakeRig) -> None:
     rig = await make_rig()
     await rig.arm()
-    rig.chain.rpc("anvil_setCode", rig.trader.address, "0xef0100" + OTHER[2:])
+    _delegate(rig, OTHER)
+    assert rig.chain.rpc("eth_getCode", rig.trader.address, "latest") != "0x"
     await rig.mine()
     await assert_disarmed(rig, "carries code")
     await fall_unheeded(rig)
     with pytest.raises(CommandRefused, match="take the delegation back"):
         await rig.arm()
-    rig.chain.rpc("anvil_setCode", rig.trader.address, "0x")
+    _delegate(rig, "0x" + "00" * 20)
     await rig.mine()
     await rig.arm()
     assert rig.wired.engine.view.protection is Protection.ARMED
