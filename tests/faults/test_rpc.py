@@ -193,6 +193,16 @@ async def test_43_a_fallback_node_that_lags_never_takes_a_nonce_back(open_faulty
     rig.check()
 
 
+async def test_43_a_nonce_that_only_one_node_counts_stops_no_resend(open_faulty: OpenRig) -> None:
+    rig = await open_faulty(providers=3, quorum=2)
+    await rig.fall()
+    rig.proxies[1].lie("eth_getTransactionCount", lambda params, told: "0x63" if params[1] == "latest" else told)
+    rig.chain.rpc("anvil_dropAllTransactions")
+    await rig.again()
+    assert rig.pooled() == [rig.intent.attempts[0].hash]
+    await ended_well(rig)
+
+
 @pytest.mark.parametrize("what", ["price", "debt", "balance", "nonce"])
 async def test_44_two_providers_that_disagree_sign_nothing(open_faulty: OpenRig, what: str) -> None:
     rig = await open_faulty(providers=2, quorum=2)
