@@ -170,7 +170,12 @@ def _open_practice(session: PracticeSession) -> int:
         rules=(session.rules_file,),
         keystore=session.keystore,
     )
-    return run_app(options, network="practice", labels={address.lower(): name for name, address in accounts.items()})
+    return run_app(
+        options,
+        network="practice",
+        labels={address.lower(): name for name, address in accounts.items()},
+        password_hint=f"The practice password is {session.password}.",
+    )
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -136,11 +137,15 @@ class _Terminal:
         return getattr(self._stream, name)
 
 
-def run_app(options: Options, *, network: str = "", labels: Mapping[str, str] | None = None) -> int:
-    """Show the app until it is left; the exit code."""
+def run_app(
+    options: Options, *, network: str = "", labels: Mapping[str, str] | None = None, password_hint: str = ""
+) -> int:
+    """Show the app until it is left; the exit code. `password_hint` is shown where a password is asked (practice)."""
     from tui.config.paths import resolve_paths
+    from tui.config.settings import SettingsFault, load_settings, save_settings
     from tui.model.signing import SignerUnavailable
     from tui.screen.app import TrimtabApp
+    from tui.screen.themes import DEFAULT
     from tui.vault.hardening import forbid_dumps
 
     forbid_dumps()
@@ -156,6 +161,16 @@ def run_app(options: Options, *, network: str = "", labels: Mapping[str, str] | 
     except SignerUnavailable as error:
         talk(f"trimtab: {error}; start with --read-only to watch without signing")
         return Exit.REFUSED
+    try:
+        settings = load_settings(paths.config)
+    except SettingsFault as fault:
+        talk(f"trimtab: {fault}")
+        return Exit.USAGE
+
+    def keep_theme(name: str) -> None:
+        with contextlib.suppress(OSError, SettingsFault):
+            save_settings(paths.config, replace(load_settings(paths.config), theme=name))
+
     life = EngineLife(options, paths, signer, labels)
     try:
         app = TrimtabApp(
@@ -164,6 +179,9 @@ def run_app(options: Options, *, network: str = "", labels: Mapping[str, str] | 
             state=paths.state,
             stop=life.stop,
             network=network or options.network or "",
+            password_hint=password_hint,
+            keep_theme=keep_theme,
+            theme=settings.theme or DEFAULT,
         )
         life.ring = app.bell
         life.leave = lambda code: app.exit(return_code=code)

@@ -6,14 +6,15 @@ import contextlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
+from typing import TYPE_CHECKING
 
 from tui.config.alerts import alerts_from
 from tui.config.toml_text import read_toml
 from tui.model.alert import AlertSettings
 from tui.model.text import clean_text
+
+if TYPE_CHECKING:
+    import tomlkit
 
 MAX_BYTES = 64 * 1024
 _TEXTS = ("network", "theme")
@@ -79,6 +80,8 @@ def save_settings(config: Path, settings: Settings) -> Path:
 
     Comments and tables such as `[alerts]` are a person's own: they stay as they are in the file.
     """
+    import tomlkit  # reading needs none of it, and reading comes before the first frame
+
     path = settings_path(config)
     document = _present(path)
     for key in (*_TEXTS, *_LISTS):
@@ -100,6 +103,9 @@ def save_settings(config: Path, settings: Settings) -> Path:
 
 def _present(path: Path) -> tomlkit.TOMLDocument:
     """The file as it is, to be changed; an empty document where there is none that could be."""
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
     with contextlib.suppress(OSError, ValueError, RecursionError, TOMLKitError):
         if path.stat().st_size <= MAX_BYTES:
             return tomlkit.parse(path.read_bytes().decode("utf-8"))

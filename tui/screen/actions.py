@@ -116,6 +116,18 @@ def _disarm(now: Situation) -> str | None:
     return None
 
 
+def _cancel(now: Situation) -> str | None:
+    refused = _may_command(now)
+    if refused:
+        return refused
+    waits = any(
+        intent.nonce is not None and intent.state.value in ("RESERVED", "SIGNED", "MAYBE_SENT")
+        for firing in now.view.firings
+        for intent in firing.intents
+    )
+    return None if waits else "No transaction is under way."
+
+
 def _plans(now: Situation) -> str | None:
     refused = _may_command(now)
     if refused:
@@ -185,6 +197,14 @@ ACTIONS: tuple[Action, ...] = (
     Action("confirm", "c", "open plan", "Look at the plan that waits for your answer.", Where.MAIN, _plans),
     Action("release", "u", "release kill", "Release the kill switch; asks first.", Where.MAIN, _release),
     Action("resume", "r", "resume", "Go on after the engine has held itself; asks first.", Where.MAIN, _resume),
+    Action(
+        "cancel",
+        "z",
+        "cancel sent",
+        "Take back a transaction that is under way, by a no-op with its nonce; asks first.",
+        Where.MAIN,
+        _cancel,
+    ),
     Action("next-position", "j,down", "next", "Choose the next position, rule or line.", Where.MAIN, _always),
     Action("previous-position", "k,up", "previous", "Choose the previous position, rule or line.", Where.MAIN, _always),
     Action(

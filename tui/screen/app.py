@@ -75,6 +75,8 @@ class TrimtabApp(App[None]):
         monotonic: Callable[[], float] = time.monotonic,
         zone: tzinfo | None = None,
         ticking: bool = True,
+        password_hint: str = "",
+        keep_theme: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__()
         self._start, self._stop = start, stop
@@ -91,6 +93,8 @@ class TrimtabApp(App[None]):
         self._waiting: ViewState | None = None
         self._painted_at = float("-inf")
         self.ticking = ticking
+        self.password_hint = password_hint
+        self.keep_theme = keep_theme
         self._departing = False
         self._confirmations_seen: set[str] = set()
         self.keymap, self._faults = read_keymap(config / "keymap.toml") if config else ({}, [])

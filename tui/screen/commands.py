@@ -49,6 +49,34 @@ def resume(app: TrimtabApp) -> None:
     app.push_screen(AskDialog("Resume?", said), answered)
 
 
+def cancel(app: TrimtabApp) -> None:
+    """Close the nonce of the first transaction that is still under way, after a question."""
+    from tui.screen.clean import clean_text
+    from tui.screen.departure import unsettled
+    from tui.screen.dialogs.ask import AskDialog
+    from tui.screen.lines import line, wrap
+
+    waiting = unsettled(app.view)
+    if not waiting:
+        return
+    intent = waiting[0]
+
+    def answered(yes: bool | None) -> None:
+        if yes and app.facade is not None:
+            app.send(app.facade.cancel(intent.id), "cancel it")
+
+    said = [
+        *wrap(clean_text(intent.words, 200), 60, "strong"),
+        line((f"nonce {intent.nonce}, {str(intent.state).lower().replace('_', ' ')}", "muted")),
+        line(""),
+        *wrap(
+            "A transfer of nothing to yourself takes its nonce. Which of the two is mined decides.",
+            60,
+        ),
+    ]
+    app.push_screen(AskDialog("Cancel this transaction?", said), answered)
+
+
 def leave(app: TrimtabApp) -> None:
     """Leave; asks where something is armed, under way or not saved."""
     from tui.screen.departure import armed_rules, departure_lines, open_firings
@@ -121,6 +149,8 @@ def theme(app: TrimtabApp) -> None:
     names = list(app.theme_files)
     chosen = names[(names.index(app.theme) + 1) % len(names)]
     app.use_theme(chosen)
+    if app.keep_theme is not None:
+        app.keep_theme(chosen)
     app.say(f"Theme: {app.theme_files[chosen].title}")
 
 
@@ -135,6 +165,7 @@ HANDLERS: Mapping[str, Callable[[TrimtabApp], None]] = {
     "kill": kill,
     "release": release,
     "resume": resume,
+    "cancel": cancel,
     "leave": leave,
     "help": show_help,
     "palette": palette,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tui.model.intent import Firing
+from tui.model.intent import Firing, Intent
 from tui.model.view import RuleView, ViewState
 from tui.screen.clean import clean_text
 from tui.screen.draw.positions import is_guarding
@@ -22,6 +22,16 @@ def armed_rules(view: ViewState) -> list[RuleView]:
 def open_firings(view: ViewState) -> list[Firing]:
     """What may still change something on chain."""
     return [] if view.read_only else [firing for firing in view.firings if firing.state.is_open]
+
+
+def unsettled(view: ViewState) -> list[Intent]:
+    """Transactions whose nonce is bound and that are in no block yet, oldest first."""
+    return [
+        intent
+        for firing in reversed(view.firings)
+        for intent in firing.intents
+        if intent.nonce is not None and intent.state.value in ("RESERVED", "SIGNED", "MAYBE_SENT")
+    ]
 
 
 def departure_lines(view: ViewState, unsaved: bool) -> list[Line]:

@@ -125,6 +125,8 @@ class ArmDialog(Dialog[None]):
 
     def on_mount(self) -> None:
         """Ask what arming would mean."""
+        if self.owner.password_hint:
+            self.say(f"{self.owner.password_hint} Enter in the password field arms the rule.", "muted")
         self.query_one(Input).cursor_blink = False
         if self.owner.facade is not None:
             self.owner.run_worker(self._ask(), group="arming", exit_on_error=False)

@@ -1,0 +1,62 @@
+"""Taking back a transaction that is under way, and what a practice run shows where a password is asked."""
+
+from __future__ import annotations
+
+from tests.support import views
+from tests.support.views import FakeFacade, started
+from tui.screen.app import TrimtabApp
+
+
+async def test_a_transaction_under_way_is_cancelled_after_a_question() -> None:
+    facade = FakeFacade(views.firing())
+    app = TrimtabApp(lambda: started(facade), ticking=False)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        await app.workers.wait_for_complete()
+        await pilot.press("z")
+        await pilot.pause()
+        assert not [command for command in facade.commands if command[0] == "cancel"]
+        await pilot.press("y")
+        await app.workers.wait_for_complete()
+    waiting = [
+        intent.id
+        for firing in facade.view.firings
+        for intent in firing.intents
+        if intent.state in ("RESERVED", "SIGNED", "MAYBE_SENT")
+    ]
+    assert ("cancel", waiting[0]) in facade.commands
+
+
+async def test_with_nothing_under_way_it_says_so() -> None:
+    facade = FakeFacade(views.watching())
+    app = TrimtabApp(lambda: started(facade), ticking=False)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        await app.workers.wait_for_complete()
+        await pilot.press("z")
+        await pilot.pause()
+        assert any("No transaction is under way" in str(note.message) for note in app._notifications)
+
+
+async def test_the_practice_password_is_shown_where_it_is_asked() -> None:
+    facade = FakeFacade(views.watching())
+    app = TrimtabApp(lambda: started(facade), ticking=False, password_hint="The practice password is reef-knot.")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        await app.workers.wait_for_complete()
+        await pilot.press("a")
+        await pilot.pause()
+        await app.workers.wait_for_complete()
+        assert "reef-knot" in app.export_screenshot()
+
+
+async def test_a_chosen_theme_is_kept() -> None:
+    kept: list[str] = []
+    facade = FakeFacade(views.watching())
+    app = TrimtabApp(lambda: started(facade), ticking=False, keep_theme=kept.append)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        await app.workers.wait_for_complete()
+        await pilot.press("t")
+        await pilot.pause()
+    assert kept == [app.theme]
