@@ -65,6 +65,26 @@ async def test_02_killed_after_the_reservation_the_nonce_is_used_again(mortal: M
     mortal.check()
 
 
+async def test_02_given_up_in_one_life_and_killed_in_the_next_the_third_still_defends(mortal: Mortal) -> None:
+    """One defence is done; the second is killed when reserved, and the life that sets its nonce free is killed too."""
+    async with mortal.life(journal_point("reserve", 2, late=True).prelude()) as program:
+        mortal.chain.set_price("WETH", "2600")
+        await mortal.until(program, mortal.ended)
+        for _ in range(3):
+            await mortal.seen(program)
+        mortal.chain.set_price("WETH", "2050")
+        await mortal.until_dead(program)
+    async with mortal.life(journal_point("save_rule_state", late=True).prelude(), armed=False) as program:
+        await mortal.until_dead(program)
+    assert [firing.state for firing in mortal.firings()] == [FiringState.DROPPED, FiringState.DONE]
+    async with mortal.life() as program:
+        await mortal.until(program, lambda: len(mortal.done()) == 2)
+        assert await program.stop() == 0
+    assert [intent.nonce for intent in mortal.intents()] == [int(tx["nonce"], 16) for tx in mortal.mined()]
+    assert len(mortal.mined()) == 2
+    mortal.check()
+
+
 async def test_03_killed_between_signature_and_record_nothing_was_sent_and_the_same_is_signed_again(
     mortal: Mortal,
 ) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -149,8 +149,12 @@ class RuleBook:
         self.keep(rule, position, conclude(self.state(rule, position), end_block, episode), at)
 
     def forget(self, rule: Rule, position: Position, at: float) -> None:
-        """Start anew: a person armed the rule again, or its firing was dropped before anything was signed."""
-        self.keep(rule, position, initial_state(rule, position.id), at)
+        """Its firing was dropped before anything was signed: free to fire again at once.
+
+        When that was stays known, so that a restart does not take an older firing for the last and latch on it.
+        """
+        fired = self.state(rule, position).fired_block
+        self.keep(rule, position, replace(initial_state(rule, position.id), fired_block=fired), at)
 
     def _recall(self, rule: Rule, position: Position) -> RuleState:
         if self._journal is None:
