@@ -27,7 +27,7 @@ def directory_faults(directory: Path) -> list[KeystoreError]:
     """What lets others into `directory`: owner and permissions. Empty when it is private. Raises nothing."""
     try:
         found = directory.stat()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return [_unreadable(directory, error)]
     faults: list[KeystoreError] = []
     if not stat.S_ISDIR(found.st_mode):
@@ -53,7 +53,10 @@ def directory_faults(directory: Path) -> list[KeystoreError]:
     return faults
 
 
-def _unreadable(path: Path, error: OSError) -> KeystoreError:
+def _unreadable(path: Path, error: OSError | ValueError) -> KeystoreError:
+    """`ValueError`: what the system calls say of a path with a NUL in it."""
+    if isinstance(error, ValueError):
+        return KeystoreError("is not a path", path, "Check the path.", KeystoreFault.MISSING)
     if error.errno == errno.ENOENT:
         return KeystoreError("no such file or directory", path, "Check the path.", KeystoreFault.MISSING)
     return KeystoreError(
@@ -108,8 +111,9 @@ def inspect_file(path: Path, *, judge_directory: bool = True) -> tuple[bytes | N
     try:
         # NONBLOCK: a fifo laid in place of the file must not hang the program.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        if error.errno == errno.ELOOP or path.is_symlink():
+    except (OSError, ValueError) as error:
+        # islink answers where Path.is_symlink raises, for a name that is too long.
+        if getattr(error, "errno", None) == errno.ELOOP or os.path.islink(path):  # noqa: PTH114
             link = KeystoreError(
                 "is a symbolic link",
                 path,
