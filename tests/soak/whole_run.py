@@ -38,6 +38,7 @@ WAIT = 0.25
 QUIET_BLOCKS = 4
 """Blocks seen by one engine after the last defence before the next fall: it has read that all is well."""
 LONGEST = 12.0
+"""Seconds after which a life is killed that did not die before."""
 LAST_BLOCKS = 120
 FALLEN = WAD * 12 // 10
 RECOVERED = WAD * 14 // 10
@@ -96,6 +97,7 @@ class Driver:
     market: Market
     chance: random.Random
     tally: Tally
+    longest: float = LONGEST
 
     @property
     def mortal(self) -> Mortal:
@@ -105,7 +107,7 @@ class Driver:
         """One life, killed somehow."""
         how = self.chance.choice(("point", "request", "moment"))
         prelude = self._point().prelude() if how == "point" else ""
-        seconds = self.chance.uniform(0, 6) if how == "moment" else LONGEST
+        seconds = self.chance.uniform(0, 6) if how == "moment" else self.longest
         async with self.mortal.life(prelude, armed=False) as program:
             fault = self._request(program) if how == "request" else None
             try:
@@ -226,7 +228,9 @@ def _world(folder: Path) -> Iterator[World]:
         opening.close()  # type: ignore[attr-defined]
 
 
-async def kill_again_and_again(world: World, folder: Path, kills: int, seed: int, tell: bool = False) -> Tally:
+async def kill_again_and_again(
+    world: World, folder: Path, kills: int, seed: int, *, longest: float = LONGEST, tell: bool = False
+) -> Tally:
     """`kills` lives on one state directory, one that comes to its end, and a look through everything."""
     tally = Tally()
     async with AsyncExitStack() as stack:
@@ -237,7 +241,7 @@ async def kill_again_and_again(world: World, folder: Path, kills: int, seed: int
         market = Market(mortal, chain.new_account())
         mortal.first = chain.block_number()
         market.fall()
-        driver = Driver(market, random.Random(seed), tally)
+        driver = Driver(market, random.Random(seed), tally, longest)
         while tally.kills < kills and len(tally.faults) < 5:
             await driver.life_and_death()
             if tell and tally.kills % 10 == 0:
