@@ -12,6 +12,7 @@ from tests.support.chain import Chain, keyed_account
 from tui.practice.abi import calldata
 from tui.practice.accounts import OWNER
 from tui.practice.rpc import RpcError
+from tui.practice.tokens import ASSET_BY_SYMBOL
 from tui.protocols.aave_v3.helper import CLEARED, DEPLOYER, Helper, Order, deleverage_data, deleverage_with_permit_data
 
 WAD = 10**18
@@ -139,7 +140,8 @@ class Holder:
         """An order that brings health to about `target` hundredths and sells at most one hundredth too much."""
         chain = self.chain
         collateral, debt, _, threshold, _, _ = chain.account_data(self.address)
-        repaid = (target * debt * 100 - collateral * threshold) * 1000 // (target * 100 * 1000 - threshold * 1002)
+        own = ASSET_BY_SYMBOL[self.collateral].liquidation_threshold
+        repaid = (target * debt * 100 - collateral * threshold) * 1000 // (target * 100 * 1000 - own * 1002)
         order = Order(
             debt=chain.token(self.debt).address.lower(),
             collateral=chain.token(self.collateral).address.lower(),
@@ -200,7 +202,7 @@ class Holder:
             "value": 0,
             "data": "0x" + data.hex(),
             "gas": gas,
-            "maxFeePerGas": 10**12,
+            "maxFeePerGas": 10**11,
             "maxPriorityFeePerGas": 10**9,
             **more,
         }
