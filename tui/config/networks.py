@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from tui.config.toml_text import shown_key, without_urls
 from tui.model.network import DE_RISK, PRICE_HEARTBEAT, MarketConfig, Network, RelayConfig, SwapConfig
 from tui.model.text import clean_text
 from tui.rules.fields import SECONDS
@@ -116,13 +117,13 @@ def _toml(text: str, reader: _Reader) -> dict[str, object] | None:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         for entry, first in found.duplicates():
-            key = clean_text(str(entry.path[-1]), 40)
+            key = shown_key(entry.path[-1])
             reader.add_line(entry.line, f"{key} is written twice, first on line {first}", "keep one of the two")
         if not reader.errors:
             message = str(error)
             place = _PLACE.search(message)
             line = int(place[1]) if place and place[1] else text.rstrip().count("\n") + 1
-            what = clean_text(_PLACE.sub("", message), 100)
+            what = clean_text(without_urls(_PLACE.sub("", message)), 100)
             reader.add_line(line, f"not valid TOML ({what})", "mend that line")
     except (ValueError, RecursionError, OverflowError):
         reader.add_line(1, "not readable as TOML", "write it plainly, as in the documentation")
@@ -229,7 +230,7 @@ class _Reader:
                 near = difflib.get_close_matches(key[:40], known, 1)
                 fix = f"did you mean {near[0]}?" if near else "remove it"
                 line = 1 if self.scan is None else self.scan.line_of((*path, key))
-                self.warnings.append((line, f"{self.file}:{line}: {clean_text(key, 40)} means nothing here; {fix}"))
+                self.warnings.append((line, f"{self.file}:{line}: {shown_key(key)} means nothing here; {fix}"))
 
     def take(
         self, table: Mapping[str, object], path: Path, read: Callable[[object], _T], *, required: bool = False
@@ -243,7 +244,7 @@ class _Reader:
         try:
             return read(table[str(key)])
         except _Wrong as wrong:
-            self.add(path, f"{clean_text(str(key), 40)} {wrong.what}", wrong.fix)
+            self.add(path, f"{shown_key(key)} {wrong.what}", wrong.fix)
             return None
 
     def tables(
