@@ -126,6 +126,7 @@ def settings(data: bytes) -> str:
         try:
             load_settings(Path(folder))
         except SettingsFault as fault:
+            assert "secret-token" not in str(fault)
             return str(fault)
     return ""
 

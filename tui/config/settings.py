@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tui.config.alerts import alerts_from
-from tui.config.toml_text import read_toml
+from tui.config.toml_text import read_toml, shown_key
 from tui.model.alert import AlertSettings
 from tui.model.text import clean_text
 
@@ -59,7 +59,7 @@ def load_settings(config: Path) -> Settings:
         raise SettingsFault(f"{path}: not valid TOML ({clean_text(str(error), 120)}); mend or delete it") from error
     unknown = sorted(set(data) - {*_TEXTS, *_LISTS, _ALERTS})
     if unknown:
-        raise SettingsFault(f"{path}: unknown key {unknown[0][:40]!r}; remove it")
+        raise SettingsFault(f"{path}: unknown key {shown_key(unknown[0])!r}; remove it")
     for key in _TEXTS:
         if key in data and not isinstance(data[key], str):
             raise SettingsFault(f'{path}: {key} is not a text; write {key} = "..."')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from typing import Any
 
@@ -9,6 +10,17 @@ from tui.model.text import clean_text
 from tui.rules.spans import scan
 
 MAX_CHARACTERS = 256 * 1024
+_URL = re.compile(r"[\w+.-]*://[^\s'\")\]]*")
+
+
+def without_urls(text: str) -> str:
+    """`text` with every URL hidden: it may hold a token."""
+    return _URL.sub("***", text)
+
+
+def shown_key(key: object) -> str:
+    """A key of a file, fit for a message."""
+    return clean_text(without_urls(str(key)), 40)
 
 
 def read_toml(text: str) -> dict[str, Any]:
@@ -21,4 +33,4 @@ def read_toml(text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError, OverflowError) as error:
-        raise ValueError(clean_text(str(error), 120)) from None
+        raise ValueError(clean_text(without_urls(str(error)), 120)) from None
