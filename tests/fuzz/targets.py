@@ -40,7 +40,7 @@ from tui.screen.form import read_rules
 from tui.screen.keymap import parse_keymap
 from tui.screen.themes import parse_theme
 from tui.vault import protocol
-from tui.vault.errors import KeystoreError
+from tui.vault.errors import KeystoreError, printable
 from tui.vault.keystore import parse_keystore
 from tui.vault.ledger import _read_line
 from tui.vault.service import Service
@@ -126,9 +126,11 @@ def settings(data: bytes) -> str:
         try:
             load_settings(Path(folder))
         except SettingsFault as fault:
-            assert "secret-token" not in str(fault)
-            return str(fault)
-    return ""
+            said = str(fault)
+        else:
+            said = ""
+    assert "secret-token" not in said
+    return said
 
 
 def keymap(data: bytes) -> str:
@@ -166,7 +168,7 @@ def signer(data: bytes) -> str:
     reply = _SERVICES[0][1].handle(message)
     assert reply.get("error") != "internal", reply
     protocol.encode_frame(reply)
-    return str(reply.get("reason", ""))
+    return printable(reply.get("reason", ""))  # as the other end of the pipe does
 
 
 def lens(data: bytes) -> str:

@@ -10,7 +10,7 @@ from tui.model.text import clean_text
 from tui.rules.spans import scan
 
 MAX_CHARACTERS = 256 * 1024
-_URL = re.compile(r"[\w+.-]*://[^\s'\")\]]*")
+_URL = re.compile(r"\w{0,10}://[^\s'\")\]]*")
 
 
 def without_urls(text: str) -> str:
