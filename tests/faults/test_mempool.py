@@ -389,6 +389,17 @@ async def test_28_a_relay_that_works_keeps_it_private_and_a_cancel_is_public_at_
     rig.check()
 
 
+async def test_28_after_a_restart_what_waits_at_a_relay_goes_to_everyone(open_faulty: OpenRig) -> None:
+    rig = await open_faulty(**with_relay())
+    rig.extra[0].swallow(SEND, hash_of)
+    await rig.fall()
+    assert rig.pooled() == []
+    await rig.restart()
+    assert rig.pooled() == [rig.intent.attempts[0].hash]
+    await ended_well(rig)
+    assert len(rig.attempts()) == 1
+
+
 async def test_29_an_original_that_beats_its_cancel_is_reported_as_executed(open_faulty: OpenRig) -> None:
     rig = await open_faulty()
     await rig.fall()
