@@ -231,8 +231,13 @@ def test_a_run_outlives_the_reader_of_its_events(seat: Seat) -> None:
 )
 def test_the_app_disarms_and_records_it(seat: Seat, number: signal.Signals, why: str) -> None:
     app = seat.start()
-    seat.chain.mine()
-    seat.shows("guard")
+
+    def reads() -> bool:
+        beat = seat.beat()
+        return beat is not None and beat.block_number is not None
+
+    seat.until(reads, "the first block")
+    seat.shows("own key")
     seat.press("a")
     seat.shows("Type the rule's name")
     seat.press("guard")
