@@ -1,0 +1,1 @@
+"""What a swap would cost: quotes from exchanges, sans-IO."""
