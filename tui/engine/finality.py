@@ -14,9 +14,10 @@ from tui.ports.chain import Broadcaster, ChainUnreachable, Reader, ReadFailed
 from tui.ports.clock import Clock
 from tui.ports.journal import Journal
 
-LOOK_BACK_BLOCKS = 1_000
-"""Blocks behind the head that are looked at. What takes back more is told by the nonces before the next signature."""
-_LATEST_FIRINGS = 50
+LOOK_BACK_SECONDS = 6 * 60 * 60
+"""How far behind the head, in chain time, a firing is looked at. What was taken back from before that is told by the
+nonces before the next signature."""
+_LATEST_FIRINGS = 20
 _FINAL = (IntentState.FINAL_OK, IntentState.FINAL_REVERTED, IntentState.FINAL_CANCELLED)
 
 
@@ -96,11 +97,9 @@ class Finality:
         """Final intents whose winner is on no canonical block, newest first. Raises ChainUnreachable, ReadFailed."""
         final = [
             intent
-            for firing in self._journal.firings(limit=_LATEST_FIRINGS)
+            for firing in self._journal.firings(_LATEST_FIRINGS, head.timestamp - LOOK_BACK_SECONDS)
             for intent in firing.intents
-            if intent.chain_id == self._chain_id
-            and intent.state in _FINAL
-            and (intent.included_block or 0) > head.number - LOOK_BACK_BLOCKS
+            if intent.chain_id == self._chain_id and intent.state in _FINAL
         ]
         gone: list[Intent] = []
         for intent in sorted(final, key=lambda one: one.included_block or 0, reverse=True):
