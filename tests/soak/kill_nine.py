@@ -53,6 +53,23 @@ def core(kills: int, seed: int, workers: int) -> Tally:
     return tally
 
 
+def _one_world(kills: int, seed: int) -> Tally:
+    from tests.soak import whole_run
+
+    return asyncio.run(whole_run.soak(kills, seed))
+
+
+def program(kills: int, seed: int, workers: int) -> Tally:
+    """As many worlds side by side as there are workers, each with a node and a state of its own."""
+    tally = Tally()
+    sizes = [kills // workers + (number < kills % workers) for number in range(workers)]
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        jobs = [pool.submit(_one_world, size, seed + number) for number, size in enumerate(sizes) if size]
+        for job in as_completed(jobs):
+            tally.add(job.result())
+    return tally
+
+
 def show(title: str, tally: Tally, seconds: float) -> None:
     """Print what was found."""
     print(f"{title} ({seconds:.0f} s)")
@@ -71,7 +88,7 @@ def main() -> int:
     parser.add_argument("--core", type=int, default=10_000, help="kills of the bare core")
     parser.add_argument("--run", type=int, default=300, help="kills of `trimtab run` against anvil")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2, help="processes side by side")
     args = parser.parse_args()
     bad = False
     if args.core:
@@ -80,10 +97,8 @@ def main() -> int:
         show("Bare core over SQLite", tally, time.monotonic() - began)
         bad |= bool(tally.double or tally.lost or tally.faults)
     if args.run:
-        from tests.soak import whole_run
-
         began = time.monotonic()
-        tally = asyncio.run(whole_run.soak(args.run, args.seed))
+        tally = program(args.run, args.seed, args.workers)
         show("`trimtab run` against anvil", tally, time.monotonic() - began)
         bad |= bool(tally.double or tally.lost or tally.faults)
     return int(bad)

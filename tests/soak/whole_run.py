@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -245,7 +246,8 @@ async def kill_again_and_again(
         while tally.kills < kills and len(tally.faults) < 5:
             await driver.life_and_death()
             if tell and tally.kills % 10 == 0:
-                print(f"  {tally.kills} kills, {market.falls} falls, {len(mortal.mined())} transactions", flush=True)
+                told = f"  seed {seed}: {tally.kills} kills, {market.falls} falls, {len(mortal.mined())} transactions"
+                print(told, file=sys.stderr, flush=True)
         await driver.last_life()
         driver.look_through()
     return tally
