@@ -5,18 +5,34 @@ Mirrors executeRepay and executeSupply with their validations, at the indices of
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from tui.model.position import Asset
 from tui.model.rule import ActionKind
-from tui.protocols.aave_v3.health import effective_terms
-from tui.protocols.aave_v3.math import ray_div, ray_div_floor, ray_mul, ray_mul_ceil
+from tui.model.units import RAY, WAD
+from tui.protocols.aave_v3.health import HealthUnknown, effective_terms, figures, lines_of
+from tui.protocols.aave_v3.math import ray_div, ray_div_floor, ray_mul, ray_mul_ceil, ray_mul_floor
 from tui.protocols.aave_v3.position import cap_room
 from tui.protocols.aave_v3.state import NOTHING, AccountState, Holding, MarketState, Reserve
 from tui.protocols.base import ActionImpossible
 
 LARGEST_AMOUNT = 2**128 - 1
 """The pool keeps balances in 128 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deleverage:
+    """Collateral sold for debt in one transaction. Base units: `repaid` of `debt`, `taken` out of the position and
+    `sold` of `collateral`; what is taken and not sold goes back. `delegated`: the account does it by itself (as a
+    delegate's code), else through a helper that takes its aTokens.
+    """
+
+    debt: Asset
+    collateral: Asset
+    repaid: int
+    taken: int
+    sold: int
+    delegated: bool = False
 
 
 def after_action(
@@ -29,6 +45,31 @@ def after_action(
     if kind is ActionKind.REPAY:
         return market, _repaid(market, account, reserve, amount)
     return _supplied(market, account, reserve, amount)
+
+
+def after_deleverage(market: MarketState, account: AccountState, deal: Deleverage) -> tuple[MarketState, AccountState]:
+    """The state after `deal`, to the wei. Raises ActionImpossible where the pool would revert.
+
+    The premium of a flash loan that the pool shares out among suppliers of the debt's asset is left out: it can only
+    raise what this account may have supplied of it. Whether the pool has enough to lend is not looked at.
+    """
+    symbol = deal.collateral.symbol
+    owing = reserve_for(market, ActionKind.REPAY, deal.debt)
+    if owed(market, account, owing)[1]:
+        raise ActionImpossible(f"{deal.debt.symbol} is owed at a stable rate")
+    account = _repaid(market, account, owing, deal.repaid)
+    reserve = reserve_for(market, ActionKind.REPAY, deal.collateral)
+    market, account, received = _taken(market, account, reserve, deal)
+    if deal.sold > received:
+        raise ActionImpossible(f"more {symbol} sold than taken")
+    rest = received - deal.sold
+    if not rest:
+        return market, account
+    try:
+        again = reserve_for(market, ActionKind.ADD_COLLATERAL, deal.collateral)
+        return _supplied(market, account, again, rest)
+    except ActionImpossible:
+        return market, account  # the pool takes no more of it: the rest is in the wallet
 
 
 def reserve_for(market: MarketState, kind: ActionKind, asset: Asset) -> Reserve:
@@ -130,6 +171,47 @@ def _supplied(
         replace(market, reserves=reserves),
         replace(account, configuration=configuration, holdings={**account.holdings, reserve.id: more}),
     )
+
+
+def _taken(
+    market: MarketState, account: AccountState, reserve: Reserve, deal: Deleverage
+) -> tuple[MarketState, AccountState, int]:
+    """`deal.taken` out of the position, with the pool's own checks; base units that arrive."""
+    symbol, index, directed = reserve.asset.symbol, reserve.supply_index, market.rules.directed_rounding
+    holding = account.holdings.get(reserve.id, NOTHING)
+    supplied = (ray_mul_floor if directed else ray_mul)(holding.supply, index)
+    if deal.taken > supplied:
+        raise ActionImpossible(f"more {symbol} than is supplied")
+    scaled = -(-deal.taken * RAY // index) if directed else ray_div(deal.taken, index)
+    if not scaled:
+        raise ActionImpossible(f"too little {symbol}: it rounds to nothing")
+    whole = deal.taken == supplied
+    scaled = holding.supply if whole else min(scaled, holding.supply)
+    left = replace(holding, supply=holding.supply - scaled)
+    configuration = account.configuration & ~(1 << (2 * reserve.id + 1)) if whole else account.configuration
+    counted = account.is_collateral(reserve.id)
+    account = replace(account, configuration=configuration, holdings={**account.holdings, reserve.id: left})
+    total = None if reserve.scaled_supply is None else reserve.scaled_supply - scaled
+    market = replace(market, reserves={**market.reserves, reserve.id: replace(reserve, scaled_supply=total)})
+    if counted:
+        _require_healthy(market, account, reserve)
+    arrived = deal.taken if deal.delegated else (ray_mul_floor if directed else ray_mul)(scaled, index)
+    return market, account, arrived
+
+
+def _require_healthy(market: MarketState, account: AccountState, reserve: Reserve) -> None:
+    """What the pool asks of an account from which collateral goes (ValidationLogic.validateHFAndLtv)."""
+    try:
+        lines = lines_of(market, account)
+        health = figures(market.rules, lines).health_factor
+    except HealthUnknown as why:
+        raise ActionImpossible(f"what it would leave is unknown: {why}") from why
+    if health is None:
+        return
+    if health < WAD:
+        raise ActionImpossible("the position would be liquidatable after it")
+    if reserve.terms.ltv and any(line.counts and not line.ltv for line in lines):
+        raise ActionImpossible("collateral with LTV 0 must be withdrawn before any other")
 
 
 def _why_not_counting(market: MarketState, account: AccountState, reserve: Reserve) -> str | None:
