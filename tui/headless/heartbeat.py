@@ -12,6 +12,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
+
 from tui.model.text import clean_text
 from tui.model.view import ViewState
 from tui.ports.clock import Clock
@@ -158,7 +160,7 @@ def read_heartbeat(state_directory: Path) -> Beat | None:
     try:
         if len(raw) > _MAX_BYTES:
             raise ValueError("too large")
-        return _parse(json.loads(raw))
+        return _parse(orjson.loads(raw))  # the standard parser's nesting can end the process
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError(f"{path} is not a heartbeat of this version") from None
 
