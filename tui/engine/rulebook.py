@@ -57,6 +57,10 @@ class Reload:
     overtaken: tuple[tuple[str, str], ...] = ()
 
 
+_MOST_BRACKETS = 200
+"""In what is kept of a rule; there are a handful."""
+
+
 class RuleBook:
     """All rules, their states and which of them are armed."""
 
@@ -182,6 +186,8 @@ def _parsed(text: str | None, rule: Rule, position: Position) -> RuleState | Non
     """A kept state, None where there is none of this rule on this position that can be read."""
     if text is None:
         return None
+    if text.count("[") + text.count("{") > _MOST_BRACKETS:
+        return None  # deep nesting can end the process where the recursion limit was raised
     try:
         state = state_from_data(json.loads(text))
     except (ValueError, TypeError, RecursionError):
