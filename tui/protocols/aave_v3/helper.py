@@ -14,7 +14,10 @@ from tui.model.units import UINT256_MAX
 from tui.protocols.erc20 import address_word, word
 
 DEPLOYER = "0x4e59b44847b379578588920ca78fbf26c0b4956c"
-"""The deterministic deployment proxy: calldata is a salt and creation code, and what it makes is made by CREATE2."""
+"""The deterministic deployment proxy: calldata is a salt and creation code, and what it makes is made by CREATE2.
+
+anvil is born with it; the Python node is not, and takes DEPLOYER_TRANSACTION.
+"""
 DEPLOYER_CODE = bytes.fromhex(
     "7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffe03601600081602082378035828234f580151560395781"
     "82fd5b8082525050506014600cf3"
@@ -49,6 +52,14 @@ DELEGATION_PREFIX = bytes.fromhex("ef0100")
 """An account with this and an address as its code runs the code at that address (EIP-7702)."""
 CLEARED = "0x" + "0" * 40
 """Delegating to this address takes a delegation away."""
+AUTHORIZATION_GAS = 25_000
+"""What each authorization of a type-4 transaction adds to its intrinsic gas; half comes back for an account that is
+already in the state, as every one that has ever sent is.
+
+An account that sends the transaction itself signs its authorization for the transaction's nonce plus one, for this
+chain alone (chain id 0 would hold on every chain, where other code may stand). It holds even if the call reverts,
+and until it is taken away. EXTCODEHASH of the account is the hash of the 23 bytes, never of the code they point to.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +114,7 @@ class Helper:
 
     @property
     def delegation(self) -> bytes:
-        """The code of an account that is delegated to this helper."""
+        """The code of an account that is delegated to this helper, whole; `code` must stand at `address` as well."""
         return DELEGATION_PREFIX + bytes.fromhex(self.address[2:])
 
 

@@ -1,0 +1,41 @@
+"""The helper on a chain that has no deterministic deployer yet: the Python node."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.contracts.test_deleverage import check_nothing_left
+from tests.support.chain import Chain
+from tests.support.deleverage import WAD, Holder, code_at, deploy, transact
+from tui.protocols.aave_v3.helper import (
+    DEPLOYER,
+    DEPLOYER_CODE,
+    DEPLOYER_MAKER,
+    DEPLOYER_TRANSACTION,
+    DEPLOYER_WEI,
+    deleverage_data,
+)
+
+pytestmark = [pytest.mark.node, pytest.mark.pyevm]
+
+
+def test_from_an_empty_address_to_a_saved_position(pyevm_market: Chain) -> None:
+    chain = pyevm_market
+    assert code_at(chain, DEPLOYER) == b""
+    chain.set_ether(DEPLOYER_MAKER, DEPLOYER_WEI)
+    chain.rpc("eth_sendRawTransaction", "0x" + DEPLOYER_TRANSACTION.hex())
+    assert code_at(chain, DEPLOYER) == DEPLOYER_CODE
+    helper = deploy(chain)
+    assert code_at(chain, helper.address) == helper.code
+
+    holder = Holder(chain, 90).borrow_to()
+    done = transact(chain, holder.address, helper.address, holder.signed_permit(helper, holder.order()))
+    assert done.ok, done.reason
+    assert holder.health >= 149 * WAD // 100
+    check_nothing_left(chain, helper, holder)
+
+    other = Holder(chain, 91).borrow_to()
+    done = other.delegated(helper.address, deleverage_data(other.order()))
+    assert done.ok, done.reason
+    assert other.health >= 149 * WAD // 100
+    assert code_at(chain, other.address) == helper.delegation
