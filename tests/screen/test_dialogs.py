@@ -254,7 +254,8 @@ async def test_a_plan_opens_by_itself_and_y_signs(open_app: Open) -> None:
 
 
 async def test_n_refuses(open_app: Open) -> None:
-    async with open_app(views.confirming()) as bench:
+    async with open_app(views.confirming(), (80, 24)) as bench:
+        assert "No: not asked again in this whole fall. Later: asked again while below." in bench.text("#notice")
         bench.hands.steady += 1
         await bench.press("n")
         assert bench.commands("answer") == [("answer", "c-1", False)]

@@ -15,8 +15,8 @@ from tests.support import views
 from tui.engine.facade import ArmingReport
 from tui.model.position import Status, status_of
 from tui.model.units import USD, WAD
-from tui.model.view import PricePoint, ViewState, empty_view
-from tui.screen.departure import departure_lines, farewell
+from tui.model.view import PricePoint, ProviderView, ViewState, empty_view
+from tui.screen.departure import departure_lines, farewell, release_lines
 from tui.screen.draw.activity import activity_lines
 from tui.screen.draw.chart import Level, chart
 from tui.screen.draw.detail import detail_lines
@@ -168,6 +168,62 @@ def test_the_header_stands_over_its_columns() -> None:
         assert rows[1].text.index("$31,576") + len("$31,576") == top.text.index("SUPPLIED") + len("SUPPLIED")
         assert rows[1].text.index("−2.17%") + len("−2.17%") == top.text.index("NET APY") + len("NET APY")
     assert header(80) is None
+
+
+@pytest.mark.parametrize("columns", [76, 80, 85, 100, 105, 109, 110, 115, 120, 130])
+def test_names_and_prices_are_whole_at_every_width(columns: int) -> None:
+    width = columns - 1
+    rows = positions_lines(views.armed(), width, None)
+    said = text(rows)
+    for part in ("main", "staked loop", "0x90f7…b906", "1.0441", "−15.32%"):
+        assert part in said, part
+    if header(width) is not None:
+        assert said.count("aave-v3 core") == 3
+        assert "MARKET" in rows[0].text
+        assert "guard" in said
+        assert "$149,326 wstETH " in said
+    if width >= 76:
+        for price in ("$2,550.75", "$3,394.10", "$1,330.59"):
+            assert price in said
+
+
+@pytest.mark.parametrize("width", [50, 80, 110])
+def test_a_start_without_a_node_says_what_is_wrong_with_it(width: int) -> None:
+    view = VIEWS["empty"]()
+    why = "cannot be reached (ConnectError)"
+    chain = replace(view.chain, providers=(ProviderView("http://127.0.0.1:8545", "failing", None, why),))
+    said = text(status_lines(replace(view, chain=chain), Local(views.NOW), width))
+    assert f"http://127.0.0.1:8545: {why}" in " ".join(said.split())
+    assert "waiting for the first block" in " ".join(said.split())
+    if width >= 80:
+        assert "nodes 0/1 ok, cannot be" in said
+        assert "next to fire: unknown while blind" in said
+    told = replace(view, chain=replace(chain, blind=f"http://127.0.0.1:8545: {why}"))
+    drawn = " ".join(text(status_lines(told, Local(views.NOW), width)).split())
+    assert drawn.partition("✖ BLIND")[2].count(why) == 1
+
+
+def test_a_banner_that_is_too_long_says_that_there_is_more() -> None:
+    nodes = tuple(ProviderView(f"https://node-{n}.example", "failing", None, "no answer") for n in range(30))
+    view = replace(views.blind(), chain=replace(views.blind().chain, providers=nodes))
+    for width in (30, 50, 80):
+        rows = status_lines(view, Local(views.NOW), width)
+        assert rows[-1].text.endswith("…")
+        assert all(width_of(row.spans) <= width for row in rows)
+
+
+def test_releasing_the_kill_switch_names_what_becomes_live() -> None:
+    said = text(release_lines(views.killed()))
+    assert "guard becomes live again at once." in said
+    assert "guard signs and sends by itself" in said
+    assert "calm" not in said
+    waits = text(release_lines(replace(views.killed(), held="Two nodes disagree."))).replace("\n ", "")
+    assert "guard becomes live again when you resume it" in waits
+    assert "at once" not in waits
+    assert "Nothing is armed" in text(release_lines(views.watching()))
+    other = text(release_lines(replace(views.watching(), read_only=True))).replace("\n", " ")
+    assert "Nothing is armed" not in other
+    assert "what is armed there becomes live again at once" in other
 
 
 def test_an_empty_engine_is_not_an_empty_account() -> None:

@@ -30,6 +30,7 @@ pytestmark = pytest.mark.skipif(version("textual") != _PINNED, reason=f"pictures
 Compare = Callable[..., bool]
 KEYS = {"enter", "down", "f1", "f2"}
 SIZES = [(50, 24), (80, 24), (120, 40), (200, 50)]
+MAIN_SIZES = [*SIZES, (110, 34)]
 
 
 def taken(
@@ -71,7 +72,7 @@ def previewing() -> FakeFacade:
     return FakeFacade(views.watching(), preview_answer=Preview((fault,), (done,)))
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("size", MAIN_SIZES, ids=str)
 def test_main(hands: Hands, snap_compare: Compare, size: tuple[int, int]) -> None:
     assert taken(hands, snap_compare, views.armed(), size)
 

@@ -15,19 +15,15 @@ def kill(app: TrimtabApp) -> None:
 
 
 def release(app: TrimtabApp) -> None:
-    """Release the kill switch, after a question."""
+    """Release the kill switch, after a question that names what may sign again."""
+    from tui.screen.departure import release_lines
     from tui.screen.dialogs.ask import AskDialog
-    from tui.screen.lines import line
 
     def answered(yes: bool | None) -> None:
         if yes and app.facade is not None:
             app.send(app.facade.kill(False, "released by hand"), "release the kill switch")
 
-    said = [
-        line("The engine may sign again once rules are armed."),
-        line(("Make sure that what made you pull it is over.", "muted")),
-    ]
-    app.push_screen(AskDialog("Release the kill switch?", said), answered)
+    app.push_screen(AskDialog("Release the kill switch?", release_lines(app.view)), answered)
 
 
 def resume(app: TrimtabApp) -> None:

@@ -1,4 +1,4 @@
-"""Leaving: what is armed and under way, and the words that say that nothing is watched any more."""
+"""What is armed and under way, in words: before leaving, after it, and before the kill switch is released."""
 
 from __future__ import annotations
 
@@ -32,6 +32,28 @@ def unsettled(view: ViewState) -> list[Intent]:
         for intent in firing.intents
         if intent.nonce is not None and intent.state.value in ("RESERVED", "SIGNED", "MAYBE_SENT")
     ]
+
+
+def release_lines(view: ViewState) -> list[Line]:
+    """What releasing the kill switch means now: arming outlives it, so armed rules are live again at once."""
+    rows: list[Line] = []
+    armed = [rule for rule in view.rules if rule.armed_since is not None]
+    if view.read_only:
+        rows += wrap("Another process holds the engine: what is armed there becomes live again at once.", 64, "warn")
+    elif armed:
+        names = ", ".join(clean_text(rule.rule.name, 40) for rule in armed)
+        lead = f"{names} {'becomes' if len(armed) == 1 else 'become'} live again"
+        if view.held is None:
+            rows += wrap(f"{lead} at once.", 64, "warn", "▲ ", "  ")
+        else:
+            rows += wrap(f"The engine holds itself as well: {lead} when you resume it.", 64, "warn", "▲ ", "  ")
+        does = {"confirm": "asks you before it signs", "auto": "signs and sends by itself"}
+        for entry in armed:
+            name, mode = clean_text(entry.rule.name, 40), entry.rule.mode.value
+            rows += wrap(f"{name} {does.get(mode, 'only tells you')}", 64, "", "  ", "  ")
+    else:
+        rows += wrap("Nothing is armed: nothing is signed until you arm a rule.", 64)
+    return [*rows, *wrap("Make sure that what made you pull it is over.", 64, "muted")]
 
 
 def departure_lines(view: ViewState, unsaved: bool) -> list[Line]:

@@ -97,7 +97,7 @@ MODE: dict[Mode, str] = {Mode.NOTIFY: "notify", Mode.CONFIRM: "confirm", Mode.AU
 
 ACTION: dict[ActionKind, str] = {ActionKind.REPAY: "repay", ActionKind.ADD_COLLATERAL: "add"}
 
-PROVIDER_ROLE = {"ok": "good", "lagging": "warn", "wrong-chain": "alarm", "failing": "alarm"}
+PROVIDER_ROLE = {"ok": "good", "lagging": "warn", "wrong-chain": "alarm", "failing": "alarm", "lying": "alarm"}
 
 
 def market_name(market: MarketKey) -> str:

@@ -51,12 +51,15 @@ class PlanPane(ScrollPane):
         return confirmation_lines(dialog.confirmation, dialog.position(), size.width)
 
 
+NO_MEANS = "No: not asked again in this whole fall. Later: asked again while below."
+
+
 class Notice(LinePane):
-    """What became of the answer."""
+    """What each way of not signing means; then what became of the answer."""
 
     def draw(self, size: Size) -> Sequence[Line]:
         text, role = cast("ConfirmDialog", self.screen).notice
-        return [BLANK, *wrap(text, size.width, role)] if text else [BLANK]
+        return [BLANK, *(wrap(text, size.width, role) if text else wrap(NO_MEANS, size.width, "muted"))]
 
 
 class ConfirmDialog(Dialog[None]):
@@ -133,7 +136,10 @@ class ConfirmDialog(Dialog[None]):
         if self.owner.facade is None:
             return
         self._answered = True
-        self._say("Answered; the engine is at it." if yes else "Refused.", "muted")
+        said = (
+            "Answered; the engine is at it." if yes else "Refused; not asked again before health was above its trigger."
+        )
+        self._say(said, "muted")
         self.owner.run_worker(self._send(yes), group="answer", exit_on_error=False)
 
     async def _send(self, yes: bool) -> None:

@@ -35,17 +35,19 @@ def _asset_rows(position: Position, width: int, stale: bool) -> list[Line]:
     number = "stale" if stale else ""
     roomy = width >= 84
     lean = width < 58
-    name = 9
-    quantity = 14 if width >= 50 else 12
+    tight = not lean and width < 64
+    name = 8 if tight else 9
+    quantity = 14 if width >= 64 or (lean and width >= 50) else 12
+    current_price, share = (11, 6) if tight else (12, 7)
     rows: list[Line] = []
 
     def head(title: str) -> Line:
         spans = [cell(title, name, "label"), cell("AMOUNT", quantity, "label", "right")]
         if not lean:
-            spans.append(cell("PRICE", 12, "label", "right"))
+            spans.append(cell("PRICE", current_price, "label", "right"))
         if roomy:
             spans += [cell("VALUE", 14, "label", "right"), cell("APY", 9, "label", "right")]
-        spans += [cell("LIMIT", 7, "label", "right"), cell("LIQUIDATION AT", 16, "label", "right")]
+        spans += [cell("LIMIT", share, "label", "right"), cell("LIQUIDATION AT", 16, "label", "right")]
         return _row(spans, width)
 
     def entry(
@@ -60,7 +62,7 @@ def _asset_rows(position: Position, width: int, stale: bool) -> list[Line]:
     ) -> Line:
         spans = [cell(_symbol(asset), name, role), cell(amount(held, asset.decimals), quantity, number, "right")]
         if not lean:
-            spans.append(cell(price(current), 12, number, "right"))
+            spans.append(cell(price(current), current_price, number, "right"))
         if roomy:
             spans += [
                 cell(dollars(value), 14, number, "right"),
@@ -68,11 +70,13 @@ def _asset_rows(position: Position, width: int, stale: bool) -> list[Line]:
             ]
         far = distance_bps(current, there)
         spans += [
-            cell(limit, 7, "stale" if stale else "muted", "right"),
+            cell(limit, share, "stale" if stale else "muted", "right"),
             cell("—" if there is None else price(there), 16 if lean else 12, number, "right"),
         ]
         if not lean:
-            spans.append(cell("" if far is None else distance(far), 10, "stale" if stale else "muted", "right"))
+            spans.append(
+                cell("" if far is None else distance(far), 9 if tight else 10, "stale" if stale else "muted", "right")
+            )
         return _row(spans, width)
 
     if position.collateral:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from tui.model.position import Position, Status
 from tui.model.text import short_address
@@ -11,10 +12,11 @@ from tui.screen.clean import clean_text
 from tui.screen.draw.gauge import gauge
 from tui.screen.draw.levels import nearest_liquidation
 from tui.screen.figures import distance, dollars_short, health, percent, price
-from tui.screen.lines import Line, Span, cell, clip, line, width_of, wrap
+from tui.screen.lines import Line, Span, cell, clip, line, shorten, width_of, wrap
 from tui.screen.words import ACTIVITY, MODE, STATUS, market_name, status_sign
 
-WIDE, COMPACT = 108, 68
+WIDE, COMPACT = 108, 76
+"""From how many cells on the table, and two lines with the numbers that matter most."""
 
 
 def account_name(view: PositionView) -> str:
@@ -41,12 +43,15 @@ def debt_symbols(position: Position) -> str:
     return _assets([clean_text(one.asset.symbol, 12) for one in ordered])
 
 
-def _liquidation(position: Position) -> tuple[str, str]:
+def _liquidation(position: Position, width: int) -> tuple[str, str]:
+    """The nearest liquidation price in `width` cells, and how far it is. A name is cut before a price is."""
     nearest = nearest_liquidation(position)
     if nearest is None:
         return ("none" if position.status is not Status.UNKNOWN and not position.debt else "—", "")
-    symbol = nearest.symbol if nearest.together == 1 else f"{nearest.symbol}+{nearest.together - 1}"
-    return f"{symbol} {price(nearest.price_usd)}", distance(nearest.distance_bps)
+    there = price(nearest.price_usd)
+    more = "" if nearest.together == 1 else f"+{nearest.together - 1}"
+    symbol = shorten(nearest.symbol, width - len(there) - len(more) - 1)
+    return f"{symbol}{more} {there}" if symbol else there, distance(nearest.distance_bps)
 
 
 def _rule(shown: PositionView) -> tuple[str, str]:
@@ -98,14 +103,19 @@ def _unknown(view: ViewState, shown: PositionView, width: int, chosen: bool) -> 
 class _Columns:
     """Cells of each column of the wide table; together exactly the width."""
 
-    market: int
-    value: int
-    symbol: int
-    where: int
-    rule: int
-    health: int = 8
+    market: int = 14
+    value: int = 8
+    symbol: int = 8
+    health: int = 7
     status: int = 15
-    apy: int = 9
+    where: int = 17
+    apy: int = 8
+    rule: int = 13
+
+    @property
+    def taken(self) -> int:
+        """All of them and the gutter."""
+        return 2 + self.market + self.rail + self.where + self.apy + self.rule
 
     @property
     def rail(self) -> int:
@@ -113,21 +123,29 @@ class _Columns:
         return 2 * self.value + 2 * self.symbol + self.health + self.status
 
 
+_GROWING = (("rule", 18), ("health", 8), ("symbol", 9), ("value", 9), ("apy", 9), ("market", 15))
+"""What a wider table gives first, and up to how much. The least widths hold every number and a market's name."""
+
+
+@lru_cache(maxsize=8)
 def _columns(width: int) -> _Columns:
-    fixed = 2 + 8 + 15 + 9
-    rest = width - fixed
-    market, value, symbol, where, rule = 15, 9, 9, 17, 18
-    spare = rest - (market + 2 * value + 2 * symbol + where + rule)
-    if spare < 0:
-        return _Columns(market + spare, value, symbol, where, rule)
-    where += min(6, spare // 8)
-    market += min(7, spare // 8)
-    rule += min(14, spare // 4)
-    spare = rest - (market + 2 * value + 2 * symbol + where + rule)
-    value += spare // 4
-    symbol += (spare - 2 * (spare // 4)) // 2
-    spare = rest - (market + 2 * value + 2 * symbol + where + rule)
-    return _Columns(market, value, symbol, where, rule + spare)
+    columns = _Columns()
+    for name, most in _GROWING:
+        spare = (width - columns.taken) // (2 if name in ("symbol", "value") else 1)
+        have: int = getattr(columns, name)
+        columns = replace(columns, **{name: have + max(0, min(most - have, spare))})
+    spare = width - columns.taken
+    columns = replace(
+        columns,
+        where=columns.where + min(6, spare // 8),
+        market=columns.market + min(7, spare // 8),
+        rule=columns.rule + min(14, spare // 4),
+    )
+    spare = width - columns.taken
+    columns = replace(
+        columns, value=columns.value + spare // 4, symbol=columns.symbol + (spare - 2 * (spare // 4)) // 2
+    )
+    return replace(columns, rule=columns.rule + width - columns.taken)
 
 
 def _wide(view: ViewState, shown: PositionView, width: int, chosen: bool, stale: bool) -> list[Line]:
@@ -135,15 +153,15 @@ def _wide(view: ViewState, shown: PositionView, width: int, chosen: bool, stale:
     sign = status_sign(position.status, stale)
     number = "stale" if stale else ""
     health_role = sign.role
-    where, far = _liquidation(position)
     columns = _columns(width)
+    where, far = _liquidation(position, columns.where - 1)
     rule, rule_role = _rule(shown)
     state, state_role = _rule_state(view, shown, columns.rule - 2)
     ground, tag = ("chosen" if chosen else ""), position.id
     gutter = Span("▌ " if chosen else "  ", "accent")
     first = (
         gutter,
-        cell(market_name(position.key.market), columns.market, "strong"),
+        cell(shorten(market_name(position.key.market), columns.market - 1), columns.market, "strong"),
         cell(dollars_short(position.collateral_usd), columns.value, number, "right"),
         cell(f" {collateral_symbols(position)}", columns.symbol, "muted"),
         cell(dollars_short(position.debt_usd), columns.value, number, "right"),
@@ -161,8 +179,8 @@ def _wide(view: ViewState, shown: PositionView, width: int, chosen: bool, stale:
     )
     second = (
         gutter,
-        cell(account_name(shown), columns.market, "muted"),
-        Span("  "),
+        cell(account_name(shown), columns.market + 1, "muted"),
+        Span(" "),
         *_gauge(columns.rail - 2, shown, stale),
         cell(far, columns.where, health_role, "right"),
         Span(" " * columns.apy),
@@ -175,18 +193,21 @@ def _compact(shown: PositionView, width: int, chosen: bool, stale: bool) -> list
     position = shown.position
     sign = status_sign(position.status, stale)
     number, health_role = ("stale" if stale else ""), sign.role
-    where, far = _liquidation(position)
     ground, tag = ("chosen" if chosen else ""), position.id
     gutter = Span("▌ " if chosen else "  ", "accent")
     glyph = ACTIVITY[shown.rule_activity] if shown.rule else None
     rule = f" {glyph.glyph} {clean_text(shown.rule or '', 10)}" if glyph else " · no rule"
     rule_role = glyph.role if glyph else "warn"
+    spare = width - COMPACT
+    name = 14 + min(6, max(0, spare - 4) // 2)
+    room = width - 2 - name - 8 - 16 - 9 - 13
+    where, far = _liquidation(position, room - 1)
     first = (
         gutter,
-        cell(account_name(shown), 14, "strong"),
+        cell(account_name(shown), name, "strong"),
         cell("—" if position.health_factor is None else health(position.health_factor), 8, health_role, "right"),
         cell(f" {sign.both}", 16, health_role),
-        cell(where, width - 2 - 14 - 8 - 16 - 9 - 13, number, "right"),
+        cell(where, room, number, "right"),
         cell(far, 9, health_role, "right"),
         cell(rule, 13, rule_role),
     )
@@ -210,7 +231,7 @@ def _narrow(shown: PositionView, width: int, chosen: bool, stale: bool) -> list[
     position = shown.position
     sign = status_sign(position.status, stale)
     health_role = sign.role
-    _, far = _liquidation(position)
+    _, far = _liquidation(position, width)
     ground, tag = ("chosen" if chosen else ""), position.id
     gutter = Span("▌ " if chosen else "  ", "accent")
     state = ACTIVITY[shown.rule_activity] if shown.rule else None

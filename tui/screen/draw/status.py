@@ -72,7 +72,8 @@ def _block(view: ViewState, local: Local) -> list[Span]:
     ]
 
 
-def _nodes(view: ViewState) -> list[Span]:
+def _nodes(view: ViewState, room: int) -> list[Span]:
+    """How the nodes are; where none is well what is wrong with one, cut to `room` cells."""
     providers = view.chain.providers
     if not providers:
         return [Span("no node", "alarm" if view.chain.blind else "muted")]
@@ -83,8 +84,22 @@ def _nodes(view: ViewState) -> list[Span]:
         count = "" if len(providers) == 1 else f" {len(providers)}/{len(providers)}"
         return [Span(f"● node{'s' if count else ''} ok{count}{wait}", "good")]
     worst = next(one for one in providers if one.state != "ok")
-    role = PROVIDER_ROLE.get(worst.state, "warn") if not good else "warn"
-    return [Span(f"▲ nodes {len(good)}/{len(providers)} ok, {clean_text(worst.state, 16)}{wait}", role)]
+    if good:
+        return [Span(f"▲ nodes {len(good)}/{len(providers)} ok, {clean_text(worst.state, 16)}{wait}", "warn")]
+    lead = f"▲ nodes 0/{len(providers)} ok, "
+    why = shorten(clean_text(worst.detail or worst.state, 60), max(room - len(lead), 12))
+    return [Span(lead + why, PROVIDER_ROLE.get(worst.state, "warn"))]
+
+
+def node_troubles(view: ViewState) -> str:
+    """What is wrong with each node, as a sentence each; empty where nothing is known to be."""
+    said = []
+    for one in view.chain.providers:
+        if one.state != "ok":
+            why = clean_text(one.detail or one.state, 120)
+            known = view.chain.blind is not None and why in view.chain.blind
+            said.append("" if known else f"{clean_text(one.url, 60)}: {why}.")
+    return " ".join(text for text in said if text)
 
 
 def _next(view: ViewState) -> list[Span]:
@@ -127,7 +142,10 @@ def _fee(view: ViewState) -> list[Span]:
 
 def _needs_all(view: ViewState, local: Local) -> bool:
     """Whether the whole reason must be read, however narrow the screen: nothing can fire, or nothing runs."""
-    return view.killed or view.protection is Protection.HELD or local.failed is not None
+    if view.killed or local.failed is not None:
+        return True
+    told_below = view.chain.blind is not None and view.chain.blind in view.protection_why
+    return view.protection is Protection.HELD and not told_below
 
 
 def _first_lines(view: ViewState, local: Local, width: int) -> list[Line]:
@@ -153,17 +171,27 @@ def status_lines(view: ViewState, local: Local, width: int) -> list[Line]:
     lines = _first_lines(view, local, width)
     if width >= 68:
         fee = _fee(view) if width >= 92 else [_short_fee(view)]
-        lines.append(split([Span(" "), *_next(view)], [*_nodes(view), gap, *fee, Span(" ")], width, "bar"))
+        left = [Span(" "), *_next(view)]
+        nodes = _nodes(view, width - width_of([*left, gap, *fee]) - 2)
+        lines.append(split(left, [*nodes, gap, *fee, Span(" ")], width, "bar"))
     else:
-        nodes = _nodes(view)
+        nodes = _nodes(view, width // 2)
         right = nodes if width_of(nodes) < width // 2 else []
         lines.append(split([Span(" "), *_next(view)], right, width, "bar"))
-    if view.chain.blind is not None and local.ready and view.chain.block is not None:
+    if view.chain.blind is not None and local.ready:
         since = head_age(view, local.now)
         old = "" if since is None else f", last block {age(since)} ago"
-        said = f"{BLIND.both}{old}: {clean_text(view.chain.blind, 300)}. Numbers below are stale; nothing fires."
-        lines += [Line(row.spans, "held") for row in wrap(said, width - 2, "held", " ", "   ")[:3]]
+        numbers = "nothing fires." if view.chain.block is None else "numbers below are stale; nothing fires."
+        said = f"{BLIND.both}{old}: {clean_text(view.chain.blind, 300)}; {numbers} {node_troubles(view)}"
+        lines += [Line(row.spans, "held") for row in _cut(wrap(said, width - 2, "held", " ", "   "), 4, width)]
     return fitted(lines, width)
+
+
+def _cut(rows: list[Line], most: int, width: int) -> list[Line]:
+    """The first rows; the last of them says that there is more."""
+    if len(rows) <= most:
+        return rows
+    return [*rows[: most - 1], line((shorten(rows[most - 1].text, width - 4) + " …", "held"))]
 
 
 def _short_fee(view: ViewState) -> Span:
