@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(run(args))
     except UsageError as error:
         sys.stderr.write(f"trimtab: {error}\n")
-        return 2
+        return error.exit_code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tui.chain.client import ChainClient, open_chain
 from tui.chain.clock import SystemClock
-from tui.config.options import Options, UsageError
+from tui.config.options import Options, RefusedForSafety, UsageError
 from tui.config.paths import Paths, resolve_paths
 from tui.engine.commands import Commands
 from tui.engine.configwatch import ConfigWatch
@@ -26,7 +26,8 @@ from tui.model.network import Network
 from tui.ports.clock import Clock
 from tui.ports.journal import JournalError
 from tui.protocols.base import LendingMarket
-from tui.protocols.registry import make_market
+from tui.protocols.registry import make_market, protocols
+from tui.rules.load import load_rules
 
 if TYPE_CHECKING:
     from tui.vault.client import SignerClient
@@ -81,7 +82,7 @@ def assemble(
     (JournalLocked where another engine holds it).
     """
     clock = clock or SystemClock()
-    markets = _markets(network)
+    markets, notices = _markets(network)
     try:
         chain = open_chain(network, clock)
     except ValueError as error:
@@ -101,6 +102,7 @@ def assemble(
         dict(labels or {}),
         read_only=not signing,
         read_only_why=read_only_why,
+        notices=notices,
         config=config or ConfigWatch(()),
     )
     ports = Ports(
@@ -125,14 +127,15 @@ def wire(
     config = ConfigWatch(() if file is None else (file,))
     network = resolve_network(options, paths)
     keystores = find_keystores(options, paths)
-    accounts = [*options.addresses, *keystores]
+    files = rules_files(options, paths)
+    accounts = [*options.addresses, *keystores, *_named_in(files)]
     if not accounts:
         raise UsageError("no account to watch; give --address 0x... or --keystore FILE")
     return assemble(
         network,
         paths,
         accounts=accounts,
-        rules_files=rules_files(options, paths),
+        rules_files=files,
         keystores=keystores,
         labels=labels,
         signing=signing,
@@ -140,6 +143,16 @@ def wire(
         read_only_why=read_only_why,
         config=config,
     )
+
+
+def _named_in(files: Sequence[Path]) -> list[str]:
+    """Accounts that rules name one by one (`market/0x...`): who writes a rule for an account wants it watched."""
+    named = []
+    for path in files:
+        with contextlib.suppress(OSError):
+            positions = [rule.position for rule in load_rules(path).rules]
+            named += [position.rpartition("/")[2] for position in positions if position.count("/") == 2]
+    return named
 
 
 def paths_of(options: Options) -> Paths:
@@ -202,14 +215,25 @@ def resolve_network(options: Options, paths: Paths) -> Network:
     return network
 
 
-def _markets(network: Network) -> tuple[LendingMarket, ...]:
+def _markets(network: Network) -> tuple[tuple[LendingMarket, ...], tuple[str, ...]]:
+    """The markets that this version can watch, and a lasting notice for each that it cannot.
+
+    A market of a protocol that is not known yet must not blind the others; raises UsageError where none is left.
+    """
+    known = protocols()
+    notices = tuple(
+        f"market {config.protocol}/{config.name} is NOT watched: this version does not know {config.protocol}"
+        for config in network.markets
+        if config.protocol not in known
+    )
     try:
-        markets = tuple(make_market(config) for config in network.markets)
+        markets = tuple(make_market(config) for config in network.markets if config.protocol in known)
     except ValueError as error:
         raise UsageError(f"network {network.name}: {error}") from error
     if not markets:
-        raise UsageError(f"network {network.name} names no market; add a [[market]] table")
-    return markets
+        told = "; ".join(notices) or "it names no market; add a [[market]] table"
+        raise UsageError(f"network {network.name}: {told} (known: {', '.join(known)})")
+    return markets, notices
 
 
 def rules_files(options: Options, paths: Paths) -> tuple[Path, ...]:
@@ -228,13 +252,15 @@ def find_keystores(options: Options, paths: Paths) -> dict[str, Path]:
 
     Key files are looked at, not opened; a named one that may not be used is refused with its fix.
     """
+    from tui.vault.errors import KeystoreFault
     from tui.vault.keystore import inspect_keystore
 
     if options.keystore is not None:
         report = inspect_keystore(options.keystore)
         if report.faults or report.address is None:
             why = "; ".join(str(fault) for fault in report.faults) or "names no address"
-            raise UsageError(f"--keystore {options.keystore}: {why}")
+            unsafe = any(fault.fault is KeystoreFault.UNSAFE for fault in report.faults)
+            raise (RefusedForSafety if unsafe else UsageError)(f"--keystore {options.keystore}: {why}")
         return {report.address.lower(): options.keystore}
     found: dict[str, Path] = {}
     directory = paths.config / "keystore"
@@ -247,7 +273,7 @@ def find_keystores(options: Options, paths: Paths) -> dict[str, Path]:
 
 def read_password(options: Options) -> str | None:
     """The keystore's password from a private file or a descriptor; None where neither is given. Raises UsageError."""
-    from tui.vault.errors import KeystoreError
+    from tui.vault.errors import KeystoreError, KeystoreFault
     from tui.vault.passwords import password_from_descriptor, password_from_file
 
     try:
@@ -256,5 +282,5 @@ def read_password(options: Options) -> str | None:
         if options.password_fd is not None:
             return password_from_descriptor(options.password_fd)
     except KeystoreError as error:
-        raise UsageError(str(error)) from error
+        raise (RefusedForSafety if error.fault is KeystoreFault.UNSAFE else UsageError)(str(error)) from error
     return None

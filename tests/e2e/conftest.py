@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.chain import ETHER, Chain, keyed_account
+from tests.support.clock import FakeClock
 from tui.config.paths import resolve_paths
 from tui.engine.configwatch import ConfigWatch
 from tui.model.intent import Firing
@@ -133,6 +135,7 @@ async def make_rig(market_v32: Chain, keystore_file: Path, tmp_path: Path) -> As
         *,
         rules_text: str | None = None,
         limits: str = "",
+        daily: str = "100000",
         heartbeat: int = PRICE_HEARTBEAT,
         confirmations: int = 2,
         clock: Clock | None = None,
@@ -151,7 +154,7 @@ async def make_rig(market_v32: Chain, keystore_file: Path, tmp_path: Path) -> As
             chain.give("USDC", chain.units("USDC", wallet_usdc), trader)
             chain.give("WETH", chain.units("WETH", wallet_weth), trader)
         rules = tmp_path / "rules.toml"
-        rules.write_text((rules_text or RULE.format(mode=mode, usdc=usdc)) + limits)
+        rules.write_text((rules_text or RULE.format(mode=mode, usdc=usdc).replace('"100000"', f'"{daily}"')) + limits)
         network = Network(
             name="test",
             chain_id=31337,
@@ -170,7 +173,7 @@ async def make_rig(market_v32: Chain, keystore_file: Path, tmp_path: Path) -> As
             rules_files=[rules],
             keystores={trader: keystore_file},
             signing=True,
-            clock=clock,
+            clock=clock or FakeClock(time.time()),
             config=config,
         )
         opened.append(wired)

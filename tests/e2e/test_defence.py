@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import pytest
+
 from tests.e2e.conftest import MakeRig, Rig
+from tui.engine.facade import CommandRefused
 from tui.model.intent import FiringState, IntentState
 from tui.model.units import WAD
 from tui.model.view import Protection, RuleActivity
@@ -158,3 +161,53 @@ async def test_a_stuck_transaction_can_be_cancelled_by_hand_also_under_the_kill_
     assert intent.state is IntentState.FINAL_CANCELLED
     assert rig.transactions_of(rig.trader.address) == [intent.included_hash]
     assert firing.state is not FiringState.DONE
+
+
+async def test_a_rule_that_names_what_the_market_lacks_is_not_armed(make_rig: MakeRig) -> None:
+    rig = await make_rig()
+    rig.trader.rules.write_text(rig.trader.rules.read_text().replace('"USDC"', '"USDX"'))
+    await rig.mine(1)
+    report = await rig.wired.commands.arming_report("guard")
+    assert any("USDX" in problem and "did you mean" in problem for problem in report.problems)
+    with pytest.raises(CommandRefused, match="USDX"):
+        await rig.arm()
+
+
+async def test_a_rule_that_has_fired_and_waits_is_not_shown_as_next_to_fire(make_rig: MakeRig) -> None:
+    rig = await make_rig(mode="confirm")
+    await rig.arm()
+    _lower_price(rig, "2600")
+    await rig.head()
+    (asked,) = rig.wired.engine.view.confirmations
+    await rig.wired.commands.answer(asked.id, False)
+    await rig.mine(1)
+    view = rig.wired.engine.view
+    assert view.next_fire is None
+    assert "will not fire now" in view.protection_why
+    assert any(line.startswith("guard: will not fire now") for line in view.would_stop)
+
+
+async def test_what_a_limit_leaves_over_is_no_step(make_rig: MakeRig) -> None:
+    rig = await make_rig(usdc="500", daily="500.0000001")
+    await rig.arm()
+    _lower_price(rig, "2600")
+    await rig.mine(5)
+    (firing,) = rig.firings()
+    assert len(firing.intents) == 1, "a ten-millionth of a dollar in WETH is not worth a transaction"
+
+
+async def test_the_twins_liquidation_is_told(make_rig: MakeRig) -> None:
+    rig = await make_rig()
+    await rig.mine(1)
+    _lower_price(rig, "2150")
+    liquidator = rig.chain.new_account()
+    rig.chain.give("USDC", rig.chain.units("USDC", 20_000), liquidator)
+    rig.chain.approve(liquidator, "USDC", rig.chain.market.pool)
+    rig.chain.send(
+        liquidator, rig.chain.market.pool, "liquidationCall(address,address,address,uint256,bool)",
+        rig.chain.token("WETH").address, rig.chain.token("USDC").address, rig.twin, 2**256 - 1, False,
+    )  # fmt: skip
+    await rig.head()
+    told = [entry.text for entry in rig.wired.engine.view.activity if "LIQUIDATED" in entry.text]
+    assert len(told) == 1
+    assert "WETH taken for" in told[0]

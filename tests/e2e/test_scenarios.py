@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.clock import FakeClock
 from tui.config.networks import load_network
 from tui.config.paths import resolve_paths
 from tui.engine.facade import EngineFacade
@@ -18,6 +20,7 @@ from tui.wiring import Wired, assemble
 
 pytestmark = pytest.mark.node
 
+TARGET = 15 * WAD // 10
 BLOCKS = 100
 """At 2 s a block: the calm lead-in, the whole crash of three minutes, and a little after it."""
 
@@ -41,6 +44,7 @@ def _wire(session: PracticeSession, mode: str) -> Wired:
         keystores={session.accounts["trader"]: session.keystore},
         labels={address.lower(): name for name, address in session.accounts.items()},
         signing=True,
+        clock=FakeClock(time.time()),
     )
 
 
@@ -62,7 +66,6 @@ async def test_in_a_crash_the_armed_account_is_defended_and_its_twin_is_liquidat
     wired = _wire(crash, "auto")
     facade: EngineFacade = wired.commands
     trader, twin = crash.accounts["trader"], crash.accounts["twin"]
-    target = 15 * WAD // 10
     try:
         await wired.engine.start()
         await _head(wired)
@@ -87,7 +90,7 @@ async def test_in_a_crash_the_armed_account_is_defended_and_its_twin_is_liquidat
         for firing in firings:
             assert firing.state is FiringState.DONE
             assert firing.health_factor_expected is not None
-            assert target <= firing.health_factor_expected <= target * 1001 // 1000
+            assert TARGET <= firing.health_factor_expected <= TARGET * 1001 // 1000
         final = [
             intent.included_hash
             for firing in reversed(firings)
@@ -123,8 +126,10 @@ async def test_through_the_app_confirmed_by_key(crash: PracticeSession) -> None:
             await app.workers.wait_for_complete()
             assert app.view.armed_since is not None
             yeses = 0
+            liquidated: set[str] = set()
+            opened = wired.engine.snapshot.block.number if wired.engine.snapshot else 0
             for _ in range(BLOCKS):
-                crash.world.step()
+                liquidated |= {account.lower() for account in crash.world.step().liquidated}
                 await _head(wired)
                 app.show_view(wired.engine.view)
                 if app.view.confirmations:
@@ -135,13 +140,17 @@ async def test_through_the_app_confirmed_by_key(crash: PracticeSession) -> None:
                     yeses += 1
             assert yeses >= 1
         assert wired.journal is not None
-        done = [firing for firing in wired.journal.firings() if firing.state is FiringState.DONE]
-        assert len(done) == yeses
-        snapshot = wired.engine.snapshot
-        assert snapshot is not None
-        (position,) = (one for one in snapshot.positions if one.key.account == trader)
-        assert position.health_factor is not None
-        assert position.health_factor > WAD
+        firings = wired.journal.firings()
+        assert len(firings) == yeses
+        for firing in firings:
+            assert firing.state is FiringState.DONE
+            assert firing.health_factor_expected is not None
+            assert TARGET <= firing.health_factor_expected <= TARGET * 1001 // 1000
+        final = [intent.included_hash for firing in reversed(firings) for intent in firing.intents]
+        assert final == _sent_by(crash, trader, opened)
+        assert crash.accounts["twin"].lower() in liquidated
+        assert trader not in liquidated
+        assert any("LIQUIDATED" in entry.text and "twin" in entry.text for entry in wired.engine.view.activity)
     finally:
         await wired.aclose()
 

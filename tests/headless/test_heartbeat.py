@@ -84,7 +84,9 @@ def test_a_disk_that_refuses_is_kept_in_mind_and_gets_over(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b"null", b'{"format": 2}', b"[" * 100_000, b"\xff", b"x" * 300_000, b'{"format": 1}']
+    "content",
+    [b"", b"{", b"[]", b"null", b'{"format": 2}', b"[" * 100_000, b"\xff", b"x" * 300_000, b'{"format": 1}'],
+    ids=["empty", "open", "list", "null", "newer", "nested", "no-text", "giant", "bare"],
 )
 def test_what_is_no_heartbeat_is_not_believed(tmp_path: Path, content: bytes) -> None:
     assert read_heartbeat(tmp_path) is None

@@ -13,6 +13,14 @@ _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 class UsageError(Exception):
     """The command line or a file it names cannot be used; the text says what, where and how to mend it."""
 
+    exit_code = 2
+
+
+class RefusedForSafety(UsageError):
+    """What is asked for would not be safe: a key file that others can read, a password file that is not private."""
+
+    exit_code = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Options:

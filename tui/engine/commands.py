@@ -12,6 +12,7 @@ from tui.engine.cancelling import CannotCancel
 from tui.engine.conditions import Condition, Consequence
 from tui.engine.engine import Engine
 from tui.engine.facade import ArmingReport, CommandRefused, Preview, RulesText
+from tui.engine.live_rules import live_errors, live_faults
 from tui.model.plan import Evaluation, Refusal
 from tui.model.rule import Mode, Rule
 from tui.model.snapshot import Snapshot
@@ -88,6 +89,9 @@ class Commands:
             problems.append(f"the chain cannot be seen: {blind}")
         faulty = [fault for fault in engine.book.faults if fault.rule == rule.name and fault.severity == "error"]
         problems.extend(str(fault) for fault in faulty)
+        if engine.snapshot is not None:
+            wrong = live_errors(rule.name, engine.book.sets, engine.snapshot, engine.prospect.markets)
+            problems.extend(str(fault) for fault in wrong)
         return tuple(problems)
 
     async def arm(self, rule: str, typed_name: str, password: str) -> None:
@@ -211,11 +215,15 @@ class Commands:
         name = str(engine.setup.rules_files[0]) if engine.setup.rules_files else "rules"
         parsed = parse_rules(text, name)
         snapshot = engine.snapshot
+        if snapshot is None or engine.blind() is not None:
+            return Preview(parsed.faults, ())
+        live = live_faults((parsed,), snapshot, engine.prospect.markets)
+        wrong = {fault.rule for fault in live if fault.severity == "error"}
         evaluations: list[Evaluation] = []
-        if snapshot is not None and engine.blind() is None:
-            for rule in parsed.rules:
+        for rule in parsed.rules:
+            if rule.name not in wrong:
                 evaluations.extend(await self._preview_rule(rule, snapshot))
-        return Preview(parsed.faults, tuple(evaluations))
+        return Preview((*parsed.faults, *live), tuple(evaluations))
 
     async def _preview_rule(self, rule: Rule, snapshot: Snapshot) -> list[Evaluation]:
         engine = self._engine

@@ -25,6 +25,7 @@ from tui.engine.guard import Guard
 from tui.engine.handsign import ResumeSign
 from tui.engine.history import History
 from tui.engine.killswitch import KillSwitch
+from tui.engine.losses import Losses
 from tui.engine.prospect import Prospect
 from tui.engine.rulebook import RuleBook
 from tui.engine.sending import Teller
@@ -87,6 +88,7 @@ class Setup:
     labels: Mapping[str, str] = field(default_factory=dict)
     read_only: bool = False
     read_only_why: str = ""
+    notices: tuple[str, ...] = ()
     config: ConfigWatch = field(default_factory=lambda: ConfigWatch(()))
 
 
@@ -131,6 +133,8 @@ class Engine:
         self._receivers: list[Callable[[ViewState], None]] = []
         self._triggers: tuple[TriggerPrice, ...] = ()
         self.would_stop: tuple[str, ...] = ()
+        self.worth_knowing: tuple[str, ...] = ()
+        self.losses = Losses()
         self.low_gas: tuple[tuple[str, str], ...] = ()
         self.view = empty_view(setup.network.name, setup.network.chain_id, setup.network.block_time)
 
@@ -315,6 +319,11 @@ class Engine:
                     if position.unknown is None
                 ]
             )
+        for position, what in self.losses.see(snapshot):
+            label = self.setup.labels.get(position.key.account) or short_address(position.key.account)
+            self.teller.say(
+                Severity.ALARM, f"{label} on {position.key.market}: {what}", kind="liquidated", block=block.number
+            )
         self._triggers = self._trigger_prices(snapshot)
         for name, changed in self.guard.look(snapshot):
             self.armory.disarm(name, changed, Severity.ALARM)
@@ -420,17 +429,20 @@ class Engine:
 
     def _what_would_stop(self, snapshot: Snapshot) -> tuple[str, ...]:
         """What would stop the armed rules or keep them from their targets, were they to fire."""
-        lines: list[str] = []
+        lines: list[str] = list(self.setup.notices)
+        lesser: list[str] = []
         low_gas: dict[str, str] = {}
         for armed in self.book.armed.values():
             for position in positions_for(armed.rule, snapshot, (armed.account,)):
                 found = find_obstacles(armed.rule, position, snapshot, self.fees, self.prospect)
                 strange = self.guard.conditions.get((armed.rule.name, position.id), ())
                 telling = [one.text for one in strange if one.consequence is not Consequence.NOTE]
-                telling += [one.text for one in found if one.code not in ("asset-unlisted", "action-missing")]
+                telling += [one.text for one in found if one.stops]
                 lines.extend(f"{armed.rule.name}: {text}" for text in telling)
+                lesser.extend(f"{armed.rule.name}: {one.text}" for one in found if not one.stops)
                 low_gas.update((armed.account, one.text) for one in found if one.code == GAS_IS_LOW)
         self.low_gas = tuple(low_gas.items())
+        self.worth_knowing = tuple(dict.fromkeys(lesser))
         return tuple(dict.fromkeys((*lines, *self.armory.troubles)))
 
     def _recorded(self, timestamp: int) -> tuple[tuple[Firing, ...], dict[str, int], dict[str, str]]:
@@ -479,6 +491,7 @@ class Engine:
             labels=setup.labels,
             triggers=self._triggers,
             would_stop=self.would_stop,
+            worth_knowing=self.worth_knowing,
             halted=halted,
             low_gas=self.low_gas,
             policy_until=self.policy_until,

@@ -38,6 +38,11 @@ class Prospect:
         self._spent_today = spent_today
         self._canonical = canonical
 
+    @property
+    def markets(self) -> Mapping[str, LendingMarket]:
+        """The adapters by market (`aave-v3/core`)."""
+        return self._markets
+
     def market(self, position: Position) -> LendingMarket:
         """The adapter of a position's market."""
         return self._markets[str(position.key.market)]

@@ -66,6 +66,7 @@ class Facts:
     labels: Mapping[str, str]
     triggers: tuple[TriggerPrice, ...]
     would_stop: tuple[str, ...]
+    worth_knowing: tuple[str, ...]
     halted: Mapping[str, str]
     low_gas: tuple[tuple[str, str], ...] = ()
     policy_until: float | None = None
@@ -103,8 +104,9 @@ def draw(sequence: int, standing: Standing, facts: Facts, history: History) -> V
         activity=history.activity,
         firings=facts.firings,
         confirmations=facts.confirmations,
-        next_fire=_nearest(facts.triggers, facts.armed_since),
-        would_stop=facts.would_stop,
+        next_fire=_nearest(facts.triggers, facts.armed_since, _spent(facts)),
+        would_stop=(*(f"{name}: {why}" for name, why in _spent(facts).items()), *facts.would_stop),
+        worth_knowing=facts.worth_knowing,
         price_history=history.prices,
         health_history=history.health,
         armed_since=min(facts.armed_since.values(), default=None),
@@ -131,9 +133,28 @@ def _protection(standing: Standing, facts: Facts) -> tuple[Protection, str]:
         if reason is not None:
             return Protection.HELD, f"Account {account} is halted: {reason}"
     if facts.armed_since:
+        spent = _spent(facts)
+        if spent:
+            told = "; ".join(f"{name} {why}" for name, why in spent.items())
+            return Protection.ARMED, f"Armed, but {told}."
         plural = "s" if len(facts.armed_since) > 1 else ""
-        return Protection.ARMED, f"Rule{plural} armed: {names}."
+        stale = " The rules file has faults: what was armed stays as it was." if _has_errors(facts) else ""
+        return Protection.ARMED, f"Rule{plural} armed: {names}.{stale}"
     return Protection.WATCHING, "Watching only: no rule is armed, nothing will be signed."
+
+
+def _has_errors(facts: Facts) -> bool:
+    return any(fault.severity == "error" for fault in facts.faults)
+
+
+def _spent(facts: Facts) -> dict[str, str]:
+    """Armed rules that have fired and cannot fire again yet, with what they wait for."""
+    found: dict[str, str] = {}
+    for (rule, _), verdict in facts.verdicts.items():
+        if rule in facts.armed_since and verdict.kind in (VerdictKind.LATCHED, VerdictKind.COOLING):
+            under_way = any(firing.rule == rule and firing.state.is_open for firing in facts.firings)
+            found[rule] = "is carrying out a rebalance" if under_way else f"will not fire now: {verdict.why}"
+    return found
 
 
 def _rule_view(rule: Rule, positions: Sequence[Position], standing: Standing, facts: Facts) -> RuleView:
@@ -209,6 +230,10 @@ def _position_view(position: Position, facts: Facts, rules: Mapping[str, RuleVie
     )
 
 
-def _nearest(triggers: Sequence[TriggerPrice], armed: Mapping[str, float]) -> TriggerPrice | None:
-    candidates = [one for one in triggers if one.rule in armed and one.distance_bps is not None]
+def _nearest(
+    triggers: Sequence[TriggerPrice], armed: Mapping[str, float], spent: Mapping[str, str]
+) -> TriggerPrice | None:
+    candidates = [
+        one for one in triggers if one.rule in armed and one.rule not in spent and one.distance_bps is not None
+    ]
     return min(candidates, key=lambda one: abs(one.distance_bps or 0), default=None)

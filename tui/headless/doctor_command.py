@@ -15,6 +15,7 @@ from pathlib import Path
 from tui.config.options import Options, UsageError, options_from
 from tui.engine.arming import find_obstacles, positions_for
 from tui.engine.killswitch import KillSwitch
+from tui.engine.live_rules import live_faults
 from tui.headless.checks import (
     Check,
     Verdict,
@@ -51,7 +52,7 @@ def run_doctor(args: argparse.Namespace) -> int:
         state = paths_of(options).state
     except UsageError as error:
         talk(f"trimtab doctor: {error}")
-        return Exit.USAGE
+        return error.exit_code
     now = time.time()
     beat, unreadable = _heartbeat(state)
     checks = [
@@ -230,6 +231,11 @@ async def _defence_checks(wired: Wired, block: BlockRef) -> list[Check]:
     checks = [
         Check(f"rules {fault.rule or ''}".rstrip(), False, str(fault), "", stops=fault.severity == "error")
         for fault in engine.book.faults
+    ]
+    checks += [
+        Check(f"rule {fault.rule}", False, str(fault), "", stops=True)
+        for fault in live_faults(engine.book.sets, snapshot, engine.prospect.markets)
+        if fault.severity == "error"
     ]
     checks += [*position_checks(snapshot), *wallet_checks(snapshot, own)]
     guarded = False

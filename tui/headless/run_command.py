@@ -36,7 +36,7 @@ def run_engine(args: argparse.Namespace) -> int:
         wired = wire(options, signing=options.keystore is not None and not options.read_only)
     except UsageError as error:
         talk(f"trimtab run: {error}")
-        return Exit.USAGE
+        return error.exit_code
     except JournalError as error:
         talk(f"trimtab run: {error}")
         return Exit.REFUSED

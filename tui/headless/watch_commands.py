@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from tui.config.options import Options, UsageError, options_from
+from tui.engine.live_rules import live_errors
 from tui.headless.as_json import block_json, evaluation_json, positions_json, usd, wad
 from tui.headless.output import Exit, data, data_json, talk
 from tui.model.block import BlockRef
@@ -72,6 +73,10 @@ async def evaluate(wired: Wired, rule: Rule, position: Position, snapshot: Snaps
     if not below or rule.mode is Mode.NOTIFY:
         refused = None if position.unknown is None else Refusal("unknown", position.unknown)
         return Evaluation(rule.name, position.id, snapshot.block, verdict.fires, verdict.why, None, refused)
+    wrong = live_errors(rule.name, wired.engine.book.sets, snapshot, wired.engine.prospect.markets)
+    if wrong:
+        refused = Refusal("cannot-work", str(wrong[0]))
+        return Evaluation(rule.name, position.id, snapshot.block, verdict.fires, verdict.why, None, refused)
     plan = await wired.engine.prospect.simulated_plan(rule, position, snapshot, fees)
     if isinstance(plan, Refusal):
         return Evaluation(rule.name, position.id, snapshot.block, verdict.fires, verdict.why, None, plan)
@@ -82,9 +87,12 @@ def _run(args: argparse.Namespace, look: Look, forever: bool) -> int:
     try:
         options = options_from(args)
         wired = wire(options, signing=False)
-    except (UsageError, JournalError) as error:
+    except UsageError as error:
         talk(f"trimtab: {error}")
-        return Exit.USAGE
+        return error.exit_code
+    except JournalError as error:
+        talk(f"trimtab: {error}")
+        return Exit.REFUSED
     try:
         return asyncio.run(_look(wired, options, look, forever))
     except KeyboardInterrupt:

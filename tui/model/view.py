@@ -165,7 +165,8 @@ class HealthHistory:
 class ViewState:
     """Everything a screen may show, at one moment. `sequence` grows with every publication.
 
-    `protection_why` is always a full sentence. `would_stop` lists what would stop a defence now, empty where
+    `protection_why` is always a full sentence. `worth_knowing` lists what stops nothing by itself (a wallet that holds
+    less than a step's maximum). `would_stop` lists what would stop a defence now, empty where
     nothing is known that would. `next_fire` is the nearest trigger. `held` says why the engine holds itself until a
     person goes on, `low_gas` by account what is too little, `policy_until` when the signer's permission ends (unix
     seconds).
@@ -186,6 +187,7 @@ class ViewState:
     confirmations: tuple[Confirmation, ...] = ()
     next_fire: TriggerPrice | None = None
     would_stop: tuple[str, ...] = ()
+    worth_knowing: tuple[str, ...] = ()
     price_history: tuple[PriceHistory, ...] = ()
     health_history: tuple[HealthHistory, ...] = ()
     armed_since: float | None = None

@@ -11,7 +11,7 @@ from tui.model.plan import Action, PlannedStep
 from tui.model.position import Asset, Position
 from tui.model.rule import ActionKind, Rule, Step
 from tui.model.text import clean_text
-from tui.model.units import format_units, parse_units, value_usd, whole
+from tui.model.units import USD, format_units, parse_units, value_usd, whole
 from tui.model.wallet import Wallet
 from tui.protocols.base import ActionImpossible, LendingMarket
 from tui.risk.sizing import size_action
@@ -20,6 +20,10 @@ INTEREST_ROOM = 5_000
 """A step aims above the target by this part of it (0.02%): until the transaction is in a block, and a while after,
 interest eats into the health, which is to lie between the target and 0.1% above it.
 """
+
+
+LEAST_USD = USD // 100
+"""A step worth less than a cent is dust that a limit left over: it is no defence and costs gas and a nonce."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +70,14 @@ def run_waterfall(
             skipped.append(f"{step.action}: {market.key} lists no asset {clean_text(step.asset)}")
             continue
         left = None if spend_left_usd is None else spend_left_usd - spent
-        amount, why = _available(market, current, step, asset, balances.get(asset.address), left)
-        if amount > 0:
-            amount = size_action(market, position, step.action, asset, amount, aim, actions)
+        most, why = _available(market, current, step, asset, balances.get(asset.address), left)
+        amount = size_action(market, position, step.action, asset, most, aim, actions) if most > 0 else 0
         if amount <= 0:
             skipped.append(why or f"{step.action} {asset.symbol}: adds nothing")
+            continue
+        price = market.price_usd(position, asset)
+        if price is not None and value_usd(amount, asset.decimals, price) < LEAST_USD:
+            skipped.append(f"{step.action} {asset.symbol}: less than a cent is left for it")
             continue
         action = Action(step.action, asset, amount)
         try:
@@ -83,9 +90,10 @@ def run_waterfall(
             continue
         actions.append(action)
         balances[asset.address] = (balances[asset.address] or 0) - amount
-        spent += value_usd(amount, asset.decimals, market.price_usd(position, asset) or 0)
+        spent += value_usd(amount, asset.decimals, price or 0)
         current = after
-        steps.append(PlannedStep(action, after.health_factor, why))
+        # What bounds a step is told only where it did bind: then it explains why the waterfall goes on.
+        steps.append(PlannedStep(action, after.health_factor, why if amount == most else ""))
     return Waterfall(
         tuple(steps), current, meets(current.health_factor, rule.target_health_factor), spent, tuple(skipped)
     )

@@ -1,0 +1,78 @@
+"""Noticing that a watched position was liquidated: both sides of it shrank between two blocks, under health 1."""
+
+from __future__ import annotations
+
+from tui.model.position import Position
+from tui.model.snapshot import Snapshot
+from tui.model.units import WAD, format_units, group_digits
+
+LEAST_SHARE = 1_000
+"""A side that shrank by less than a thousandth of itself is interest or rounding."""
+
+
+class Losses:
+    """Remembers the last known reading of each position."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, Position] = {}
+
+    def see(self, snapshot: Snapshot) -> tuple[tuple[Position, str], ...]:
+        """The positions that were liquidated since they were last known, and what it took, in words."""
+        found: list[tuple[Position, str]] = []
+        for position in snapshot.positions:
+            if position.unknown is not None:
+                continue
+            before = self._last.get(position.id)
+            self._last[position.id] = position
+            text = None if before is None else liquidation_between(before, position)
+            if text is not None:
+                found.append((position, text))
+        return tuple(found)
+
+
+def liquidation_between(before: Position, after: Position) -> str | None:
+    """What a liquidation between two readings of one position took, or None where there was none.
+
+    A liquidation takes collateral and clears debt in one go, below a health factor of 1: one of the readings, or the
+    later prices on what was held before, must show that. Who closes a position at good health is not called liquidated.
+    """
+    seized = _shrunk(before, after, debts=False)
+    cleared = _shrunk(before, after, debts=True)
+    if not seized or not cleared:
+        return None
+    healths = [one.health_factor for one in (before, after) if one.health_factor is not None]
+    if not any(health < WAD for health in healths) and not _would_have_been_unsafe(before, after):
+        return None
+    return f"LIQUIDATED: {_list(seized)} taken for {_list(cleared)} of debt"
+
+
+def _shrunk(before: Position, after: Position, *, debts: bool) -> list[tuple[str, int, int]]:
+    """(symbol, base units less, decimals) of each holding that shrank by more than a thousandth."""
+    earlier = before.debt if debts else before.collateral
+    later = {held.asset.address: held.amount for held in (after.debt if debts else after.collateral)}
+    found = []
+    for held in earlier:
+        less = held.amount - later.get(held.asset.address, 0)
+        if less > held.amount // LEAST_SHARE:
+            found.append((held.asset.symbol, less, held.asset.decimals))
+    return found
+
+
+def _would_have_been_unsafe(before: Position, after: Position) -> bool:
+    """Whether what was held before is under 1 at the later prices: the fall and the liquidation were in one block."""
+    prices = {held.asset.address: held.price_usd for held in after.holdings if held.price_usd}
+    weighted = owed = 0
+    for held in before.collateral:
+        price = prices.get(held.asset.address, held.price_usd)
+        if held.counts and price:
+            weighted += held.amount * price // 10**held.asset.decimals * held.liquidation_threshold // WAD
+    for debt in before.debt:
+        owed += debt.amount * (prices.get(debt.asset.address, debt.price_usd) or 0) // 10**debt.asset.decimals
+    return owed > 0 and weighted < owed
+
+
+def _list(parts: list[tuple[str, int, int]]) -> str:
+    return " and ".join(
+        f"{group_digits(format_units(amount, decimals, min(4, decimals)))} {symbol}"
+        for symbol, amount, decimals in parts
+    )
