@@ -138,7 +138,8 @@ async def test_35_a_reorg_deeper_than_the_limit_halts_until_a_person_has_looked(
     assert "a reorg deeper than what counts as final took back block" in why
     assert "is halted" in rig.said
     await rig.mine()
-    assert any("is halted" in entry.text for entry in rig.view.activity), "the screen says so"
+    assert protection(rig) is Protection.HELD
+    assert "is halted: a reorg deeper than what counts as final" in rig.view.protection_why
     assert rig.chain.health_factor(rig.account) < 125 * WAD // 100
     rig.chain.set_price("WETH", "2900")
     await rig.mine(2)
