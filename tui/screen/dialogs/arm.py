@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar, cast
 
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.geometry import Size
 from textual.widgets import Input, Label
@@ -87,7 +87,11 @@ class ArmDialog(Dialog[None]):
     """Arms one rule, or says why not."""
 
     where = Where.ARMING
-    BINDINGS: ClassVar[list[BindingType]] = bindings_for(Where.ARMING)
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *bindings_for(Where.ARMING),
+        # Before any widget sees the key: what is typed right behind a tab must never land in the field that shows it.
+        Binding("tab,shift+tab", "other_field", show=False, priority=True),
+    ]
     AUTO_FOCUS = "#typed"
     CSS = """
     ArmDialog #box { width: 76; max-width: 96%; height: auto; max-height: 94%; background: $surface; padding: 1 2 0 2; }
@@ -135,6 +139,11 @@ class ArmDialog(Dialog[None]):
         """The report takes what the fields leave."""
         self.query_one(Report).styles.max_height = max(4, int(self.size.height * 0.94) - 10)
 
+    def action_other_field(self) -> None:
+        """From the name to the password and back, at once."""
+        password = self.query_one(PasswordInput)
+        self.set_focus(self.query_one(Input) if self.focused is password else password)
+
     def rule_view(self) -> RuleView | None:
         """The rule as the newest view has it."""
         return next((one for one in self.owner.view.rules if one.rule.name == self.rule), None)
@@ -162,7 +171,7 @@ class ArmDialog(Dialog[None]):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Enter in the name goes to the password."""
         event.stop()
-        self.query_one(PasswordInput).focus()
+        self.set_focus(self.query_one(PasswordInput))
 
     def on_password_input_refused(self) -> None:
         """Copying is refused in words."""

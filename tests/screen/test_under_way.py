@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from textual import events
+from textual.widgets import Input
+
 from tests.support import views
 from tests.support.views import FakeFacade, started
 from tui.screen.app import TrimtabApp
@@ -60,3 +63,20 @@ async def test_a_chosen_theme_is_kept() -> None:
         await pilot.press("t")
         await pilot.pause()
     assert kept == [app.theme]
+
+
+async def test_what_is_typed_right_behind_a_tab_is_never_shown() -> None:
+    facade = FakeFacade(views.watching())
+    app = TrimtabApp(lambda: started(facade), ticking=False)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        await app.workers.wait_for_complete()
+        await pilot.press("a")
+        await pilot.pause()
+        await app.workers.wait_for_complete()
+        for key in ("g", "tab", "s", "e", "c", "r", "e", "t"):
+            app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await pilot.pause()
+        await pilot.pause()
+        assert app.screen.query_one("#typed", Input).value == "g"
+        assert "secret" not in app.export_screenshot()
