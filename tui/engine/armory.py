@@ -98,7 +98,7 @@ class Armory:
             return False
         self._behind = True
         self._book.disarmed[name] = why
-        self._teller.say(severity, f"{name}: disarmed, {clean_text(why, 300)}", kind="disarmed")
+        self._teller.say(severity, f"{name}: disarmed, {clean_text(why, 300)}", kind="disarmed", rule=name)
         return True
 
     async def settle(self) -> None:

@@ -117,7 +117,9 @@ class Commands:
             await engine.armory.settle()
             raise CommandRefused(str(refused)) from refused
         spends = "; ".join(report.spends)
-        engine.teller.say(Severity.GOOD, f"{found.name}: armed for {report.account}, {spends}", kind="armed")
+        engine.teller.say(
+            Severity.GOOD, f"{found.name}: armed for {report.account}, {spends}", kind="armed", rule=found.name
+        )
         engine.look_again()
         engine.publish()
 

@@ -305,7 +305,13 @@ class Defender:
 
     def _withdraw(self, pair: Pair, verdict: Verdict) -> None:
         if self._asked.pop(pair, None) is not None:
-            self._teller.say(Severity.INFO, f"{pair[0]}: no need to answer any more, {verdict.why}", kind="withdrawn")
+            self._teller.say(
+                Severity.INFO,
+                f"{pair[0]}: no need to answer any more, {verdict.why}",
+                kind="withdrawn",
+                rule=pair[0],
+                position=pair[1],
+            )
 
     def _expire(self) -> None:
         for pair, asked in tuple(self._asked.items()):
@@ -317,11 +323,18 @@ class Defender:
 
     def _say(self, severity: Severity, rule: Rule, position: Position, snapshot: Snapshot, text: str) -> None:
         line = f"{rule.name} on {short_address(position.key.account)}: {text}"
-        self._teller.say(severity, line, kind="rule", block=snapshot.block.number)
+        self._teller.say(severity, line, kind="rule", block=snapshot.block.number, rule=rule.name, position=position.id)
 
     def _say_once(self, severity: Severity, rule: Rule, position: Position, text: str) -> None:
         line = f"{rule.name} on {short_address(position.key.account)}: {text}"
-        self._teller.say_once(severity, line, kind="rule", about=f"{rule.name}/{position.id}")
+        self._teller.say_once(
+            severity,
+            line,
+            kind="rule",
+            about=f"{rule.name}/{position.id}",
+            rule=rule.name,
+            position=position.id,
+        )
 
 
 def _cost_usd(firing: Firing, snapshot: Snapshot) -> int | None:

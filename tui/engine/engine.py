@@ -104,7 +104,7 @@ class Engine:
         self._resume_sign = resume_sign
         self._record: JournalReader | None = ports.journal or ports.record
         self.history = History()
-        self.teller = _Recorder(ports.journal, ports.clock, self._heard)
+        self.teller = Teller(ports.journal, ports.clock, self._heard)
         self.book = RuleBook(setup.rules_files, ports.journal)
         self.watch = Watch(ports.reader, setup.markets, setup.accounts, setup.network.native_usd_feed)
         self.prospect = Prospect(setup.markets, ports.simulator, self.spent_today, ports.reader.block_by_number)
@@ -322,7 +322,11 @@ class Engine:
         for position, what in self.losses.see(snapshot):
             label = self.setup.labels.get(position.key.account) or short_address(position.key.account)
             self.teller.say(
-                Severity.ALARM, f"{label} on {position.key.market}: {what}", kind="liquidated", block=block.number
+                Severity.ALARM,
+                f"{label} on {position.key.market}: {what}",
+                kind="liquidated",
+                block=block.number,
+                position=position.id,
             )
         self._triggers = self._trigger_prices(snapshot)
         for name, changed in self.guard.look(snapshot):
@@ -471,6 +475,7 @@ class Engine:
             killed=self.kill_switch.is_on(),
             held=self.held,
             blind=self.blind(),
+            read_only_why=self.setup.read_only_why if self.setup.read_only else "",
             head_age=self.head_age(),
         )
         facts = publish.Facts(
@@ -501,33 +506,6 @@ class Engine:
         self.view = publish.draw(self.view.sequence + 1, standing, facts, self.history)
         for receive in tuple(self._receivers):
             receive(self.view)
-
-
-class _Recorder(Teller):
-    """A teller that also works without a journal (read-only): then lines are shown and not kept."""
-
-    def __init__(self, journal: Journal | None, clock: Clock, notify: Callable[[Decision], None]) -> None:
-        if journal is not None:
-            super().__init__(journal, clock, notify)
-        self._kept = journal is not None
-        self._shown = notify
-        self._now = clock
-        self._last: dict[str, str] = {}
-
-    def say(
-        self, severity: Severity, text: str, *, kind: str, firing_id: str | None = None, block: int | None = None
-    ) -> None:
-        """Record where there is a journal, and show."""
-        if self._kept:
-            super().say(severity, text, kind=kind, firing_id=firing_id, block=block)
-        else:
-            self._shown(Decision(0, self._now.now(), block, kind, severity, text, firing_id=firing_id))
-
-    def say_once(self, severity: Severity, text: str, *, kind: str, about: str, firing_id: str | None = None) -> None:
-        """The same, unless it was the last thing said about this."""
-        if self._last.get(f"{kind}/{about}") != text:
-            self._last[f"{kind}/{about}"] = text
-            self.say(severity, text, kind=kind, firing_id=firing_id)
 
 
 def _named_accounts(patterns: Sequence[str], accounts: Sequence[str]) -> Sequence[str]:

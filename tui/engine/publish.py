@@ -43,6 +43,7 @@ class Standing:
     held: str | None
     blind: str | None
     head_age: float | None
+    read_only_why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,8 @@ def draw(sequence: int, standing: Standing, facts: Facts, history: History) -> V
 def _protection(standing: Standing, facts: Facts) -> tuple[Protection, str]:
     names = ", ".join(sorted(facts.armed_since))
     if standing.read_only:
-        return Protection.READ_ONLY, "Read-only: this window watches and can pull the kill switch, nothing else."
+        why = f" {standing.read_only_why.rstrip('.')}." if standing.read_only_why else ""
+        return Protection.READ_ONLY, f"Read-only: this window watches and can pull the kill switch.{why}"
     if standing.killed:
         return Protection.HELD, "The kill switch is on: nothing is signed until it is released."
     if standing.held is not None:

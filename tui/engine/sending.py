@@ -32,29 +32,60 @@ _TROUBLE = {
 
 
 class Teller:
-    """Keeps a line in the journal and hands it on; lines said `once` are not repeated until they change."""
+    """Keeps a line in the journal and hands it on; lines said `once` are not repeated until they change.
 
-    def __init__(self, journal: Journal, clock: Clock, notify: Notify) -> None:
+    Without a journal (an engine that only watches) lines are shown and not kept.
+    """
+
+    def __init__(self, journal: Journal | None, clock: Clock, notify: Notify) -> None:
         self._journal = journal
         self._clock = clock
         self._notify = notify
         self._said: dict[tuple[str, str], str] = {}
 
     def say(
-        self, severity: Severity, text: str, *, kind: str, firing_id: str | None = None, block: int | None = None
+        self,
+        severity: Severity,
+        text: str,
+        *,
+        kind: str,
+        firing_id: str | None = None,
+        block: int | None = None,
+        rule: str | None = None,
+        position: str | None = None,
     ) -> None:
-        """Record and show one line."""
-        self._notify(
-            self._journal.record_decision(
-                at=self._clock.now(), kind=kind, severity=severity, text=text, firing_id=firing_id, block=block
+        """Record and show one line. `rule` and `position` are for scripts that filter."""
+        now = self._clock.now()
+        if self._journal is None:
+            decision = Decision(0, now, block, kind, severity, text, rule, position, firing_id)
+        else:
+            decision = self._journal.record_decision(
+                at=now,
+                kind=kind,
+                severity=severity,
+                text=text,
+                firing_id=firing_id,
+                block=block,
+                rule=rule,
+                position=position,
             )
-        )
+        self._notify(decision)
 
-    def say_once(self, severity: Severity, text: str, *, kind: str, about: str, firing_id: str | None = None) -> None:
+    def say_once(
+        self,
+        severity: Severity,
+        text: str,
+        *,
+        kind: str,
+        about: str,
+        firing_id: str | None = None,
+        rule: str | None = None,
+        position: str | None = None,
+    ) -> None:
         """The same, unless it was the last thing said of this `kind` about this `about`."""
         if self._said.get((kind, about)) != text:
             self._said[(kind, about)] = text
-            self.say(severity, text, kind=kind, firing_id=firing_id)
+            self.say(severity, text, kind=kind, firing_id=firing_id, rule=rule, position=position)
 
 
 def request_for(intent: Intent, kind: AttemptKind, max_fee: int, priority_fee: int) -> TransactionRequest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from tui.config.options import Options, UsageError, options_from
 from tui.engine.live_rules import live_errors
@@ -16,13 +16,16 @@ from tui.model.position import Position
 from tui.model.rule import Mode, Rule
 from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
-from tui.ports.chain import ChainUnreachable, ReadFailed
+from tui.ports.chain import ChainUnreachable, Reader, ReadFailed
 from tui.ports.journal import JournalError
 from tui.rules.evaluate import initial_state, step
 from tui.rules.match import applies
 from tui.wiring import Wired, wire
 
 FIRST_BLOCK_SECONDS = 20.0
+HOPELESS_SECONDS = 4
+"""A node that only fails for so long will not answer a command that somebody waits for."""
+_HOPELESS = ("failing", "wrong-chain", "lying")
 
 Look = Callable[[Wired, BlockRef], Awaitable[int]]
 
@@ -105,8 +108,7 @@ async def _look(wired: Wired, options: Options, look: Look, forever: bool) -> in
     try:
         while True:
             try:
-                async with asyncio.timeout(FIRST_BLOCK_SECONDS):
-                    block = await anext(heads)
+                block = await first_head(heads, wired.engine.ports.reader)
                 code = await look(wired, block)
             except TimeoutError:
                 states = "; ".join(
@@ -124,6 +126,21 @@ async def _look(wired: Wired, options: Options, look: Look, forever: bool) -> in
     finally:
         await heads.aclose()  # type: ignore[attr-defined]
         await wired.aclose()
+
+
+async def first_head(heads: AsyncIterator[BlockRef], reader: Reader) -> BlockRef:
+    """The next head. Raises TimeoutError after `FIRST_BLOCK_SECONDS`, or sooner where every node only ever fails."""
+    waiting = asyncio.ensure_future(anext(heads))
+    try:
+        for second in range(round(FIRST_BLOCK_SECONDS)):
+            done, _ = await asyncio.wait((waiting,), timeout=1.0)
+            if done:
+                return waiting.result()
+            if second + 1 >= HOPELESS_SECONDS and all(one.state in _HOPELESS for one in reader.providers()):
+                break
+        raise TimeoutError
+    finally:
+        waiting.cancel()
 
 
 def _print_positions(snapshot: Snapshot) -> None:
