@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 Command = Callable[[argparse.Namespace], int]
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The whole command line as an argparse parser."""
+def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """The command line as an argparse parser.
+
+    With `words`, those that were typed, only commands that stand among them are given their options: each of the
+    others costs imports and time before the first frame, and could not be meant.
+    """
     parser = argparse.ArgumentParser(
         prog="trimtab",
         allow_abbrev=False,
@@ -28,30 +32,42 @@ def build_parser() -> argparse.ArgumentParser:
     add_common_options(parser)
     parser.set_defaults(run=_app)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    _add(
-        commands,
-        "practice",
-        "open the practice chain: real contracts, a market that moves",
-        _practice,
-        _practice_options,
-    )
-    _add(commands, "run", "the engine without a screen: fires what is armed", _run, _run_options)
-    _add(commands, "positions", "positions now", _positions, _positions_options)
-    _add(commands, "plan", "what each rule would do at this block; signs nothing", _plan, _plan_options)
-    _add(commands, "rules", "check rules files", _rules, _rules_options, common=False)
-    _add(commands, "keystore", "make, take over, list and check key files", _keystore, _keystore_options, common=False)
-    _add(commands, "journal", "decisions, transactions and what they cost", _journal, _journal_options)
-    _add(commands, "kill", "pull the kill switch (--off releases it)", _kill, _kill_options)
-    _add(commands, "resume", "go on by hand after the engine held itself", _resume, _no_options)
-    _add(commands, "doctor", "what would stop a defence now", _doctor, _doctor_options)
-    _add(commands, "locate", "print where files live", _locate, _locate_options)
+
+    def add(
+        name: str,
+        text: str,
+        run: Command,
+        arguments: Callable[[argparse.ArgumentParser], None],
+        *,
+        common: bool = True,
+    ) -> None:
+        own = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
+        own.set_defaults(run=run)
+        if words is not None and name not in words:
+            return
+        if common:
+            add_common_options(own)
+        arguments(own)
+
+    add("practice", "open the practice chain: real contracts, a market that moves", _practice, _practice_options)
+    add("run", "the engine without a screen: fires what is armed", _run, _run_options)
+    add("positions", "positions now", _positions, _positions_options)
+    add("plan", "what each rule would do at this block; signs nothing", _plan, _plan_options)
+    add("rules", "check rules files", _rules, _rules_options, common=False)
+    add("keystore", "make, take over, list and check key files", _keystore, _keystore_options, common=False)
+    add("journal", "decisions, transactions and what they cost", _journal, _journal_options)
+    add("kill", "pull the kill switch (--off releases it)", _kill, _kill_options)
+    add("resume", "go on by hand after the engine held itself", _resume, _no_options)
+    add("doctor", "what would stop a defence now", _doctor, _doctor_options)
+    add("locate", "print where files live", _locate, _locate_options)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     crash.install()
-    args = build_parser().parse_args(sys.argv[1:] if argv is None else argv)
+    words = sys.argv[1:] if argv is None else argv
+    args = build_parser(words).parse_args(words)
     run: Command = args.run
     try:
         return int(run(args))
@@ -67,22 +83,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the last place: a traceback could show a token or a password
         sys.stderr.write(f"trimtab: {crash.described(error)}; {crash.FIX}\n")
         return 1
-
-
-def _add(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    text: str,
-    run: Command,
-    arguments: Callable[[argparse.ArgumentParser], None],
-    *,
-    common: bool = True,
-) -> None:
-    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
-    if common:
-        add_common_options(parser)
-    arguments(parser)
-    parser.set_defaults(run=run)
 
 
 # --- what each command takes and does; imports stay inside --------------------------------------------------------

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 from tui.config.options import Options
 from tui.config.paths import Paths
 from tui.headless.output import Exit, talk
-from tui.vault.client import SignerClient, spawn_signer
+from tui.vault.spawn import SignerProcess, start_signer
 
 if TYPE_CHECKING:
     from tui.engine.facade import EngineFacade
     from tui.headless.attendants import Attendants
+    from tui.vault.client import SignerClient
     from tui.wiring import Wired
 
 READ_ONLY = "This window was started read-only."
@@ -39,11 +40,15 @@ class EngineLife:
     """
 
     def __init__(
-        self, options: Options, paths: Paths, signer: SignerClient | None, labels: Mapping[str, str] | None = None
+        self,
+        options: Options,
+        paths: Paths,
+        signer: SignerClient | SignerProcess | None,
+        labels: Mapping[str, str] | None = None,
     ) -> None:
         self._options = options
         self._paths = paths
-        self._signer = signer
+        self._process = signer
         self._labels = labels
         self._wired: Wired | None = None
         self._task: asyncio.Task[None] | None = None
@@ -63,7 +68,7 @@ class EngineLife:
         attendants = await asyncio.to_thread(import_module, "tui.headless.attendants")
         alerts = attendants.alert_settings(self._paths)
         wired = self._wired = self._wire()
-        alone = self._signer is None and attendants.holder_pid(self._paths.state) is None
+        alone = self._process is None and attendants.holder_pid(self._paths.state) is None
         self._attendants = attendants.Attendants(wired, alerts, self.ring, alone=alone)
         self._attendants.start()
         self._task = asyncio.create_task(wired.engine.run())
@@ -90,12 +95,16 @@ class EngineLife:
 
     def _wire(self) -> Wired:
         from tui.ports.journal import JournalLocked
+        from tui.vault.client import SignerClient
         from tui.wiring import wire
 
-        if self._signer is None:
+        if self._process is None:
             return wire(self._options, signing=False, labels=self._labels, read_only_why=READ_ONLY)
+        signer = self._process
+        if isinstance(signer, SignerProcess):
+            signer = SignerClient(signer.process, signer.channel)
         try:
-            return wire(self._options, signing=True, signer=self._signer, labels=self._labels)
+            return wire(self._options, signing=True, signer=signer, labels=self._labels)
         except JournalLocked as locked:
             # Another engine has the state directory: look, do not touch. Its kill switch can still be pulled.
             return wire(self._options, signing=False, labels=self._labels, read_only_why=str(locked))
@@ -143,7 +152,6 @@ def run_app(
     """Show the app until it is left; the exit code. `password_hint` is shown where a password is asked (practice)."""
     from tui.config.paths import resolve_paths
     from tui.config.settings import SettingsFault, load_settings, save_settings
-    from tui.model.signing import SignerUnavailable
     from tui.screen.app import TrimtabApp
     from tui.screen.themes import DEFAULT
     from tui.vault.hardening import forbid_dumps
@@ -154,12 +162,14 @@ def run_app(
         setattr(sys, "__stderr__", _Terminal(sys.__stderr__))  # noqa: B010
     try:
         paths = resolve_paths(options.config, options.state)
-        signer = None if options.read_only else spawn_signer(paths.state)
     except OSError as error:
         talk(f"trimtab: {error.filename}: {error.strerror}; choose another --config or --state")
         return Exit.USAGE
-    except SignerUnavailable as error:
-        talk(f"trimtab: {error}; start with --read-only to watch without signing")
+    try:
+        signer = None if options.read_only else start_signer(paths.state)
+    except OSError as error:
+        why = f"the signer process cannot be started ({error.strerror})"
+        talk(f"trimtab: {why}; start with --read-only to watch without signing")
         return Exit.REFUSED
     try:
         settings = load_settings(paths.config)

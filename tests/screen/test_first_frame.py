@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 _PROBE = """
 import asyncio, json, sys
@@ -20,6 +21,35 @@ class Probe(TrimtabApp):
 
 Probe(never, ticking=False).run(headless=True)
 """
+
+_COMMAND = """
+import json, sys
+from textual.app import App
+from tui.cli import main
+
+run = App.run
+def probed(self, *args, **kwargs):
+    def begin():
+        print(json.dumps(sorted(sys.modules)))
+        self.exit()
+    self._begin = begin
+    self.ticking = False
+    return run(self, headless=True)
+App.run = probed
+main(["--network", "nowhere.toml", "--address", "0x" + "11" * 20, "--config", sys.argv[1], "--state", sys.argv[1]])
+"""
+
+
+def test_the_whole_command_imports_no_engine_before_the_first_frame(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _COMMAND, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    loaded = {name for name in json.loads(done.stdout.splitlines()[-1]) if name.startswith("tui.")}
+    assert {"tui.screen.main", "tui.vault.spawn", "tui.vault.hardening", "tui.model.alert"} <= loaded
+    assert {name for name in loaded if name.startswith("tui.vault.")} == {"tui.vault.spawn", "tui.vault.hardening"}
+    assert {name for name in loaded if name.startswith("tui.model.")} == {"tui.model.alert", "tui.model.text"}
+    others = ("tui.rules.load", "tui.practice", "tui.engine", "tui.chain", "tui.journal", "tui.config.alerts")
+    assert not [name for name in loaded if name.startswith(others)]
+    assert {name for name in loaded if name.startswith("tui.headless.")} == {"tui.headless.output"}
 
 
 def test_the_first_frame_imports_nothing_it_does_not_show() -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tui.config.alerts import alerts_from
 from tui.config.toml_text import read_toml, shown_key
 from tui.model.alert import AlertSettings
 from tui.model.text import clean_text
@@ -66,13 +65,22 @@ def load_settings(config: Path) -> Settings:
     for key in _LISTS:
         if key in data and not (isinstance(data[key], list) and all(isinstance(one, str) for one in data[key])):
             raise SettingsFault(f'{path}: {key} is not a list of texts; write {key} = ["..."]')
+    return Settings(
+        data.get("network"),
+        tuple(data.get("rpc", ())),
+        tuple(data.get("addresses", ())),
+        data.get("theme"),
+        _alerts(path, data[_ALERTS]) if _ALERTS in data else AlertSettings(),
+    )
+
+
+def _alerts(path: Path, table: object) -> AlertSettings:
+    from tui.config.alerts import alerts_from  # few have any, and reading comes before the first frame
+
     try:
-        alerts = alerts_from(data.get(_ALERTS, {}))
+        return alerts_from(table)
     except ValueError as error:
         raise SettingsFault(f"{path}: [alerts] {clean_text(str(error), 300)}") from None
-    return Settings(
-        data.get("network"), tuple(data.get("rpc", ())), tuple(data.get("addresses", ())), data.get("theme"), alerts
-    )
 
 
 def save_settings(config: Path, settings: Settings) -> Path:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from tui.model.view import Severity
+if TYPE_CHECKING:
+    # The settings are read before the first frame, and the view is not needed for them.
+    from tui.model.view import Severity
 
 
 class AlertKind(StrEnum):

@@ -8,12 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-import os
-import site
 import socket
 import subprocess
-import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +24,10 @@ from tui.model.signing import (
 )
 from tui.vault import protocol
 from tui.vault.errors import printable
+from tui.vault.spawn import SignerProcess, start_signer
 
 UNLOCK_SECONDS = 120.0
 ANSWER_SECONDS = 20.0
-
-_BOOTSTRAP = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from tui.vault.signer_child import main; sys.exit(main(sys.argv[2:]))"
-)
 
 
 class UnlockRefused(SignerRefused):
@@ -45,51 +38,17 @@ class UnlockRefused(SignerRefused):
         self.fault = fault
 
 
-def _environment() -> dict[str, str]:
-    """Nothing of ours is inherited: no secret, no proxy, no loader or Python setting can reach the signer."""
-    return {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
-
-
-def _interpreter() -> list[str]:
-    """Isolated from environment and working directory; the user's own packages only where this program is one."""
-    package = Path(__file__).resolve()
-    own = site.getusersitepackages()
-    lone = [] if package.is_relative_to(Path(own).resolve()) else ["-s"]
-    return [sys.executable, "-E", "-P", "-B", *lone]
-
-
 def _unlock_message(keystore: Path, password: str) -> dict[str, object]:
     return {"op": "unlock", "path": str(keystore.absolute()), "password": password}
 
 
 def spawn_signer(state_directory: Path) -> SignerClient:
-    """Start the signer process and return at once; call it before the app takes the terminal, from the main thread.
-
-    The process dies with this one, also by SIGKILL. (Started from another thread it ends with the pipe only, since
-    the kernel would otherwise kill it when that thread ends.) Raises `SignerUnavailable` if it cannot be started.
-    """
-    mine, theirs = socket.socketpair()
-    from_main = threading.current_thread() is threading.main_thread()
-    root = str(Path(__file__).resolve().parents[2])
-    command = [*_interpreter(), "-c", _BOOTSTRAP, root, str(theirs.fileno()), str(state_directory.absolute())]
+    """Start the signer process as `start_signer` does. Raises `SignerUnavailable` if it cannot be started."""
     try:
-        process = subprocess.Popen(
-            [*command, str(os.getpid()), "1" if from_main else "0"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=(theirs.fileno(),),
-            env=_environment(),
-            cwd="/",
-            start_new_session=True,
-        )
+        started = start_signer(state_directory)
     except OSError as error:
-        mine.close()
         raise SignerUnavailable(f"the signer process cannot be started ({error.strerror})") from error
-    finally:
-        theirs.close()
-    mine.setblocking(False)
-    return SignerClient(process, mine)
+    return SignerClient(started.process, started.channel)
 
 
 class SignerClient:
@@ -197,13 +156,7 @@ class SignerClient:
         for task in self._running:
             with contextlib.suppress(RuntimeError):  # its loop may be gone
                 task.cancel()
-        self._channel.close()
-        try:
-            # The end of the pipe ends it at once, unless it derives a key just now.
-            self._process.wait(timeout=0.25)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        SignerProcess(self._process, self._channel).close()
 
     async def _request(self, message: dict[str, object], seconds: float) -> dict[str, Any]:
         """Send one message and wait for its answer.
