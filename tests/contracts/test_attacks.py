@@ -116,6 +116,20 @@ def test_the_limit_of_the_sale_holds(market_v32: Chain, helper_v32: Helper, vict
     assert _state(victim) == before
 
 
+def test_the_limit_holds_whatever_strangers_leave_in_the_helper(
+    market_v32: Chain, helper_v32: Helper, victim: Holder
+) -> None:
+    """aTokens that someone sent it come out with the victim's, and are not sold beyond the limit."""
+    giver = Holder(market_v32, 56)
+    market_v32.send(
+        giver.address, market_v32.token("WETH").a_token, "transfer(address,uint256)", helper_v32.address, WAD
+    )
+    before, order = _state(victim), victim.order()
+    order = replace(order, max_sold=order.max_sold * 98 // 100, min_health=0)
+    refused(market_v32, victim.address, helper_v32.address, deleverage_data(order))
+    assert _state(victim) == before
+
+
 def test_a_market_moved_before_it_is_refused(market_v32: Chain, helper_v32: Helper, victim: Holder) -> None:
     """A sandwich: someone dumps a third of the pool's WETH first."""
     before = _state(victim)
@@ -251,6 +265,23 @@ def test_nobody_gets_in_while_another_is_served(market_v32: Chain, helper_v32: H
     assert chain.call(accomplice, "won()", ["uint256"]) == 0
     assert transact(chain, OWNER, accomplice, calldata("strike()")).ok
     assert chain.call(accomplice, "won()", ["uint256"]) == 1, "the order was not good by itself"
+
+
+def test_what_turns_up_on_the_way_goes_to_the_owner(market_v32: Chain, helper_v32: Helper) -> None:
+    """More of the debt's token than the loan needs: nothing of it stays in the helper."""
+    chain, helper = market_v32, helper_v32
+    holder = Holder(chain, 57).borrow_to()
+    order = holder.order()
+    holder.approve(helper, order.max_sold)
+    giver = make(chain, "Accomplice", [])
+    chain.give("USDC", 10**9, giver)
+    gift = _data(calldata("transfer(address,uint256)", helper.address, 777))
+    chain.send(OWNER, giver, "plan(address,bytes)", chain.token("USDC").address, gift)
+    turn_hostile(chain, "WETH", giver)
+    done = transact(chain, holder.address, helper.address, deleverage_data(order), gas=12_000_000)
+    assert done.ok, done.reason
+    assert chain.balance("USDC", holder.address) == 10**9 - chain.balance("USDC", giver) > 0
+    check_nothing_left(chain, helper, holder)
 
 
 def test_a_collateral_that_takes_a_fee_is_refused(market_v32: Chain, helper_v32: Helper) -> None:

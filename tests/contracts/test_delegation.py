@@ -61,6 +61,16 @@ def test_once_delegated_a_plain_transaction_is_enough_until_it_is_taken_away(mar
     assert _state(holder) == before
 
 
+def test_a_delegation_outlives_a_call_that_reverts(market_v32: Chain, helper_v32: Helper) -> None:
+    """The authorization is taken before the call and kept whatever becomes of it: so it must be looked for."""
+    holder = Holder(market_v32, 69).borrow_to()
+    done = holder.delegated(helper_v32.address, deleverage_data(holder.order(min_health=160 * WAD // 100)))
+    assert not done.ok
+    assert code_at(market_v32, holder.address) == helper_v32.delegation
+    assert holder.undelegated().ok
+    assert delegate_of(code_at(market_v32, holder.address)) is None
+
+
 def test_the_wallet_is_not_touched(market: Chain, helper: Helper) -> None:
     """What the account holds of both tokens stays to the wei, and allowances that stood do not survive."""
     holder = Holder(market, 72).borrow_to()

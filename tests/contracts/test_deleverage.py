@@ -12,6 +12,7 @@ from tests.support.chain import Chain
 from tests.support.deleverage import WAD, Holder, code_at, refused, transact
 from tui.practice.accounts import OWNER
 from tui.protocols.aave_v3.helper import ALL_OF_IT, DEPLOYER, DEPLOYER_CODE, Helper, Order, deleverage_data
+from tui.protocols.aave_v3.math import ray_div, ray_mul
 
 pytestmark = [pytest.mark.node]
 
@@ -197,6 +198,28 @@ def test_the_rest_goes_to_the_owner_where_the_pool_takes_no_more(market: Chain, 
     assert done.ok, done.reason
     sold = told(done.logs, helper.address)[1]
     assert market.balance("WETH", holder.address) == pytest.approx(order.max_sold - sold, abs=2)
+    check_nothing_left(market, helper, holder)
+
+
+def test_rounding_of_a_transfer_does_not_stop_it(market: Chain, helper: Helper) -> None:
+    """An amount of aTokens that arrives as one unit less, as some do where the index has grown."""
+    market.advance(15 * 365 * 86_400)
+    holder = Holder(market, 18).borrow_to()
+    at = int(market.block()["timestamp"], 16) + 600
+    snapshot = market.snapshot()
+    market.rpc("evm_setNextBlockTimestamp", at)
+    market.mine()
+    index = market.call(
+        market.market.pool, "getReserveNormalizedIncome(address)", ["uint256"], market.token("WETH").address
+    )
+    market.revert(snapshot)
+    order = holder.order()
+    odd = (one for one in range(order.max_sold, order.max_sold + 10_000) if ray_mul(ray_div(one, index), index) < one)
+    order = replace(order, max_sold=next(odd))
+    holder.approve(helper, order.max_sold)
+    market.rpc("evm_setNextBlockTimestamp", at)
+    done = holder.call(helper, order)
+    assert done.ok, done.reason
     check_nothing_left(market, helper, holder)
 
 

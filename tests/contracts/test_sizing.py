@@ -155,7 +155,7 @@ def _foreseen(chain: Chain, aave: AaveV3Market, holder: Holder, deal: Deleverage
 def test_the_target_is_met_and_the_preview_is_exact(market: Chain, helper: Helper) -> None:
     rng, aave = random.Random(77), adapter(market)
     seen: set[bool] = set()
-    for number in range(12):
+    for number in range(9):
         holder = _open(market, rng, 200 + number)
         delegated = rng.random() < 0.4
         before = holder.health
