@@ -50,8 +50,9 @@ def _ask(options: Options, settings: Settings, paths: Paths) -> Options | None:
     from tui.config.networks import builtin_names
 
     _say("Trimtab watches leveraged positions and defends them with your own key. Nothing is set up yet.\n")
-    _say("  1  practice chain: real contracts on this machine, play money (recommended first)")
-    _say("  2  watch my own positions: your node's URL and an address; nothing can be signed until you arm a rule\n")
+    _say("  1  practice chain: real contracts on this machine, play money")
+    _say("  2  watch my own positions: your node's URL and an address;")
+    _say("     nothing can be signed until you arm a rule\n")
     if _question("Choose 1 or 2 [1]: ", lambda text: text if text in ("", "1", "2") else None) != "2":
         return None
     names = builtin_names()
@@ -59,9 +60,36 @@ def _ask(options: Options, settings: Settings, paths: Paths) -> Options | None:
     url = _question("URL of your node (http or https, ws or wss): ", _url)
     address = _question("Address to watch (0x...): ", lambda text: text if _ADDRESS.fullmatch(text) else None)
     saved = save_settings(paths.config, replace(settings, network=network, rpc=(url,), addresses=(address,)))
-    _say(f"\nKept in {saved}. A key is only needed to defend: `trimtab keystore new` or `import` makes a key file in")
-    _say(f"{paths.config / 'keystore'}, and rules go into {paths.config / 'rules.toml'}.\n")
+    _say(f"\nKept in {saved}.\n")
+    _ask_for_key(paths)
+    _write_rules(paths)
     return _with_settings(options, load_settings(paths.config))
+
+
+def _ask_for_key(paths: Paths) -> None:
+    """A key is only needed to defend; it can be made or taken over now, or at any later time."""
+    _say("A key file lets rules that you arm sign for its account. Watching needs none.")
+    _say("  1  not now    2  encrypt the key I have    3  make a new key\n")
+    choice = _question("Choose 1, 2 or 3 [1]: ", lambda text: text if text in ("", "1", "2", "3") else None)
+    if choice in ("", "1"):
+        _say("Later: `trimtab keystore import` or `trimtab keystore new`.\n")
+        return
+    from tui.cli import main
+
+    command = "import" if choice == "2" else "new"
+    if main(["keystore", command, "--config", str(paths.config)]) != 0:
+        _say(f"No key file was made; try again with `trimtab keystore {command}`.\n")
+
+
+def _write_rules(paths: Paths) -> None:
+    """A rules file to begin with, where there is none: it only notifies until it is changed."""
+    from tui.rules.template import TEMPLATE
+
+    path = paths.config / "rules.toml"
+    if not path.exists():
+        path.write_text(TEMPLATE, encoding="utf-8")
+        path.chmod(0o600)
+        _say(f"Rules to begin with are in {path}; press e in the app to edit them.\n")
 
 
 def _network(text: str, names: tuple[str, ...]) -> str | None:

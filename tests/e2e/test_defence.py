@@ -211,3 +211,15 @@ async def test_the_twins_liquidation_is_told(make_rig: MakeRig) -> None:
     told = [entry.text for entry in rig.wired.engine.view.activity if "LIQUIDATED" in entry.text]
     assert len(told) == 1
     assert "WETH taken for" in told[0]
+
+
+async def test_gas_over_a_share_of_the_loss_avoided_waits_until_it_is_an_emergency(make_rig: MakeRig) -> None:
+    rig = await make_rig(limits='\nmax_cost_share = "0.01%"\n')
+    await rig.arm()
+    _lower_price(rig, "2600")
+    await rig.mine(2)
+    assert rig.firings() == ()
+    assert any("that a liquidation would take" in entry.text for entry in rig.wired.engine.view.activity)
+    _lower_price(rig, "2250")  # health 1.04
+    await rig.mine(4)
+    assert len(rig.firings()) == 1

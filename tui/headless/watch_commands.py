@@ -141,6 +141,7 @@ async def first_head(heads: AsyncIterator[BlockRef], reader: Reader) -> BlockRef
         raise TimeoutError
     finally:
         waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
 
 
 def _print_positions(snapshot: Snapshot) -> None:

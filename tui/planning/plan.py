@@ -9,13 +9,15 @@ from tui.model.plan import FeeQuote, Plan, PlanCost, PlannedCall, Refusal
 from tui.model.position import Position
 from tui.model.rule import Rule, StandingAllowance
 from tui.model.text import short_address
-from tui.model.units import USD, WAD, format_units, group_digits
+from tui.model.units import BPS, USD, WAD, format_units, group_digits
 from tui.model.wallet import Wallet
 from tui.planning.waterfall import Waterfall, amount_text, run_waterfall
 from tui.protocols.base import ActionImpossible, LendingMarket
 
 UNSIMULATED_GAS = 450_000
 """Gas booked for a call before a simulation has said what it takes."""
+EMERGENCY_HEALTH = 105 * WAD // 100
+"""Under this health factor a limit on the share of cost gives way up to the whole loss that acting avoids."""
 PERMIT_LIFETIME = 30 * 60
 """Seconds a permit may live: long enough to be bumped through a busy hour's worth of blocks, no longer."""
 
@@ -106,6 +108,9 @@ def price_plan(plan: Plan, rule: Rule, wallet: Wallet, circumstances: Circumstan
                 "max-cost", f"gas would cost ${usd_text(cost.total_usd)}, over the rule's ${usd_text(limit)}"
             )
         ceiling = min(ceiling, limit * WAD // price // gas)
+    refusal = _costs_too_large_a_share(plan, rule, cost)
+    if refusal is not None:
+        return refusal
     if ceiling < fees.max_fee:
         fees = replace(fees, max_fee=ceiling, priority_fee=min(fees.priority_fee, ceiling))
     fees = replace(fees, ceiling=max(ceiling, 1))
@@ -118,6 +123,29 @@ def price_plan(plan: Plan, rule: Rule, wallet: Wallet, circumstances: Circumstan
             f"gas may take {short} of the native coin, the account has {format_units(wallet.native, 18, 6)}; add some",
         )
     return replace(plan, cost=cost, fees=fees)
+
+
+def _costs_too_large_a_share(plan: Plan, rule: Rule, cost: PlanCost) -> Refusal | None:
+    """Why the cost is too large a share of the loss that acting avoids, or None.
+
+    Under `EMERGENCY_HEALTH` the share rises to the whole: no position is left to be liquidated to save gas.
+    """
+    share = rule.limits.max_cost_share_bps
+    if share is None:
+        return None
+    if cost.total_usd is None or plan.avoided_loss_usd is None:
+        return Refusal(
+            "cost-unknown", "the rule limits its cost to a share of the loss avoided, which is not known now"
+        )
+    if plan.health_factor_before < EMERGENCY_HEALTH:
+        share = max(share, BPS)
+    if cost.total_usd * BPS <= plan.avoided_loss_usd * share:
+        return None
+    return Refusal(
+        "max-cost-share",
+        f"gas would cost ${usd_text(cost.total_usd)}, over {share / 100:g}% of the ${usd_text(plan.avoided_loss_usd)} "
+        f"that a liquidation would take; under {format_units(EMERGENCY_HEALTH, 18, 2)} it acts up to the whole of it",
+    )
 
 
 def usd_text(value: int) -> str:
