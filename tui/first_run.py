@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 from collections.abc import Callable
@@ -74,10 +75,12 @@ def _ask_for_key(paths: Paths) -> None:
     if choice in ("", "1"):
         _say("Later: `trimtab keystore import` or `trimtab keystore new`.\n")
         return
-    from tui.cli import main
+    from tui.headless.keystore_command import add_arguments, run_keystore
 
     command = "import" if choice == "2" else "new"
-    if main(["keystore", command, "--config", str(paths.config)]) != 0:
+    parser = argparse.ArgumentParser(prog="trimtab keystore", allow_abbrev=False)
+    add_arguments(parser)
+    if run_keystore(parser.parse_args([command, "--config", str(paths.config)])) != 0:
         _say(f"No key file was made; try again with `trimtab keystore {command}`.\n")
 
 
