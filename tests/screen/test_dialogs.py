@@ -53,7 +53,7 @@ async def test_arming_takes_the_name_and_the_password(open_app: Open) -> None:
             "Arm guard",
             "signs and sends by itself",
             "up to 8,000 USDC a firing",
-            "What would stop it",
+            "Know before you arm it",
             "5,000.00 USDC",
         ):
             assert part in said, part

@@ -326,7 +326,14 @@ def test_rules_say_state_target_spending_and_faults() -> None:
     for part in ("guard", "auto", "◆ armed 66 min", "below 1.15 for 2 blocks → 1.50", "today $5,213 of $50,000"):
         assert part in said, part
     assert "repay 5,214.20 USDC" in said
-    assert "What would stop a defence now" in said
+    stops, _, knowing = said.partition("Worth knowing")
+    assert "What would stop a defence now\n▲ guard: the price of WETH" in stops
+    assert "5,000.00 USDC" not in stops
+    assert "5,000.00 USDC" in knowing
+    roles = {span.role for one in rules_lines(views.armed(), 60, None, 0)[-2:] for span in one.spans}
+    assert roles == {"muted"}
+    only = replace(views.armed(), would_stop=())
+    assert "What would stop" not in text(rules_lines(only, 60, None, 0))
     assert "nothing is defended" in text(rules_lines(VIEWS["empty"](), 60, None, views.NOW))
 
 

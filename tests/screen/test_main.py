@@ -14,11 +14,14 @@ from tests.screen.conftest import Bench, Hands, Open
 from tests.support import views
 from tests.support.views import FakeFacade
 from tui.engine.facade import CommandRefused
+from tui.model.position import PositionKey
 from tui.model.view import ViewState
 from tui.screen.actions import ACTIONS, BY_ID, Where, keys_of
 from tui.screen.app import TrimtabApp, is_urgent
 from tui.screen.commands import HANDLERS
+from tui.screen.lines import Lazy
 from tui.screen.main import MainScreen
+from tui.screen.panes import Positions
 
 
 def main(bench: Bench) -> MainScreen:
@@ -94,6 +97,39 @@ async def test_choosing_a_position_changes_detail_chart_and_rule(open_app: Open)
         assert "main" in bench.text("#detail")
         await bench.press("up")
         assert main(bench).position() == views.armed().positions[2]
+
+
+async def test_of_a_long_list_only_what_is_seen_is_drawn(open_app: Open) -> None:
+    view = views.armed()
+    shown = tuple(
+        replace(
+            view.positions[0],
+            label=f"label {number}",
+            position=replace(
+                view.positions[0].position,
+                key=PositionKey(view.positions[0].position.key.market, f"0x{number:040x}"),
+            ),
+        )
+        for number in range(50)
+    )
+    async with open_app(replace(view, positions=shown)) as bench:
+        pane = main(bench).query_one(Positions)
+        rows = pane._drawn
+        assert isinstance(rows, Lazy)
+        assert len(rows) == 101
+        assert len(rows._made) <= pane.size.height // 2 + 1
+        seen = "\n".join(pane.render_line(y).text for y in range(pane.size.height))
+        assert "label 0 " in seen
+        assert "label 49" not in seen
+        await bench.press("up")
+        assert main(bench).position() == shown[49]
+        seen = "\n".join(pane.render_line(y).text for y in range(pane.size.height))
+        assert "label 49" in seen
+        assert "label 0 " not in seen
+        changed = replace(shown[49], label="changed")
+        bench.hands.steady += 1
+        await bench.publish(replace(view, positions=(*shown[:49], changed)))
+        assert "changed" in "\n".join(pane.render_line(y).text for y in range(pane.size.height))
 
 
 async def test_a_click_chooses_too(open_app: Open) -> None:

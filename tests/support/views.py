@@ -351,7 +351,8 @@ def armed() -> ViewState:
         rules_file="rules.toml",
         activity=activity(),
         next_fire=GUARD_TRIGGER,
-        would_stop=("Wallet 0x90f7…b906 holds 1,200.00 DAI of the 14,310.22 DAI that calm would repay.",),
+        would_stop=("guard: the price of WETH is 70 min old, and the rule holds at a stale price.",),
+        worth_knowing=("guard: the wallet holds 5,000.00 USDC of the 8,000.00 USDC that step 1 may use.",),
         price_history=(
             history(WETH, "3105", "3012.44"),
             history(USDC, "1.0002", "0.9999"),
@@ -493,6 +494,7 @@ def hostile() -> ViewState:
         activity=(ActivityEntry(1, NOW, 1, Severity.ALARM, evil),),
         next_fire=trigger,
         would_stop=(evil,),
+        worth_knowing=(evil,),
         protection_why=evil,
         price_history=tuple(replace(one, asset=replace(one.asset, symbol=evil)) for one in view.price_history),
         chain=replace(view.chain, network=evil),

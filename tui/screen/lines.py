@@ -5,9 +5,9 @@ A role is a word such as "risk" or "muted"; only the palette of a theme knows it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, overload
 
 from rich.cells import cell_len, set_cell_size
 
@@ -39,6 +39,35 @@ class Line:
 
 
 BLANK = Line()
+
+
+class Lazy(Sequence[Line]):
+    """Lines of which only those that are looked at are made: `head`, then `count` entries of `height` lines each."""
+
+    def __init__(self, head: Sequence[Line], count: int, height: int, make: Callable[[int], Sequence[Line]]) -> None:
+        self._head, self._count, self._height, self._make = head, count, height, make
+        self._made: dict[int, Sequence[Line]] = {}
+
+    def __len__(self) -> int:
+        return len(self._head) + self._count * self._height
+
+    @overload
+    def __getitem__(self, index: int) -> Line: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Line]: ...
+    def __getitem__(self, index: int | slice) -> Line | list[Line]:
+        if isinstance(index, slice):
+            return [self[row] for row in range(*index.indices(len(self)))]
+        row = index + len(self) if index < 0 else index
+        if not 0 <= row < len(self):
+            raise IndexError(index)
+        if row < len(self._head):
+            return self._head[row]
+        entry, part = divmod(row - len(self._head), self._height)
+        made = self._made.get(entry)
+        if made is None:
+            made = self._made[entry] = self._make(entry)
+        return made[part]
 
 
 def line(*parts: Span | tuple[str, str] | str, ground: str = "", tag: str = "") -> Line:

@@ -34,7 +34,7 @@ class LinePane(Widget):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002 (Textual's name)
         super().__init__(id=id, classes=classes)
-        self._drawn: tuple[Line, ...] = ()
+        self._drawn: Sequence[Line] = ()
         self._measured = -1
         self._strips: dict[Line, Strip] = {}
         self._strips_for: tuple[int, int, Style] | None = None
@@ -50,8 +50,8 @@ class LinePane(Widget):
 
     @property
     def drawn(self) -> tuple[Line, ...]:
-        """What is shown now."""
-        return self._drawn
+        """What is shown now, all of it."""
+        return tuple(self._drawn)
 
     @property
     def first_row(self) -> int:
@@ -63,7 +63,7 @@ class LinePane(Widget):
         if not self.is_attached or not self.size.width:
             return
         region = self.scrollable_content_region
-        before, self._drawn = self._drawn, tuple(self.draw(Size(max(1, region.width), max(1, region.height))))
+        before, self._drawn = self._drawn, self.draw(Size(max(1, region.width), max(1, region.height)))
         if len(before) != len(self._drawn):
             self.resized(len(self._drawn))
             height = self.styles.height

@@ -56,7 +56,7 @@ def report_lines(report: ArmingReport | None, rule: RuleView | None, width: int)
         keystore = "" if report.keystore is None else f" with {clean_text(report.keystore, 120)}"
         rows += wrap(f"from {short_address(report.account)}{keystore}", width, "muted", "  ", "  ")
     if report.warnings:
-        rows += [BLANK, line(("What would stop it", "label"))]
+        rows += [BLANK, line(("Know before you arm it", "label"))]
         for text in report.warnings:
             rows += wrap(clean_text(text, 300), width, "warn", "▲ ", "  ")
     if report.problems:

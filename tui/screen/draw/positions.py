@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -12,7 +13,7 @@ from tui.screen.clean import clean_text
 from tui.screen.draw.gauge import gauge
 from tui.screen.draw.levels import nearest_liquidation
 from tui.screen.figures import distance, dollars_short, health, percent, price
-from tui.screen.lines import Line, Span, cell, clip, line, shorten, width_of, wrap
+from tui.screen.lines import Lazy, Line, Span, cell, clip, line, shorten, width_of, wrap
 from tui.screen.words import ACTIVITY, MODE, STATUS, market_name, status_sign
 
 WIDE, COMPACT = 108, 76
@@ -270,8 +271,11 @@ def header(width: int) -> Line | None:
     )
 
 
-def positions_lines(view: ViewState, width: int, chosen: str | None, ready: bool = True) -> list[Line]:
-    """Every position in the engine's order. While the chain is blind all numbers are drawn as stale."""
+def positions_lines(view: ViewState, width: int, chosen: str | None, ready: bool = True) -> Sequence[Line]:
+    """Every position in the engine's order, two lines each, made when they are looked at: of a long list few are.
+
+    While the chain is blind all numbers are drawn as stale.
+    """
     if not view.positions:
         if not ready:
             return [line(("  Starting: nothing has been read yet.", "muted"))]
@@ -279,22 +283,20 @@ def positions_lines(view: ViewState, width: int, chosen: str | None, ready: bool
             said = f"No position is known while the chain cannot be read: {clean_text(view.chain.blind, 200)}"
             return wrap(said, width - 2, "unknown", "  ", "  ")
         return [line(("  No positions on this network for the watched accounts.", "muted"))]
-    stale = view.chain.blind is not None
-    rows: list[Line] = []
     top = header(width)
-    if top is not None:
-        rows.append(top)
-    for shown in view.positions:
-        picked = shown.position.id == chosen
-        if shown.position.unknown is not None:
-            rows += _unknown(view, shown, width, picked)
-        elif width >= WIDE:
-            rows += _wide(view, shown, width, picked, stale)
-        elif width >= COMPACT:
-            rows += _compact(shown, width, picked, stale)
-        else:
-            rows += _narrow(shown, width, picked, stale)
-    return rows
+    return Lazy(
+        [] if top is None else [top], len(view.positions), 2, lambda number: _position(view, number, width, chosen)
+    )
+
+
+def _position(view: ViewState, number: int, width: int, chosen: str | None) -> list[Line]:
+    shown = view.positions[number]
+    stale, picked = view.chain.blind is not None, shown.position.id == chosen
+    if shown.position.unknown is not None:
+        return _unknown(view, shown, width, picked)
+    if width >= WIDE:
+        return _wide(view, shown, width, picked, stale)
+    return (_compact if width >= COMPACT else _narrow)(shown, width, picked, stale)
 
 
 def is_guarding(activity: RuleActivity) -> bool:

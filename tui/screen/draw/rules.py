@@ -115,7 +115,7 @@ def _trigger(entry: RuleView, width: int, blocks: str, tag: str) -> list[Line]:
 
 
 def rules_lines(view: ViewState, width: int, chosen: str | None, now: float) -> list[Line]:
-    """Every rule, then the faults of the file, then what would stop a defence."""
+    """Every rule, then the faults of the file, then what would stop a defence, then what only is worth knowing."""
     rows: list[Line] = []
     for entry in view.rules:
         if rows:
@@ -127,10 +127,12 @@ def rules_lines(view: ViewState, width: int, chosen: str | None, now: float) -> 
     for fault in view.rule_faults:
         bad = fault.severity is FaultSeverity.ERROR
         rows += wrap(clean_text(str(fault), 400), width - 1, "alarm" if bad else "warn", "✖ " if bad else "▲ ", "  ")
-    if view.would_stop:
-        if rows:
-            rows.append(BLANK)
-        rows.append(line(("What would stop a defence now", "label")))
-        for reason in view.would_stop:
-            rows += wrap(clean_text(reason, 300), width - 1, "warn", "▲ ", "  ")
+    for title, role, glyph, texts in (
+        ("What would stop a defence now", "warn", "▲ ", view.would_stop),
+        ("Worth knowing", "muted", "· ", view.worth_knowing),
+    ):
+        if texts:
+            rows += [*([BLANK] if rows else []), line((title, "label"))]
+        for text in texts:
+            rows += wrap(clean_text(text, 300), width - 1, role, glyph, "  ")
     return fitted(rows, width)
