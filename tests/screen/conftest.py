@@ -117,12 +117,16 @@ def hands(tmp_path: Path) -> Hands:
 
 
 @pytest.fixture
-def open_app(hands: Hands) -> Open:
-    """Opens the app on a view."""
+def open_app(hands: Hands, request: pytest.FixtureRequest) -> Open:
+    """Opens the app on a view, at the size that the test's module names `SIZE`, or where all panes fit.
+
+    A small screen is painted in half the time: what does not look at several panes at once asks for one.
+    """
+    usual: tuple[int, int] = getattr(request.module, "SIZE", (120, 40))
 
     @asynccontextmanager
     async def opened(
-        view: ViewState, size: tuple[int, int] = (120, 40), facade: FakeFacade | None = None
+        view: ViewState, size: tuple[int, int] = usual, facade: FakeFacade | None = None
     ) -> AsyncIterator[Bench]:
         engine = facade or FakeFacade(view)
         app = hands.app(engine)

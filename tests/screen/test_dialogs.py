@@ -18,6 +18,7 @@ from tui.screen.dialogs.confirm import ConfirmDialog
 from tui.screen.main import MainScreen
 from tui.screen.password import PasswordInput
 
+SIZE = (80, 24)
 SECRET = "correct-horse-9"
 
 

@@ -16,6 +16,8 @@ from tui.screen.editor import EditorPage
 from tui.screen.form import Choice, Fault, widget_id
 from tui.screen.main import MainScreen
 
+SIZE = (80, 24)
+
 
 def page(bench: Bench) -> EditorPage:
     """The editor."""

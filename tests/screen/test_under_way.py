@@ -9,6 +9,8 @@ from tests.support import views
 from tests.support.views import FakeFacade, started
 from tui.screen.app import TrimtabApp
 
+SIZE = (80, 24)
+
 
 async def test_a_transaction_under_way_is_cancelled_after_a_question() -> None:
     facade = FakeFacade(views.firing())

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
-from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Container, VerticalScroll
-from textual.geometry import Size
+from textual.containers import Container
 from textual.timer import Timer
 from textual.widgets import Input, TextArea
 
 from tui.engine.facade import CommandRefused, Preview
-from tui.model.rule import RuleFault, Severity
+from tui.model.rule import RuleFault
 from tui.rules.edit import (
     EditRefused,
     add_rule,
@@ -29,85 +27,13 @@ from tui.rules.edit import (
 from tui.screen.actions import Where
 from tui.screen.base import FooterLine, Page, bindings_for
 from tui.screen.clean import clean_text
-from tui.screen.draw.rules import evaluation_sentence
-from tui.screen.form import (
-    ACTIONS,
-    FIELDS,
-    LIMITS,
-    Choice,
-    Edited,
-    Entry,
-    Row,
-    Section,
-    read_rules,
-    step_fields,
-    steps_in,
-    value_at,
-    widget_id,
-)
-from tui.screen.lines import BLANK, Line, Span, clip, line, split, wrap
-from tui.screen.pane import LinePane, ScrollPane
+from tui.screen.editor_panes import Head, PreviewPane
+from tui.screen.form import ACTIONS, Edited, Entry, read_rules, steps_in, value_at
+from tui.screen.lines import line
+from tui.screen.rule_form import RuleForm
 
 PREVIEW_AFTER = 0.3
 """Seconds without an edit before the engine is asked what the text would do."""
-
-
-class Head(LinePane):
-    """The file, whether it is saved, and the rules in it."""
-
-    def draw(self, size: Size) -> Sequence[Line]:
-        page = cast("EditorPage", self.screen)
-        mark = Span("● not saved ", "warn") if page.unsaved else Span("✓ saved ", "good")
-        title = split(
-            [Span("─ ", "rule"), Span("Rules  ", "title"), Span(clean_text(page.path, 120), "muted")],
-            [mark],
-            size.width,
-        )
-        spans: list[Span] = [Span(" ")]
-        for name in page.names():
-            chosen = name == page.rule and not page.as_text
-            spans += [Span(f" {clean_text(name, 24)} ", "readonly" if chosen else "muted"), Span(" ")]
-        spans.append(Span(" TOML ", "readonly" if page.as_text else "muted", "editor-form"))
-        return [title, Line(clip(spans, size.width)), BLANK]
-
-
-class PreviewPane(ScrollPane, can_focus=False):
-    """What the text would do now, and what is wrong with it."""
-
-    def draw(self, size: Size) -> Sequence[Line]:
-        page = cast("EditorPage", self.screen)
-        return preview_lines(page.preview, page.rule, page.waiting, page.trouble, size.width)
-
-
-def preview_lines(preview: Preview | None, rule: str | None, waiting: bool, trouble: str, width: int) -> list[Line]:
-    """The preview in `width` cells: trouble first, then the chosen rule, then the others, then the faults."""
-    rows: list[Line] = []
-    if trouble:
-        rows += [*wrap(trouble, width, "alarm", "✖ ", "  "), BLANK]
-    if preview is None:
-        return [*rows, line(("Asking what it would do.", "muted"))]
-    state = " (being asked again)" if waiting else ""
-    rows.append(line((f"At the current block{state}", "label")))
-    ordered = sorted(preview.evaluations, key=lambda one: one.rule != rule)
-    for evaluation in ordered:
-        text, role = evaluation_sentence(evaluation)
-        own = evaluation.rule == rule
-        name = clean_text(evaluation.rule, 28)
-        rows.append(line((name, "strong" if own else "muted"), (f"  {clean_text(evaluation.why, 120)}", "muted")))
-        rows += wrap(text, width, role if own else "muted", "  ", "  ")
-    if not preview.evaluations:
-        rows.append(line(("  No rule in it can be tried now.", "muted")))
-    errors = [one for one in preview.faults if one.severity is Severity.ERROR]
-    rows += [BLANK]
-    if not preview.faults:
-        rows.append(line(("✓ ", "good"), ("no faults", "muted")))
-    for fault in preview.faults:
-        bad = fault.severity is Severity.ERROR
-        said = f"line {fault.line}: {clean_text(fault.what, 300)}; {clean_text(fault.fix, 300)}"
-        rows += wrap(said, width, "alarm" if bad else "warn", "✖ " if bad else "▲ ", "  ")
-    if errors:
-        rows.append(line(("A rule with a fault is not used.", "muted")))
-    return rows
 
 
 class EditorPage(Page):
@@ -147,7 +73,7 @@ class EditorPage(Page):
     def compose(self) -> ComposeResult:
         yield Head(id="head")
         with Container(id="both"):
-            yield VerticalScroll(id="form", can_focus=False)
+            yield RuleForm(id="form", can_focus=False)
             yield TextArea("", show_line_numbers=True, soft_wrap=False, id="text", compact=True)
             yield PreviewPane(id="preview")
         yield FooterLine(Where.EDITOR)
@@ -196,7 +122,7 @@ class EditorPage(Page):
         self.trouble = ""
         await self.fill()
         if self.on_top and not self.as_text:
-            self.focus_field("name")
+            self.form.focus_field("name")
         await self.ask()
 
     def take(self, text: str) -> None:
@@ -247,7 +173,7 @@ class EditorPage(Page):
         except EditRefused as refused:
             if field:
                 self._refused[field] = str(refused)
-                self.fault_at(field, str(refused))
+                self.form.fault_at(field, str(refused))
             else:
                 self.say(str(refused))
             return False
@@ -258,43 +184,28 @@ class EditorPage(Page):
 
     # ---- the form
 
+    @property
+    def form(self) -> RuleForm:
+        """The fields of the chosen rule."""
+        return self.query_one(RuleForm)
+
     async def fill(self) -> None:
-        """Make the form anew from the text."""
-        form = self.query_one("#form", VerticalScroll)
+        """Show the text in the form."""
         names = self.names()
         if self.rule not in names:
             self.rule = names[0] if names else None
-        table = self.table()
-        blink = self.owner.ticking
         self._refused.clear()
-        await form.remove_children()
-        if table is None:
-            await form.mount(Section("There is no rule in the file yet.", (("F4 add rule", "editor-add"),)))
-        else:
-            rows: list[Row | Section] = [Row(field, value_at(table, field.key), blink) for field in FIELDS]
-            for number in range(steps_in(table)):
-                tools = (("↑", "editor-step-up"), ("↓", "editor-step-down"), ("✕", "editor-step-remove"))
-                rows.append(Section(f"Step {number + 1}", tools, number))
-                rows += [Row(field, value_at(table, field.key), blink) for field in step_fields(number)]
-            rows.append(Section("", (("F5 add step", "editor-step"),)))
-            rows.append(Section("Limits"))
-            rows += [Row(field, value_at(table, field.key), blink) for field in LIMITS]
-            await form.mount_all(rows)
+        await self.form.fill(self.table(), self.owner.ticking)
         if self.preview is not None:
             self.show_faults(self.preview.faults)
         self.redraw_around()
 
-    def focus_field(self, key: str) -> None:
-        """Put the focus into a field, where there is such a field."""
-        for field in self.query(f"#{widget_id(key)}"):
-            field.focus()
-
     def refill(self, focus: str = "") -> None:
-        """Make the form anew and put the focus into a field."""
+        """Show the text in the form and put the focus into a field."""
 
         async def work() -> None:
             await self.fill()
-            self.focus_field(focus)
+            self.form.focus_field(focus)
 
         self.owner.run_worker(work(), group="editor", exit_on_error=False)
 
@@ -317,7 +228,7 @@ class EditorPage(Page):
         self._refused.pop(key, None)
         if value_at(table, key) == value:
             return
-        self.fault_at(key, "")
+        self.form.fault_at(key, "")
         if key == "name":
             if self.try_edit(lambda: rename_rule(self.text, rule, value), key):
                 self.rule = value
@@ -328,37 +239,9 @@ class EditorPage(Page):
             whole = key == "when.for_blocks" and value.isascii() and value.isdigit() and len(value) < 10
             self.try_edit(lambda: set_field(self.text, rule, key, int(value) if whole else value), key)
 
-    def fault_at(self, key: str, text: str, role: str = "alarm") -> bool:
-        """Show a fault under its field; False where there is no such field on the form."""
-        found = self.query(f"#row-{widget_id(key)}")
-        for row in found.results(Row):
-            row.say(text, role)
-        return bool(found)
-
     def show_faults(self, faults: Sequence[RuleFault]) -> None:
         """Put each fault of the chosen rule under its field."""
-        for row in self.query(Row):
-            row.say("")
-        for one in faults:
-            if one.rule == self.rule and one.field:
-                bad = one.severity is Severity.ERROR
-                self.fault_at(one.field, f"{one.what}; {one.fix}", "alarm" if bad else "warn")
-        for key, said in self._refused.items():
-            self.fault_at(key, said)
-
-    def chosen_step(self) -> int | None:
-        """The step whose field has the focus."""
-        focused = self.focused
-        if isinstance(focused, Entry | Choice) and focused.field.key.startswith("step."):
-            return int(focused.field.key.split(".")[1])
-        return None
-
-    def on_click(self, event: events.Click) -> None:
-        """A click on a step's tools means that step."""
-        if isinstance(event.widget, Section) and event.widget.step is not None:
-            first = self.query(f"#{widget_id(f'step.{event.widget.step}.asset')}")
-            if first:
-                self.set_focus(first.first(Entry))
+        self.form.show_faults([one for one in faults if one.rule == self.rule], self._refused)
 
     # ---- actions
 
@@ -446,7 +329,7 @@ class EditorPage(Page):
             self._shown_again(f"step.{steps_in(table)}.asset")
 
     def _with_step(self, edit: Callable[[str, int], str], then: Callable[[int], int]) -> None:
-        number, rule = self.chosen_step(), self.rule
+        number, rule = self.form.chosen_step(), self.rule
         if number is None or rule is None:
             self.owner.say("Go to a field of the step first.", "warning")
         elif self.try_edit(lambda: edit(rule, number)):

@@ -105,8 +105,16 @@ class Choice(LinePane, can_focus=True):
     def __init__(self, field: Field, value: str) -> None:
         super().__init__(id=widget_id(field.key))
         self.field = field
-        # What need not be written means the first of the words.
-        self.value = value or ("" if field.needed else field.choices[0])
+        self.value = self._shown(value)
+
+    def _shown(self, value: str) -> str:
+        """What need not be written means the first of the words."""
+        return value or ("" if self.field.needed else self.field.choices[0])
+
+    def take(self, value: str) -> None:
+        """Show another value."""
+        self.value = self._shown(value)
+        self.redraw()
 
     def draw(self, size: Size) -> Sequence[Line]:
         words = self.field.choices if self.value in self.field.choices else (self.value, *self.field.choices)
@@ -192,12 +200,23 @@ class Row(Container):
 
     def __init__(self, field: Field, value: str, blink: bool) -> None:
         super().__init__(id=f"row-{widget_id(field.key)}")
-        self._field, self._value, self._blink = field, value, blink
+        self.field, self._value, self._blink = field, value, blink
         self._fault: Fault | None = None
 
     def compose(self) -> ComposeResult:
-        yield Name(self._field.name)
-        yield Choice(self._field, self._value) if self._field.choices else Entry(self._field, self._value, self._blink)
+        yield Name(self.field.name)
+        yield Choice(self.field, self._value) if self.field.choices else Entry(self.field, self._value, self._blink)
+
+    def take(self, value: str) -> None:
+        """Show another value; no edit is told, since it comes from the text."""
+        self.say("")
+        for choice in self.query(Choice):
+            choice.take(value)
+        for entry in self.query(Entry):
+            if entry.value != value:
+                with entry.prevent(Input.Changed):
+                    entry.value = value
+            entry.cursor_position = len(value)
 
     def say(self, text: str, role: str = "alarm") -> None:
         """Show a fault under the field, or none."""
@@ -205,7 +224,7 @@ class Row(Container):
         if self._fault is not None:
             self._fault.say(text, role)
         elif text and isinstance(self.parent, Widget):
-            self._fault = Fault(self._field.key, text, role)
+            self._fault = Fault(self.field.key, text, role)
             self.parent.mount(self._fault, after=self)
 
 

@@ -1,0 +1,79 @@
+"""The form of one rule: filled from its table in the text, with what is wrong under each field.
+
+Filling it again reuses the fields as long as the rule has as many steps, so that the next rule is there at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from textual import events
+from textual.containers import VerticalScroll
+
+from tui.model.rule import RuleFault, Severity
+from tui.screen.form import FIELDS, LIMITS, Choice, Entry, Row, Section, step_fields, steps_in, value_at, widget_id
+
+_TOOLS = (("↑", "editor-step-up"), ("↓", "editor-step-down"), ("✕", "editor-step-remove"))
+
+
+class RuleForm(VerticalScroll):
+    """The fields of the chosen rule."""
+
+    _steps: int | None = None
+
+    async def fill(self, table: Mapping[str, Any] | None, blink: bool) -> None:
+        """Show a rule; None where there is none. `blink`: whether cursors do."""
+        steps = None if table is None else steps_in(table)
+        if table is not None and steps == self._steps:
+            for row in self.query(Row):
+                row.take(value_at(table, row.field.key))
+            return
+        self._steps = steps
+        await self.remove_children()
+        if table is None:
+            await self.mount(Section("There is no rule in the file yet.", (("F4 add rule", "editor-add"),)))
+            return
+        rows: list[Row | Section] = [Row(field, value_at(table, field.key), blink) for field in FIELDS]
+        for number in range(steps_in(table)):
+            rows.append(Section(f"Step {number + 1}", _TOOLS, number))
+            rows += [Row(field, value_at(table, field.key), blink) for field in step_fields(number)]
+        rows.append(Section("", (("F5 add step", "editor-step"),)))
+        rows.append(Section("Limits"))
+        rows += [Row(field, value_at(table, field.key), blink) for field in LIMITS]
+        await self.mount_all(rows)
+
+    def focus_field(self, key: str) -> None:
+        """Put the focus into a field, where there is such a field."""
+        for field in self.query(f"#{widget_id(key)}"):
+            field.focus()
+
+    def fault_at(self, key: str, text: str, role: str = "alarm") -> None:
+        """Show a fault under its field, where there is such a field."""
+        for row in self.query(f"#row-{widget_id(key)}").results(Row):
+            row.say(text, role)
+
+    def show_faults(self, faults: Iterable[RuleFault], refused: Mapping[str, str]) -> None:
+        """Put each fault under its field, and why an edit was refused."""
+        for row in self.query(Row):
+            row.say("")
+        for one in faults:
+            if one.field:
+                bad = one.severity is Severity.ERROR
+                self.fault_at(one.field, f"{one.what}; {one.fix}", "alarm" if bad else "warn")
+        for key, said in refused.items():
+            self.fault_at(key, said)
+
+    def chosen_step(self) -> int | None:
+        """The step whose field has the focus."""
+        focused = self.screen.focused
+        if isinstance(focused, Entry | Choice) and focused.field.key.startswith("step."):
+            return int(focused.field.key.split(".")[1])
+        return None
+
+    def on_click(self, event: events.Click) -> None:
+        """A click on a step's tools means that step."""
+        if isinstance(event.widget, Section) and event.widget.step is not None:
+            first = self.query(f"#{widget_id(f'step.{event.widget.step}.asset')}")
+            if first:
+                self.screen.set_focus(first.first(Entry))
