@@ -8,7 +8,6 @@ from typing import Any
 
 from textual import events
 from textual.app import ComposeResult
-from textual.containers import Container
 from textual.geometry import Size
 from textual.message import Message
 from textual.widget import Widget
@@ -16,7 +15,7 @@ from textual.widgets import Input
 
 from tui.config.toml_text import read_toml
 from tui.screen.clean import clean_text
-from tui.screen.lines import Line, Span, cell, line, width_of, wrap
+from tui.screen.lines import Line, Span, line, shorten, width_of, wrap
 from tui.screen.pane import LinePane
 
 
@@ -161,19 +160,6 @@ class Entry(Input):
         self.cursor_blink = blink
 
 
-class Name(LinePane):
-    """The name of a field."""
-
-    DEFAULT_CSS = "Name { height: 1; width: 22; }"
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self._text = text
-
-    def draw(self, size: Size) -> Sequence[Line]:
-        return [line(cell(self._text, size.width, "muted"))]
-
-
 class Fault(LinePane):
     """What is wrong with the field above it; takes no room where nothing is."""
 
@@ -193,18 +179,23 @@ class Fault(LinePane):
         self.redraw()
 
 
-class Row(Container):
-    """A field with its name. A form has many, so each is made of as little as possible."""
+class Row(LinePane):
+    """A field, and its name drawn beside it. A form has many, so each is made of as little as possible."""
 
-    DEFAULT_CSS = "Row { height: 1; layout: horizontal; }"
+    DEFAULT_CSS = """
+    Row { height: 1; layout: horizontal; }
+    Row > Entry, Row > Entry.-textual-compact, Row > Choice { margin-left: 22; }
+    """
 
     def __init__(self, field: Field, value: str, blink: bool) -> None:
         super().__init__(id=f"row-{widget_id(field.key)}")
         self.field, self._value, self._blink = field, value, blink
         self._fault: Fault | None = None
 
+    def draw(self, size: Size) -> Sequence[Line]:
+        return [line((shorten(self.field.name, min(22, size.width)), "muted"))]
+
     def compose(self) -> ComposeResult:
-        yield Name(self.field.name)
         yield Choice(self.field, self._value) if self.field.choices else Entry(self.field, self._value, self._blink)
 
     def take(self, value: str) -> None:
