@@ -187,11 +187,12 @@ def test_names_and_prices_are_whole_at_every_width(columns: int) -> None:
             assert price in said
 
 
+@pytest.mark.parametrize("lead", ["", "http://127.0.0.1:8545 "])
 @pytest.mark.parametrize("width", [50, 80, 110])
-def test_a_start_without_a_node_says_what_is_wrong_with_it(width: int) -> None:
+def test_a_start_without_a_node_says_what_is_wrong_with_it(width: int, lead: str) -> None:
     view = VIEWS["empty"]()
     why = "cannot be reached (ConnectError)"
-    chain = replace(view.chain, providers=(ProviderView("http://127.0.0.1:8545", "failing", None, why),))
+    chain = replace(view.chain, providers=(ProviderView("http://127.0.0.1:8545", "failing", None, lead + why),))
     said = text(status_lines(replace(view, chain=chain), Local(views.NOW), width))
     assert f"http://127.0.0.1:8545: {why}" in " ".join(said.split())
     assert "waiting for the first block" in " ".join(said.split())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tui.model.view import Protection, ViewState
+from tui.model.view import Protection, ProviderView, ViewState
 from tui.screen.clean import clean_text
 from tui.screen.figures import age, distance, dollars_short, gwei, price
 from tui.screen.lines import Line, Span, fitted, line, shorten, split, width_of, wrap
@@ -87,8 +87,13 @@ def _nodes(view: ViewState, room: int) -> list[Span]:
     if good:
         return [Span(f"▲ nodes {len(good)}/{len(providers)} ok, {clean_text(worst.state, 16)}{wait}", "warn")]
     lead = f"▲ nodes 0/{len(providers)} ok, "
-    why = shorten(clean_text(worst.detail or worst.state, 60), max(room - len(lead), 12))
+    why = shorten(_trouble(worst, 60), max(room - len(lead), 12))
     return [Span(lead + why, PROVIDER_ROLE.get(worst.state, "warn"))]
+
+
+def _trouble(node: ProviderView, limit: int) -> str:
+    """What is wrong with a node, without its URL, which stands before it."""
+    return clean_text((node.detail.removeprefix(node.url) or node.state).lstrip(": "), limit)
 
 
 def node_troubles(view: ViewState) -> str:
@@ -96,7 +101,7 @@ def node_troubles(view: ViewState) -> str:
     said = []
     for one in view.chain.providers:
         if one.state != "ok":
-            why = clean_text(one.detail or one.state, 120)
+            why = _trouble(one, 120)
             known = view.chain.blind is not None and why in view.chain.blind
             said.append("" if known else f"{clean_text(one.url, 60)}: {why}.")
     return " ".join(text for text in said if text)
