@@ -146,6 +146,14 @@ class _Terminal:
         return getattr(self._stream, name)
 
 
+def _forget_terminal() -> None:
+    """The terminal may be gone: what is still buffered for it must not turn the exit code into Python's own."""
+    with contextlib.suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in (1, 2):
+            os.dup2(nowhere, descriptor)
+
+
 def run_app(
     options: Options, *, network: str = "", labels: Mapping[str, str] | None = None, password_hint: str = ""
 ) -> int:
@@ -197,6 +205,7 @@ def run_app(
         life.leave = lambda code: app.exit(return_code=code)
         app.run()
         if life.ended_by is not None:
+            _forget_terminal()
             return 128 + life.ended_by
         return Exit.DONE if app.return_code in (None, 0) else Exit.FOUND
     finally:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import MakeRig, Rig
+from tui.chain.clock import SystemClock
 from tui.engine.breaker import REFUSALS_TO_HOLD
 from tui.headless.attendants import Attendants
 from tui.headless.checks import (
@@ -189,7 +190,7 @@ def bad(report: Any) -> dict[str, str]:
 
 
 async def test_the_whole_of_it(make_rig: MakeRig, tmp_path: Path) -> None:
-    rig = await make_rig(wallet_usdc=20_000, wallet_weth=10)
+    rig = await make_rig(wallet_usdc=20_000, wallet_weth=10, clock=SystemClock())
     attendants = await _beating(rig)
     code, report, _ = await doctor(rig, tmp_path)
     assert code == 1
@@ -258,7 +259,7 @@ class Refusing:
 async def test_a_breaker_that_tripped_holds_over_a_restart_until_a_hand_goes_on(
     make_rig: MakeRig, tmp_path: Path
 ) -> None:
-    rig = await make_rig()
+    rig = await make_rig(clock=SystemClock())  # a heartbeat is judged by the machine's own clock
     await rig.arm()
     attendants = await _beating(rig)
     honest = rig.wired.engine.prospect._simulator
