@@ -10,6 +10,7 @@ from tui.risk.correlation import groups_of
 from tui.risk.search import first_true, last_true
 
 _HIGHEST_FACTOR = 1000
+_HIGHEST_RECOVERY = 100
 
 
 def trigger_price(
@@ -20,18 +21,45 @@ def trigger_price(
 
     `health_at` answers the exact health factor (wad, None without debt) with some prices replaced, by asset address.
     The main collateral moves together with all assets of its price root; where that changes nothing (collateral and
-    debt share the root) it moves alone. A position already under the threshold is at distance 0.
+    debt share the root) it moves alone. A position already under the threshold is at distance 0; the price is then the
+    level above the present one that it fell through, or the present one where no price leads back.
     """
     main = _main_collateral(position)
     if main is None or position.health_factor is None or position.unknown is not None or not main.price_usd:
         return None
     if position.health_factor < threshold:
-        return main.asset, main.price_usd, 0
+        return main.asset, _level_above(position, main, threshold, health_at) or main.price_usd, 0
     for moving in _together(position, main):
         found = _search(position, main, moving, threshold, health_at)
         if found is not None:
             return main.asset, found, (found - main.price_usd) * BPS // main.price_usd
     return None
+
+
+def _level_above(
+    position: Position, main: Collateral, threshold: int, health_at: Callable[[Mapping[str, int]], int | None]
+) -> int | None:
+    """The highest price of the main collateral that still is under `threshold`, for a position that is."""
+    now = main.price_usd or 0
+    highest = now * _HIGHEST_RECOVERY
+    for moving in _together(position, main):
+        under = _under(moving, now, threshold, health_at)
+        found = last_true(under, now, highest, _first_guess(position, moving, threshold, now, highest))
+        if found is not None and found < highest:
+            return found
+    return None
+
+
+def _under(
+    moving: Mapping[str, int], now: int, threshold: int, health_at: Callable[[Mapping[str, int]], int | None]
+) -> Callable[[int], bool]:
+    """Whether health is under `threshold` when the main collateral stands at a price and all of `moving` with it."""
+
+    def under(price: int) -> bool:
+        health = health_at({address: max(own * price // now, 1) for address, own in moving.items()})
+        return health is not None and health < threshold
+
+    return under
 
 
 def _main_collateral(position: Position) -> Collateral | None:
@@ -59,19 +87,15 @@ def _search(
     health_at: Callable[[Mapping[str, int]], int | None],
 ) -> int | None:
     now = main.price_usd or 0
-
-    def under(price: int) -> bool:
-        health = health_at({address: max(own * price // now, 1) for address, own in moving.items()})
-        return health is not None and health < threshold
-
-    guess = _first_guess(position, moving, threshold, now)
+    under = _under(moving, now, threshold, health_at)
+    guess = _first_guess(position, moving, threshold, now, now)
     down = last_true(under, 1, now, guess)
     if down is not None:
         return down
     return first_true(under, now, now * _HIGHEST_FACTOR, now) if len(moving) == 1 else None
 
 
-def _first_guess(position: Position, moving: Mapping[str, int], threshold: int, now: int) -> int:
+def _first_guess(position: Position, moving: Mapping[str, int], threshold: int, now: int, highest: int) -> int:
     """Where a smooth health factor would meet the threshold: A_j scaled so that A = T * D."""
     weighted = 0
     mine = 0
@@ -86,4 +110,4 @@ def _first_guess(position: Position, moving: Mapping[str, int], threshold: int, 
     if slope <= 0:
         return now
     fixed = threshold * (owed - own_debt) // WAD - (weighted - mine)
-    return min(max(now * fixed // slope, 1), now)
+    return min(max(now * fixed // slope, 1), highest)
