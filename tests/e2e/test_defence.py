@@ -223,3 +223,17 @@ async def test_gas_over_a_share_of_the_loss_avoided_waits_until_it_is_an_emergen
     _lower_price(rig, "2250")  # health 1.04
     await rig.mine(4)
     assert len(rig.firings()) == 1
+
+
+async def test_where_chain_time_and_the_machines_clock_are_far_apart_exact_approvals_are_used(
+    make_rig: MakeRig,
+) -> None:
+    rig = await make_rig(heartbeat=10**9)
+    await rig.arm()
+    rig.chain.advance(60 * 86_400)
+    _lower_price(rig, "2600")
+    await rig.mine(5)
+    (firing,) = rig.firings()
+    assert firing.state is FiringState.DONE
+    assert len(firing.intents) == 2, "an approval of the amount, and the repayment"
+    assert rig.allowances(rig.trader.address) == {}

@@ -29,7 +29,7 @@ from tui.engine.losses import Losses
 from tui.engine.prospect import Prospect
 from tui.engine.rulebook import RuleBook
 from tui.engine.sending import Teller
-from tui.engine.watch import Watch
+from tui.engine.watch import Watch, without_permits
 from tui.model.block import BlockRef
 from tui.model.intent import Firing
 from tui.model.network import Network
@@ -306,6 +306,7 @@ class Engine:
         snapshot, fees = await reading
         if isinstance(snapshot, BaseException):
             raise snapshot
+        snapshot = without_permits(snapshot, self.ports.clock.now())
         self.snapshot = snapshot
         self._head_seen = self.ports.clock.monotonic()
         self._trouble = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from tui.model.block import BlockRef
@@ -17,6 +18,26 @@ from tui.protocols.base import LendingMarket, MarketReading
 
 IMPLEMENTATION_SLOT = 0x360894A13BA1A3210667C828492DB98DCA3E2076CC3735A920A3CA505D382BBC
 """Where a proxy keeps the address of its code (EIP-1967)."""
+
+
+CLOCKS_APART_SECONDS = 24 * 60 * 60
+"""A permit's deadline is chain time, the signer's permission ends by this machine's clock. Where the two are further
+apart than this, no deadline can satisfy both, and exact approvals are used instead.
+"""
+
+
+def without_permits(snapshot: Snapshot, now: float) -> Snapshot:
+    """The snapshot with no token offering permits where chain time and `now` (unix seconds) are far apart."""
+    if abs(snapshot.block.timestamp - now) <= CLOCKS_APART_SECONDS:
+        return snapshot
+    wallets = {
+        account: replace(
+            wallet,
+            tokens=MappingProxyType({token: replace(held, permit=None) for token, held in wallet.tokens.items()}),
+        )
+        for account, wallet in snapshot.wallets.items()
+    }
+    return replace(snapshot, wallets=MappingProxyType(wallets))
 
 
 class Watch:
