@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from tui.model.plan import Plan
 from tui.model.rule import ActionKind
-from tui.model.units import USD_DECIMALS, format_units, group_digits
+from tui.model.units import usd_text
 
 DE_RISKING = frozenset((ActionKind.REPAY, ActionKind.ADD_COLLATERAL))
 """What may be done on the word of fewer nodes than must agree: at worst it moves the user's own money too soon."""
@@ -31,10 +31,6 @@ def refuse_spend(spent_usd: int, spend_usd: int, cap_usd: int | None) -> str | N
     if cap_usd is None or spent_usd + spend_usd <= cap_usd:
         return None
     return (
-        f"${_dollars(spend_usd)} more would pass the daily limit of ${_dollars(cap_usd)}: "
-        f"${_dollars(spent_usd)} are spent today"
+        f"${usd_text(spend_usd)} more would pass the daily limit of ${usd_text(cap_usd)}: "
+        f"${usd_text(spent_usd)} are spent today"
     )
-
-
-def _dollars(amount: int) -> str:
-    return group_digits(format_units(amount, USD_DECIMALS, 2))

@@ -56,6 +56,11 @@ def group_digits(text: str) -> str:
     return f"{sign}{int(integer):,}{point}{fraction}"
 
 
+def usd_text(value: int) -> str:
+    """Dollars with two digits, cut: `5,214.20`."""
+    return group_digits(format_units(value, USD_DECIMALS, 2))
+
+
 def value_usd(amount: int, decimals: int, price_usd: int) -> int:
     """Dollar value (8 decimals, floored) of `amount` base units at `price_usd` (8 decimals a whole token)."""
     return amount * price_usd // whole(decimals)

@@ -9,7 +9,7 @@ from tui.model.plan import FeeQuote, Plan, PlanCost, PlannedCall, Refusal
 from tui.model.position import Position
 from tui.model.rule import Rule, StandingAllowance
 from tui.model.text import short_address
-from tui.model.units import BPS, USD, WAD, format_units, group_digits
+from tui.model.units import BPS, USD, WAD, format_units, usd_text
 from tui.model.wallet import Wallet
 from tui.planning.waterfall import Waterfall, amount_text, run_waterfall
 from tui.protocols.base import ActionImpossible, LendingMarket
@@ -146,11 +146,6 @@ def _costs_too_large_a_share(plan: Plan, rule: Rule, cost: PlanCost) -> Refusal 
         f"gas would cost ${usd_text(cost.total_usd)}, over {share / 100:g}% of the ${usd_text(plan.avoided_loss_usd)} "
         f"that a liquidation would take; under {format_units(EMERGENCY_HEALTH, 18, 2)} it acts up to the whole of it",
     )
-
-
-def usd_text(value: int) -> str:
-    """Dollars with two digits, cut: `5,214.20`."""
-    return group_digits(format_units(value, 8, 2))
 
 
 def _refuse_before_sizing(
