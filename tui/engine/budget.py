@@ -5,17 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from tui.model.plan import Plan
-from tui.model.rule import ActionKind
+from tui.model.rule import FROM_WALLET, ActionKind
 from tui.model.units import usd_text
 
-DE_RISKING = frozenset((ActionKind.REPAY, ActionKind.ADD_COLLATERAL))
-"""What may be done on the word of fewer nodes than must agree: at worst it moves the user's own money too soon."""
+DE_RISKING = FROM_WALLET | {ActionKind.REPAY_WITH_ATOKENS}
+"""What may be done on the word of fewer nodes than must agree: at worst it moves the user's own money too soon. A sale
+is none of it: its limit on the price comes from the same few nodes."""
 
 
 def degraded_cap(plan: Plan, cap: int | None) -> int | str:
     """The daily cap for a plan read from too few nodes: half of the rule's. A text where it must not be done at all."""
     if any(step.action.kind not in DE_RISKING for step in plan.steps):
-        return "too few nodes agree, so only repaying and adding collateral are allowed"
+        return "too few nodes agree, so only repaying and adding collateral are allowed, and no sale"
     if cap is None:
         return "too few nodes agree, and the rule has no daily_spend_usd to be halved"
     return cap // 2

@@ -8,15 +8,74 @@ from tui.model.block import BlockRef
 from tui.model.position import Asset, PositionKey
 from tui.model.rule import ActionKind
 from tui.model.signing import WordRule
+from tui.model.wallet import PermitFacts
+
+
+@dataclass(frozen=True, slots=True)
+class SaleTerms:
+    """What a market says about selling one collateral for debt in one transaction, read when a plan wants it.
+
+    `helper` is the contract that does it (lower-case hex), `receipt` the token (the collateral's aToken) that it takes
+    from the account, `allowed` how much of that it may take now, `permit` what a permit of it needs (None: it has
+    none). `premium_bps` is what the flash loan costs. `impossible` says why it cannot be done at all.
+    """
+
+    helper: str
+    receipt: str
+    premium_bps: int
+    allowed: int = 0
+    permit: PermitFacts | None = None
+    impossible: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SwapCost:
+    """Where the money of a sale goes, in dollars with 8 decimals: to the pools, to the price that the size moves, to
+    the gap between the exchange and the market's oracle (negative: a gain), to the lender of the flash loan.
+    """
+
+    fees_usd: int = 0
+    impact_usd: int = 0
+    gap_usd: int = 0
+    premium_usd: int = 0
+
+    @property
+    def total_usd(self) -> int:
+        """All of it together."""
+        return self.fees_usd + self.impact_usd + self.gap_usd + self.premium_usd
+
+
+@dataclass(frozen=True, slots=True)
+class Sale:
+    """How collateral pays for an action. Base units of `collateral`: `sold` is expected, `most_sold` is the limit that
+    the chain itself holds to and what is taken out of the position (the rest goes back into it).
+
+    `path` as the exchange packs it for an exact output, `venue` for people. `min_health` (wad) is the floor that the
+    chain holds the position against afterwards.
+    """
+
+    collateral: Asset
+    sold: int
+    most_sold: int
+    min_health: int
+    path: bytes
+    venue: str
+    terms: SaleTerms
+    cost: SwapCost = SwapCost()
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Do `kind` with exactly `amount` base units of `asset`."""
+    """Do `kind` with exactly `amount` base units of `asset`, paid for by `sale` where it is one.
+
+    `wrap`: so many wei of the native coin are wrapped first, because the wallet holds too little of the wrapped one.
+    """
 
     kind: ActionKind
     asset: Asset
     amount: int
+    sale: Sale | None = None
+    wrap: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +98,8 @@ class PlannedCall:
     end of `data` are zero until the permit is signed, and `stand_in` are the calls that have the same effect
     without a signature, for simulating before anything is signed.
 
-    `words` says in plain words what the call does; `rules` are what the signer checks by itself.
+    `words` says in plain words what the call does; `rules` are what the signer checks by itself. Where `spend_token`
+    is set, the argument word `spend_word` says how much of it the call moves.
     """
 
     to: str
@@ -51,6 +111,8 @@ class PlannedCall:
     permit: PermitNeed | None = None
     stand_in: tuple[PlannedCall, ...] = ()
     gas_limit: int = 0
+    spend_token: str | None = None
+    spend_word: int | None = None
 
     @property
     def selector(self) -> bytes:
@@ -82,22 +144,54 @@ class FeeQuote:
 
 @dataclass(frozen=True, slots=True)
 class PlanCost:
-    """Dollars with 8 decimals; None where the native coin's price is not known. `gas_units` over all calls."""
+    """Dollars with 8 decimals; None where the native coin's price is not known. `gas_units` over all calls.
+
+    Gas at the fee that is expected, and `gas_ceiling_usd` at the most that any attempt may pay. `lost_yield_usd_year`
+    is what the collateral sold or the debt repaid would have gone on to earn less cost, a year: shown apart, in no sum.
+    """
 
     gas_units: int
     gas_wei: int
     gas_usd: int | None
-    swap_usd: int = 0
+    swap: SwapCost = SwapCost()
+    gas_ceiling_usd: int | None = None
+    lost_yield_usd_year: int | None = None
+
+    @property
+    def swap_usd(self) -> int:
+        """What all sales cost together."""
+        return self.swap.total_usd
 
     @property
     def total_usd(self) -> int | None:
-        """Gas and swap together, or None."""
+        """Gas and sales together, or None."""
         return None if self.gas_usd is None else self.gas_usd + self.swap_usd
 
 
 @dataclass(frozen=True, slots=True)
+class Alternative:
+    """Another way to defend the same position at the same block, or one that cannot be taken and `why_not`.
+
+    `words` names its steps, `steps` are their numbers in the rule, from 0. Health in wad (None with a reached target:
+    no debt left).
+    """
+
+    words: str
+    steps: tuple[int, ...]
+    cost: PlanCost | None
+    health_factor_after: int | None
+    reaches_target: bool
+    why_not: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """A sized plan at one block. Health factors in wad. `shortfall` says in words what the waterfall cannot reach."""
+    """A sized plan at one block. Health factors in wad. `shortfall` says in words what the waterfall cannot reach.
+
+    `avoided_loss_usd` is what a liquidation now would take; `expected_loss_usd` that times the modelled probability of
+    getting there, which is what a limit on the share of cost is held against. `alternatives`: what else was looked
+    at, the cheapest that reaches the target first.
+    """
 
     rule: str
     rule_digest: str
@@ -114,6 +208,8 @@ class Plan:
     avoided_loss_usd: int | None
     spend_usd: int
     simulated: bool = False
+    expected_loss_usd: int | None = None
+    alternatives: tuple[Alternative, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

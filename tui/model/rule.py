@@ -19,18 +19,37 @@ class ActionKind(StrEnum):
 
     REPAY = "repay"
     ADD_COLLATERAL = "add-collateral"
+    REPAY_WITH_ATOKENS = "repay-with-atokens"
+    DELEVERAGE = "deleverage"
+
+
+FROM_WALLET = frozenset({ActionKind.REPAY, ActionKind.ADD_COLLATERAL})
+"""Defences that are paid for out of the wallet; the others live off the position itself."""
+SALES = frozenset({ActionKind.DELEVERAGE})
+"""Defences that sell collateral on an exchange."""
+
+
+class Order(StrEnum):
+    """In which order a rule's steps are taken."""
+
+    WRITTEN = "written"
+    CHEAPEST = "cheapest"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the waterfall. `asset` is a symbol or an address; `maximum` a decimal text in whole tokens, or None.
+    """One step of the waterfall. `asset` is a symbol or an address: what is repaid or supplied.
 
-    It stays text until the token's decimals are known from the chain.
+    A sale also names the `collateral` that it sells and the loss that it may take against the market's own prices,
+    `max_slippage_bps`. `maximum` is a decimal text in whole tokens, of the collateral in a sale, else of the asset;
+    it stays text until the token's decimals are known from the chain. None: no such limit.
     """
 
     action: ActionKind
     asset: str
     maximum: str | None = None
+    collateral: str | None = None
+    max_slippage_bps: int | None = None
 
 
 class StalePrice(StrEnum):
@@ -67,8 +86,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule. Health factors in wad. `digest` identifies its exact meaning: an armed rule whose digest changes is
-    disarmed. `source` is "FILE:LINE" of where it was read, for messages.
+    """One rule. Health factors in wad. `order` says whether its steps are a waterfall as written, or a choice of which
+    the cheapest that reaches the target is taken. `digest` identifies its exact meaning: an armed rule whose digest
+    changes is disarmed. `source` is "FILE:LINE" of where it was read, for messages.
     """
 
     name: str
@@ -81,6 +101,7 @@ class Rule:
     limits: Limits
     digest: str
     source: str = ""
+    order: Order = Order.WRITTEN
 
 
 class Severity(StrEnum):

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 class WordRule:
     """What the signer insists on for one 32-byte argument word (index counted after the selector).
 
-    `equals` binds it to one value (an address as integer), `maximum` caps it in one call.
+    `equals` binds it to one value (an address as integer), `maximum` caps it in one call, `minimum` is the least it
+    may be (a floor that the chain is asked to hold).
     """
 
     index: int
     equals: int | None = None
     maximum: int | None = None
+    minimum: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,8 @@ class AllowedCall:
     """One (contract, selector) the signer may sign, with rules on its argument words.
 
     `to` is lower-case hex, `selector` 0x-hex of four bytes. Where `spend_token` is set, the argument word
-    `spend_word` is counted against that token's daily cap.
+    `spend_word` is counted against that token's daily cap. `max_value` is the most wei that may go along. Where
+    `data_hash` is set (keccak256, 0x-hex), the calldata is exactly that and nothing else.
     """
 
     to: str
@@ -30,6 +33,8 @@ class AllowedCall:
     rules: tuple[WordRule, ...] = ()
     spend_token: str | None = None
     spend_word: int | None = None
+    max_value: int = 0
+    data_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

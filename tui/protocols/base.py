@@ -12,7 +12,7 @@ from typing import Protocol
 from tui.model.block import BlockRef
 from tui.model.calls import Call, CallResult
 from tui.model.impossible import ActionImpossible as ActionImpossible
-from tui.model.plan import Action, PlannedCall
+from tui.model.plan import Action, PlannedCall, SaleTerms
 from tui.model.position import Asset, MarketKey, Position
 from tui.model.rule import ActionKind
 from tui.model.snapshot import Listing
@@ -78,8 +78,9 @@ class LendingMarket(Protocol):
     def repriced(self, position: Position, prices_usd: Mapping[str, int]) -> Position:
         """The same position with other prices (8 decimals, by asset address), health and values computed anew."""
 
-    def ceiling(self, position: Position, kind: ActionKind, asset: Asset) -> int:
-        """The most base units that `kind` could use of `asset` here: what is owed, or what a supply cap leaves.
+    def ceiling(self, position: Position, kind: ActionKind, asset: Asset, collateral: Asset | None = None) -> int:
+        """The most base units that `kind` could use of `asset` here: what is owed, or what a supply cap leaves; in a
+        sale of `collateral`, what of `asset` is owed.
 
         Raises ActionImpossible where it can do nothing at all, with the reason (paused, frozen, cap reached ...).
         """
@@ -91,3 +92,19 @@ class LendingMarket(Protocol):
         """The transactions that do `action` from `wallet`, in order: a permit call where the token has permits, else
         an exact approval (after a reset to zero where something smaller stands) and the call. `deadline` is unix time.
         """
+
+    def sale_calls(self, position: Position, collateral: Asset) -> tuple[Call, ...]:
+        """The reads, at one block, that tell the terms on which the account can sell `collateral`; none where this
+        market cannot do it.
+        """
+
+    def sale_terms(self, position: Position, collateral: Asset, results: Sequence[CallResult]) -> SaleTerms:
+        """The terms from the answers of `sale_calls`. Never raises for what a node may answer: `impossible` says it."""
+
+    def sale_shape(self, position: Position, collateral: Asset) -> SaleTerms:
+        """The terms as far as they are known without asking (who sells, which token it takes, the dearest usual
+        premium): for previews, and for what a signer may be asked. Raises ActionImpossible where there are none.
+        """
+
+    def typical_gas(self, call: PlannedCall) -> int:
+        """Units of gas that a call of this shape usually takes: for comparing plans before any is simulated."""

@@ -15,6 +15,7 @@ from pathlib import Path as FilePath
 from types import MappingProxyType
 
 from tui.model.rule import (
+    FROM_WALLET,
     ActionKind,
     Limits,
     Mode,
@@ -401,7 +402,7 @@ def _read_step(reader: TableReader) -> Step | None:
         # A file written for a version that can is still worth its other steps, as long as the gap is told.
         reader.fault("action", *_CANNOT_DELEVERAGE, severity=Severity.WARNING)
         return None
-    action = reader.choice("action", tuple(ActionKind))
+    action = reader.choice("action", tuple(kind for kind in ActionKind if kind in FROM_WALLET))
     asset = _read_asset(reader)
     maximum = reader.decimal("max", TOKEN_TEXT_DECIMALS, "5000", MOST_TOKENS, unit=" tokens")
     reader.finish(_STEP_REASONS)

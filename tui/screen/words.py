@@ -95,7 +95,12 @@ INTENT: dict[IntentState, Sign] = {
 
 MODE: dict[Mode, str] = {Mode.NOTIFY: "notify", Mode.CONFIRM: "confirm", Mode.AUTO: "auto"}
 
-ACTION: dict[ActionKind, str] = {ActionKind.REPAY: "repay", ActionKind.ADD_COLLATERAL: "add"}
+ACTION: dict[ActionKind, str] = {
+    ActionKind.REPAY: "repay",
+    ActionKind.ADD_COLLATERAL: "add",
+    ActionKind.REPAY_WITH_ATOKENS: "repay from supply",
+    ActionKind.DELEVERAGE: "deleverage",
+}
 
 PROVIDER_ROLE = {"ok": "good", "lagging": "warn", "wrong-chain": "alarm", "failing": "alarm", "lying": "alarm"}
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from tui.model.block import BlockRef
 from tui.model.calls import Call, CallResult
 from tui.model.network import PRICE_HEARTBEAT, MarketConfig
-from tui.model.plan import Action, PlannedCall
+from tui.model.plan import Action, PlannedCall, SaleTerms
 from tui.model.position import Asset, MarketKey, Position, PositionKey
 from tui.model.rule import ActionKind
 from tui.model.snapshot import Listing
@@ -33,6 +33,7 @@ PROTOCOL = "aave-v3"
 CLOCK_SLACK = 15
 """Seconds by which a node may run a call ahead of the block it was asked for (some add one for the next block)."""
 USD_UNIT = 10**8
+TYPICAL_GAS = 450_000
 USD_CURRENCY = 0
 
 
@@ -133,8 +134,10 @@ class AaveV3Market:
         market, account = _known_state(position)
         return _rebuilt(position, with_prices(market, account, prices_usd), account, liquidation=False)
 
-    def ceiling(self, position: Position, kind: ActionKind, asset: Asset) -> int:
+    def ceiling(self, position: Position, kind: ActionKind, asset: Asset, collateral: Asset | None = None) -> int:
         """The most base units that `kind` can use of `asset`; see LendingMarket.ceiling."""
+        if collateral is not None:
+            raise ActionImpossible(f"{self._key} cannot sell {collateral.symbol}")
         market, account = _known_state(position)
         return pool_actions.ceiling(market, account, kind, asset)
 
@@ -148,6 +151,22 @@ class AaveV3Market:
         reserve = pool_actions.reserve_for(market, action.kind, action.asset)
         stable = action.kind is ActionKind.REPAY and pool_actions.owed(market, account, reserve)[1]
         return calls_for(market.pool, account.account, action, stable, wallet, deadline)
+
+    def sale_calls(self, position: Position, collateral: Asset) -> tuple[Call, ...]:  # noqa: ARG002
+        """None: no sale is among this market's `actions`."""
+        return ()
+
+    def sale_terms(self, position: Position, collateral: Asset, results: Sequence[CallResult]) -> SaleTerms:  # noqa: ARG002
+        """See `sale_calls`."""
+        return self.sale_shape(position, collateral)
+
+    def sale_shape(self, position: Position, collateral: Asset) -> SaleTerms:  # noqa: ARG002
+        """See `sale_calls`."""
+        raise ActionImpossible(f"{self._key} cannot sell collateral")
+
+    def typical_gas(self, call: PlannedCall) -> int:  # noqa: ARG002
+        """What calls of this size took on a pool of 3.2, up."""
+        return TYPICAL_GAS
 
     def _key_of(self, account: str) -> PositionKey:
         return PositionKey(self._key, account)
