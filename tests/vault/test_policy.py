@@ -24,6 +24,7 @@ from tui.vault.policy import (
     check_permit,
     check_transaction,
     clamped,
+    data_hash,
     is_no_wider,
     word_of,
 )
@@ -115,7 +116,7 @@ def test_what_is_listed_passes_and_is_counted() -> None:
         ({"data": words(REPAY, int(USDC, 16), 5_000, 2, int(ACCOUNT, 16))[:-1]}, "ends before word 3"),
         ({"data": b""}, "no call data"),
         ({"data": b"\x57\x3a\xde"}, "no call data"),
-        ({"value": 1}, "value 1 wei"),
+        ({"value": 1}, "value 1 wei is above the account's limit of 0"),
         ({"max_fee_per_gas": 101 * GWEI}, "above the ceiling"),
         ({"max_priority_fee_per_gas": 81 * GWEI}, "priority fee"),
         ({"gas": 1_000_001}, "gas limit"),
@@ -173,6 +174,37 @@ def test_the_no_op_passes_at_a_bound_nonce_only_whatever_else_forbids() -> None:
             check(replace(CANCEL, **change), usage=bound, killed=True)  # type: ignore[arg-type]
 
 
+def test_a_word_may_not_fall_below_its_floor() -> None:
+    floored = replace(POLICY.calls[0], rules=(*POLICY.calls[0].rules, WordRule(2, minimum=2)))
+    policy = replace(POLICY, calls=(floored,))
+    check(REQUEST, policy)
+    with pytest.raises(SignerRefused, match="word 2 is 1, below the least of 2"):
+        check(replace(REQUEST, data=words(REPAY, int(USDC, 16), 5_000, 1, int(ACCOUNT, 16))), policy)
+
+
+def test_value_goes_along_only_where_an_entry_that_fits_and_the_account_both_let_it() -> None:
+    paying = AllowedCall(POOL, REPAY, (WordRule(1, maximum=10),), max_value=5)
+    policy = replace(POLICY, calls=(*POLICY.calls, paying), max_value=7)
+    small_one = words(REPAY, int(USDC, 16), 10, 2, int(ACCOUNT, 16))
+    assert check(replace(REQUEST, data=small_one, value=5), policy).spends == ((USDC, 10),)
+    with pytest.raises(SignerRefused, match="value 6 wei is above its limit of 5"):
+        check(replace(REQUEST, data=small_one, value=6), policy)
+    with pytest.raises(SignerRefused, match="value 1 wei is above its limit of 0"):
+        check(replace(REQUEST, value=1), policy)  # the entry that may pay does not fit
+    with pytest.raises(SignerRefused, match="account's limit of 4"):
+        check(replace(REQUEST, data=small_one, value=5), replace(policy, max_value=4))
+
+
+def test_an_entry_for_exact_data_lets_nothing_else_through() -> None:
+    exact = AllowedCall(POOL, REPAY, data_hash=data_hash(REQUEST.data))
+    policy = replace(POLICY, calls=(exact,))
+    assert check(REQUEST, policy).spends == ()
+    for other in (REQUEST.data + b"\0", REQUEST.data[:-1], REQUEST.data[:4], REQUEST.data[:4] + bytes(128)):
+        with pytest.raises(SignerRefused, match="not exactly what was agreed"):
+            check(replace(REQUEST, data=other), policy)
+    check(REQUEST, replace(POLICY, calls=(exact, *POLICY.calls)))
+
+
 def test_every_fitting_entry_counts_its_spend() -> None:
     uncounted = AllowedCall(POOL, REPAY, (WordRule(1, maximum=5_000),))
     policy = replace(POLICY, calls=(uncounted, *POLICY.calls))
@@ -208,17 +240,16 @@ addresses = st.sampled_from([ACCOUNT, POOL, OTHER, USDC])
 selectors = st.sampled_from([REPAY, APPROVE])
 small = st.integers(0, 6)
 tokens = st.sampled_from([USDC, OTHER])
+EXACT = (2, 3, 1)
+EXACT_HASH = data_hash(words(REPAY, *EXACT))
 
 
 @st.composite
 def rules(draw: st.DrawFn) -> WordRule:
     index = draw(st.integers(0, 2))
-    kind = draw(st.sampled_from(["equals", "maximum", "both"]))
-    return WordRule(
-        index,
-        equals=draw(small) if kind != "maximum" else None,
-        maximum=draw(small) if kind != "equals" else None,
-    )
+    bound = st.one_of(st.none(), small)
+    equals, maximum, minimum = draw(bound), draw(bound), draw(st.one_of(st.none(), st.integers(0, 3)))
+    return WordRule(index, equals, maximum if (equals, minimum) != (None, None) else draw(small), minimum)
 
 
 @st.composite
@@ -230,6 +261,8 @@ def calls(draw: st.DrawFn) -> AllowedCall:
         tuple(draw(st.lists(rules(), max_size=2, unique_by=lambda rule: rule.index))),
         spend_token=draw(tokens) if spends else None,
         spend_word=draw(st.integers(0, 2)) if spends else None,
+        max_value=draw(st.sampled_from([0, 2, 3, 4])),
+        data_hash=draw(st.sampled_from([None, None, None, EXACT_HASH])),
     )
 
 
@@ -288,6 +321,8 @@ def narrowed(draw: st.DrawFn, policy: SigningPolicy) -> SigningPolicy:
             rules=draw(st.sampled_from([call.rules, call.rules[1:], (*call.rules, draw(rules()))])),
             spend_token=call.spend_token if draw(st.integers(0, 3)) else None,
             spend_word=call.spend_word,
+            max_value=draw(st.sampled_from([0, call.max_value, call.max_value, call.max_value + 1])),
+            data_hash=draw(st.sampled_from([call.data_hash, call.data_hash, EXACT_HASH, None])),
         )
         for call in policy.calls
         if draw(st.integers(0, 4))
@@ -312,14 +347,17 @@ def fitting(draw: st.DrawFn, policy: SigningPolicy) -> TransactionRequest:
     call = draw(st.sampled_from(policy.calls))
     values = draw(st.lists(small, min_size=3, max_size=3))
     for rule in call.rules:
+        values[rule.index] = max(values[rule.index], rule.minimum or 0)
         values[rule.index] = min(values[rule.index], 6 if rule.maximum is None else rule.maximum)
         values[rule.index] = values[rule.index] if rule.equals is None else rule.equals
+    if call.data_hash is not None:
+        values = list(EXACT)
     return replace(
         request,
         chain_id=policy.chain_id,
         account=policy.account,
         to=call.to,
-        value=0,
+        value=draw(st.sampled_from([0, 0, call.max_value, 3])),
         data=words(call.selector, *values),
         gas=draw(st.integers(0, policy.max_gas)),
         max_fee_per_gas=draw(st.integers(0, min(policy.max_fee_per_gas, 3))),
@@ -368,8 +406,11 @@ def test_whatever_passes_is_within_every_limit(
             (word := word_of(request.data, rule.index)) is not None
             and rule.equals in (None, word)
             and (rule.maximum is None or word <= rule.maximum)
+            and (rule.minimum is None or word >= rule.minimum)
             for rule in call.rules
         )
+        and request.value <= call.max_value
+        and call.data_hash in (None, data_hash(request.data))
         for call in policy.calls
     )
 
@@ -435,10 +476,26 @@ def test_a_policy_is_no_wider_than_itself(policy: SigningPolicy) -> None:
         replace(POLICY, calls=(replace(POLICY.calls[0], selector=APPROVE),)),
         replace(POLICY, calls=(replace(POLICY.calls[0], spend_token=None, spend_word=None),)),
         replace(POLICY, calls=(replace(POLICY.calls[0], spend_word=2),)),
+        replace(POLICY, calls=(replace(POLICY.calls[1], max_value=1),)),
+        replace(POLICY, calls=(*POLICY.calls, replace(POLICY.calls[1], data_hash=EXACT_HASH, max_value=1))),
     ],
 )
 def test_each_way_of_widening_is_seen(wider: SigningPolicy) -> None:
     assert not is_no_wider(wider, POLICY)
+
+
+def test_a_floor_or_an_exact_call_may_be_raised_but_not_loosened() -> None:
+    floored = replace(POLICY.calls[1], rules=(*POLICY.calls[1].rules, WordRule(2, minimum=5)))
+    old = replace(POLICY, calls=(floored,))
+    for new in (WordRule(2, minimum=6), WordRule(2, equals=5), WordRule(2, minimum=5, maximum=9)):
+        assert is_no_wider(replace(old, calls=(replace(floored, rules=(*floored.rules[:2], new)),)), old)
+    for new in (WordRule(2, minimum=4), WordRule(2, equals=4), WordRule(2, maximum=9), WordRule(1, minimum=5)):
+        assert not is_no_wider(replace(old, calls=(replace(floored, rules=(*floored.rules[:2], new)),)), old)
+    exact = replace(POLICY, calls=(replace(POLICY.calls[1], data_hash=EXACT_HASH),))
+    assert is_no_wider(exact, POLICY)
+    assert not is_no_wider(POLICY, exact)
+    other = replace(POLICY, calls=(replace(POLICY.calls[1], data_hash="0x" + "00" * 32),))
+    assert not is_no_wider(other, exact)
 
 
 def test_tightening_is_taken_for_what_it_is() -> None:

@@ -196,9 +196,11 @@ def test_malformed_requests_are_refused_by_field(bench: Bench, field_name: str, 
                 {
                     "to": POOL,
                     "selector": SELECTOR,
-                    "rules": [{"index": 0, "equals": None, "maximum": None}],
+                    "rules": [{"index": 0, "equals": None, "maximum": None, "minimum": None}],
                     "spend_token": None,
                     "spend_word": None,
+                    "max_value": 0,
+                    "data_hash": None,
                 }
             ]
         },
@@ -210,6 +212,47 @@ def test_malformed_requests_are_refused_by_field(bench: Bench, field_name: str, 
 def test_policies_that_are_not_whole_are_refused(bench: Bench, change: dict[str, object]) -> None:
     wire = protocol.policy_to_wire(bench.policy())
     refused(bench.ask("set_policy", policy={**wire, **change}), "malformed request")
+
+
+ENTRY = {
+    "to": POOL,
+    "selector": SELECTOR,
+    "rules": [{"index": 0, "equals": None, "maximum": 9, "minimum": 1}],
+    "spend_token": None,
+    "spend_word": None,
+    "max_value": 3,
+    "data_hash": "0x" + "ab" * 32,
+}
+
+
+@pytest.mark.parametrize(
+    ("field_name", "value"),
+    [
+        *((name, None) for name in ("max_value", "rules", "to", "selector")),
+        *(("max_value", value) for value in (-1, 1 << 256, True, 1.0, "1", [])),
+        *(("data_hash", value) for value in ("", "0x", "0x" + "AB" * 32, "0x" + "ab" * 31, "ab" * 32, 1, ["0x"], {})),
+        *(
+            ("rules", [{**ENTRY["rules"][0], "minimum": value}])  # type: ignore[index,dict-item]
+            for value in (-1, 1 << 256, True, 0.5, "1", {})
+        ),
+        ("rules", [{"index": 0, "equals": None, "maximum": 9}]),
+        ("anything", 1),
+    ],
+)
+def test_entries_of_a_policy_that_are_no_entries_are_refused(bench: Bench, field_name: str, value: object) -> None:
+    bench.unlock()
+    wire = protocol.policy_to_wire(bench.policy())
+    assert bench.ask("set_policy", policy={**wire, "calls": [ENTRY]})["ok"]
+    refused(bench.ask("set_policy", policy={**wire, "calls": [{**ENTRY, field_name: value}]}), "malformed request")
+    short = {name: kept for name, kept in ENTRY.items() if name != field_name}
+    if field_name in ENTRY:
+        refused(bench.ask("set_policy", policy={**wire, "calls": [short]}), f"lacks {field_name}")
+
+
+def test_a_policy_is_the_same_after_the_wire(bench: Bench) -> None:
+    entry = AllowedCall(POOL, SELECTOR, (WordRule(0, 1, 2, 3), WordRule(9, minimum=0)), None, None, 7, "0x" + "cd" * 32)
+    policy = bench.policy(calls=(*bench.policy().calls, entry), max_value=7)
+    assert protocol.policy_from_wire(protocol.policy_to_wire(policy)) == policy
 
 
 def test_one_meaning_a_nonce_also_after_a_restart(bench: Bench) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from eth_hash.auto import keccak
+
 from tui.model.signing import (
     NEVER_SIGNED,
     AllowedCall,
@@ -75,7 +77,7 @@ def check_transaction(
     if now >= policy.expires_at:
         raise SignerRefused("the policy has expired; arm again")
     if request.value > policy.max_value:
-        raise SignerRefused(f"value {request.value} wei is above the limit of {policy.max_value}")
+        raise SignerRefused(f"value {request.value} wei is above the account's limit of {policy.max_value}")
     _check_binding(request, meaning, usage)
     spends = _check_calls(policy, request)
     if usage.binding is not None:
@@ -126,7 +128,9 @@ def word_of(data: bytes, index: int) -> int | None:
 
 
 def _check_calls(policy: SigningPolicy, request: TransactionRequest) -> tuple[tuple[str, int], ...]:
-    """The spends of a listed call, by token. Where several entries fit, the spends of all of them count."""
+    """The spends of a listed call, by token. Where several entries fit, the spends of all of them count, and the value
+    must be within what one of them lets go along.
+    """
     if len(request.data) < 4:
         raise SignerRefused("no call data; plain transfers are not signed")
     selector = "0x" + request.data[:4].hex()
@@ -136,11 +140,13 @@ def _check_calls(policy: SigningPolicy, request: TransactionRequest) -> tuple[tu
     fitting: list[AllowedCall] = []
     misfit = ""
     for call in listed:
-        misfit = next((found for rule in call.rules if (found := _misfit(rule, request.data))), "")
+        misfit = _call_misfit(call, request.data)
         if not misfit:
             fitting.append(call)
     if not fitting:
         raise SignerRefused(f"call {selector} of {request.to}: {misfit}")
+    if request.value > (most := max(call.max_value for call in fitting)):
+        raise SignerRefused(f"call {selector} of {request.to}: value {request.value} wei is above its limit of {most}")
     words: set[tuple[str, int]] = set()
     for call in fitting:
         if call.spend_token is not None and call.spend_word is not None:
@@ -154,6 +160,18 @@ def _check_calls(policy: SigningPolicy, request: TransactionRequest) -> tuple[tu
     return tuple(spends.items())
 
 
+def _call_misfit(call: AllowedCall, data: bytes) -> str:
+    """Why calldata is not what an entry allows; empty where it is."""
+    if call.data_hash is not None and call.data_hash != data_hash(data):
+        return "the data is not exactly what was agreed to"
+    return next((found for rule in call.rules if (found := _misfit(rule, data))), "")
+
+
+def data_hash(data: bytes) -> str:
+    """keccak256 of calldata as an entry of a policy names it: 0x and lower-case hex."""
+    return "0x" + keccak(data).hex()
+
+
 def _misfit(rule: WordRule, data: bytes) -> str:
     word = word_of(data, rule.index)
     if word is None:
@@ -162,6 +180,8 @@ def _misfit(rule: WordRule, data: bytes) -> str:
         return f"word {rule.index} is not the one value allowed"
     if rule.maximum is not None and word > rule.maximum:
         return f"word {rule.index} is {word}, above the limit of {rule.maximum}"
+    if rule.minimum is not None and word < rule.minimum:
+        return f"word {rule.index} is {word}, below the least of {rule.minimum}"
     return ""
 
 
@@ -253,11 +273,26 @@ def _call_is_covered(call: AllowedCall, new: SigningPolicy, old: SigningPolicy) 
     Every entry of `old` for the same call may count spends, so each of them has to be kept by `new` as it was.
     """
     same = [entry for entry in old.calls if (entry.to, entry.selector) == (call.to, call.selector)]
-    counted = {(entry.rules, entry.spend_token, entry.spend_word) for entry in same if entry.spend_token is not None}
-    kept = {(entry.rules, entry.spend_token, entry.spend_word) for entry in new.calls if _same_call(entry, call)}
-    if not all(entry in kept or (entry[1], entry[2]) == (call.spend_token, call.spend_word) for entry in counted):
+    kept = {_counting(entry) for entry in new.calls if _same_call(entry, call)}
+    for entry in same:
+        spend = (entry.spend_token, entry.spend_word)
+        if entry.spend_token is None or spend == (call.spend_token, call.spend_word):
+            continue
+        if _counting(entry) not in kept:
+            return False
+    return any(_is_within(call, entry) for entry in same)
+
+
+def _counting(entry: AllowedCall) -> tuple[object, ...]:
+    """When an entry counts a spend, and which: to whatever data it fits."""
+    return (entry.rules, entry.data_hash, entry.spend_token, entry.spend_word)
+
+
+def _is_within(call: AllowedCall, entry: AllowedCall) -> bool:
+    """Whether all that `call` allows of one contract's function, `entry` allows too."""
+    if call.max_value > entry.max_value or entry.data_hash not in (None, call.data_hash):
         return False
-    return any(all(_is_implied(rule, call.rules) for rule in entry.rules) for entry in same)
+    return all(_is_implied(rule, call.rules) for rule in entry.rules)
 
 
 def _same_call(one: AllowedCall, other: AllowedCall) -> bool:
@@ -273,4 +308,9 @@ def _is_implied(rule: WordRule, by: tuple[WordRule, ...]) -> bool:
         or (other.equals is not None and other.equals <= rule.maximum)
         for other in same
     )
-    return equal and bounded
+    floored = rule.minimum is None or any(
+        (other.minimum is not None and other.minimum >= rule.minimum)
+        or (other.equals is not None and other.equals >= rule.minimum)
+        for other in same
+    )
+    return equal and bounded and floored

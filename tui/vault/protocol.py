@@ -21,7 +21,7 @@ from tui.model.signing import (
 )
 from tui.vault.bounded_json import loads
 
-VERSION = 1
+VERSION = 2
 MAX_FRAME_BYTES = 256 * 1024
 MAX_DATA_BYTES = 64 * 1024
 MAX_LIST = 2048
@@ -128,6 +128,13 @@ class Fields:
             return None
         return self.address(name)
 
+    def optional_word(self, name: str) -> str | None:
+        """0x hex of 32 bytes in lower case, or null."""
+        if self._left.get(name, 0) is None:
+            del self._left[name]
+            return None
+        return self.matching(name, _WORD, "32 bytes of hex")
+
     def data(self, name: str) -> bytes:
         """0x hex of at most `MAX_DATA_BYTES`."""
         value = self.take(name)
@@ -232,9 +239,19 @@ def policy_to_wire(policy: SigningPolicy) -> dict[str, object]:
             {
                 "to": call.to.lower(),
                 "selector": call.selector.lower(),
-                "rules": [{"index": rule.index, "equals": rule.equals, "maximum": rule.maximum} for rule in call.rules],
+                "rules": [
+                    {
+                        "index": rule.index,
+                        "equals": rule.equals,
+                        "maximum": rule.maximum,
+                        "minimum": rule.minimum,
+                    }
+                    for rule in call.rules
+                ],
                 "spend_token": None if call.spend_token is None else call.spend_token.lower(),
                 "spend_word": call.spend_word,
+                "max_value": call.max_value,
+                "data_hash": None if call.data_hash is None else call.data_hash.lower(),
             }
             for call in policy.calls
         ],
@@ -283,6 +300,8 @@ def _call_from_wire(source: object) -> AllowedCall:
         rules=fields.each("rules", _rule_from_wire),
         spend_token=fields.optional_address("spend_token"),
         spend_word=fields.optional_whole("spend_word", MAX_DATA_BYTES // 32),
+        max_value=fields.whole("max_value"),
+        data_hash=fields.optional_word("data_hash"),
     )
     fields.done()
     if (call.spend_token is None) != (call.spend_word is None):
@@ -296,9 +315,10 @@ def _rule_from_wire(source: object) -> WordRule:
         index=fields.whole("index", MAX_DATA_BYTES // 32),
         equals=fields.optional_whole("equals"),
         maximum=fields.optional_whole("maximum"),
+        minimum=fields.optional_whole("minimum"),
     )
     fields.done()
-    if rule.equals is None and rule.maximum is None:
+    if rule.equals is None and rule.maximum is None and rule.minimum is None:
         raise ProtocolError("a rule binds nothing")
     return rule
 
