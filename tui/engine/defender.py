@@ -28,9 +28,9 @@ from tui.ports.journal import Journal
 from tui.rules.evaluate import RuleState, Verdict, VerdictKind
 
 CONFIRM_SECONDS = 90.0
+"""How long a confirmation waits; a position that still needs it is asked about again."""
 CLOCK_SET_SECONDS = 2.0
 """A wall clock that is off by more than this against the steady one was set."""
-"""How long a confirmation waits; a position that still needs it is asked about again."""
 CONFIRM_ROOM_PERCENT = 2
 """A confirmed plan may have grown by this much when it is made again at the block of the yes."""
 
@@ -245,7 +245,14 @@ class Defender:
         self._say(Severity.WARNING, rule, position, snapshot, f"{verdict.why}: {describe(plan)}")
 
         async def verify(calls: Sequence[PlannedCall]) -> str | None:
-            return await self._prospect.verify(plan, snapshot, calls)
+            refused = await self._prospect.verify(plan, snapshot, calls)
+            if refused is None:
+                return None
+            # What is shown and counted of this block is the last word, not the simulation before the permit.
+            self.evaluations[rule.name, position.id] = Evaluation(
+                rule.name, position.id, snapshot.block, True, verdict.why, None, refused
+            )
+            return refused.reason
 
         wallet = snapshot.wallets[position.key.account]
         await self._executor.execute(

@@ -81,8 +81,8 @@ class Prospect:
         wallet = snapshot.wallets[position.key.account]
         return price_plan(judged, rule, wallet, self.circumstances(rule, snapshot, fees))
 
-    async def verify(self, plan: Plan, snapshot: Snapshot, calls: Sequence[PlannedCall]) -> str | None:
-        """Simulate the very calldata that is to be signed; the reason not to sign it, or None.
+    async def verify(self, plan: Plan, snapshot: Snapshot, calls: Sequence[PlannedCall]) -> Refusal | None:
+        """Simulate the very calldata that is to be signed; why it must not be, or None.
 
         Where nothing but what was simulated already is to be signed, that simulation stands; but nothing is signed
         on a block that a reorg has taken back meanwhile, with the price that made the rule fire.
@@ -90,24 +90,24 @@ class Prospect:
         orphaned, refused = await asyncio.gather(self._orphaned(snapshot.block), self._proven(plan, snapshot, calls))
         return orphaned or refused
 
-    async def _orphaned(self, block: BlockRef) -> str | None:
+    async def _orphaned(self, block: BlockRef) -> Refusal | None:
         now = await self._canonical(block.number)
         if now is not None and now.hash == block.hash:
             return None
-        return f"a reorg took back block {block.number}, on which it was decided"
+        return Refusal("reorg", f"a reorg took back block {block.number}, on which it was decided")
 
-    async def _proven(self, plan: Plan, snapshot: Snapshot, calls: Sequence[PlannedCall]) -> str | None:
+    async def _proven(self, plan: Plan, snapshot: Snapshot, calls: Sequence[PlannedCall]) -> Refusal | None:
         if all(final.data == planned.data for final, planned in zip(calls, plan.calls, strict=True)):
             return None
         final = tuple(replace(call, permit=None, stand_in=()) for call in calls)
         judged = await self._simulate(replace(plan, calls=final), snapshot, final)
-        return judged.reason if isinstance(judged, Refusal) else None
+        return judged if isinstance(judged, Refusal) else None
 
     async def still_helps(self, position: Position, snapshot: Snapshot, calls: Sequence[PlannedCall]) -> str | None:
         """Whether calls whose nonces are bound already go through now and raise the health factor; else why not."""
         orphaned = await self._orphaned(snapshot.block)
         if orphaned is not None:
-            return orphaned
+            return orphaned.reason
         market = self.market(position)
         account = position.key.account
         try:
