@@ -9,14 +9,15 @@ from pathlib import Path
 from tui.engine.facade import ArmingReport
 from tui.engine.prospect import Prospect
 from tui.model.plan import FeeQuote, Refusal
-from tui.model.position import Position
-from tui.model.rule import Mode, Rule
+from tui.model.position import Asset, Position
+from tui.model.rule import FROM_WALLET, SALES, Mode, Rule, Step
 from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
 from tui.model.units import format_units, group_digits
 from tui.model.wallet import Wallet
 from tui.planning.policy import ArmedScope, step_cap
 from tui.planning.waterfall import amount_text
+from tui.protocols.base import ActionImpossible, LendingMarket
 from tui.risk.trigger import trigger_price
 from tui.rules.match import applies
 
@@ -70,18 +71,29 @@ def arming_report(
 
 def spends_of(rule: Rule) -> tuple[str, ...]:
     """What a rule may spend, in words."""
-    lines = []
-    for step in rule.steps:
-        most = f"up to {group_digits(step.maximum)} {step.asset}" if step.maximum else f"any {step.asset} in the wallet"
-        lines.append(f"{step.action}: {most} each time it fires")
+    lines = [f"{step.action}: {_most_of(step)} each time it fires" for step in rule.steps]
     limits = rule.limits
     day = limits.daily_spend_usd
     lines.append("no limit a day" if day is None else f"at most ${group_digits(format_units(day, 8, 2))} moved a day")
     cost = limits.max_cost_usd
     lines.append(
-        "gas: no limit of the rule's" if cost is None else f"gas: at most ${format_units(cost, 8, 2)} each time"
+        "gas and sales: no limit of the rule's"
+        if cost is None
+        else f"gas and what sales lose: at most ${format_units(cost, 8, 2)} each time"
     )
     return tuple(lines)
+
+
+def _most_of(step: Step) -> str:
+    """The most that one firing may take by a step, in words."""
+    moved = step.collateral or step.asset
+    most = f"up to {group_digits(step.maximum)} {moved}" if step.maximum else f"any {moved}"
+    if step.action in SALES:
+        loss = (step.max_slippage_bps or 0) / 100
+        return f"sell {most} of the collateral for {step.asset}, losing at most {loss:g}% against the market's prices"
+    if step.action in FROM_WALLET:
+        return most if step.maximum else f"{most} in the wallet"
+    return f"{most} supplied"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +135,9 @@ def find_obstacles(
             text = f"{market.key}: this version cannot {step.action}; the step is passed over"
             found.append(Obstacle("action-missing", text, stops=False))
             continue
+        if step.action not in FROM_WALLET:
+            found.extend(_unable(step, asset, position, market))
+            continue
         held = snapshot.wallets.get(position.key.account)
         holding = None if held is None else held.holding(asset.address)
         balance = None if holding is None else holding.balance
@@ -150,6 +165,18 @@ def find_obstacles(
         )
         found.append(Obstacle(GAS_IS_LOW, text))
     return found
+
+
+def _unable(step: Step, asset: Asset, position: Position, market: LendingMarket) -> list[Obstacle]:
+    """Why a step that lives off the position can do nothing, if it cannot."""
+    collateral = None if step.collateral is None else market.find_asset(position, step.collateral)
+    if step.collateral is not None and collateral is None:
+        return [Obstacle("asset-unlisted", f"{market.key} lists no asset {step.collateral}", stops=False)]
+    try:
+        market.ceiling(position, step.action, asset, collateral)
+    except ActionImpossible as impossible:
+        return [Obstacle("step-impossible", f"{step.action}: {impossible}", stops=False)]
+    return []
 
 
 def _at_trigger(rule: Rule, position: Position, prospect: Prospect) -> Position:

@@ -148,10 +148,10 @@ def _changes(rule: Rule, position: Position, baseline: Baseline, now: MarketFact
             )
     for address in sorted(baseline.assets | _assets_of(rule, position, now)):
         yield from _asset_changes(now, before.listing(address), now.listing(address))
-    for step in rule.steps:
-        then, current = before.named(step.asset), now.named(step.asset)
+    for name in dict.fromkeys(name for step in rule.steps for name in step.names):
+        then, current = before.named(name), now.named(name)
         if then is not None and (current is None or current.address != then.address):
-            yield _disarm("token-changed", f"{key}: {clean_text(step.asset)} is another token than when it was armed")
+            yield _disarm("token-changed", f"{key}: {clean_text(name)} is another token than when it was armed")
 
 
 def _unseen(facts: MarketFacts, baseline: Baseline | None) -> Iterable[Condition]:
@@ -198,7 +198,7 @@ def _asset_changes(facts: MarketFacts, before: Listing | None, now: Listing | No
 
 def _assets_of(rule: Rule, position: Position, facts: MarketFacts) -> frozenset[str]:
     """The assets that matter to a rule on a position: held, owed, or named by a step."""
-    steps = (facts.named(step.asset) for step in rule.steps)
+    steps = (facts.named(name) for step in rule.steps for name in step.names)
     held = (one.asset.address for one in position.holdings if one.amount)
     return frozenset((*held, *(asset.address for asset in steps if asset is not None)))
 
@@ -269,8 +269,13 @@ def _steps(
             why = f"{market.key} lists no such asset" if asset is None else "this version cannot do it"
             yield Condition(Consequence.STEP_OUT, "step-impossible", _out(number, step, why), number)
             continue
+        collateral = None if step.collateral is None else market.find_asset(position, step.collateral)
+        if step.collateral is not None and collateral is None:
+            why = f"{market.key} lists no {clean_text(step.collateral)}"
+            yield Condition(Consequence.STEP_OUT, "step-impossible", _out(number, step, why), number)
+            continue
         try:
-            market.ceiling(position, step.action, asset)
+            market.ceiling(position, step.action, asset, collateral)
         except ActionImpossible as impossible:
             yield Condition(Consequence.STEP_OUT, "step-impossible", _out(number, step, str(impossible)), number)
             continue

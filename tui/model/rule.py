@@ -51,6 +51,11 @@ class Step:
     collateral: str | None = None
     max_slippage_bps: int | None = None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The assets that it names, what is sold first."""
+        return (self.asset,) if self.collateral is None else (self.collateral, self.asset)
+
 
 class StalePrice(StrEnum):
     """What a rule does where a price of its position is too old, or from the future."""
