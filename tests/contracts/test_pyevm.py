@@ -6,7 +6,7 @@ import pytest
 
 from tests.contracts.test_deleverage import check_nothing_left
 from tests.support.chain import Chain
-from tests.support.deleverage import WAD, Holder, code_at, deploy, transact
+from tests.support.deleverage import WAD, Holder, code_at, deploy, remove_code, the_helper, transact
 from tui.protocols.aave_v3.helper import (
     DEPLOYER,
     DEPLOYER_CODE,
@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.node, pytest.mark.pyevm]
 
 def test_from_an_empty_address_to_a_saved_position(pyevm_market: Chain) -> None:
     chain = pyevm_market
+    remove_code(chain, the_helper(chain).address, DEPLOYER, DEPLOYER_MAKER)
     assert code_at(chain, DEPLOYER) == b""
     chain.set_ether(DEPLOYER_MAKER, DEPLOYER_WEI)
     chain.rpc("eth_sendRawTransaction", "0x" + DEPLOYER_TRANSACTION.hex())

@@ -8,6 +8,7 @@ from tests.support.chain import Chain
 from tui.practice.accounts import LIQUIDATOR
 from tui.practice.market import Market
 from tui.practice.tokens import MAX_UINT256
+from tui.protocols.aave_v3.helper import DEPLOYER, DEPLOYER_CODE, Helper
 
 pytestmark = pytest.mark.node
 
@@ -24,6 +25,18 @@ def test_market_is_the_contracts_it_says(market: Chain) -> None:
         assert market.call(token.a_token, "UNDERLYING_ASSET_ADDRESS()", ["address"]) == token.address
         assert market.call(token.v_token, "UNDERLYING_ASSET_ADDRESS()", ["address"]) == token.address
         assert market.call(market.market.oracle, "getSourceOfAsset(address)", ["address"], token.address) == token.feed
+
+
+def test_the_deleverage_helper_stands_where_it_stands_on_every_chain(market: Chain) -> None:
+    helper = Helper(market.market.pool.lower(), market.market.router02.lower())
+    assert market.market.helper.lower() == helper.address
+    assert market.rpc("eth_getCode", helper.address, "latest") == "0x" + helper.code.hex()
+    assert market.rpc("eth_getCode", DEPLOYER, "latest") == "0x" + DEPLOYER_CODE.hex()
+
+
+@pytest.mark.pyevm
+def test_the_python_node_has_the_helper_too(pyevm_market: Chain) -> None:
+    test_the_deleverage_helper_stands_where_it_stands_on_every_chain(pyevm_market)
 
 
 def test_market_survives_json(market: Chain) -> None:

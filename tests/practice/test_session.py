@@ -21,6 +21,7 @@ from tests.support.chain import Chain
 from tui.practice.command import add_arguments, run_practice
 from tui.practice.errors import PracticeError
 from tui.practice.session import PracticeOptions, PracticeSession
+from tui.protocols.aave_v3.helper import Helper
 from tui.rules.load import load_rules
 from tui.vault.keystore import address_of, decrypt
 
@@ -92,7 +93,12 @@ def test_the_network_file_names_what_is_on_the_chain(session: PracticeSession) -
     assert chain.call(network["wrapped_native"], "symbol()", ["string"]) == "WETH"
     (swap,) = network["swap"]
     assert chain.call(swap["router02"], "factory()", ["address"]) == swap["factory"]
+    assert swap["kind"] == "uniswap-v3"
     assert chain.call(swap["quoter_v2"], "factory()", ["address"]) == swap["factory"]
+    helper = Helper(session.market.pool.lower(), swap["router02"].lower())
+    assert network["helpers"] == {"deleverage": session.market.helper}
+    assert session.market.helper.lower() == helper.address
+    assert chain.rpc("eth_getCode", helper.address, "latest") == "0x" + helper.code.hex()
 
 
 def test_the_rules_are_valid_and_guard_the_trader(session: PracticeSession) -> None:

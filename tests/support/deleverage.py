@@ -35,9 +35,18 @@ def the_helper(chain: Chain) -> Helper:
     return Helper(chain.market.pool.lower(), chain.market.router02.lower())
 
 
+def remove_code(chain: Chain, *addresses: str) -> None:
+    """As if nothing had ever been made there: no code, and the nonce of an address that made nothing."""
+    for address in addresses:
+        chain.rpc("anvil_setCode", address, "0x")
+        chain.rpc("anvil_setNonce", address, "0x0")
+
+
 def deploy(chain: Chain) -> Helper:
-    """Deploy it through the deterministic deployer."""
+    """Deploy it through the deterministic deployer, unless it is there."""
     helper = the_helper(chain)
+    if code_at(chain, helper.address) == helper.code:
+        return helper
     receipt = transact(chain, OWNER, DEPLOYER, helper.deploy_data)
     assert receipt.ok, receipt.reason
     return helper

@@ -214,10 +214,11 @@ def test_policies_that_are_not_whole_are_refused(bench: Bench, change: dict[str,
     refused(bench.ask("set_policy", policy={**wire, **change}), "malformed request")
 
 
-ENTRY = {
+RULE: dict[str, object] = {"index": 0, "equals": None, "maximum": 9, "minimum": 1}
+ENTRY: dict[str, object] = {
     "to": POOL,
     "selector": SELECTOR,
-    "rules": [{"index": 0, "equals": None, "maximum": 9, "minimum": 1}],
+    "rules": [RULE],
     "spend_token": None,
     "spend_word": None,
     "max_value": 3,
@@ -229,12 +230,9 @@ ENTRY = {
     ("field_name", "value"),
     [
         *((name, None) for name in ("max_value", "rules", "to", "selector")),
-        *(("max_value", value) for value in (-1, 1 << 256, True, 1.0, "1", [])),
-        *(("data_hash", value) for value in ("", "0x", "0x" + "AB" * 32, "0x" + "ab" * 31, "ab" * 32, 1, ["0x"], {})),
-        *(
-            ("rules", [{**ENTRY["rules"][0], "minimum": value}])  # type: ignore[index,dict-item]
-            for value in (-1, 1 << 256, True, 0.5, "1", {})
-        ),
+        *(("max_value", no_wei) for no_wei in (-1, 1 << 256, True, 1.0, "1", [])),
+        *(("data_hash", no_hash) for no_hash in ("", "0x", "0x" + "AB" * 32, "0x" + "ab" * 31, "ab" * 32, 1, ["0x"])),
+        *(("rules", [{**RULE, "minimum": no_floor}]) for no_floor in (-1, 1 << 256, True, 0.5, "1", {})),
         ("rules", [{"index": 0, "equals": None, "maximum": 9}]),
         ("anything", 1),
     ],

@@ -136,6 +136,9 @@ kind = "uniswap-v3"
 factory = "{market.uniswap_factory}"
 quoter_v2 = "{market.quoter_v2}"
 router02 = "{market.router02}"
+
+[helpers]
+deleverage = "{market.helper}"
 '''
         if block_time_s.is_integer():
             text = text.replace(f"block_time = {block_time_s:g}\n", f"block_time = {block_time_s:.1f}\n")

@@ -11,15 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from eth_utils.address import to_checksum_address
 
 from tui.practice.aave import deploy_v30, deploy_v32
 from tui.practice.accounts import ARBITRAGEUR, BORROWER, CHAIN_ID, LIQUIDATOR, OWNER, SUPPLIER
 from tui.practice.artifacts import Progress, no_progress
-from tui.practice.deploy import Deployer
+from tui.practice.deploy import CREATE_GAS, Deployer
+from tui.practice.errors import PracticeError
 from tui.practice.packages import AAVE_V30, CONTRACTS
 from tui.practice.rpc import Rpc
 from tui.practice.tokens import ASSETS, MAX_UINT256, deploy_tokens, give
 from tui.practice.uniswap import Pool, deploy_uniswap
+from tui.protocols.aave_v3.helper import (
+    DEPLOYER,
+    DEPLOYER_CODE,
+    DEPLOYER_MAKER,
+    DEPLOYER_TRANSACTION,
+    DEPLOYER_WEI,
+    Helper,
+)
 
 VARIABLE_RATE = 2
 
@@ -84,6 +94,7 @@ class Market:
     router02: str
     position_manager: str
     pools: tuple[Pool, ...]
+    helper: str
 
     @property
     def wrapped_native(self) -> str:
@@ -128,6 +139,7 @@ def deploy_market(rpc: Rpc, version: AaveVersion, folders: dict[str, Path], prog
         aave = deploy_v30(deployer, folders[AAVE_V30.label], tokens, feeds)
     progress("Uniswap V3", 2, 4)
     uniswap = deploy_uniswap(deployer, contracts, tokens)
+    helper = _deploy_helper(deployer, aave.pool, uniswap.router02)
     market = Market(
         version=version,
         chain_id=CHAIN_ID,
@@ -153,11 +165,30 @@ def deploy_market(rpc: Rpc, version: AaveVersion, folders: dict[str, Path], prog
         router02=uniswap.router02,
         position_manager=uniswap.position_manager,
         pools=uniswap.pools,
+        helper=helper,
     )
     progress("suppliers and borrowers", 3, 4)
     _fill(deployer, market, tokens)
     progress("the market is deployed", 4, 4)
     return market
+
+
+def _deploy_helper(deployer: Deployer, pool: str, router: str) -> str:
+    """The deleverage helper, made where it stands on every chain: by the deterministic deployer.
+
+    Raises:
+        PracticeError: a transaction failed, or the code there is not the helper's.
+    """
+    rpc, helper = deployer.rpc, Helper(pool.lower(), router.lower())
+    if rpc.call("eth_getCode", DEPLOYER, "latest") == "0x":  # anvil is born with it
+        rpc.call("anvil_setBalance", DEPLOYER_MAKER, hex(DEPLOYER_WEI))
+        rpc.call("eth_sendRawTransaction", "0x" + DEPLOYER_TRANSACTION.hex())
+    deployer.send(DEPLOYER, "0x" + helper.deploy_data.hex(), gas=CREATE_GAS)
+    deployer.flush()
+    made, maker = (rpc.call("eth_getCode", address, "latest") for address in (helper.address, DEPLOYER))
+    if (made, maker) != ("0x" + helper.code.hex(), "0x" + DEPLOYER_CODE.hex()):
+        raise PracticeError("The deleverage helper is not what it should be.", "Please report this.")
+    return to_checksum_address(helper.address)
 
 
 def _fill(deployer: Deployer, market: Market, tokens: dict[str, str]) -> None:
@@ -208,4 +239,6 @@ def deployment_digest() -> str:
     for name in _DECIDING_SOURCES:
         digest.update((here / f"{name}.py").read_bytes())
     digest.update((here / "contracts" / "Feed.json").read_bytes())
+    nowhere = "0x" + "00" * 20
+    digest.update(Helper(nowhere, nowhere).deploy_data)  # its code and salt: its address follows from them
     return digest.hexdigest()
