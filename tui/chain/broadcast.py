@@ -8,16 +8,18 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tui.chain.blocks import at_hash, parse_block
+from tui.chain.budget import urgent_lane
 from tui.chain.envelope import Meaning, meaning_of
 from tui.chain.hexes import Malformed, address, hash32, mapping, quantity, to_hex
 from tui.chain.providers import GRACE, BlockUnknown, Pool, Provider
 from tui.chain.reverts import is_unknown_block, revert_data, revert_reason
 from tui.chain.rpc import Request, RpcError, RpcUnreachable
 from tui.chain.send_words import classify_send_error
-from tui.ports.chain import ReadFailed, Receipt, SendOutcome
+from tui.model.text import clean_text
+from tui.ports.chain import ProviderStatus, ReadFailed, Receipt, SendOutcome
 
 _TAKEN = ("accepted", "already-known")
 _SENT_TYPE = 2
@@ -37,7 +39,26 @@ class Relay:
     provider: Provider
     public_after: int
     height: Callable[[], int | None] = field(repr=False)
+    last: SendOutcome | None = None
     _begun: dict[Meaning, int] = field(default_factory=dict, repr=False)
+
+    def status(self) -> ProviderStatus:
+        """For the screen, beside the nodes: whether it takes transactions, and what it said last."""
+        known = self.provider.status()
+        if self.last is None:
+            return replace(known, role="relay", detail=known.detail or "nothing was sent to it yet")
+        refuses = self.last.kind in ("no-answer", "other-error")
+        state = "failing" if refuses and known.state == "ok" else "ok" if not refuses else known.state
+        said = self.last.message.removeprefix(known.url).lstrip(": ")
+        detail = clean_text(f"last answer: {self.last.kind}{f' ({said})' if said else ''}", 200)
+        return replace(known, role="relay", state=state, detail=detail)
+
+    async def look(self) -> None:
+        """Ask only whether it answers and is of the right chain; what comes of it is in `status`."""
+        try:
+            await self.provider.ask_one("eth_chainId")
+        except (RpcError, RpcUnreachable) as error:
+            self.provider.failed(error)
 
     def private(self, raw: bytes) -> bool:
         """Whether these bytes go to the relay alone now."""
@@ -67,7 +88,8 @@ class ChainBroadcaster:
         told: tuple[SendOutcome, ...] = ()
         if self.relay is not None:
             private = self.relay.private(raw)
-            told = (await self._send_to(self.relay.provider, raw, expected_hash),)
+            self.relay.last = await self._send_to(self.relay.provider, raw, expected_hash)
+            told = (self.relay.last,)
             if private and told[0].kind in _TAKEN:
                 return told
         return (*await self._send_to_all(raw, expected_hash), *told)
@@ -101,7 +123,8 @@ class ChainBroadcaster:
 
     async def _send_to(self, provider: Provider, raw: bytes, expected_hash: str) -> SendOutcome:
         try:
-            told = hash32(await provider.ask_one("eth_sendRawTransaction", to_hex(raw)), "the transaction's hash")
+            with urgent_lane():
+                told = hash32(await provider.ask_one("eth_sendRawTransaction", to_hex(raw)), "the transaction's hash")
         except RpcError as error:
             return SendOutcome(classify_send_error(error.message), f"{provider.shown_url}: {error.message}")
         except Malformed as error:

@@ -56,6 +56,7 @@ def open_chain(network: Network, clock: Clock | None = None) -> ChainClient:
         quorum=network.quorum,
         timeout=timeout,
         degraded=network.degraded == DE_RISK,
+        budget=network.rpc_budget,
     )
     socket = next((url for url in network.rpc if url.startswith(("ws://", "wss://"))), None)
     bell = None if socket is None else HeadBell(socket, clock)
@@ -68,7 +69,7 @@ def open_chain(network: Network, clock: Clock | None = None) -> ChainClient:
         network,
         pool,
         heads,
-        ChainReader(pool, network.chain_id),
+        ChainReader(pool, network.chain_id, tuple if relay is None else lambda: (relay.status(),)),
         ChainSimulator(pool, network.block_time),
         ChainFees(pool, limits_for(network.chain_id)),
         ChainBroadcaster(pool, relay),

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from tui.chain.budget import Budget, urgent_lane
 from tui.chain.hexes import Malformed, quantity
 from tui.chain.rpc import Answer, Request, RpcClient, RpcError, RpcUnreachable, Stats
 from tui.model.text import clean_text
@@ -59,6 +61,7 @@ class Provider:
     limited: bool = False
     lies: int = 0
     odd_heads: int = 0
+    budget: Budget | None = None
     _verifying: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     @property
@@ -140,7 +143,15 @@ class Provider:
     def status(self) -> ProviderStatus:
         """For the screen."""
         latency = None if self.latency is None else self.latency * 1000
-        return ProviderStatus(self.shown_url, self.state, latency, self.head_number, self.detail)
+        detail = self.detail
+        if self.budget is not None and self.budget.throttled and not detail:
+            detail = f"throttled: reads wait for the budget of {self.budget.rate} requests a second"
+        return ProviderStatus(self.shown_url, self.state, latency, self.head_number, detail)
+
+    @property
+    def yields(self) -> bool:
+        """Whether reads of it wait for its budget now: another node may do as well."""
+        return self.budget is not None and self.budget.short
 
     async def _verify(self) -> None:
         async with self._verifying:
@@ -148,7 +159,8 @@ class Provider:
                 await self._check_chain()
 
     async def _check_chain(self) -> None:
-        (answer,) = await self._timed([_CHAIN])
+        with urgent_lane():  # whoever else wants the node waits for this
+            (answer,) = await self._timed([_CHAIN])
         self._judge_chain(answer)
 
     def _judge_chain(self, answer: Answer) -> None:
@@ -169,6 +181,8 @@ class Provider:
             self.state, self.detail = "ok", ""
 
     async def _timed(self, requests: Sequence[Request]) -> list[Answer]:
+        if self.budget is not None:
+            await self.budget.take(len(requests))
         started = self.clock.monotonic()
         try:
             answers = await self.client.batch(requests)
@@ -233,7 +247,7 @@ class Pool:
             if p.state in ("ok", "lagging") or p.retry_at <= now or (urgent and p.limited and p.state == "failing")
         ]
         order = {"ok": 0, "failing": 1, "lagging": 2, "wrong-chain": 3, "lying": 4}
-        return sorted(ready, key=lambda provider: order[provider.state])
+        return sorted(ready, key=lambda provider: (order[provider.state], not urgent and provider.yields))
 
     def short(self, block_hash: str) -> str | None:
         """Why something at a block was accepted from fewer nodes than the quorum, None where nothing was."""
@@ -270,13 +284,15 @@ class Pool:
         Once as many as the quorum have answered, the others have a second left: one that hangs holds up nobody.
         """
         providers = self.usable(urgent)
-        tasks = [asyncio.ensure_future(self._try(provider, work)) for provider in providers]
+        tasks = [asyncio.ensure_future(self._try(provider, work, urgent)) for provider in providers]
         late: set[asyncio.Future[_T | _Fault]] = set(tasks)
+        yielding: set[str] = set()
         try:
             while late and sum(_good(task) for task in tasks) < self.quorum:
                 _, late = await asyncio.wait(late, return_when=asyncio.FIRST_COMPLETED)
             if late:
                 _, late = await asyncio.wait(late, timeout=GRACE)
+            yielding = {provider.client.url for provider in providers if provider.budget and provider.budget.waiting}
         finally:
             for task in late:
                 task.cancel()
@@ -284,6 +300,8 @@ class Pool:
         answers: list[tuple[Provider, _T]] = []
         faults: list[tuple[Provider, _Fault]] = []
         for provider, task in zip(providers, tasks, strict=True):
+            if task in late and provider.client.url in yielding:
+                continue  # it was our own budget that it waited for
             if task in late:
                 provider.failed(RpcUnreachable("timeout", f"{provider.shown_url} answers later than the others"))
             elif isinstance(outcome := task.result(), _Fault):
@@ -312,7 +330,7 @@ class Pool:
             while waiting:
                 most = max((len(group) for group in answers.values()), default=0)
                 asked, waiting = waiting[: wanted - most], waiting[wanted - most :]
-                outcomes = await asyncio.gather(*(self._try(provider, work) for provider in asked))
+                outcomes = await asyncio.gather(*(self._try(provider, work, urgent) for provider in asked))
                 for provider, outcome in zip(asked, outcomes, strict=True):
                     if isinstance(outcome, _Fault):
                         faults.append((provider, outcome))
@@ -357,9 +375,12 @@ class Pool:
             for oldest in list(self._short)[:-_SHORT_READS]:
                 del self._short[oldest]
 
-    async def _try(self, provider: Provider, work: Callable[[Provider], Awaitable[_T]]) -> _T | _Fault:
+    async def _try(
+        self, provider: Provider, work: Callable[[Provider], Awaitable[_T]], urgent: bool = False
+    ) -> _T | _Fault:
         try:
-            result = await work(provider)
+            with urgent_lane() if urgent else nullcontext():
+                result = await work(provider)
         except RpcUnreachable as error:
             # An answer over our own bound says nothing against the node: whoever asked may ask for less.
             if error.kind != "too-large":
@@ -408,8 +429,21 @@ def _is_limit(error: object) -> bool:
 
 
 def build_pool(
-    urls: Sequence[str], chain_id: int, clock: Clock, *, quorum: int = 1, timeout: float = 5.0, degraded: bool = False
+    urls: Sequence[str],
+    chain_id: int,
+    clock: Clock,
+    *,
+    quorum: int = 1,
+    timeout: float = 5.0,
+    degraded: bool = False,
+    budget: int | None = None,
 ) -> Pool:
-    """A pool over the http(s) URLs among `urls`. `timeout` in seconds a round trip. Raises ValueError."""
+    """A pool over the http(s) URLs among `urls`. `timeout` in seconds a round trip, `budget` in requests a second and
+    node (None: as many as it takes). Raises ValueError.
+    """
     http = [url for url in dict.fromkeys(urls) if not url.startswith(("ws://", "wss://"))]
-    return Pool(tuple(Provider(RpcClient(url, timeout), chain_id, clock) for url in http), clock, quorum, degraded)
+    providers = tuple(
+        Provider(RpcClient(url, timeout), chain_id, clock, budget=None if budget is None else Budget(budget, clock))
+        for url in http
+    )
+    return Pool(providers, clock, quorum, degraded)

@@ -5,7 +5,7 @@ Implements `tui.ports.chain.Reader`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeGuard
 
@@ -47,10 +47,12 @@ class ChainReader:
 
     pool: Pool = field(repr=False)
     chain_id: int
+    beside: Callable[[], tuple[ProviderStatus, ...]] = field(default=tuple, repr=False)
+    """Statuses of what is not read from: a private relay."""
 
     def providers(self) -> tuple[ProviderStatus, ...]:
-        """How each node is doing."""
-        return self.pool.statuses()
+        """How each node is doing, and the private relay after them."""
+        return (*self.pool.statuses(), *self.beside())
 
     async def read(self, block: BlockRef, calls: Sequence[Call]) -> tuple[CallResult, ...]:
         """All `calls` at `block.hash` in one eth_call where the node lets them. Raises ReadFailed, ChainUnreachable."""

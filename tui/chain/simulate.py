@@ -22,6 +22,7 @@ from tui.chain.batch import (
     with_value,
 )
 from tui.chain.blocks import at_hash
+from tui.chain.budget import urgent_lane
 from tui.chain.hexes import Malformed, data, mapping, quantity, sequence, to_hex
 from tui.chain.providers import BlockUnknown, Pool, Provider
 from tui.chain.reader import call_result, codes_of
@@ -88,7 +89,8 @@ class ChainSimulator:
                     return await task.after_refusal(refusal)
             return await task.by_account_code()
 
-        return await self.pool.agreed(work, _comparable, at=block.hash, merge=_most_gas)
+        with urgent_lane():  # only what is about to fire is simulated
+            return await self.pool.agreed(work, _comparable, at=block.hash, merge=_most_gas)
 
 
 def _comparable(simulation: Simulation) -> tuple[object, ...]:

@@ -37,7 +37,7 @@ _LONGEST_HEARTBEAT = 365 * 86_400
 _PLACE = re.compile(r" ?\(at (?:line (\d+), column \d+|end of document)\)$")
 _TOP_KEYS = (
     "name", "chain_id", "block_time", "confirmations", "rpc", "quorum", "wrapped_native", "native_usd_feed",
-    "multicall3", "market", "swap", "helpers", "relay", "degraded",
+    "multicall3", "market", "swap", "helpers", "relay", "degraded", "rpc_budget",
 )  # fmt: skip
 
 _log = logging.getLogger(__name__)
@@ -154,6 +154,7 @@ def _network(data: Mapping[str, object], reader: _Reader) -> Network | None:
     degraded = reader.take(data, ("degraded",), _degraded) or ""
     if degraded and (quorum is None or quorum < 2):
         reader.add(("degraded",), "degraded lowers a quorum, and there is none", "set quorum = 2 or more, or remove it")
+    budget = reader.take(data, ("rpc_budget",), _whole(1, 100_000))
     relay = _relay(reader.take(data, ("relay",), _table), reader)
     helpers = reader.take(data, ("helpers",), _table) or {}
     helper_addresses = {key: reader.take(helpers, ("helpers", key), _address) for key in helpers}
@@ -174,6 +175,7 @@ def _network(data: Mapping[str, object], reader: _Reader) -> Network | None:
         helpers=MappingProxyType({key: value for key, value in helper_addresses.items() if value is not None}),
         relay=relay,
         degraded=degraded,
+        rpc_budget=budget,
     )
 
 

@@ -13,6 +13,8 @@ ERRORS_TO_HOLD = 5
 """Unexpected errors in a row, one a block at most."""
 REFUSALS_TO_HOLD = 10
 """Blocks in a row at which simulation refused what an armed rule wanted to do on a position."""
+BLOCK, BETWEEN = "block", "between"
+"""Where an error came: in a block's work, or in the looks once a second between two blocks."""
 
 
 class Breaker:
@@ -21,22 +23,41 @@ class Breaker:
     def __init__(self, errors: int = ERRORS_TO_HOLD, refusals: int = REFUSALS_TO_HOLD) -> None:
         self._errors_to_hold = errors
         self._refusals_to_hold = refusals
-        self.errors = 0
+        self._errors: dict[str, int] = {}
         self._refused: dict[tuple[str, str], tuple[int, int]] = {}
 
-    def failed(self, trouble: str) -> str | None:
-        """A block ended in an unexpected error."""
-        self.errors += 1
-        if self.errors < self._errors_to_hold:
+    def failed(self, trouble: str, where: str = BLOCK) -> str | None:
+        """A block, or a look between two, ended in an unexpected error. Each of the two rows is counted by itself:
+        the one going well says nothing about the other.
+        """
+        count = self._errors[where] = self._errors.get(where, 0) + 1
+        if count < self._errors_to_hold:
             return None
-        return f"{self.errors} unexpected errors in a row, the last: {trouble}."
+        return f"{count} unexpected errors in a row, the last: {trouble}."
 
-    def passed(self) -> None:
-        """A block went through without one."""
-        self.errors = 0
+    def passed(self, where: str = BLOCK) -> None:
+        """One went through without."""
+        self._errors.pop(where, None)
+
+    @property
+    def counting(self) -> tuple[str, ...]:
+        """What has begun to go wrong in a row and does not hold the engine yet; empty where nothing has."""
+        lines = [
+            f"{count} unexpected errors in a row; at {self._errors_to_hold} the engine holds itself"
+            for count in self._errors.values()
+            if count < self._errors_to_hold
+        ]
+        for (rule, position), (count, _) in self._refused.items():
+            if count < self._refusals_to_hold:
+                lines.append(
+                    f"{rule}: simulation refused it on {position} {count} blocks in a row; "
+                    f"at {self._refusals_to_hold} the engine holds itself"
+                )
+        return tuple(lines)
 
     def judged(self, evaluations: Iterable[Evaluation], armed: Iterable[str], block: int) -> str | None:
-        """What came of the rules at a block. Only simulations that refuse an armed rule count, once a block.
+        """What came of the rules at a block. Only simulations that refuse an armed rule count, once a block, that of
+        the calldata with its permits included. A simulation that passes clears, and so does the end of the fall.
 
         What kept a rule from being simulated at all (cooldown, kill switch, fees unread, no node that would) neither
         counts nor clears: it ends by itself, and a hand would come too late.
@@ -66,5 +87,5 @@ class Breaker:
 
     def reset(self) -> None:
         """A person goes on: count from nothing."""
-        self.errors = 0
+        self._errors.clear()
         self._refused.clear()

@@ -150,6 +150,7 @@ class Commands:
             except JournalError as error:
                 engine.hold(f"the journal failed: {error}.")
                 refused = str(error)
+            engine.count_refusals()
         engine.publish()
         if refused is not None:
             raise CommandRefused(refused)

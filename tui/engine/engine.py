@@ -15,7 +15,7 @@ from tui.crash import described
 from tui.engine import publish
 from tui.engine.arming import GAS_IS_LOW, find_obstacles, positions_for
 from tui.engine.armory import Armory
-from tui.engine.breaker import Breaker
+from tui.engine.breaker import BETWEEN, Breaker
 from tui.engine.budget import day_of
 from tui.engine.conditions import Consequence
 from tui.engine.configwatch import ConfigWatch
@@ -31,7 +31,7 @@ from tui.engine.rulebook import RuleBook
 from tui.engine.sending import Teller
 from tui.engine.watch import Watch, without_permits
 from tui.model.block import BlockRef
-from tui.model.intent import Firing
+from tui.model.intent import Firing, IntentState
 from tui.model.network import Network
 from tui.model.plan import FeeQuote
 from tui.model.rule import Mode
@@ -127,6 +127,7 @@ class Engine:
         self.snapshot: Snapshot | None = None
         self.fees: FeeQuote | None = None
         self.held: str | None = None
+        self.degraded: str | None = None
         self._trouble: str | None = None
         self.breaker = Breaker()
         self._head_seen: float | None = None
@@ -338,7 +339,25 @@ class Engine:
         async with self.acting:
             await self.defender.resume(snapshot, self.fees)
             await self.defender.consider(snapshot, self.fees)
-        why = self.breaker.judged(self.defender.evaluations.values(), self.book.armed, block.number)
+        self.count_refusals()
+        self._tell_degraded(block)
+
+    def _tell_degraded(self, block: BlockRef) -> None:
+        """Whether anything at this block stands on fewer nodes than must agree. Beginning and end are told."""
+        before, now = self.degraded, self.ports.reader.degraded(block)
+        self.degraded = None if now is None else clean_text(now, 200)
+        if (before is None) == (now is None):
+            return
+        if now is None:
+            self.teller.say(Severity.GOOD, "enough nodes agree again: limits are whole", kind="degraded")
+        else:
+            self.teller.say(Severity.ALARM, f"degraded: {publish.DEGRADED}; {self.degraded}", kind="degraded")
+
+    def count_refusals(self) -> None:
+        """Show the breaker what came of the rules at the newest block; it counts a block once."""
+        if self.snapshot is None:
+            return
+        why = self.breaker.judged(self.defender.evaluations.values(), self.book.armed, self.snapshot.block.number)
         if why is not None:
             self.trip(why)
 
@@ -373,8 +392,19 @@ class Engine:
             except JournalError as error:
                 self.hold(f"the journal failed: {error}.")
             except Exception as error:  # noqa: BLE001 - the ticking must go on: it tells of silence
-                self.hold(f"{described(error)}.")
-            now = (self.blind(), self.kill_switch.is_on(), self.held, self.book.rules, self.book.faults)
+                why = self.breaker.failed(described(error), BETWEEN)
+                if why is not None:
+                    self.trip(why)
+            else:
+                self.breaker.passed(BETWEEN)
+            now = (
+                self.blind(),
+                self.kill_switch.is_on(),
+                self.held,
+                self.book.rules,
+                self.book.faults,
+                self.breaker.counting,
+            )
             if now != before:
                 before = now
                 self.publish()
@@ -466,6 +496,26 @@ class Engine:
             self.held = self.held or f"the journal failed: {error}."
             return (), {}, {}
 
+    def _left_behind(self, firings: Sequence[Firing]) -> tuple[str, ...]:
+        """Transactions on their way whose rule is disarmed: the signer may not raise their fees any more."""
+        if self.executor is None:
+            return ()
+        accounts = {armed.account for armed in self.book.armed.values()}
+        waiting = [
+            intent.id
+            for firing in firings
+            if firing.state.is_open and firing.account not in accounts
+            for intent in firing.intents
+            if intent.attempts and not intent.state.is_final and intent.state is not IntentState.INCLUDED
+        ]
+        if not waiting:
+            return ()
+        it, its = ("a transaction", "its fee") if len(waiting) == 1 else (f"{len(waiting)} transactions", "their fees")
+        return (
+            f"On the way: {it} of a rule that is disarmed ({', '.join(waiting)}). Followed and sent again, "
+            f"but {its} cannot be raised while the key is locked: arm a rule of that account to raise or cancel.",
+        )
+
     def publish(self) -> None:
         """Draw a view of this moment and hand it to everyone who subscribed."""
         setup, snapshot = self.setup, self.snapshot
@@ -496,13 +546,15 @@ class Engine:
             own_accounts=self.own_accounts(),
             labels=setup.labels,
             triggers=self._triggers,
-            would_stop=self.would_stop,
+            would_stop=(*self.breaker.counting, *self.would_stop),
             worth_knowing=self.worth_knowing,
             halted=halted,
             low_gas=self.low_gas,
             policy_until=self.policy_until,
             conditions=self.guard.conditions,
             disarmed=self.book.disarmed,
+            degraded=self.degraded,
+            left_behind=self._left_behind(firings),
         )
         self.view = publish.draw(self.view.sequence + 1, standing, facts, self.history)
         for receive in tuple(self._receivers):

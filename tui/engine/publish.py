@@ -30,6 +30,10 @@ from tui.rules.evaluate import Verdict, VerdictKind
 from tui.rules.match import applies
 
 
+DEGRADED = "fewer nodes than must agree, so daily limits are halved and nothing is sold"
+"""What `degraded` means, in the words of the protection line."""
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How the engine stands: why it is held (None: it is not), whether the kill switch is on, read-only or not.
@@ -48,7 +52,9 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that a view is drawn from beside the standing."""
+    """All that a view is drawn from beside the standing. `left_behind`: sentences on transactions that were signed for
+    rules which are armed no more. `degraded`: why fewer nodes than the quorum had to do at this block.
+    """
 
     network: Network
     providers: tuple[ProviderStatus, ...]
@@ -73,6 +79,8 @@ class Facts:
     policy_until: float | None = None
     conditions: Conditions = field(default_factory=lambda: MappingProxyType({}))
     disarmed: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    degraded: str | None = None
+    left_behind: tuple[str, ...] = ()
 
 
 def draw(sequence: int, standing: Standing, facts: Facts, history: History) -> ViewState:
@@ -93,7 +101,9 @@ def draw(sequence: int, standing: Standing, facts: Facts, history: History) -> V
             block=None if snapshot is None else snapshot.block,
             head_age=standing.head_age,
             block_time=facts.network.block_time,
-            providers=tuple(ProviderView(one.url, one.state, one.latency_ms, one.detail) for one in facts.providers),
+            providers=tuple(
+                ProviderView(one.url, one.state, one.latency_ms, one.detail, one.role) for one in facts.providers
+            ),
             native_price_usd=None if snapshot is None else snapshot.native_price_usd,
             blind=standing.blind,
         ),
@@ -116,11 +126,13 @@ def draw(sequence: int, standing: Standing, facts: Facts, history: History) -> V
         held=standing.held,
         low_gas=facts.low_gas,
         policy_until=facts.policy_until if facts.armed_since else None,
+        degraded=facts.degraded,
     )
 
 
 def _protection(standing: Standing, facts: Facts) -> tuple[Protection, str]:
     names = ", ".join(sorted(facts.armed_since))
+    behind = "".join(f" {text}" for text in facts.left_behind)
     if standing.read_only:
         why = f" {standing.read_only_why.rstrip('.')}." if standing.read_only_why else ""
         return Protection.READ_ONLY, f"Read-only: this window watches and can pull the kill switch.{why}"
@@ -136,13 +148,14 @@ def _protection(standing: Standing, facts: Facts) -> tuple[Protection, str]:
             return Protection.HELD, f"Account {account} is halted: {reason}"
     if facts.armed_since:
         spent = _spent(facts)
+        lead = f"Degraded: {DEGRADED}; {facts.degraded}. " if facts.degraded is not None else ""
         if spent:
             told = "; ".join(f"{name} {why}" for name, why in spent.items())
-            return Protection.ARMED, f"Armed, but {told}."
+            return Protection.ARMED, f"{lead}Armed, but {told}.{behind}"
         plural = "s" if len(facts.armed_since) > 1 else ""
         stale = " The rules file has faults: what was armed stays as it was." if _has_errors(facts) else ""
-        return Protection.ARMED, f"Rule{plural} armed: {names}.{stale}"
-    return Protection.WATCHING, "Watching only: no rule is armed, nothing will be signed."
+        return Protection.ARMED, f"{lead}Rule{plural} armed: {names}.{stale}{behind}"
+    return Protection.WATCHING, f"Watching only: no rule is armed, nothing will be signed.{behind}"
 
 
 def _has_errors(facts: Facts) -> bool:

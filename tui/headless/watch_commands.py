@@ -136,7 +136,9 @@ async def first_head(heads: AsyncIterator[BlockRef], reader: Reader) -> BlockRef
             done, _ = await asyncio.wait((waiting,), timeout=1.0)
             if done:
                 return waiting.result()
-            if second + 1 >= HOPELESS_SECONDS and all(one.state in _HOPELESS for one in reader.providers()):
+            if second + 1 >= HOPELESS_SECONDS and all(
+                one.state in _HOPELESS for one in reader.providers() if one.role == "node"
+            ):
                 break
         raise TimeoutError
     finally:

@@ -45,7 +45,10 @@ DE_RISK = "de-risk"
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One chain. `block_time` in seconds; addresses lower-case hex. `degraded` is empty or DE_RISK."""
+    """One chain. `block_time` in seconds; addresses lower-case hex. `degraded` is empty or DE_RISK.
+
+    `rpc_budget` in requests a second and node; None: as many as it takes.
+    """
 
     name: str
     chain_id: int
@@ -61,3 +64,4 @@ class Network:
     helpers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     relay: RelayConfig | None = None
     degraded: str = ""
+    rpc_budget: int | None = None

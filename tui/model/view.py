@@ -48,12 +48,16 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProviderView:
-    """One node: masked URL, state word (ok, lagging, wrong-chain, failing), latency in milliseconds."""
+    """One node: masked URL, state word (ok, lagging, wrong-chain, failing, lying), latency in milliseconds.
+
+    `role` is `node`, or `relay` for a private relay, which is only sent to.
+    """
 
     url: str
     state: str
     latency_ms: float | None
     detail: str = ""
+    role: str = "node"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +173,7 @@ class ViewState:
     less than a step's maximum). `would_stop` lists what would stop a defence now, empty where
     nothing is known that would. `next_fire` is the nearest trigger. `held` says why the engine holds itself until a
     person goes on, `low_gas` by account what is too little, `policy_until` when the signer's permission ends (unix
-    seconds).
+    seconds), `degraded` why fewer nodes than the quorum had to do at this block.
     """
 
     sequence: int
@@ -196,6 +200,7 @@ class ViewState:
     held: str | None = None
     low_gas: tuple[tuple[str, str], ...] = ()
     policy_until: float | None = None
+    degraded: str | None = None
 
 
 def empty_view(network: str, chain_id: int, block_time: float) -> ViewState:

@@ -48,13 +48,17 @@ class SendOutcome:
 
 @dataclass(frozen=True, slots=True)
 class ProviderStatus:
-    """One node for the screen. `url` has its token masked; `state`: ok, lagging, wrong-chain, failing, lying."""
+    """One node for the screen. `url` has its token masked; `state`: ok, lagging, wrong-chain, failing, lying.
+
+    `role` is `node`, or `relay` for one that is only sent to and has no say in any quorum.
+    """
 
     url: str
     state: str
     latency_ms: float | None
     head_number: int | None
     detail: str = ""
+    role: str = "node"
 
 
 class Heads(Protocol):
@@ -87,7 +91,7 @@ class Reader(Protocol):
         """
 
     def providers(self) -> tuple[ProviderStatus, ...]:
-        """How each node is doing."""
+        """How each node is doing, and the private relay where there is one."""
 
 
 class Simulator(Protocol):
