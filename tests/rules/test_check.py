@@ -6,9 +6,11 @@ from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tui.model.block import BlockRef
-from tui.model.position import Asset, Debt, MarketKey, Position, PositionKey, unknown_position
+from tui.model.position import Asset, Collateral, Debt, MarketKey, Position, PositionKey, unknown_position
 from tui.model.rule import ActionKind, Severity
 from tui.model.units import parse_units
 from tui.model.wallet import TokenHolding, Wallet
@@ -174,3 +176,138 @@ def test_a_rule_that_only_notifies_needs_no_funds():
         check(TEXT.replace('"auto"', '"notify"'), wallets={}, forecast=lambda rule, position: Outlook(False, None))
         == []
     )
+
+
+SALE = """\
+[[rule]]
+name = "guard"
+position = "aave-v3/core"
+mode = "auto"
+when = { health_factor_below = "1.02" }
+target = { health_factor = "1.05" }
+[[rule.step]]
+action = "deleverage"
+collateral = "WETH"
+debt = "USDC"
+max_slippage = "0.5%"
+[[rule.step]]
+action = "repay-with-atokens"
+asset = "USDC"
+"""
+
+
+def supplied(asset: Asset, threshold: str, *, amount: int = 1, counts: bool = True) -> Collateral:
+    return Collateral(asset, amount, 10**8, 10**8, parse_units(threshold, 18), counts)
+
+
+def holding(*collateral: Collateral, **changes: object) -> tuple[LiveMarket, ...]:
+    position = replace(POSITION, collateral=collateral, **changes)
+    return (replace(MARKET, positions=(position,)),)
+
+
+SOUND = holding(supplied(WETH, "0.83"), supplied(USDC, "0.78"))
+
+
+def test_sales_ask_nothing_of_the_wallet():
+    assert check(SALE, SOUND, {}) == []
+
+
+def test_assets_of_a_sale_that_the_market_lacks():
+    found = check(SALE.replace('"WETH"', '"WTEH"').replace('debt = "USDC"', 'debt = "GHO"'), SOUND, {})
+    assert found == [
+        'E9 step.0.collateral aave-v3/core lists no WTEH; did you mean "WETH"?',
+        "E10 step.0.debt aave-v3/core lists no GHO; write one it lists: DAI, USDC, WETH",
+    ]
+
+
+def test_a_market_without_sales_names_what_it_can_and_what_it_wants():
+    can = frozenset({ActionKind.REPAY, ActionKind.REPAY_WITH_ATOKENS})
+    found = check(SALE, (replace(SOUND[0], actions=can),), {})
+    assert found == [
+        'E8 step.0.action deleverage is not possible in aave-v3/core; write "repay" or "repay-with-atokens"; '
+        "sales want an exchange and the helper contract in the network file"
+    ]
+    other = LiveMarket(MarketKey("aave-v3", "prime"), can, (USDC, WETH), ())
+    found = check(SALE.replace('"aave-v3/core"', '"*"'), (*SOUND, other), {})
+    assert found[0].startswith("W8 step.0.action deleverage is not possible in aave-v3/prime; ")
+
+
+def test_a_market_that_can_do_nothing():
+    found = check(SALE, (replace(SOUND[0], actions=frozenset()),), {})
+    assert found[1] == (
+        "E13 step.1.action repay-with-atokens is not possible in aave-v3/core; remove the step, or name another market"
+    )
+
+
+def test_nothing_supplied_and_nothing_owed_is_said():
+    found = check(SALE, holding(supplied(DAI, "0.77"), supplied(WETH, "0.83", amount=0)), {})
+    assert found == [
+        "W9 step.0.collateral aave-v3/core/0xabab…abab has supplied no WETH: the step does nothing there; "
+        "it has supplied DAI",
+        "W14 step.1.asset aave-v3/core/0xabab…abab has supplied no USDC: the step does nothing there; "
+        "it has supplied DAI",
+    ]
+    owing_dai = holding(*SOUND[0].positions[0].collateral, debt=(Debt(DAI, 5, None, None),))
+    assert check(SALE, owing_dai, {}) == [
+        "W10 step.0.debt aave-v3/core/0xabab…abab owes no USDC: the step does nothing there; it owes DAI",
+        "W14 step.1.asset aave-v3/core/0xabab…abab owes no USDC: the step does nothing there; it owes DAI",
+    ]
+
+
+def test_a_symbol_and_an_address_of_the_same_asset():
+    found = check(SALE.replace('debt = "USDC"', f'debt = "{WETH.address}"'), SOUND, {})
+    assert found[0] == (
+        f"E10 step.0.debt in aave-v3/core the step sells {WETH.address} for itself; name another asset to sell"
+    )
+    twice = SALE + SALE[SALE.index("[[rule.step]]") : SALE.rindex("[[rule.step]]")]
+    head, _, tail = twice.rpartition('"WETH"')
+    found = check(f'{head}"{WETH.address}"{tail}', SOUND, {})
+    assert found == [
+        "E17 step.2.collateral in aave-v3/core the step sells what step 1 sells, for the same debt; keep one of the two"
+    ]
+
+
+def test_a_sale_that_cannot_raise_health_to_the_target():
+    """Selling at a loss k moves health towards LT / (1 - k): 0.95 / 0.90 = 1.0555 here, above the target."""
+    text = SALE.replace("0.5%", "10%")
+    found = check(text, holding(supplied(WETH, "0.95"), supplied(USDC, "0.78")), {})
+    assert found == [
+        "E11 step.0.max_slippage sold at a loss of 10%, WETH (liquidation threshold 95%) cannot raise health to 1.05; "
+        'write a target of "1.06" or more, or a max_slippage of "9.52%" or less'
+    ]
+    # What it names does.
+    assert check(text.replace('"1.05"', '"1.06"'), holding(supplied(WETH, "0.95"), supplied(USDC, "0.78")), {}) == []
+    assert check(text.replace("10%", "9.52%"), holding(supplied(WETH, "0.95"), supplied(USDC, "0.78")), {}) == []
+    assert check(text.replace("10%", "9.53%"), holding(supplied(WETH, "0.95"), supplied(USDC, "0.78")), {}) != []
+
+
+def test_a_sale_of_what_does_not_count_as_collateral_can_only_help():
+    held = holding(supplied(WETH, "0.95", counts=False), supplied(USDC, "0.78"))
+    assert check(SALE.replace("0.5%", "10%"), held, {}) == []
+
+
+def test_a_sale_that_fails_on_one_of_two_accounts_is_a_warning():
+    other = replace(
+        POSITION, key=PositionKey(CORE, "0x" + "cd" * 20), collateral=(supplied(WETH, "0.8"), supplied(USDC, "0.7"))
+    )
+    first = holding(supplied(WETH, "0.95"), supplied(USDC, "0.78"))[0]
+    found = check(SALE.replace("0.5%", "10%"), (replace(first, positions=(*first.positions, other)),), {})
+    assert [one[:25] for one in found] == ["W11 step.0.max_slippage s"]
+
+
+def test_a_sale_on_an_unknown_position_is_not_judged():
+    unknown = (replace(MARKET, positions=(unknown_position(KEY, BLOCK, "no answer"),)),)
+    assert [one[:12] for one in check(SALE.replace("0.5%", "10%"), unknown, {})] == ["W3 position "]
+
+
+@given(
+    threshold=st.integers(1, 98_00), slippage=st.integers(1, 2000), target=st.integers(101_00, 150_00),
+)  # fmt: skip
+def test_the_bound_of_a_sale_is_exact(threshold, slippage, target):
+    """Refused exactly where a sale of everything at the whole loss never passes the target on its way."""
+    text = SALE.replace('"1.02"', '"1.001"').replace('"1.05"', f'"{target // 10000}.{target % 10000:04d}"')
+    text = text.replace("0.5%", f"{slippage // 100}.{slippage % 100:02d}%")
+    held = holding(supplied(WETH, f"0.{threshold:04d}"), supplied(USDC, "0.78"))
+    found = check(text, held, {})
+    # Fractions of 1e-8: T * (1 - k) against LT.
+    assert bool(found) == (target * (10_000 - slippage) <= threshold * 10_000)

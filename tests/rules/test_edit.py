@@ -17,6 +17,7 @@ from tui.rules.edit import (
     FileChanged,
     add_rule,
     add_step,
+    change_step,
     move_step,
     remove_rule,
     remove_step,
@@ -120,6 +121,31 @@ def test_a_field_changes_and_nothing_else(name, field, value, expected):
 )
 def test_a_field_is_removed_and_nothing_else(field, expected):
     assert unset_field(TEXT, "guard", field) == expected
+
+
+def test_what_was_said_about_a_removed_field_stays():
+    assert unset_field(TEXT, "guard", "step.0.asset") == replaced('asset = "USDC"  # six decimals', "# six decimals")
+    assert unset_field(TEXT, "guard", "name") == replaced('name = "guard"           # a name', "# a name")
+
+
+def test_a_step_becomes_one_of_another_kind_with_its_comments():
+    sale = {"action": "deleverage", "collateral": "WETH", "debt": "USDC", "max_slippage": "0.5%"}
+    text = change_step(TEXT, "guard", 0, sale, {"asset": "debt"})
+    assert text == replaced(
+        'action = "repay"\nasset = "USDC"  # six decimals\nmax = "5000"\n',
+        'action = "deleverage"\ndebt = "USDC"  # six decimals\ncollateral = "WETH"\nmax_slippage = "0.5%"\n',
+    )
+    assert parse_rules(text, "r.toml").faults == ()
+    back = change_step(text, "guard", 0, {"action": "repay", "asset": "USDC", "max": "5000"}, {"debt": "asset"})
+    assert back == TEXT
+
+
+def test_a_step_that_is_not_there_or_not_plain_is_not_changed():
+    with pytest.raises(EditRefused, match="has no step 3"):
+        change_step(TEXT, "guard", 2, {"action": "repay"})
+    quoted = replaced('asset = "USDC"', '"asset" = "USDC"')
+    with pytest.raises(EditRefused, match="not written as a plain key"):
+        change_step(quoted, "guard", 0, {"action": "deleverage"}, {"asset": "debt"})
 
 
 def test_a_new_rule_goes_to_the_end():
@@ -320,6 +346,22 @@ class Editing(RuleBasedStateMachine):
         at = data.draw(st.integers(0, len(steps)))
         self.text = add_step(self.text, self.name_of(index), step, at)
         steps.insert(at, dict(step))
+
+    @precondition(lambda self: any(rule.get("step") for rule in self.data.get("rule", [])))
+    @rule(data=st.data())
+    def change(self, data):
+        index = data.draw(st.sampled_from([at for at, rule in enumerate(self.data["rule"]) if rule.get("step")]))
+        steps = self.data["rule"][index]["step"]
+        number = data.draw(st.integers(0, len(steps) - 1))
+        sale = "collateral" not in steps[number]
+        asset = steps[number].get("asset", steps[number].get("debt", "DAI"))
+        if sale:
+            step = {"action": "deleverage", "collateral": "WETH", "debt": asset, "max_slippage": "1%"}
+        else:
+            step = {"action": "repay", "asset": asset, "max": "7"}
+        renamed = {"asset": "debt"} if sale else {"debt": "asset"}
+        self.text = change_step(self.text, self.name_of(index), number, step, renamed)
+        steps[number] = step
 
     @precondition(lambda self: any(rule.get("step") for rule in self.data.get("rule", [])))
     @rule(data=st.data())

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.model.rule import ActionKind, Limits, Mode, Severity, StalePrice, StandingAllowance, Step
+from tui.model.rule import ActionKind, Limits, Mode, Order, Severity, StalePrice, StandingAllowance, Step
 from tui.model.units import parse_units
 from tui.rules.load import MAX_FILE_BYTES, load_rule_files, load_rules, parse_rules, rule_digest
 from tui.rules.template import TEMPLATE
@@ -156,7 +156,8 @@ CASES = {
         '8: health_factor is a bare number, which is not read exactly; put it in quotes: health_factor = "2"'
     ),
     (10, 'action = "add_collateral"'): (
-        '10: action is "add_collateral", which is none of "repay" or "add-collateral"; did you mean "add-collateral"?'
+        '10: action is "add_collateral", which is none of "repay", "add-collateral", "repay-with-atokens" or '
+        '"deleverage"; did you mean "add-collateral"?'
     ),
     (10, ""): '9: step 1 of rule "guard" has no action; add action = "repay"',
     (11, 'asset = "0x1234"'): '11: "0x1234" is not an address; write 0x and 40 hexadecimal digits',
@@ -171,8 +172,7 @@ CASES = {
     (12, f'max = "1{"0" * 31}"'): (f'12: max is "1{"0" * 31}", more than can be meant; write at most 10^30 tokens'),
     (12, "max = []"): '12: max is a list, not a number in quotes; write max = "5000"',
     (12, 'max_slippage = "1%"'): (
-        '12: step 1 of rule "guard" has an unknown key "max_slippage"; '
-        'remove it: it belongs to "deleverage" steps, which this version cannot do'
+        '12: step 1 of rule "guard" has an unknown key "max_slippage"; remove it: it belongs to "deleverage" steps'
     ),
     (12, 'max = "1"\nmax = "2"'): "13: max is written twice, first on line 12; keep one of the two",
     (18, "[rule.limts]"): '18: rule "guard" has an unknown key "limts"; did you mean limits?',
@@ -181,6 +181,15 @@ CASES = {
         '20: max_cost_share is "25", not a percentage with at most two digits after the point; write it like "25%"'
     ),
     (20, 'max_cost_share = "101%"'): '20: max_cost_share is "101%"; write a share above 0% and up to 100%',
+    (20, "max_cost_share = 25"): (
+        '20: max_cost_share is a bare number, not a percentage; write it like max_cost_share = "25%"'
+    ),
+    (20, "max_cost_share = 0.25"): (
+        '20: max_cost_share is a bare number, not a percentage; write it like max_cost_share = "25%"'
+    ),
+    (20, 'max_cost_share = "0.125%"'): (
+        '20: max_cost_share is "0.125%", which is finer than 0.01%; write "0.12%" or "0.13%"'
+    ),
     (21, 'max_base_fee_gwei = "9999999"'): (
         '21: max_base_fee_gwei is "9999999", more than can be meant; write at most 1,000,000 gwei'
     ),
@@ -471,30 +480,191 @@ def test_no_value_of_a_wrong_type_raises(values):
     _never_raises("\n".join(lines).encode())
 
 
-DELEVERAGE = """
+SALE = """\
+[[rule]]
+name = "guard"
+position = "aave-v3/core"
+mode = "auto"
+when = { health_factor_below = "1.25" }
+target = { health_factor = "1.50" }
+order = "cheapest"
+
 [[rule.step]]
 action = "deleverage"
 collateral = "WETH"
 debt = "USDC"
 max_slippage = "0.5%"
+max = "3"
 
+[[rule.step]]
+action = "repay-with-atokens"
+asset = "DAI"
+max = "100.50"
 """
 
 
-def test_a_step_of_a_later_version_is_passed_over_and_told():
-    head, limits, tail = GUARD.partition("[rule.limits]")
-    text = head + DELEVERAGE + limits + tail
-    read = parse_rules(text, "rules.toml")
-    (rule,) = read.rules
-    assert [step.action for step in rule.steps] == [ActionKind.REPAY, ActionKind.ADD_COLLATERAL]
-    assert read.errors == ()
-    (told,) = read.warnings
-    assert "cannot deleverage" in told.what
-    assert text.splitlines()[told.line - 1] == 'action = "deleverage"'
+def test_a_sale_and_a_repay_out_of_the_supply():
+    loaded = parse_rules(SALE, "r.toml")
+    assert loaded.faults == ()
+    (rule,) = loaded.rules
+    assert rule.order is Order.CHEAPEST
+    assert rule.steps == (
+        Step(ActionKind.DELEVERAGE, "USDC", "3", "WETH", 50),
+        Step(ActionKind.REPAY_WITH_ATOKENS, "DAI", "100.5"),
+    )
+    by_address = parse_rules(SALE.replace('"WETH"', '"0x' + "AB" * 20 + '"'), "r.toml").rules[0]
+    assert by_address.steps[0].collateral == "0x" + "ab" * 20
 
 
-def test_a_rule_with_nothing_but_such_steps_is_refused():
-    head, _, _ = GUARD.partition("[[rule.step]]")
-    read = parse_rules(head + DELEVERAGE, "rules.toml")
-    assert read.rules == ()
-    assert any("no step" in fault.what for fault in read.errors)
+SALE_CASES = {
+    (7, 'order = "cheap"'): ('7: order is "cheap", which is none of "written" or "cheapest"; did you mean "cheapest"?'),
+    (7, "ordre = 'written'"): '7: rule "guard" has an unknown key "ordre"; did you mean order?',
+    (10, 'action = "deleverag"'): (
+        '10: action is "deleverag", which is none of "repay", "add-collateral", "repay-with-atokens" or "deleverage"; '
+        'did you mean "deleverage"?'
+    ),
+    (10, 'action = "sell"'): (
+        '10: action is "sell", which is none of "repay", "add-collateral", "repay-with-atokens" or "deleverage"; '
+        'write "repay", "add-collateral", "repay-with-atokens" or "deleverage"'
+    ),
+    (10, ""): '9: step 1 of rule "guard" has no action; add action = "repay"',
+    (11, ""): '9: step 1 of rule "guard" has no collateral; add collateral = "WETH"',
+    (11, 'collateral = "USDC"'): (
+        '12: step 1 of rule "guard" sells USDC for itself; '
+        'name what is sold, or write action = "repay-with-atokens" with asset = "USDC"'
+    ),
+    (11, 'collateral = "WETH\\u202e"'): (
+        "11: collateral has characters that cannot be shown plainly; write the token's symbol or address"
+    ),
+    (12, ""): '9: step 1 of rule "guard" has no debt; add debt = "USDC"',
+    (12, 'debt = "0x12"'): '12: "0x12" is not an address; write 0x and 40 hexadecimal digits',
+    (13, ""): '9: step 1 of rule "guard" has no max_slippage; add max_slippage = "0.5%"',
+    (13, 'max_slippage = "0%"'): '13: max_slippage is "0%"; write a share above 0% and up to 20%',
+    (13, 'max_slippage = "20.01%"'): '13: max_slippage is "20.01%"; write a share above 0% and up to 20%',
+    (13, 'max_slippage = "-1%"'): '13: max_slippage is "-1%"; write a share above 0% and up to 20%',
+    (13, 'max_slippage = "0.5"'): (
+        '13: max_slippage is "0.5", not a percentage with at most two digits after the point; write it like "0.5%"'
+    ),
+    (13, "max_slippage = 0.5"): (
+        '13: max_slippage is a bare number, not a percentage; write it like max_slippage = "0.5%"'
+    ),
+    (13, "max_slippage = 1"): (
+        '13: max_slippage is a bare number, not a percentage; write it like max_slippage = "1%"'
+    ),
+    (13, 'max_slippage = "0.125%"'): (
+        '13: max_slippage is "0.125%", which is finer than 0.01%; write "0.12%" or "0.13%"'
+    ),
+    (13, 'max_slippage = "0.001%"'): '13: max_slippage is "0.001%", which is finer than 0.01%; write "0.01%"',
+    (14, 'max = "3 WETH"'): '14: max is "3 WETH", not a plain decimal number; write it like "2"',
+    (14, 'asset = "USDC"'): (
+        '14: step 1 of rule "guard" has an unknown key "asset"; '
+        "write collateral (what is sold) and debt (what is repaid) instead"
+    ),
+    (19, 'collateral = "DAI"'): (
+        '19: step 2 of rule "guard" has an unknown key "collateral"; remove it: it belongs to "deleverage" steps'
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "fault"), SALE_CASES.items(), ids=[change[1][:40] for change in SALE_CASES])
+def test_one_fault_of_a_sale_at_its_line(change, fault):
+    line, instead = change
+    lines = SALE.split("\n")
+    lines[line - 1] = instead
+    loaded = parse_rules("\n".join(lines), "r.toml")
+    assert [str(found) for found in loaded.faults] == [f"r.toml:{fault}"]
+    assert loaded.rules == ()
+
+
+def test_a_mistyped_key_of_a_sale_is_told_as_such():
+    told = faults_of(SALE.replace("max_slippage", "slippage"))
+    assert told == [
+        '9: step 1 of rule "guard" has no max_slippage; add max_slippage = "0.5%"',
+        '13: step 1 of rule "guard" has an unknown key "slippage"; did you mean max_slippage?',
+    ]
+
+
+def test_the_same_sale_twice_is_a_fault():
+    twice = SALE + SALE[SALE.index("[[rule.step]]") : SALE.rindex("[[rule.step]]")]
+    assert faults_of(twice) == [
+        '22: step 3 of rule "guard" sells WETH for USDC, as step 1 does; '
+        "keep one of the two, with the max and max_slippage that you mean"
+    ]
+    head, mark, tail = twice.rpartition('collateral = "WETH"')
+    assert mark
+    assert faults_of(head + 'collateral = "WBTC"' + tail) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"deleverage"\ncollateral = "WETH"', '"deleverage"\ncollateral = "WBTC"'),
+        ('debt = "USDC"', 'debt = "DAI"'),
+        ('"0.5%"', '"0.51%"'),
+        ('max = "3"', 'max = "4"'),
+        ('order = "cheapest"', ""),
+        ('"repay-with-atokens"', '"repay"'),
+    ],
+)
+def test_every_change_of_a_sale_changes_the_digest(old, new):
+    assert old in SALE
+    changed = parse_rules(SALE.replace(old, new), "r.toml").rules[0]
+    assert changed.digest != parse_rules(SALE, "r.toml").rules[0].digest
+
+
+def test_a_digest_is_what_it_always_was():
+    """Armed scopes and hysteresis are kept under it: words that a rule does not say must not change it."""
+    digest = "458c900e3ad169959335346039c9dfc930b19e080e6a341f1bb9e8caca3bdc2e"
+    (rule,) = parse_rules(GUARD, "r.toml").rules
+    assert rule.digest == digest
+    written = GUARD.replace('mode = "auto"', 'mode = "auto"\norder = "written"')
+    assert parse_rules(written, "r.toml").rules[0].digest == digest
+
+
+@given(st.integers(0, 3000), st.integers(0, 4))
+def test_percentages_are_read_exactly(hundredths, more):
+    """Whole basis points above nothing and up to the highest are read as they are; anything else is a fault."""
+    text = f"{hundredths // 100}.{hundredths % 100:02d}" + (f"00{more}" if more else "")
+    loaded = parse_rules(SALE.replace('"0.5%"', f'"{text}%"'), "r.toml")
+    if more or not 0 < hundredths <= 2000:
+        assert loaded.rules == ()
+        assert [fault.field for fault in loaded.faults] == ["step.0.max_slippage"]
+    else:
+        assert loaded.rules[0].steps[0].max_slippage_bps == hundredths
+
+
+def test_the_rule_of_the_documentation_is_read_without_a_word():
+    text = """
+    [[rule]]
+    name = "guard"
+    position = "aave-v3/core"          # market, market/account, or "*"
+    mode = "auto"                      # notify | confirm | auto
+    when = { health_factor_below = "1.25", for_blocks = 1 }
+    target = { health_factor = "1.50" }
+
+    [[rule.step]]                      # the waterfall: in order, until the target is met
+    action = "repay"                   # from the wallet
+    asset = "USDC"
+    max = "5000"
+
+    [[rule.step]]
+    action = "add-collateral"
+    asset = "WETH"
+    max = "2"
+
+    [[rule.step]]
+    action = "deleverage"              # sell collateral for debt, atomically where it can
+    collateral = "WETH"
+    debt = "USDC"
+    max_slippage = "0.5%"
+
+    [rule.limits]
+    max_cost_usd = "200"
+    max_cost_share = "25%"             # of the liquidation loss avoided
+    max_base_fee_gwei = "500"
+    daily_spend_usd = "50000"
+    cooldown = "5m"
+    """
+    loaded = parse_rules(text, "rules.toml")
+    assert loaded.faults == ()
+    assert [step.action.value for step in loaded.rules[0].steps] == ["repay", "add-collateral", "deleverage"]

@@ -101,3 +101,19 @@ def test_nothing_heavy_is_imported(good):
         [sys.executable, "-c", program, "check", str(good)], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "1 rule, no faults\n")
+
+
+def test_faults_of_a_sale_stand_at_their_lines(tmp_path, capsys):
+    path = tmp_path / "sale.toml"
+    path.write_text(
+        '[[rule]]\nname = "a"\nposition = "*"\nmode = "auto"\nwhen.health_factor_below = "1.2"\n'
+        'target.health_factor = "1.5"\n[[rule.step]]\naction = "deleverage"\ncollateral = "WETH"\n'
+        'debt = "WETH"\nslippage = "0.5%"\n'
+    )
+    assert run(str(path)) == 1
+    assert capsys.readouterr().out == (
+        f'{path}:7: step 1 of rule "a" has no max_slippage; add max_slippage = "0.5%"\n'
+        f'{path}:10: step 1 of rule "a" sells WETH for itself; '
+        'name what is sold, or write action = "repay-with-atokens" with asset = "WETH"\n'
+        f'{path}:11: step 1 of rule "a" has an unknown key "slippage"; did you mean max_slippage?\n'
+    )

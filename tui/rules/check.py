@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tui.model.position import Asset, MarketKey, Position
-from tui.model.rule import ActionKind, Mode, Rule, RuleFault, Severity, Step
+from tui.model.position import Asset, Collateral, MarketKey, Position
+from tui.model.rule import FROM_WALLET, SALES, ActionKind, Mode, Rule, RuleFault, Severity, Step
 from tui.model.text import clean_text, short_address
-from tui.model.units import format_units
+from tui.model.units import BPS, WAD, format_units
 from tui.model.wallet import Wallet
-from tui.rules.fields import choices, closest, plain_decimal
+from tui.rules.fields import choices, closest, percent_text, plain_decimal
 from tui.rules.load import RuleSet
 from tui.rules.match import EVERYTHING, applies, overlap
 
@@ -88,6 +88,9 @@ class _RuleCheck:
             self.warn("position", "no watched account matches it", "add the account to those you watch, or mend it")
         for position in positions:
             self._position(position)
+        if self.rule.mode is not Mode.NOTIFY:
+            for number, step in enumerate(self.rule.steps):
+                self._reach(number, step, positions)
 
     def error(self, dotted: str, what: str, fix: str) -> None:
         self._add(dotted, what, fix, Severity.ERROR)
@@ -102,26 +105,83 @@ class _RuleCheck:
 
     def _step(self, number: int, step: Step, markets: Sequence[LiveMarket]) -> None:
         """A step that works in none of the rule's markets is an error; in some of them, a warning."""
-        lacking = [market for market in markets if not _named(market.assets, step.asset)]
+        for key, name in _names(step):
+            self._asset(f"step.{number}.{key}", name, markets)
+        without = [market for market in markets if step.action not in market.actions]
+        if without:
+            possible = frozenset.intersection(*(market.actions for market in markets))
+            fix = f"write {choices(sorted(possible))}" if possible else "remove the step, or name another market"
+            if step.action in SALES:
+                fix += "; sales want an exchange and the helper contract in the network file"
+            say = self.error if len(without) == len(markets) else self.warn
+            where = " and ".join(str(market.key) for market in without)
+            say(f"step.{number}.action", f"{step.action.value} is not possible in {where}", fix)
+        if step.collateral is not None:
+            self._pair(number, step, step.collateral, markets)
+
+    def _asset(self, dotted: str, name: str, markets: Sequence[LiveMarket]) -> None:
+        lacking = [market for market in markets if not _named(market.assets, name)]
         for market in markets:
-            twins = _named(market.assets, step.asset)
+            twins = _named(market.assets, name)
             if len(twins) > 1:
                 fix = f"write its address: {choices(asset.address for asset in twins)}"
-                self.error(f"step.{number}.asset", f"{market.key} lists {len(twins)} assets called {step.asset}", fix)
-            if step.action not in market.actions:
-                what = f"{step.action.value} is not possible in {market.key}"
-                self.error(f"step.{number}.action", what, f"write {choices(sorted(market.actions)) or 'no step'}")
+                self.error(dotted, f"{market.key} lists {len(twins)} assets called {name}", fix)
         if not lacking:
             return
         say = self.error if len(lacking) == len(markets) else self.warn
         symbols = sorted({asset.symbol for market in lacking for asset in market.assets})
-        same = next((symbol for symbol in symbols if symbol.casefold() == step.asset.casefold()), None)
-        guess = same or closest(step.asset, symbols)
+        same = next((symbol for symbol in symbols if symbol.casefold() == name.casefold()), None)
+        guess = same or closest(name, symbols)
         listed = f"write one it lists: {', '.join(symbols[:12])}" if symbols else "write an asset that it lists"
         say(
-            f"step.{number}.asset",
-            f"{' and '.join(str(market.key) for market in lacking)} lists no {clean_text(step.asset)}",
+            dotted,
+            f"{' and '.join(str(market.key) for market in lacking)} lists no {clean_text(name)}",
             f'did you mean "{guess}"?' if guess else listed,
+        )
+
+    def _pair(self, number: int, step: Step, collateral: str, markets: Sequence[LiveMarket]) -> None:
+        """What the file alone cannot see: a symbol and an address may be the same asset."""
+        for market in markets:
+            pair = _one(market.assets, collateral), _one(market.assets, step.asset)
+            if None in pair:
+                continue
+            if pair[0] == pair[1]:
+                what = f"in {market.key} the step sells {clean_text(step.asset)} for itself"
+                self.error(f"step.{number}.debt", what, "name another asset to sell")
+                return
+            for earlier, other in enumerate(self.rule.steps[:number]):
+                if other.collateral is None:
+                    continue
+                if pair == (_one(market.assets, other.collateral), _one(market.assets, other.asset)):
+                    what = f"in {market.key} the step sells what step {earlier + 1} sells, for the same debt"
+                    self.error(f"step.{number}.collateral", what, "keep one of the two")
+                    return
+
+    def _reach(self, number: int, step: Step, positions: Sequence[Position]) -> None:
+        """A sale at the loss that it may take moves health towards LT / (1 - loss): a target not above that is out of
+        its reach, and under it every such sale makes things worse. An error where it is so for all positions.
+        """
+        if step.collateral is None or step.max_slippage_bps is None:
+            return
+        kept, target = BPS - step.max_slippage_bps, self.rule.target_health_factor
+        held = [found for one in positions if (found := _supplied(one, step.collateral)) is not None]
+        limits = [one.liquidation_threshold if one.counts else 0 for one in held]
+        worst = max(limits, default=0)
+        if not held or target * kept > worst * BPS:
+            return
+        say = self.error if all(target * kept <= limit * BPS for limit in limits) else self.warn
+        cents = WAD // 100
+        reachable = (worst * BPS // kept // cents + 1) * cents
+        most = BPS - worst * BPS // target - 1
+        fix = f'write a target of "{plain_decimal(reachable, 18)}" or more'
+        if most > 0:
+            fix += f', or a max_slippage of "{percent_text(most)}" or less'
+        share = percent_text(step.max_slippage_bps)
+        say(
+            f"step.{number}.max_slippage",
+            f"sold at a loss of {share}, {clean_text(step.collateral)} (liquidation threshold "
+            f"{plain_decimal(worst, 16)}%) cannot raise health to {plain_decimal(target, 18)}",
+            fix,
         )
 
     def _position(self, position: Position) -> None:
@@ -151,23 +211,78 @@ class _RuleCheck:
             )
 
     def _funds(self, position: Position, called: str) -> None:
-        wallet = self.wallets.get(position.key.account.lower())
         for number, step in enumerate(self.rule.steps):
-            dotted = f"step.{number}.asset"
-            shown = clean_text(step.asset)
-            owed = [debt for debt in position.debt if _is_named(debt.asset, step.asset)]
-            if step.action is ActionKind.REPAY and position.debt and not any(debt.amount for debt in owed):
-                owes = ", ".join(sorted(debt.asset.symbol for debt in position.debt if debt.amount))
-                self.warn(
-                    dotted, f"{called} owes no {shown}: the step does nothing there", f"it owes {owes or 'nothing'}"
-                )
-            held = [item for item in wallet.tokens.values() if _is_named(item.asset, step.asset)] if wallet else []
-            if wallet is None or not held or any(item.balance is None for item in held):
-                self.warn(dotted, f"the {shown} in the wallet of {called} could not be read", "check again later")
-            elif not any(item.balance for item in held):
-                self.warn(
-                    dotted, f"the wallet of {called} holds no {shown}", f"send {shown} to it before you arm the rule"
-                )
+            if self._is_refused(number):
+                continue
+            if step.action is not ActionKind.ADD_COLLATERAL:
+                self._owed(number, step, position, called)
+            if step.action not in FROM_WALLET:
+                self._supply(number, step, position, called)
+            else:
+                self._held(f"step.{number}.asset", clean_text(step.asset), step, position, called)
+
+    def _is_refused(self, number: int) -> bool:
+        """Whether something worse than a surprise was found in a step already."""
+        return any(
+            fault.rule == self.rule.name
+            and fault.severity is Severity.ERROR
+            and (fault.field or "").startswith(f"step.{number}.")
+            for fault in self.found
+        )
+
+    def _owed(self, number: int, step: Step, position: Position, called: str) -> None:
+        owed = [debt for debt in position.debt if _is_named(debt.asset, step.asset)]
+        if not position.debt or any(debt.amount for debt in owed):
+            return
+        owes = ", ".join(sorted(debt.asset.symbol for debt in position.debt if debt.amount))
+        self.warn(
+            f"step.{number}.{'asset' if step.collateral is None else 'debt'}",
+            f"{called} owes no {clean_text(step.asset)}: the step does nothing there",
+            f"it owes {owes or 'nothing'}",
+        )
+
+    def _supply(self, number: int, step: Step, position: Position, called: str) -> None:
+        name = step.asset if step.collateral is None else step.collateral
+        if not position.debt or _supplied(position, name) is not None:
+            return
+        has = ", ".join(sorted(one.asset.symbol for one in position.collateral if one.amount))
+        self.warn(
+            f"step.{number}.{'asset' if step.collateral is None else 'collateral'}",
+            f"{called} has supplied no {clean_text(name)}: the step does nothing there",
+            f"it has supplied {has or 'nothing'}",
+        )
+
+    def _held(self, dotted: str, shown: str, step: Step, position: Position, called: str) -> None:
+        wallet = self.wallets.get(position.key.account.lower())
+        held = [item for item in wallet.tokens.values() if _is_named(item.asset, step.asset)] if wallet else []
+        if wallet is None or not held or any(item.balance is None for item in held):
+            self.warn(dotted, f"the {shown} in the wallet of {called} could not be read", "check again later")
+        elif not any(item.balance for item in held):
+            self.warn(dotted, f"the wallet of {called} holds no {shown}", f"send {shown} to it before you arm the rule")
+
+
+def _names(step: Step) -> tuple[tuple[str, str], ...]:
+    """The keys under which a step names assets, and the names."""
+    return (
+        (("asset", step.asset),)
+        if step.collateral is None
+        else (
+            ("collateral", step.collateral),
+            ("debt", step.asset),
+        )
+    )
+
+
+def _supplied(position: Position, name: str) -> Collateral | None:
+    """What of an asset a position has supplied; None where that is nothing, or nothing is known."""
+    if position.unknown is not None:
+        return None
+    return next((one for one in position.collateral if one.amount and _is_named(one.asset, name)), None)
+
+
+def _one(assets: Sequence[Asset], name: str) -> Asset | None:
+    found = _named(assets, name)
+    return found[0] if len(found) == 1 else None
 
 
 def _is_named(asset: Asset, name: str) -> bool:

@@ -142,13 +142,24 @@ class Document:
 
     def without_key(self, entry: Entry) -> str:
         if not entry.inline:
-            return self.cut(self._line_start(entry.start), self._line_after(entry.value_end))
+            start = self._line_start(entry.start)
+            comment = re.compile(r"[ \t]*(?=#)").match(self.body, entry.value_end)
+            if comment is not None:  # what was said about it stays, on the line where it stood
+                return self.replaced(entry.start, comment.end(), "")
+            return self.cut(start, self._line_after(entry.value_end))
         body, start, end = self.body, entry.start, entry.value_end
         comma_after = re.compile(r"[ \t]*,[ \t]*").match(body, end)
         if comma_after is not None:
             return self.replaced(start, comma_after.end(), "")
         comma_before = re.search(r"[ \t]*,[ \t]*\Z", body[:start])
         return self.replaced(comma_before.start() if comma_before else start, end, "")
+
+    def with_key_renamed(self, entry: Entry, key: str) -> str:
+        """The body with another name for a key that is written plainly, its value and comment where they are."""
+        old = str(entry.path[-1])
+        if not re.compile(rf"{re.escape(old)}[ \t]*=").match(self.body, entry.start):
+            raise EditRefused(f"{clean_text(old)} is not written as a plain key; change it in the text")
+        return self.replaced(entry.start, entry.start + len(old), key_text(key))
 
     def with_step(self, index: int, place: int, count: int, step: str) -> str:
         rule = ("rule", index)

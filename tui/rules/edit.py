@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 from tui.model.text import clean_text
@@ -23,6 +24,7 @@ __all__ = [
     "Value",
     "add_rule",
     "add_step",
+    "change_step",
     "move_step",
     "remove_rule",
     "remove_step",
@@ -136,6 +138,35 @@ def remove_step(text: str, rule: str, number: int) -> str:
         del expected["rule"][index]["step"]
     start, end = document.block(("rule", index, "step", number))
     return document.checked(document.cut(start, end), expected)
+
+
+def change_step(
+    text: str, rule: str, number: int, step: RuleData, renamed: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """The text with step `number` (from 0) meaning exactly `step`: for a step of another kind, with other keys.
+
+    `renamed` are keys whose lines go on under another name ({"asset": "debt"}), value and comment in their place.
+    Comments beside keys that go stay.
+    """
+    document = Document(text)
+    index, steps, _ = document.steps(rule)
+    _check_step(rule, number, steps)
+    for old, new in renamed.items():
+        document = Document(text)
+        expected = document.expected()
+        table = expected["rule"][index]["step"][number]
+        entry = document.scan.entry(("rule", index, "step", number, old))
+        if entry is not None and new not in table:
+            table[new] = table.pop(old)
+            text = document.checked(document.with_key_renamed(entry, new), expected)
+    present = Document(text).data["rule"][index]["step"][number]
+    for key in present:
+        if key not in step:
+            text = unset_field(text, rule, f"step.{number}.{key}")
+    for key, value in step.items():
+        if present.get(key) != value:
+            text = set_field(text, rule, f"step.{number}.{key}", value)
+    return text
 
 
 def move_step(text: str, rule: str, number: int, to: int) -> str:

@@ -13,11 +13,14 @@ from dataclasses import dataclass, field
 
 from tui.model.rule import RuleFault, Severity
 from tui.model.text import clean_text
-from tui.model.units import BPS, format_units, parse_units
+from tui.model.units import BPS, format_units, parse_units, whole
 from tui.rules.spans import Path, Scan
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 LONGEST_COOLDOWN = 365 * 86_400
+_EXACT_DECIMALS = 60
+"""As many digits as a number text may have after its point: nothing that is written is dropped before it is judged."""
+_EXACT_BPS = whole(_EXACT_DECIMALS - 2)
 
 _DURATION = re.compile(r"([0-9]{1,9}) ?([smhd])", re.ASCII)
 
@@ -68,9 +71,9 @@ def closest(word: str, known: Iterable[str]) -> str | None:
 
 
 def choices(words: Iterable[str]) -> str:
-    """`"a", "b" or "c"`."""
+    """`"a", "b" or "c"`; nothing for no words."""
     texts = [f'"{word}"' for word in words]
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} or {texts[-1]}"
+    return f"{', '.join(texts[:-1])} or {texts[-1]}" if len(texts) > 1 else "".join(texts)
 
 
 @dataclass(slots=True)
@@ -192,10 +195,15 @@ class TableReader:
             return None
         return amount
 
-    def share(self, key: str, example: str) -> int | None:
-        """A percentage text above 0% up to 100%, in basis points."""
-        value = self.take(key)
+    def share(self, key: str, example: str, highest: int = BPS, *, required: bool = False) -> int | None:
+        """A percentage text above 0% up to `highest` basis points, read exactly: whole basis points or a fault."""
+        value = self.take(key, f'{key} = "{example}"' if required else None)
         if value is None:
+            return None
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            fits = isinstance(value, int) and 0 < value * 100 <= highest
+            meant = f"{value}%" if fits else example
+            self.fault(key, f"{key} is a bare number, not a percentage", f'write it like {key} = "{meant}"')
             return None
         text = self._number_text(key, value, example)
         if text is None:
@@ -203,7 +211,7 @@ class TableReader:
         try:
             if not text.endswith("%"):
                 raise ValueError(text)
-            share = parse_units(text[:-1], 2)
+            exact = parse_units(text[:-1], _EXACT_DECIMALS)
         except ValueError:
             self.fault(
                 key,
@@ -211,8 +219,13 @@ class TableReader:
                 f'write it like "{example}"',
             )
             return None
-        if not 0 < share <= BPS:
-            self.fault(key, f"{key} is {quoted(text)}", "write a share above 0% and up to 100%")
+        share, rest = divmod(exact, _EXACT_BPS)
+        if not 0 < exact <= highest * _EXACT_BPS:
+            self.fault(key, f"{key} is {quoted(text)}", f"write a share above 0% and up to {percent_text(highest)}")
+            return None
+        if rest:
+            near = " or ".join(f'"{percent_text(bps)}"' for bps in (share, share + 1) if bps)
+            self.fault(key, f"{key} is {quoted(text)}, which is finer than 0.01%", f"write {near}")
             return None
         return share
 
@@ -261,6 +274,11 @@ def plain_decimal(amount: int, decimals: int) -> str:
     """The shortest text of an exact amount: "5000", "0.25"."""
     text = format_units(amount, decimals)
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def percent_text(bps: int) -> str:
+    """The shortest text of a share in basis points: "0.5%", "25%"."""
+    return f"{plain_decimal(bps, 2)}%"
 
 
 def _why_not_decimal(text: str, decimals: int) -> str:

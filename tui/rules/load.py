@@ -15,10 +15,9 @@ from pathlib import Path as FilePath
 from types import MappingProxyType
 
 from tui.model.rule import (
-    FROM_WALLET,
-    ActionKind,
     Limits,
     Mode,
+    Order,
     Rule,
     RuleFault,
     Severity,
@@ -31,33 +30,19 @@ from tui.model.units import WAD
 from tui.rules.fields import FaultList, TableReader, closest, plain_decimal, quoted
 from tui.rules.match import EVERYTHING, overlap
 from tui.rules.spans import scan
+from tui.rules.steps import is_address, read_steps
 
 MAX_FILE_BYTES = 256 * 1024
 MAX_RULES = 256
-MAX_STEPS = 16
 MAX_NAME = 40
 HIGHEST_HEALTH_FACTOR = 100
 MOST_BLOCKS = 100_000
 MOST_USD = 10**12
 MOST_GWEI = 10**6
-MOST_TOKENS = 10**30
-TOKEN_TEXT_DECIMALS = 36
 
-_ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{40}", re.ASCII)
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _ERROR_PLACE = re.compile(r" ?\(at (?:line (\d+), column \d+|end of document)\)$")
 _BOM = "\ufeff"
-
-_CANNOT_DELEVERAGE = (
-    "this version cannot deleverage: the step is passed over",
-    'do not count on it; "repay" and "add-collateral" work',
-)
-_STEP_REASONS = MappingProxyType(
-    dict.fromkeys(
-        ("collateral", "debt", "max_slippage"),
-        'remove it: it belongs to "deleverage" steps, which this version cannot do',
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +155,7 @@ def rule_digest(rule: Rule) -> str:
         "health_factor_below": rule.health_factor_below,
         "for_blocks": rule.for_blocks,
         "target_health_factor": rule.target_health_factor,
-        "steps": [[step.action.value, step.asset, step.maximum] for step in rule.steps],
+        "steps": [_step_meaning(step) for step in rule.steps],
         "limits": [
             rule.limits.max_cost_usd,
             rule.limits.max_cost_share_bps,
@@ -184,8 +169,17 @@ def rule_digest(rule: Rule) -> str:
         meaning["stale_price"] = rule.limits.stale_price.value
     if rule.limits.standing_allowance is not StandingAllowance.REFUSE:
         meaning["standing_allowance"] = rule.limits.standing_allowance.value
+    if rule.order is not Order.WRITTEN:
+        meaning["order"] = rule.order.value
     canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _step_meaning(step: Step) -> list[object]:
+    meaning: list[object] = [step.action.value, step.asset, step.maximum]
+    if step.collateral is not None or step.max_slippage_bps is not None:
+        meaning += [step.collateral, step.max_slippage_bps]
+    return meaning
 
 
 def _in_order(faults: Iterable[RuleFault]) -> tuple[RuleFault, ...]:
@@ -267,7 +261,8 @@ def _read_rule(table: Mapping[str, object], index: int, faults: FaultList, first
     mode = reader.choice("mode", tuple(Mode))
     trigger, for_blocks = _read_trigger(reader)
     target = _read_target(reader, mode, trigger)
-    steps = _read_steps(reader, mode)
+    order = reader.choice("order", tuple(Order), required=False)
+    steps = read_steps(reader, mode)
     limits = _read_limits(reader)
     reader.finish({"steps": "write [[rule.step]] tables", "action": "write it in a [[rule.step]] table"})
     if any(fault.severity is Severity.ERROR for fault in faults.faults[before:]):
@@ -286,6 +281,7 @@ def _read_rule(table: Mapping[str, object], index: int, faults: FaultList, first
         limits,
         "",
         source,
+        Order.WRITTEN if order is None else Order(order),
     )
     return replace(rule, digest=rule_digest(rule))
 
@@ -325,7 +321,7 @@ def _read_position(reader: TableReader) -> str | None:
             "position", f"position {quoted(text)} is not market, market/account or *", f"write it like {example}"
         )
         return None
-    if len(parts) == 3 and not _is_address(reader, "position", parts[2]):
+    if len(parts) == 3 and not is_address(reader, "position", parts[2]):
         return None
     return text.lower()
 
@@ -364,67 +360,6 @@ def _read_target(reader: TableReader, mode: str | None, trigger: int | None) -> 
     return target
 
 
-def _read_steps(reader: TableReader, mode: str | None) -> tuple[Step, ...]:
-    value = reader.take("step")
-    if value is None or value == []:
-        if mode in (Mode.CONFIRM, Mode.AUTO):
-            line = reader.faults.scan.line_of(reader.path)
-            what = f'{reader.name} has mode "{mode}" but no step'
-            fix = 'add a [[rule.step]] with action and asset, or write mode = "notify"'
-            reader.faults.add((*reader.path, "step"), what, fix, rule=reader.rule, line=line)
-        return ()
-    if not isinstance(value, list):
-        reader.fault("step", "step is not a list of tables", "write [[rule.step]], with two brackets")
-        return ()
-    if len(value) > MAX_STEPS:
-        reader.faults.add(
-            (*reader.path, "step", MAX_STEPS), f"more than {MAX_STEPS} steps", "remove some", rule=reader.rule
-        )
-    steps = []
-    for number, table in enumerate(value[:MAX_STEPS]):
-        path = (*reader.path, "step", number)
-        name = f"step {number + 1} of {reader.name}"
-        if not isinstance(table, dict):
-            reader.faults.add(
-                path, f"{name} is not a table", "write [[rule.step]], then action and asset", rule=reader.rule
-            )
-            continue
-        step = _read_step(TableReader(reader.faults, table, path, name, reader.rule))
-        if step is not None:
-            steps.append(step)
-    if not steps and all(isinstance(table, dict) and table.get("action") == "deleverage" for table in value):
-        reader.fault("step", f"no step of {reader.name} can be done by this version", _CANNOT_DELEVERAGE[1])
-    return tuple(steps)
-
-
-def _read_step(reader: TableReader) -> Step | None:
-    if reader.table.get("action") == "deleverage":
-        # A file written for a version that can is still worth its other steps, as long as the gap is told.
-        reader.fault("action", *_CANNOT_DELEVERAGE, severity=Severity.WARNING)
-        return None
-    action = reader.choice("action", tuple(kind for kind in ActionKind if kind in FROM_WALLET))
-    asset = _read_asset(reader)
-    maximum = reader.decimal("max", TOKEN_TEXT_DECIMALS, "5000", MOST_TOKENS, unit=" tokens")
-    reader.finish(_STEP_REASONS)
-    if action is None or asset is None:
-        return None
-    return Step(ActionKind(action), asset, None if maximum is None else plain_decimal(maximum, TOKEN_TEXT_DECIMALS))
-
-
-def _read_asset(reader: TableReader) -> str | None:
-    asset = reader.text("asset", '"USDC"')
-    if asset is None:
-        return None
-    if asset[:2].lower() == "0x":
-        return asset.lower() if _is_address(reader, "asset", asset) else None
-    if clean_text(asset) != asset:
-        reader.fault(
-            "asset", "asset has characters that cannot be shown plainly", "write the token's symbol or address"
-        )
-        return None
-    return asset
-
-
 def _read_limits(reader: TableReader) -> Limits | None:
     if "limits" not in reader.table:
         reader.take("limits")
@@ -448,28 +383,6 @@ def _read_limits(reader: TableReader) -> Limits | None:
         share,
         StalePrice.HOLD if stale is None else StalePrice(stale),
         StandingAllowance.REFUSE if standing is None else StandingAllowance(standing),
-    )
-
-
-def _is_address(reader: TableReader, key: str, text: str) -> bool:
-    if _ADDRESS.fullmatch(text) is None:
-        reader.fault(key, f"{quoted(text)} is not an address", "write 0x and 40 hexadecimal digits")
-        return False
-    digits = text[2:]
-    if digits in (digits.lower(), digits.upper()) or digits == _checksummed(digits.lower()):
-        return True
-    fix = "copy it again, or write it all in lower case if you are sure of it"
-    reader.fault(key, f"{quoted(text)} is mistyped: its capital letters do not match its digits", fix)
-    return False
-
-
-def _checksummed(digits: str) -> str:
-    """The mixed-case form of EIP-55, without the 0x."""
-    from eth_hash.auto import keccak  # only mixed-case addresses need it, and it takes a while to import
-
-    nibbles = keccak(digits.encode("ascii")).hex()
-    return "".join(
-        digit.upper() if int(nibble, 16) >= 8 else digit for digit, nibble in zip(digits, nibbles, strict=False)
     )
 
 

@@ -23,6 +23,7 @@ when = { health_factor_below = "1.40", for_blocks = 1 }   # liquidation begins b
 # mode = "confirm"
 # when = { health_factor_below = "1.25", for_blocks = 1 }
 # target = { health_factor = "1.50" }
+# order = "written"                # written: step after step as below; cheapest: the cheapest that reaches the target
 #
 # [[rule.step]]                    # the waterfall: step by step, until the target is met
 # action = "repay"                 # pays debt from your wallet
@@ -34,8 +35,19 @@ when = { health_factor_below = "1.40", for_blocks = 1 }   # liquidation begins b
 # asset = "WETH"
 # max = "2"
 #
+# [[rule.step]]
+# action = "repay-with-atokens"    # pays debt out of what you have supplied of the same asset
+# asset = "USDC"
+#
+# [[rule.step]]
+# action = "deleverage"            # sells collateral for debt in one transaction
+# collateral = "WETH"              # what is sold
+# debt = "USDC"                    # what is repaid
+# max_slippage = "0.5%"            # the most a sale may lose, all told, against the market's own prices
+# max = "3"                        # at most so many whole tokens of the collateral for one firing
+#
 # [rule.limits]
-# max_cost_usd = "200"             # gas for one firing
+# max_cost_usd = "200"             # gas and sales of one firing
 # max_cost_share = "25%"           # of the liquidation loss that acting avoids
 # max_base_fee_gwei = "500"        # do nothing while gas costs more
 # daily_spend_usd = "50000"        # of your tokens, a day

@@ -1,0 +1,139 @@
+"""The steps of a rule's waterfall: which keys each kind of step has, and what is wrong with what they hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from tui.model.rule import SALES, ActionKind, Mode, Step
+from tui.model.text import clean_text
+from tui.rules.fields import TableReader, closest, plain_decimal, quoted
+
+MAX_STEPS = 16
+MOST_TOKENS = 10**30
+TOKEN_TEXT_DECIMALS = 36
+MOST_SLIPPAGE_BPS = 2000
+"""A sale that may lose more than a fifth is a mistake, or somebody else's gain."""
+
+_ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{40}", re.ASCII)
+_NOT_A_SALE = MappingProxyType(
+    dict.fromkeys(("collateral", "debt", "max_slippage"), 'remove it: it belongs to "deleverage" steps')
+)
+_A_SALE = MappingProxyType({"asset": "write collateral (what is sold) and debt (what is repaid) instead"})
+
+
+def read_steps(reader: TableReader, mode: str | None) -> tuple[Step, ...]:
+    """The steps of the rule that `reader` stands in; faults where they are none."""
+    value = reader.take("step")
+    if value is None or value == []:
+        if mode in (Mode.CONFIRM, Mode.AUTO):
+            line = reader.faults.scan.line_of(reader.path)
+            what = f'{reader.name} has mode "{mode}" but no step'
+            fix = 'add a [[rule.step]] with action and asset, or write mode = "notify"'
+            reader.faults.add((*reader.path, "step"), what, fix, rule=reader.rule, line=line)
+        return ()
+    if not isinstance(value, list):
+        reader.fault("step", "step is not a list of tables", "write [[rule.step]], with two brackets")
+        return ()
+    if len(value) > MAX_STEPS:
+        reader.faults.add(
+            (*reader.path, "step", MAX_STEPS), f"more than {MAX_STEPS} steps", "remove some", rule=reader.rule
+        )
+    steps: list[Step] = []
+    pairs: dict[tuple[str, str], int] = {}
+    for number, table in enumerate(value[:MAX_STEPS]):
+        path = (*reader.path, "step", number)
+        name = f"step {number + 1} of {reader.name}"
+        if not isinstance(table, dict):
+            reader.faults.add(
+                path, f"{name} is not a table", "write [[rule.step]], then action and asset", rule=reader.rule
+            )
+            continue
+        inner = TableReader(reader.faults, table, path, name, reader.rule)
+        step = _read_step(inner)
+        if step is None:
+            continue
+        steps.append(step)
+        if step.collateral is not None:
+            first = pairs.setdefault((step.collateral, step.asset), number)
+            if first != number:
+                what = f"{name} sells {step.collateral} for {step.asset}, as step {first + 1} does"
+                inner.fault("collateral", what, "keep one of the two, with the max and max_slippage that you mean")
+    return tuple(steps)
+
+
+def _read_step(reader: TableReader) -> Step | None:
+    said = reader.table.get("action")
+    action = reader.choice("action", tuple(ActionKind))
+    if _means_sale(said, reader.table):
+        return _read_sale(reader, action)
+    asset = _read_asset(reader, "asset", "USDC")
+    maximum = _read_maximum(reader, "5000")
+    reader.finish(_NOT_A_SALE)
+    if action is None or asset is None:
+        return None
+    return Step(ActionKind(action), asset, maximum)
+
+
+def _means_sale(action: object, table: Mapping[str, object]) -> bool:
+    """Whether the fields of a sale are to be expected: a mistyped action must not make its fields faults as well."""
+    meant = closest(action, tuple(ActionKind)) if isinstance(action, str) else None
+    if meant is not None:
+        return ActionKind(meant) in SALES
+    return "asset" not in table and not _NOT_A_SALE.keys().isdisjoint(table)
+
+
+def _read_sale(reader: TableReader, action: str | None) -> Step | None:
+    collateral = _read_asset(reader, "collateral", "WETH")
+    debt = _read_asset(reader, "debt", "USDC")
+    slippage = reader.share("max_slippage", "0.5%", MOST_SLIPPAGE_BPS, required=True)
+    maximum = _read_maximum(reader, "2")
+    reader.finish(_A_SALE)
+    if collateral is not None and collateral == debt:
+        fix = f'name what is sold, or write action = "repay-with-atokens" with asset = {quoted(debt)}'
+        reader.fault("debt", f"{reader.name} sells {collateral} for itself", fix)
+        return None
+    if action is None or collateral is None or debt is None or slippage is None:
+        return None
+    return Step(ActionKind(action), debt, maximum, collateral, slippage)
+
+
+def _read_maximum(reader: TableReader, example: str) -> str | None:
+    maximum = reader.decimal("max", TOKEN_TEXT_DECIMALS, example, MOST_TOKENS, unit=" tokens")
+    return None if maximum is None else plain_decimal(maximum, TOKEN_TEXT_DECIMALS)
+
+
+def _read_asset(reader: TableReader, key: str, example: str) -> str | None:
+    asset = reader.text(key, f'"{example}"')
+    if asset is None:
+        return None
+    if asset[:2].lower() == "0x":
+        return asset.lower() if is_address(reader, key, asset) else None
+    if clean_text(asset) != asset:
+        reader.fault(key, f"{key} has characters that cannot be shown plainly", "write the token's symbol or address")
+        return None
+    return asset
+
+
+def is_address(reader: TableReader, key: str, text: str) -> bool:
+    """Whether a text is an address, its checksum right where it has one; else with a fault noted."""
+    if _ADDRESS.fullmatch(text) is None:
+        reader.fault(key, f"{quoted(text)} is not an address", "write 0x and 40 hexadecimal digits")
+        return False
+    digits = text[2:]
+    if digits in (digits.lower(), digits.upper()) or digits == _checksummed(digits.lower()):
+        return True
+    fix = "copy it again, or write it all in lower case if you are sure of it"
+    reader.fault(key, f"{quoted(text)} is mistyped: its capital letters do not match its digits", fix)
+    return False
+
+
+def _checksummed(digits: str) -> str:
+    """The mixed-case form of EIP-55, without the 0x."""
+    from eth_hash.auto import keccak  # only mixed-case addresses need it, and it takes a while to import
+
+    nibbles = keccak(digits.encode("ascii")).hex()
+    return "".join(
+        digit.upper() if int(nibble, 16) >= 8 else digit for digit, nibble in zip(digits, nibbles, strict=False)
+    )
