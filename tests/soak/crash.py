@@ -27,13 +27,16 @@ from tui.config.networks import load_network
 from tui.config.paths import resolve_paths
 from tui.model.intent import FiringState
 from tui.model.units import format_units
-from tui.practice.scenarios import LEAD_IN_S, SCENARIOS
+from tui.practice.scenarios import LEAD_IN_S, SCENARIOS, Quote
 from tui.practice.session import PracticeOptions, PracticeSession
 from tui.wiring import Wired, assemble
 
 BLOCK_SECONDS = 2.0
 AFTER_SECONDS = 20
-REORG_EVERY = 15
+REORG_SHARE = 1 / 15
+REORG_BEHIND = 2 / 3
+STORM_BEGINS = 40
+STORM_FACTORS = (3, 6, 10)
 FLAKY_SHARE = 0.25
 
 
@@ -85,21 +88,45 @@ class Flaky(Weather):
 
 
 class GasStorm(Weather):
-    """From the middle on the base fee is twenty times as high."""
+    """Within three blocks the base fee becomes ten times what the scenario asks for, and stays there."""
+
+    def __init__(self, seed: int, session: PracticeSession, proxy: Proxy) -> None:
+        super().__init__(seed, session, proxy)
+        self.begins = self.random.randrange(5, STORM_BEGINS)
+        self.block = 0
+        # The world sets every block's base fee from its driver's quote: the storm has to pass through there.
+        calm = session.world.driver.next
+        session.world.driver.next = lambda: self._raised(calm())  # type: ignore[method-assign]
 
     def before(self, block: int) -> None:
-        if block >= 15:
-            self.faults += 1
-            self.session.node.rpc.call("anvil_setNextBlockBaseFeePerGas", hex(40 * 10**9))
+        self.block = block
+
+    def _raised(self, quote: Quote) -> Quote:
+        blocks = self.block - self.begins
+        if blocks < 0:
+            return quote
+        self.faults += 1
+        return replace(quote, base_fee=quote.base_fee * STORM_FACTORS[min(blocks, len(STORM_FACTORS) - 1)])
 
 
 class Reorgs(Weather):
-    """Every so often the last block is replaced by an empty one. Its transactions are gone from the node's pool too."""
+    """Every so often, and mostly where it holds a transaction of the engine's, the last block is replaced by an empty
+    one. What it held is gone from the node's pool too. Deeper ones would be past what the network counts as final.
+    """
+
+    def __init__(self, seed: int, session: PracticeSession, proxy: Proxy) -> None:
+        super().__init__(seed, session, proxy)
+        self.sent = self._count()
 
     def after(self, block: int) -> None:
-        if block and block % REORG_EVERY == 0:
+        acted = self._count() != self.sent
+        if self.random.random() < (REORG_BEHIND if acted else REORG_SHARE):
             self.faults += 1
             self.session.node.rpc.call("anvil_reorg", 1, [])
+        self.sent = self._count()
+
+    def _count(self) -> int:
+        return int(self.session.node.rpc.call("eth_getTransactionCount", self.session.accounts["trader"], "latest"), 16)
 
 
 PROFILES: dict[str, Callable[[int, PracticeSession, Proxy], Weather]] = {
@@ -188,7 +215,10 @@ def main(arguments: list[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     cache = platformdirs.user_cache_path("trimtab") / "practice"
     out = sys.stdout.write
-    out("scenario   profile    runs  liquidated: armed  twin   firings  not done  cost / penalty avoided  lowest HF\n")
+    out(
+        "scenario   profile    runs  faults  liquidated: armed  twin   firings  not done  "
+        "cost / penalty avoided  lowest HF\n"
+    )
     bad = 0
     with tempfile.TemporaryDirectory() as name:
         for scenario in asked.scenario or SCENARIOS:
@@ -205,7 +235,7 @@ def main(arguments: list[str] | None = None) -> int:
                 share = f"{100 * tally.cost_usd / tally.avoided_usd:.2f}%" if tally.avoided_usd else "none was due"
                 lowest = format_units(min(tally.lowest), 18, 4) if tally.lowest else "?"
                 out(
-                    f"{scenario:<10} {profile:<10} {tally.runs:4}  {tally.armed_liquidated:17}  "
+                    f"{scenario:<10} {profile:<10} {tally.runs:4}  {tally.faults:6}  {tally.armed_liquidated:17}  "
                     f"{tally.twins_liquidated:4}  {tally.firings:8}  {tally.failed:8}  {share:>22}  {lowest:>9}\n"
                 )
                 sys.stdout.flush()
