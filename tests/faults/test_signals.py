@@ -26,6 +26,7 @@ import pytest
 
 from tests.e2e.conftest import PASSWORD, RULE
 from tests.support.chain import ETHER, Chain, keyed_account
+from tests.support.program import command
 from tui.headless.heartbeat import Beat, read_heartbeat
 from tui.journal.lock import holder_pid
 from tui.journal.reading import read_journal
@@ -206,9 +207,8 @@ def test_a_run_outlives_its_terminal_and_still_defends(seat: Seat) -> None:
 
 
 def test_a_run_outlives_the_reader_of_its_events(seat: Seat) -> None:
-    command = [sys.executable, "-m", "tui", "run", "--json", *seat.arguments]
-    command += ["--password-file", str(seat.folder / "password")]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+    arguments = ["run", "--json", *seat.arguments, "--password-file", str(seat.folder / "password")]
+    with subprocess.Popen(command(arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
         seat.processes.append(run)
         assert run.stdout is not None
         assert run.stderr is not None
@@ -224,6 +224,62 @@ def test_a_run_outlives_the_reader_of_its_events(seat: Seat) -> None:
         assert run.wait(timeout=WAIT) == 0
     assert "stdout is closed" in said
     assert "Exception" not in said
+
+
+def full_pipe() -> tuple[int, int]:
+    """A pipe that takes nothing more: whoever writes to it waits until somebody reads."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(writer, False)
+    try:
+        while True:
+            os.write(writer, b"\n" * 512)
+    except BlockingIOError:
+        os.set_blocking(writer, True)
+    return reader, writer
+
+
+def test_a_run_whose_output_nobody_reads_still_defends(seat: Seat) -> None:
+    """Pipes for both outputs, full from the start, and nobody reads them: the oldest lines go and are counted."""
+    events, tell_events = full_pipe()
+    talk, tell_talk = full_pipe()
+    arguments = ["run", "--json", *seat.arguments, "--password-file", str(seat.folder / "password")]
+    small = "import tui.headless.outlet\ntui.headless.outlet.MOST_BYTES = 4000"
+    with subprocess.Popen(command(arguments, small), cwd=ROOT, stdout=tell_events, stderr=tell_talk) as run:
+        seat.processes.append(run)
+        os.close(tell_events)
+        os.close(tell_talk)
+        seat.until(seat.is_armed, "armed")
+        seat.chain.set_price("WETH", Decimal(2600))
+        seat.until(lambda: seat.firings() == [FiringState.DONE], "the defence")
+        beat = seat.beat()
+        assert beat is not None
+        assert beat.protection == "ARMED"
+        # Now somebody reads: whole lines, and how many are missing, in their place.
+        run.send_signal(signal.SIGTERM)
+        said = read_all(events, talk)
+        assert run.wait(timeout=WAIT) == 0
+    heard = [json.loads(line) for line in said[0].split(b"\n") if line]
+    (dropped, *_) = [one["count"] for one in heard if one["event"] == "dropped"]
+    assert dropped > 0
+    assert heard[-1]["event"] != "dropped"
+    assert b"lines were dropped here" in said[1] or b"stopped: nothing is watched any more" in said[1]
+
+
+def read_all(*descriptors: int) -> list[bytes]:
+    """Everything that still comes out of pipes, read side by side."""
+    said = dict.fromkeys(descriptors, b"")
+    left = set(descriptors)
+    while left:
+        ready, _, _ = select.select(list(left), [], [], WAIT)
+        assert ready, "the writers neither write nor end"
+        for one in ready:
+            chunk = os.read(one, 65536)
+            said[one] += chunk
+            if not chunk:
+                left.discard(one)
+                os.close(one)
+    return list(said.values())
 
 
 @pytest.mark.parametrize(

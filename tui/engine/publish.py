@@ -29,7 +29,6 @@ from tui.ports.chain import ProviderStatus
 from tui.rules.evaluate import Verdict, VerdictKind
 from tui.rules.match import applies
 
-
 DEGRADED = "fewer nodes than must agree, so daily limits are halved and nothing is sold"
 """What `degraded` means, in the words of the protection line."""
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from tui.engine.conditions import Condition, Consequence
+from tui.engine.publish import DEGRADED
 from tui.headless.heartbeat import FRESH_WITHIN, Beat
 from tui.model.position import Asset
 from tui.model.snapshot import Snapshot
@@ -121,11 +123,23 @@ def _protection_checks(beat: Beat, now: float) -> Iterator[Check]:
         "WATCHING": "arm a rule: start `trimtab run` with a rule of mode auto, or arm it in the app",
     }.get(beat.protection, "")
     yield Check("protection", beat.protection == Protection.ARMED, f"{beat.protection}: {beat.why}", fix)
+    if beat.degraded is not None:
+        yield Check("degraded", False, f"{DEGRADED}; {beat.degraded}", "mend the nodes that do not answer")
+    for name, why in beat.disarmed:
+        yield Check(f"rule {name}", False, why, "mend what it names, then arm the rule again")
+    # While it is held the line above says why; nobody is armed without one.
+    for text in dict.fromkeys(beat.would_stop):
+        yield Check("engine sees", False, text)
     for one in beat.armed:
         yield Check(f"armed {one.rule}", True, f"since {moment(one.since)} ({ago(now - one.since)})")
     if beat.block_number is not None and beat.block_received_at is not None:
         age = beat.at - beat.block_received_at
         yield Check("engine's head", True, f"block {beat.block_number}, {ago(age)} old at the last beat")
+    for node in beat.nodes:
+        if node.role != "node" or node.state != "ok" or node.detail:
+            fix = "check its URL and plan"
+            text = f"{node.state} {node.detail}".strip()
+            yield Check(f"engine's {node.role} {node.url}", node.state == "ok", text, fix, stops=False)
     if beat.armed and beat.policy_until is not None:
         left = beat.policy_until - now
         yield Check(
@@ -155,16 +169,23 @@ def journal_check(found: str, fault: str, fix: str) -> Check:
     return Check("journal", not fault, fault or found, fix)
 
 
-def node_checks(nodes: Sequence[ProviderStatus], quorum: int) -> Iterator[Check]:
-    """Every node, and whether enough of them are well. One bad node among enough good ones stops nothing."""
-    well = sum(one.state == "ok" for one in nodes)
+def node_checks(nodes: Sequence[ProviderStatus], quorum: int, degraded: bool = False) -> Iterator[Check]:
+    """Every node, and whether enough of them are well. One bad node among enough good ones stops nothing.
+
+    `degraded`: the network goes on with fewer than the quorum, with less.
+    """
+    well = sum(one.state == "ok" for one in nodes if one.role == "node")
     for one in nodes:
         latency = "" if one.latency_ms is None else f", {one.latency_ms:.0f} ms"
         detail = f"{one.state}{latency} {one.detail}".strip()
-        yield Check(f"node {one.url}", one.state == "ok", detail, "check its URL and plan", stops=False)
-    yield Check(
-        "quorum", well >= quorum, f"{well} well, {quorum} needed", "mend a node, or add one to the network file"
-    )
+        fix = "check its URL and plan"
+        if one.role != "node":
+            fix = "check its URL; what it does not take goes to all nodes at once, for everyone to see"
+        yield Check(f"{one.role} {one.url}", one.state == "ok", detail, fix, stops=False)
+    told = f"{well} well, {quorum} needed"
+    if degraded and 0 < well < quorum:
+        told += f"; degraded: {DEGRADED}"
+    yield Check("quorum", well >= quorum, told, "mend a node, or add one to the network file")
 
 
 def head_checks(number: int | None, timestamp: int | None, block_time: float, now: float) -> Iterator[Check]:
@@ -198,6 +219,20 @@ def position_checks(snapshot: Snapshot) -> Iterator[Check]:
         else:
             notes = "; ".join(position.notes)
             yield Check(name, not notes, notes or f"read, {position.status}", stops=False)
+
+
+def condition_checks(name: str, conditions: Sequence[Condition], steps_left: int) -> Iterator[Check]:
+    """What is stale, strange or changed under a rule. A step that is out stops nothing while others can act:
+    whether those suffice is told by the rule's means.
+    """
+    for one in conditions:
+        fix = {
+            Consequence.DISARM: "a running engine disarms it for that; mend it, then arm the rule again",
+            Consequence.HOLD_BACK: "it is held back as long as that lasts",
+        }.get(one.consequence, "")
+        grave = one.consequence in (Consequence.DISARM, Consequence.HOLD_BACK)
+        out = one.consequence is Consequence.STEP_OUT and steps_left == 0
+        yield Check(name, False, one.text, fix, stops=grave or out)
 
 
 def wallet_checks(snapshot: Snapshot, own: Sequence[str]) -> Iterator[Check]:

@@ -14,11 +14,13 @@ from pathlib import Path
 
 from tui.config.options import Options, UsageError, options_from
 from tui.engine.arming import find_obstacles, positions_for
+from tui.engine.conditions import acting_rule
 from tui.engine.killswitch import KillSwitch
 from tui.engine.live_rules import live_faults
 from tui.headless.checks import (
     Check,
     Verdict,
+    condition_checks,
     disk_checks,
     engine_checks,
     head_checks,
@@ -34,6 +36,7 @@ from tui.headless.output import Exit, data, data_json, talk
 from tui.journal.lock import holder_pid, is_held
 from tui.journal.reading import read_journal
 from tui.model.block import BlockRef
+from tui.model.network import DE_RISK
 from tui.model.rule import Mode
 from tui.model.text import clean_text
 from tui.ports.chain import ChainUnreachable, ReadFailed
@@ -209,6 +212,8 @@ async def _chain_checks(wired: Wired, now: float) -> list[Check]:
                 await wired.engine.ports.clock.sleep(heads.poll_interval)
                 block = await heads.poll()
             checks += await _defence_checks(wired, block)
+            if wired.chain.broadcaster.relay is not None:
+                await wired.chain.broadcaster.relay.look()
     except TimeoutError:
         if block is not None:
             checks.append(Check("reading", False, "the node is too slow to read a block", "use a faster node"))
@@ -218,7 +223,12 @@ async def _chain_checks(wired: Wired, now: float) -> list[Check]:
         nodes = wired.chain.reader.providers()
         await wired.aclose()
     number, timestamp = (None, None) if block is None else (block.number, block.timestamp)
-    return [*node_checks(nodes, network.quorum), *head_checks(number, timestamp, network.block_time, now), *checks]
+    degraded = network.degraded == DE_RISK
+    return [
+        *node_checks(nodes, network.quorum, degraded),
+        *head_checks(number, timestamp, network.block_time, now),
+        *checks,
+    ]
 
 
 async def _defence_checks(wired: Wired, block: BlockRef) -> list[Check]:
@@ -244,8 +254,11 @@ async def _defence_checks(wired: Wired, block: BlockRef) -> list[Check]:
             continue
         for position in positions_for(rule, snapshot, own):
             guarded = True
-            found = find_obstacles(rule, position, snapshot, fees, engine.prospect)
             name = f"rule {rule.name}"
+            strange = engine.guard.judge(rule, position, snapshot)
+            acting = acting_rule(rule, strange)
+            found = find_obstacles(acting, position, snapshot, fees, engine.prospect)
+            checks += condition_checks(name, strange, steps_left=len(acting.steps))
             checks += [Check(name, False, one.text, stops=one.stops) for one in found]
             if not any(one.stops for one in found):
                 checks.append(Check(name, True, f"its means reach its target on {position.id}"))

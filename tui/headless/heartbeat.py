@@ -15,7 +15,7 @@ from pathlib import Path
 import orjson
 
 from tui.model.text import clean_text
-from tui.model.view import ViewState
+from tui.model.view import RuleActivity, RuleView, ViewState
 from tui.ports.clock import Clock
 
 HEARTBEAT_FILE = "heartbeat.json"
@@ -50,7 +50,7 @@ class Heartbeat:
             self._block = block.hash
             self._received_at = view.at - (view.chain.head_age or 0.0)
         self._view = view
-        changed = (view.protection, view.held, view.killed, tuple(_armed(view)))
+        changed = (view.protection, view.held, view.killed, view.degraded is None, tuple(_armed(view)))
         if changed != self._written:
             self._written = changed
             self.beat()
@@ -75,6 +75,14 @@ class Heartbeat:
             "blind": None if view is None else view.chain.blind,
             "armed": [] if view is None or stopped else [dict(zip(_ARMED, one, strict=True)) for one in _armed(view)],
             "block": self._seen_block(),
+            "disarmed": [] if view is None else [[one.rule.name, one.detail] for one in _disarmed(view)],
+            "degraded": None if view is None else view.degraded,
+            "nodes": []
+            if view is None
+            else [
+                {"url": one.url, "role": one.role, "state": one.state, "detail": one.detail}
+                for one in view.chain.providers
+            ],
             "would_stop": [] if view is None else list(view.would_stop),
             "policy_until": None if view is None else view.policy_until,
         }
@@ -114,12 +122,27 @@ def _armed(view: ViewState) -> list[tuple[str, float, tuple[str, ...]]]:
     return [(one.rule.name, one.armed_since, one.positions) for one in view.rules if one.armed_since is not None]
 
 
+def _disarmed(view: ViewState) -> list[RuleView]:
+    """Rules that lost their signatures while this engine ran: their detail says why."""
+    return [one for one in view.rules if one.activity is RuleActivity.DISARMED and one.detail.startswith("disarmed: ")]
+
+
 @dataclass(frozen=True, slots=True)
 class ArmedRule:
     """A rule that was armed at a beat, since when (unix seconds)."""
 
     rule: str
     since: float
+
+
+@dataclass(frozen=True, slots=True)
+class NodeBeat:
+    """A node, or the private relay, as the engine knew it at a beat. `url` masked."""
+
+    url: str
+    role: str
+    state: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +162,9 @@ class Beat:
     block_number: int | None
     block_received_at: float | None
     policy_until: float | None
+    degraded: str | None = None
+    disarmed: tuple[tuple[str, str], ...] = ()
+    nodes: tuple[NodeBeat, ...] = ()
 
 
 def read_heartbeat(state_directory: Path) -> Beat | None:
@@ -172,7 +198,10 @@ def _parse(data: dict[str, object]) -> Beat:
     armed, would_stop = data["armed"], data["would_stop"]
     if not isinstance(armed, list) or not isinstance(would_stop, list):
         raise TypeError
-    held = data["held"]
+    held, degraded = data["held"], data.get("degraded")
+    disarmed, nodes = data.get("disarmed", []), data.get("nodes", [])
+    if not isinstance(disarmed, list) or not isinstance(nodes, list):
+        raise TypeError
     return Beat(
         pid=_whole(data["pid"]),
         started_at=_time(data["started_at"]),
@@ -187,6 +216,11 @@ def _parse(data: dict[str, object]) -> Beat:
         block_number=None if not isinstance(block, dict) else _whole(block["number"]),
         block_received_at=None if not isinstance(block, dict) else _maybe_time(block["received_at"]),
         policy_until=_maybe_time(data["policy_until"]),
+        degraded=None if degraded is None else clean_text(str(degraded), _TEXT),
+        disarmed=tuple((clean_text(str(name)), clean_text(str(why), _TEXT)) for name, why in disarmed),
+        nodes=tuple(
+            NodeBeat(*(clean_text(str(one[key]), _TEXT) for key in ("url", "role", "state", "detail"))) for one in nodes
+        ),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import signal
 import sys
 
@@ -12,6 +13,7 @@ from tui.config.options import Options, UsageError, options_from
 from tui.engine.facade import CommandRefused
 from tui.headless.as_json import block_json, evaluation_json, usd, wad
 from tui.headless.attendants import Attendants, alert_settings
+from tui.headless.outlet import Outlet, outlets
 from tui.headless.output import Exit, data_json, silence, talk
 from tui.model.alert import AlertSettings
 from tui.model.rule import Mode
@@ -25,6 +27,11 @@ FIRST_BLOCK_SECONDS = 30.0
 
 def run_engine(args: argparse.Namespace) -> int:
     """Run until SIGINT or SIGTERM and return the exit code."""
+    with outlets(_dropped_event if args.json else _dropped_line, _dropped_line):
+        return _run_engine(args)
+
+
+def _run_engine(args: argparse.Namespace) -> int:
     forbid_dumps()
     try:
         options = options_from(args)
@@ -46,6 +53,14 @@ def run_engine(args: argparse.Namespace) -> int:
         wired.close_signer()
 
 
+def _dropped_event(count: int) -> str:
+    return json.dumps({"event": "dropped", "count": count})
+
+
+def _dropped_line(count: int) -> str:
+    return f"{count} lines were dropped here: nobody read them in time"
+
+
 class _Run:
     """One run: what was said already, and what ends it."""
 
@@ -58,8 +73,9 @@ class _Run:
         self._as_json = as_json
         self._attendants = Attendants(wired, alerts, _ring if sys.stderr.isatty() else None, alone=True)
         self._told = 0
+        self._told_dropped = False
         self._block = ""
-        self._protection = ""
+        self._protection: tuple[object, ...] = ()
         self._ended: asyncio.Future[int] | None = None
 
     async def main(self) -> int:
@@ -159,10 +175,20 @@ class _Run:
             if entry.number > self._told:
                 self._told = entry.number
                 self._tell(entry)
-        if view.protection != self._protection:
-            self._protection = view.protection
+        said = (view.protection, view.held, view.killed, view.degraded is None)
+        if said != self._protection:
+            self._protection = said
             talk(f"{view.protection}: {view.protection_why}")
-            self._event({"event": "protection", "protection": view.protection, "why": view.protection_why})
+            self._event(
+                {
+                    "event": "protection",
+                    "protection": view.protection,
+                    "why": view.protection_why,
+                    "held": view.held,
+                    "killed": view.killed,
+                    "degraded": view.degraded,
+                }
+            )
         block = view.chain.block
         if block is not None and block.hash != self._block:
             self._block = block.hash
@@ -188,19 +214,32 @@ class _Run:
     def _event(self, event: dict[str, object]) -> None:
         if not self._as_json:
             return
+        gone: str | None = None
         try:
             data_json(event)
         except OSError as error:
+            silence(1)
+            gone = error.strerror or "error"
+        out = sys.stdout
+        if isinstance(out, Outlet):
+            gone = out.gone
+            if out.dropped and not self._told_dropped:
+                self._told_dropped = True
+                talk("stdout is not read: the oldest events are dropped and counted, the run goes on")
+        if gone is not None:
             # Whoever read the events is gone. That must not end a defence.
             self._as_json = False
-            silence(1)
-            talk(f"stdout is closed ({error.strerror}): no more events, the run goes on")
+            talk(f"stdout is closed ({gone}): no more events, the run goes on")
 
 
 def _ring() -> None:
+    err = sys.stderr
+    if isinstance(err, Outlet):
+        err.ring()
+        return
     with contextlib.suppress(OSError):
-        sys.stderr.write("\a")
-        sys.stderr.flush()
+        err.write("\a")
+        err.flush()
 
 
 def _block_event(view: ViewState) -> dict[str, object]:
@@ -210,6 +249,7 @@ def _block_event(view: ViewState) -> dict[str, object]:
         "block": block_json(view.chain.block),
         "base_fee": str(view.chain.block.base_fee),
         "protection": str(view.protection),
+        "would_stop": list(view.would_stop),
         "positions": [
             {
                 "id": one.position.id,

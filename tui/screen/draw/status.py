@@ -45,6 +45,8 @@ def badge(view: ViewState, local: Local) -> Span:
     sign = PROTECTION[view.protection]
     if view.chain.blind is not None and view.chain.block is not None:
         return Span(f" {BLIND.glyph} {sign.word}, BLIND ", BLIND.role)
+    if view.degraded is not None and view.protection is Protection.ARMED:
+        return Span(f" ▲ {sign.word}, DEGRADED ", "held")
     return Span(f" {sign.both} ", sign.role)
 
 
@@ -74,7 +76,8 @@ def _block(view: ViewState, local: Local) -> list[Span]:
 
 def _nodes(view: ViewState, room: int) -> list[Span]:
     """How the nodes are; where none is well what is wrong with one, cut to `room` cells."""
-    providers = view.chain.providers
+    providers = [one for one in view.chain.providers if one.role == "node"]
+    relay = next((one for one in view.chain.providers if one.role == "relay"), None)
     if not providers:
         return [Span("no node", "alarm" if view.chain.blind else "muted")]
     good = [one for one in providers if one.state == "ok"]
@@ -82,7 +85,12 @@ def _nodes(view: ViewState, room: int) -> list[Span]:
     wait = "" if quickest is None else f" {quickest:.0f} ms"
     if len(good) == len(providers):
         count = "" if len(providers) == 1 else f" {len(providers)}/{len(providers)}"
-        return [Span(f"● node{'s' if count else ''} ok{count}{wait}", "good")]
+        if any(one.detail.startswith("throttled") for one in providers):
+            wait += ", throttled"
+        spans = [Span(f"● node{'s' if count else ''} ok{count}{wait}", "good")]
+        if relay is not None and relay.state != "ok":
+            spans.append(Span(f" ▲ relay {clean_text(relay.state, 16)}", "warn"))
+        return spans
     worst = next(one for one in providers if one.state != "ok")
     if good:
         return [Span(f"▲ nodes {len(good)}/{len(providers)} ok, {clean_text(worst.state, 16)}{wait}", "warn")]
