@@ -17,7 +17,9 @@ class SaleTerms:
 
     `helper` is the contract that does it (lower-case hex), `receipt` the token (the collateral's aToken) that it takes
     from the account, `allowed` how much of that it may take now, `permit` what a permit of it needs (None: it has
-    none). `premium_bps` is what the flash loan costs. `impossible` says why it cannot be done at all.
+    none). `premium_bps` is what the flash loan costs. `available` is how much of the debt's asset can be lent for it now,
+    `withdrawable` how much of the collateral the market can give out (None: not asked, or not told). `impossible` says
+    why it cannot be done at all.
     """
 
     helper: str
@@ -26,6 +28,8 @@ class SaleTerms:
     allowed: int = 0
     permit: PermitFacts | None = None
     impossible: str | None = None
+    available: int | None = None
+    withdrawable: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from tui.model.plan import FeeQuote, Plan, PlanCost, PlannedCall, Refusal
+from tui.model.plan import Plan, PlanCost, PlannedCall, Refusal
 from tui.model.position import Position
 from tui.model.rule import Rule, StandingAllowance
 from tui.model.text import short_address
 from tui.model.units import BPS, USD, WAD, format_units, usd_text
 from tui.model.wallet import Wallet
+from tui.planning.circumstances import Circumstances as Circumstances
 from tui.planning.waterfall import Waterfall, amount_text, run_waterfall
 from tui.protocols.base import ActionImpossible, LendingMarket
 
@@ -20,18 +21,6 @@ EMERGENCY_HEALTH = 105 * WAD // 100
 """Under this health factor a limit on the share of cost gives way up to the whole loss that acting avoids."""
 PERMIT_LIFETIME = 30 * 60
 """Seconds a permit may live: long enough to be bumped through a busy hour's worth of blocks, no longer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Circumstances:
-    """What a plan depends on beside rule, position and wallet.
-
-    `native_price_usd` with 8 decimals (None: unknown), `spent_today_usd` what this rule already moved today.
-    """
-
-    fees: FeeQuote
-    native_price_usd: int | None
-    spent_today_usd: int
 
 
 def build_plan(
@@ -46,9 +35,7 @@ def build_plan(
         return refusal
     before = position.health_factor
     assert before is not None
-    daily = rule.limits.daily_spend_usd
-    left = None if daily is None else daily - circumstances.spent_today_usd
-    fall = run_waterfall(rule, market, position, wallet, left)
+    fall = run_waterfall(rule, market, position, wallet, circumstances)
     if not fall.steps:
         return Refusal("nothing-available", "; ".join(fall.skipped) or "no step adds anything")
     refusal = _refuse_standing_allowance(rule, market, fall, wallet)

@@ -5,14 +5,20 @@ Pure and protocol-neutral: all arithmetic of health is asked of the market's ada
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
-from tui.model.plan import Action, PlannedStep
+from tui.model.plan import Action, PlannedStep, SwapCost
 from tui.model.position import Asset, Position
-from tui.model.rule import ActionKind, Rule, Step
+from tui.model.rule import FROM_WALLET, SALES, ActionKind, Rule, Step
 from tui.model.text import clean_text
-from tui.model.units import USD, format_units, parse_units, value_usd, whole
+from tui.model.units import USD, parse_units, value_usd, whole
 from tui.model.wallet import Wallet
+from tui.planning.circumstances import Circumstances
+from tui.planning.selling import SaleOrder, size_sale
+from tui.planning.texts import amount_text as amount_text
+from tui.planning.texts import step_text
 from tui.protocols.base import ActionImpossible, LendingMarket
 from tui.risk.sizing import size_action
 
@@ -20,26 +26,42 @@ INTEREST_ROOM = 5_000
 """A step aims above the target by this part of it (0.02%): until the transaction is in a block, and a while after,
 interest eats into the health, which is to lie between the target and 0.1% above it.
 """
-
-
 LEAST_USD = USD // 100
 """A step worth less than a cent is dust that a limit left over: it is no defence and costs gas and a nonce."""
+DEFAULT_SLIPPAGE_BPS = 50
+"""What a sale may lose where its step does not say it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waterfall:
-    """What the steps come to. `position` is the exact state they leave; `skipped` says why steps add nothing."""
+    """What the steps come to. `position` is the exact state they leave; `skipped` says why steps add nothing.
+
+    `taken` are the numbers of the steps in the rule, and `befores` the states that each of them found, as `steps`.
+    """
 
     steps: tuple[PlannedStep, ...]
     position: Position
     reaches_target: bool
     spend_usd: int
     skipped: tuple[str, ...]
+    taken: tuple[int, ...] = ()
+    befores: tuple[Position, ...] = ()
 
     @property
     def actions(self) -> tuple[Action, ...]:
         """The actions that move something, in order."""
         return tuple(step.action for step in self.steps)
+
+    @property
+    def swap_cost(self) -> SwapCost:
+        """What all its sales cost together."""
+        costs = [step.action.sale.cost for step in self.steps if step.action.sale is not None]
+        return SwapCost(
+            sum(one.fees_usd for one in costs),
+            sum(one.impact_usd for one in costs),
+            sum(one.gap_usd for one in costs),
+            sum(one.premium_usd for one in costs),
+        )
 
 
 def meets(health_factor: int | None, target: int) -> bool:
@@ -48,94 +70,221 @@ def meets(health_factor: int | None, target: int) -> bool:
 
 
 def run_waterfall(
-    rule: Rule, market: LendingMarket, position: Position, wallet: Wallet, spend_left_usd: int | None
+    rule: Rule,
+    market: LendingMarket,
+    position: Position,
+    wallet: Wallet,
+    circumstances: Circumstances,
+    order: Sequence[int] | None = None,
 ) -> Waterfall:
-    """Size the steps of `rule` against `position` with what `wallet` holds.
+    """Size the steps of `rule` against `position` with what `wallet` holds, in `order` (None: as written).
 
-    `spend_left_usd` (8 decimals; None: no limit) caps the value moved over all steps. The result's health factor is
-    at least the target and less than 0.1% above it where the means suffice; otherwise every step gives all it may.
+    The rule's daily spend caps the value moved over all steps. The result's health factor is at least the target and
+    less than 0.1% above it where the means suffice; otherwise every step gives all it may.
     """
-    steps: list[PlannedStep] = []
-    actions: list[Action] = []
-    skipped: list[str] = []
-    balances = {token: holding.balance for token, holding in wallet.tokens.items()}
-    spent = 0
-    current = position
-    aim = rule.target_health_factor + rule.target_health_factor // INTEREST_ROOM
-    for step in rule.steps:
-        if meets(current.health_factor, rule.target_health_factor):
+    flow = Flow.start(rule, market, position, wallet, circumstances)
+    for number in range(len(rule.steps)) if order is None else order:
+        if flow.meets_target:
             break
-        asset = market.find_asset(position, step.asset)
-        if asset is None:
-            skipped.append(f"{step.action}: {market.key} lists no asset {clean_text(step.asset)}")
-            continue
-        left = None if spend_left_usd is None else spend_left_usd - spent
-        most, why = _available(market, current, step, asset, balances.get(asset.address), left)
-        amount = size_action(market, position, step.action, asset, most, aim, actions) if most > 0 else 0
-        if amount <= 0:
-            skipped.append(why or f"{step.action} {asset.symbol}: adds nothing")
-            continue
-        price = market.price_usd(position, asset)
-        if price is not None and value_usd(amount, asset.decimals, price) < LEAST_USD:
-            skipped.append(f"{step.action} {asset.symbol}: less than a cent is left for it")
-            continue
-        action = Action(step.action, asset, amount)
+        flow = flow.then(number)
+    return flow.result()
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A waterfall as far as it has come. Values are never changed: two orders share what they begin with."""
+
+    rule: Rule
+    market: LendingMarket
+    circumstances: Circumstances
+    current: Position
+    balances: Mapping[str, int | None]
+    native: int | None
+    spent: int = 0
+    steps: tuple[PlannedStep, ...] = ()
+    taken: tuple[int, ...] = ()
+    befores: tuple[Position, ...] = ()
+    skipped: tuple[str, ...] = ()
+
+    @classmethod
+    def start(
+        cls, rule: Rule, market: LendingMarket, position: Position, wallet: Wallet, circumstances: Circumstances
+    ) -> Flow:
+        """Nothing done yet."""
+        balances = {token: holding.balance for token, holding in wallet.tokens.items()}
+        return cls(rule, market, circumstances, position, MappingProxyType(balances), wallet.native)
+
+    @property
+    def meets_target(self) -> bool:
+        """Whether nothing more is to be done."""
+        return meets(self.current.health_factor, self.rule.target_health_factor)
+
+    @property
+    def aim(self) -> int:
+        """The health (wad) that sizes aim at."""
+        return self.rule.target_health_factor + self.rule.target_health_factor // INTEREST_ROOM
+
+    @property
+    def spend_left(self) -> int | None:
+        """Dollars (8 decimals) that may still be moved; None: no limit."""
+        daily = self.rule.limits.daily_spend_usd
+        return None if daily is None else max(daily - self.circumstances.spent_today_usd - self.spent, 0)
+
+    def result(self) -> Waterfall:
+        """What it comes to."""
+        return Waterfall(
+            self.steps, self.current, self.meets_target, self.spent, self.skipped, self.taken, self.befores
+        )
+
+    def then(self, number: int) -> Flow:
+        """After the rule's step of this number (from 0) as well, or with the reason why it adds nothing."""
+        step = self.rule.steps[number]
+        found = self._sized(step)
+        if isinstance(found, str):
+            return replace(self, skipped=(*self.skipped, found))
+        action, note, spends = found
+        if spends < LEAST_USD:
+            return self._passing(step, "less than a cent is left for it")
         try:
-            after = market.after(position, (*actions, action))
+            after = self.market.after(self.current, (action,))
         except ActionImpossible as refused:
-            skipped.append(f"{step.action} {asset.symbol}: {refused}")
-            continue
-        if current.health_factor is not None and not _improves(after.health_factor, current.health_factor):
-            skipped.append(f"{step.action} {asset.symbol}: would not raise the health factor")
-            continue
-        actions.append(action)
-        balances[asset.address] = (balances[asset.address] or 0) - amount
-        spent += value_usd(amount, asset.decimals, price or 0)
-        current = after
-        # What bounds a step is told only where it did bind: then it explains why the waterfall goes on.
-        steps.append(PlannedStep(action, after.health_factor, why if amount == most else ""))
-    return Waterfall(
-        tuple(steps), current, meets(current.health_factor, rule.target_health_factor), spent, tuple(skipped)
-    )
+            return self._passing(step, str(refused))
+        before = self.current.health_factor
+        if before is not None and after.health_factor is not None and after.health_factor <= before:
+            return self._passing(step, "would not raise the health factor")
+        balances, native = self.balances, self.native
+        if action.kind in FROM_WALLET:
+            token = action.asset.address
+            balances = MappingProxyType({**balances, token: (balances[token] or 0) + action.wrap - action.amount})
+            native = None if native is None else native - action.wrap
+        return replace(
+            self,
+            current=after,
+            balances=balances,
+            native=native,
+            spent=self.spent + spends,
+            steps=(*self.steps, PlannedStep(action, after.health_factor, note)),
+            taken=(*self.taken, number),
+            befores=(*self.befores, self.current),
+        )
 
+    def _passing(self, step: Step, why: str) -> Flow:
+        return replace(self, skipped=(*self.skipped, f"{step_text(step)}: {why}"))
 
-def _improves(after: int | None, before: int) -> bool:
-    return after is None or after > before
+    def _sized(self, step: Step) -> tuple[Action, str, int] | str:
+        """The action, what bound it in words, and the dollars it moves; or why there is none."""
+        asset = self.market.find_asset(self.current, step.asset)
+        if asset is None:
+            return f"{step.action}: {self.market.key} lists no asset {clean_text(step.asset)}"
+        if step.action not in self.market.actions:
+            return f"{step_text(step)}: {self.market.key} cannot do it"
+        price = self.market.price_usd(self.current, asset)
+        if price is None or price <= 0:
+            return f"{step_text(step)}: its price is not known"
+        if step.action in SALES:
+            return self._sale(step, asset)
+        return self._plain(step, asset, price)
 
+    # -- what is paid for by the wallet, or by supply of the same asset
 
-def _available(
-    market: LendingMarket, position: Position, step: Step, asset: Asset, balance: int | None, spend_left: int | None
-) -> tuple[int, str]:
-    """The most that a step may use, and what bounds it in words."""
-    label = f"{step.action} {asset.symbol}"
-    if balance is None:
-        return 0, f"{label}: the wallet's balance could not be read"
-    if balance == 0:
-        return 0, f"{label}: the wallet holds none"
-    try:
-        ceiling = market.ceiling(position, step.action, asset)
-    except ActionImpossible as refused:
-        return 0, f"{label}: {refused}"
-    price = market.price_usd(position, asset)
-    if price is None or price <= 0:
-        return 0, f"{label}: its price is not known"
-    bounds = [(balance, f"the wallet holds {amount_text(balance, asset)}")]
-    reason = "all that is owed" if step.action is ActionKind.REPAY else "all that the market takes"
-    bounds.append((ceiling, f"{reason} is {amount_text(ceiling, asset)}"))
-    if step.maximum is not None:
+    def _plain(self, step: Step, asset: Asset, price: int) -> tuple[Action, str, int] | str:
+        bounds: list[tuple[int, str]] = []
+        if step.action in FROM_WALLET:
+            funds = self._funds(step, asset)
+            if isinstance(funds, str):
+                return funds
+            bounds.append(funds)
         try:
-            bounds.append((parse_units(step.maximum, asset.decimals), f"the rule's maximum is {step.maximum}"))
+            ceiling = self.market.ceiling(self.current, step.action, asset)
+        except ActionImpossible as refused:
+            return f"{step_text(step)}: {refused}"
+        bounds.append((ceiling, f"{_ceiling_words(step.action)} is {amount_text(ceiling, asset)}"))
+        maximum = self._maximum(step, asset)
+        if isinstance(maximum, str):
+            return maximum
+        bounds.extend(maximum)
+        bounds.extend(self._spendable(asset, price))
+        most, why = min(bounds, key=lambda bound: bound[0])
+        amount = size_action(self.market, self.current, step.action, asset, most, self.aim) if most > 0 else 0
+        if amount <= 0:
+            return f"{step_text(step)}: {why}" if most <= 0 else f"{step_text(step)}: adds nothing"
+        wrap = max(amount - (self.balances.get(asset.address) or 0), 0) if step.action in FROM_WALLET else 0
+        action = Action(step.action, asset, amount, wrap=wrap)
+        # What bounds a step is told only where it did bind: then it explains why the waterfall goes on.
+        return action, why if amount == most else "", value_usd(amount, asset.decimals, price)
+
+    def _funds(self, step: Step, asset: Asset) -> tuple[int, str] | str:
+        """What the wallet has of `asset`, native coin that can be wrapped counted in, in units and in words."""
+        balance = self.balances.get(asset.address)
+        if balance is None:
+            return f"{step_text(step)}: the wallet's balance could not be read"
+        spare = 0
+        if asset.address == self.circumstances.wrapped_native and self.native is not None:
+            spare = max(self.native - self.circumstances.gas_reserve, 0)
+        if balance + spare == 0:
+            return f"{step_text(step)}: the wallet holds none"
+        words = f"the wallet holds {amount_text(balance, asset)}"
+        if spare:
+            native = replace(asset, symbol="of the native coin")
+            words += f" and {amount_text(spare, native)} that gas does not need"
+        return balance + spare, words
+
+    def _maximum(self, step: Step, asset: Asset) -> list[tuple[int, str]] | str:
+        if step.maximum is None:
+            return []
+        try:
+            return [(parse_units(step.maximum, asset.decimals), f"the rule's maximum is {step.maximum}")]
         except ValueError as wrong:
-            return 0, f"{label}: max {wrong}"
-    if spend_left is not None:
-        bounds.append((max(spend_left, 0) * whole(asset.decimals) // price, "the daily spend leaves no more"))
-    amount, why = min(bounds, key=lambda bound: bound[0])
-    return amount, why
+            return f"{step_text(step)}: max {wrong}"
+
+    def _spendable(self, asset: Asset, price: int) -> list[tuple[int, str]]:
+        left = self.spend_left
+        if left is None:
+            return []
+        return [(left * whole(asset.decimals) // price, "the daily spend leaves no more")]
+
+    # -- what is paid for by a sale
+
+    def _sale(self, step: Step, debt: Asset) -> tuple[Action, str, int] | str:
+        collateral = self.market.find_asset(self.current, step.collateral or "")
+        if collateral is None:
+            return f"{step_text(step)}: {self.market.key} lists no asset {clean_text(step.collateral or '')}"
+        held = next((one for one in self.current.collateral if one.asset == collateral), None)
+        if held is None or held.amount <= 0:
+            return f"{step_text(step)}: no {collateral.symbol} is supplied"
+        price = self.market.price_usd(self.current, collateral)
+        if price is None or price <= 0:
+            return f"{step_text(step)}: the price of {collateral.symbol} is not known"
+        maximum = self._maximum(step, collateral)
+        if isinstance(maximum, str):
+            return maximum
+        supplied = (held.amount, f"all that is supplied is {amount_text(held.amount, collateral)}")
+        most, why = min([supplied, *maximum, *self._spendable(collateral, price)], key=lambda bound: bound[0])
+        if most <= 0:
+            return f"{step_text(step)}: {why}"
+        offers, offer = self.circumstances.offers, None
+        if offers is not None:
+            offer = offers.get((collateral.address, debt.address))
+            if offer is None:
+                return f"{step_text(step)}: {self._why_not_asked(collateral)}"
+        slippage = DEFAULT_SLIPPAGE_BPS if step.max_slippage_bps is None else step.max_slippage_bps
+        order = SaleOrder(debt, collateral, slippage, most, why)
+        sized = size_sale(self.market, self.current, order, offer, self.rule.target_health_factor, self.aim)
+        if isinstance(sized, str):
+            return f"{step.action}: {sized}"
+        assert sized.action.sale is not None
+        # What may be sold counts, not what is expected to be: a day's limit is one that holds.
+        return sized.action, sized.note, value_usd(sized.action.sale.most_sold, collateral.decimals, price)
+
+    def _why_not_asked(self, collateral: Asset) -> str:
+        try:
+            self.market.sale_shape(self.current, collateral)
+        except ActionImpossible as refused:
+            return str(refused)
+        return "no exchange was asked"
 
 
-def amount_text(amount: int, asset: Asset) -> str:
-    """`5,214.20 USDC`, cut to what a reader needs: two digits for large amounts, six for small ones."""
-    places = 2 if amount >= 100 * whole(asset.decimals) else 6
-    text = format_units(amount, asset.decimals, min(places, asset.decimals))
-    integer, point, fraction = text.partition(".")
-    return f"{int(integer):,}{point}{fraction} {asset.symbol}"
+def _ceiling_words(kind: ActionKind) -> str:
+    if kind is ActionKind.REPAY:
+        return "all that is owed"
+    return "all that is owed and supplied" if kind is ActionKind.REPAY_WITH_ATOKENS else "all that the market takes"

@@ -19,6 +19,8 @@ from tui.risk.search import first_true
 
 _REFINEMENTS = 24
 _NEVER = -1
+_SMALL = 2**16
+"""In so few units roundings hide which way health goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +195,13 @@ def _gap(size: SaleSize, target: int) -> int | None:
 
 
 def _search(ask: Callable[[int], SaleSize], most: int, first: SaleSize) -> SaleSize:
-    """Some amount that reaches the target, or the best one: steps to the right of the guess, then thirds."""
+    """Some amount that reaches the target, or the best one: the end where health still rises there, else steps to the
+    right of the guess, then thirds.
+    """
+    if most > _SMALL:
+        end = ask(most)
+        if end.reaches or (end.health != _NEVER and end.health > ask(most - most // 256).health):
+            return end
     step = max(first.repaid // 256, 1)
     best = first
     for _ in range(12):

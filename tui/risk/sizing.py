@@ -68,8 +68,9 @@ def size_action(
 
     low, high = 0, available
     guess = available
+    cover = _cover(position, kind, asset)
     for _ in range(_REFINEMENTS):
-        guess = _between(kind, low, health(low), high, health(high), target)
+        guess = _between(kind, low, health(low), high, health(high), target, cover)
         if health(guess) >= target:
             high = guess
         else:
@@ -86,14 +87,24 @@ def _health(position: Position) -> int:
     return _INFINITE if position.health_factor is None else position.health_factor
 
 
-def _between(kind: ActionKind, low: int, health_low: int, high: int, health_high: int, target: int) -> int:
+def _cover(position: Position, kind: ActionKind, asset: Asset) -> int:
+    """How much cover (wad of its value) a unit of `asset` takes along when it repays debt."""
+    if kind is not ActionKind.REPAY_WITH_ATOKENS:
+        return 0
+    held = next((one for one in position.collateral if one.asset.address == asset.address), None)
+    return held.liquidation_threshold if held is not None and held.counts else 0
+
+
+def _between(
+    kind: ActionKind, low: int, health_low: int, high: int, health_high: int, target: int, cover: int = 0
+) -> int:
     """Where the target should lie between two amounts, rounded up: collateral moves health in proportion, a
-    repayment moves its inverse.
+    repayment moves its inverse; one out of supply with a threshold of L the inverse of (health - L).
     """
-    if kind is ActionKind.REPAY:
-        # 1/h falls by equal steps: (1/low - 1/target) / (1/low - 1/high), over a common denominator.
-        over = (target - health_low) * health_high
-        under = (health_high - health_low) * target
+    if kind in (ActionKind.REPAY, ActionKind.REPAY_WITH_ATOKENS) and health_low > cover:
+        # 1/(h-L) falls by equal steps: (1/low - 1/target) / (1/low - 1/high), over a common denominator.
+        over = (target - health_low) * (health_high - cover)
+        under = (health_high - health_low) * (target - cover)
     else:
         over, under = target - health_low, health_high - health_low
     step = -(-(high - low) * over // under) if under > 0 else (high - low) // 2

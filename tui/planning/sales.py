@@ -1,0 +1,196 @@
+"""What is asked of exchanges before a plan is made, and what their answers come to. Pure.
+
+A sale's size depends on its cost and its cost on its size: it lies between the size that a free sale would have and
+the one that costs all its step allows. Those two are quoted, and planning takes the chord between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from tui.model.plan import SaleTerms
+from tui.model.position import Asset, Position
+from tui.model.rule import SALES, ActionKind, Order, Rule, Step
+from tui.model.units import UINT256_MAX
+from tui.model.wallet import Wallet
+from tui.planning.circumstances import Circumstances
+from tui.planning.circumstances import Offer as Offer
+from tui.planning.selling import SaleOrder, fair_offer
+from tui.planning.waterfall import DEFAULT_SLIPPAGE_BPS, run_waterfall
+from tui.protocols.base import ActionImpossible, LendingMarket
+from tui.quotes.base import Quote, SwapRequest
+from tui.risk.deleverage import with_premium
+
+_ROOM = 1_000
+"""The largest quote is this part (0.1%) above the largest size: interest, and the oracle's next block, move sizes."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaleWanted:
+    """A sale that a rule may want now: `requests` at rising sizes, premium counted in.
+
+    `decisive` is the number of the request at which routes are compared: the largest size that the rule's own order
+    comes to (a larger one is only for telling what the step alone would cost).
+    """
+
+    collateral: Asset
+    debt: Asset
+    requests: tuple[SwapRequest, ...]
+    decisive: int = -1
+
+
+def wanted_sales(
+    rule: Rule, market: LendingMarket, position: Position, wallet: Wallet, circumstances: Circumstances
+) -> tuple[SaleWanted, ...]:
+    """What to ask exchanges about before `rule` is planned on `position`, each pair of assets once; none where the
+    rule sells nothing, or where the market cannot.
+
+    `circumstances.offers` is not looked at.
+    """
+    if position.unknown is not None or position.health_factor is None:
+        return ()
+    pairs = _pairs(rule, market, position)
+    if not pairs:
+        return ()
+    found = _Sizes(rule, market, position, wallet, replace(circumstances, offers=None), pairs)
+    wanted = (found.wanted(pair) for pair in pairs)
+    return tuple(one for one in wanted if one is not None)
+
+
+def offers_of(
+    wanted: Sequence[SaleWanted], terms: Sequence[SaleTerms], quotes: Sequence[Sequence[Iterable[Quote]]]
+) -> Mapping[tuple[str, str], Offer]:
+    """The offers by (collateral, debt) address, for `Circumstances.offers`.
+
+    `terms` has one entry for each of `wanted`, `quotes` for each of them one for each request: the quotes of all
+    quoters in any order. One route is taken: the cheapest at the decisive size of those quoted there and at every
+    smaller size; where there is none, the same at the next smaller size. Raises ValueError where lengths differ.
+    """
+    offers = {}
+    for want, its_terms, its_quotes in zip(wanted, terms, quotes, strict=True):
+        route = _best_route(want, [list(one) for one in its_quotes])
+        why_not = None if route else f"no exchange offers {want.debt.symbol} for {want.collateral.symbol} now"
+        offers[want.collateral.address, want.debt.address] = Offer(its_terms, route, why_not)
+    return offers
+
+
+def _best_route(want: SaleWanted, quotes: list[list[Quote]]) -> tuple[Quote, ...]:
+    """Quotes of the best route at rising sizes; none where no route has the smallest."""
+    if len(quotes) != len(want.requests):
+        raise ValueError(f"{len(want.requests)} sizes were asked about, {len(quotes)} were answered")
+    by_size: list[dict[tuple[str, bytes], Quote]] = []
+    for answers in quotes:
+        best: dict[tuple[str, bytes], Quote] = {}
+        for quote in answers:
+            key = (quote.venue, quote.path)
+            if key not in best or quote.amount_in < best[key].amount_in:
+                best[key] = quote
+        by_size.append(best)
+    top = len(by_size) + want.decisive if want.decisive < 0 else want.decisive
+    for size in range(top, -1, -1):
+        # By path last: two nodes' answers in another order must not give another plan.
+        through = sorted(
+            (quote.amount_in, key)
+            for key, quote in by_size[size].items()
+            if all(key in smaller for smaller in by_size[:size])
+        )
+        if through:
+            route = through[0][1]
+            chosen = [by_size[at][route] for at in range(size + 1)]
+            for larger in by_size[size + 1 :]:
+                if route not in larger or larger[route].amount_in < chosen[-1].amount_in:
+                    break
+                chosen.append(larger[route])
+            return tuple(chosen)
+    return ()
+
+
+_Pair = tuple[str, str]
+
+
+def _pairs(rule: Rule, market: LendingMarket, position: Position) -> dict[_Pair, tuple[Step, Asset, Asset]]:
+    """The sale steps that name listed assets, by (collateral, debt): step, collateral, debt."""
+    pairs: dict[_Pair, tuple[Step, Asset, Asset]] = {}
+    for step in rule.steps:
+        if step.action not in SALES or step.action not in market.actions or step.collateral is None:
+            continue
+        debt = market.find_asset(position, step.asset)
+        collateral = market.find_asset(position, step.collateral)
+        if debt is not None and collateral is not None:
+            pairs.setdefault((collateral.address, debt.address), (step, collateral, debt))
+    return pairs
+
+
+class _Sizes:
+    """The amounts that the sales of a rule come to, at no cost and at the highest."""
+
+    def __init__(
+        self,
+        rule: Rule,
+        market: LendingMarket,
+        position: Position,
+        wallet: Wallet,
+        circumstances: Circumstances,
+        pairs: Mapping[_Pair, tuple[Step, Asset, Asset]],
+    ) -> None:
+        self._rule, self._market, self._position, self._wallet = rule, market, position, wallet
+        self._pairs = pairs
+        self._prices: dict[str, int] = {}
+        self._terms: dict[_Pair, SaleTerms] = {}
+        self._owed: dict[_Pair, int] = {}
+        free: dict[_Pair, Offer] = {}
+        for pair, (step, collateral, debt) in pairs.items():
+            try:
+                self._terms[pair] = market.sale_shape(position, collateral)
+                self._owed[pair] = market.ceiling(position, ActionKind.DELEVERAGE, debt, collateral)
+            except ActionImpossible:
+                continue
+            for asset in (collateral, debt):
+                price = market.price_usd(position, asset)
+                if price:
+                    self._prices[asset.address] = price
+            slippage = DEFAULT_SLIPPAGE_BPS if step.max_slippage_bps is None else step.max_slippage_bps
+            order = SaleOrder(debt, collateral, slippage, UINT256_MAX, "")
+            offer = fair_offer(order, self._terms[pair], self._owed[pair], self._prices)
+            if offer is not None:
+                free[pair] = offer
+        both = (circumstances, replace(circumstances, offers=free))
+        alone = [(number,) for number, step in enumerate(rule.steps) if step.action in SALES]
+        self._written = self._amounts(both, [None])
+        self._alone = self._amounts(both, alone)
+
+    def _amounts(
+        self, both: Sequence[Circumstances], orders: Sequence[tuple[int, ...] | None]
+    ) -> dict[_Pair, list[int]]:
+        found: dict[_Pair, list[int]] = {}
+        for circumstances in both:
+            for order in orders:
+                fall = run_waterfall(self._rule, self._market, self._position, self._wallet, circumstances, order)
+                for action in fall.actions:
+                    if action.sale is not None:
+                        pair = (action.sale.collateral.address, action.asset.address)
+                        found.setdefault(pair, []).append(action.amount)
+        return found
+
+    def wanted(self, pair: _Pair) -> SaleWanted | None:
+        """The requests for a pair, or None where it would sell nothing however cheap."""
+        terms, owed = self._terms.get(pair), self._owed.get(pair)
+        written, alone = self._written.get(pair, []), self._alone.get(pair, [])
+        every = written + alone
+        if terms is None or owed is None or not every:
+            return None
+        if len(alone) == 1:
+            # It helps only where it costs less than the step allows: how much less, only quotes can tell.
+            every.append(min(owed, 2 * alone[0]))
+        decisive = max(written) if written and self._rule.order is Order.WRITTEN else max(every)
+        sizes = sorted({min(every), _roomy(decisive, owed), _roomy(max(every), owed)})
+        _, collateral, debt = self._pairs[pair]
+        requests = tuple(
+            SwapRequest(collateral, debt, with_premium(size, terms.premium_bps), self._prices) for size in sizes
+        )
+        return SaleWanted(collateral, debt, requests, sizes.index(_roomy(decisive, owed)))
+
+
+def _roomy(amount: int, owed: int) -> int:
+    return min(amount + amount // _ROOM + 1, owed)

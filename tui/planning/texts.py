@@ -1,0 +1,33 @@
+"""Amounts, ratios and steps in words, as plans and their refusals write them."""
+
+from __future__ import annotations
+
+from tui.model.position import Asset
+from tui.model.rule import SALES, Step
+from tui.model.text import clean_text
+from tui.model.units import BPS, WAD, format_units, whole
+
+
+def amount_text(amount: int, asset: Asset) -> str:
+    """`5,214.20 USDC`, cut to what a reader needs: two digits for large amounts, six for small ones."""
+    places = 2 if amount >= 100 * whole(asset.decimals) else 6
+    text = format_units(amount, asset.decimals, min(places, asset.decimals))
+    integer, point, fraction = text.partition(".")
+    return f"{int(integer):,}{point}{fraction} {asset.symbol}"
+
+
+def percent_text(part: int, of: int = WAD) -> str:
+    """`0.91%`: a share with two digits, cut."""
+    return f"{format_units(part * BPS // of, 2)}%"
+
+
+def health_text(health_factor: int | None, places: int = 2) -> str:
+    """A health factor (wad) cut to `places`, or "no debt"."""
+    return "no debt" if health_factor is None else format_units(health_factor, 18, places)
+
+
+def step_text(step: Step) -> str:
+    """`repay USDC`, `deleverage WETH for USDC`."""
+    if step.action in SALES:
+        return f"{step.action} {clean_text(step.collateral or '?')} for {clean_text(step.asset)}"
+    return f"{step.action} {clean_text(step.asset)}"
