@@ -14,6 +14,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from tests.screen.conftest import Hands
+from tests.screen.sale_plans import confirming_sale, sale_plan
 from tests.support import views
 from tests.support.views import FakeFacade
 from tui.engine.facade import Preview
@@ -115,6 +116,11 @@ def test_arming(hands: Hands, snap_compare: Compare, size: tuple[int, int]) -> N
 @pytest.mark.parametrize("size", DIALOG_SIZES, ids=str)
 def test_confirm(hands: Hands, snap_compare: Compare, size: tuple[int, int]) -> None:
     assert taken(hands, snap_compare, views.confirming(), size)
+
+
+@pytest.mark.parametrize("size", DIALOG_SIZES, ids=str)
+def test_confirm_a_sale(hands: Hands, snap_compare: Compare, size: tuple[int, int]) -> None:
+    assert taken(hands, snap_compare, confirming_sale(sale_plan()), size)
 
 
 @pytest.mark.parametrize("size", [(50, 24), (120, 40)], ids=str)

@@ -1,4 +1,4 @@
-"""A plan as a trader reads it before saying yes: before and after, calls in words and calldata, costs."""
+"""A plan as a trader reads it before saying yes: before and after, costs, other ways, calls in words and calldata."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from tui.model.text import short_address
 from tui.model.view import Confirmation, PositionView
 from tui.screen.clean import clean_text
 from tui.screen.draw.gauge import gauge, gauge_labels
-from tui.screen.figures import amount, dollars, gwei, health, health_or
-from tui.screen.lines import BLANK, Line, Span, fitted, line, wrap
-from tui.screen.words import ACTION, STATUS, market_name
+from tui.screen.draw.sales import alternative_lines, deed, figure_lines, gas_lines, sale_lines, swap_lines
+from tui.screen.figures import amount, dollars, health, health_or
+from tui.screen.lines import BLANK, Line, Span, fitted, line, width_of, wrap
+from tui.screen.words import STATUS, market_name
 
 
 def _rail(word: str, value: int | None, trigger: int | None, target: int | None, width: int) -> Line:
@@ -49,19 +50,14 @@ def call_lines(number: int, call: PlannedCall, width: int) -> list[Line]:
 
 def cost_lines(plan: Plan, width: int) -> list[Line]:
     """What the plan spends and costs, and what a liquidation would."""
-    rows = [line(("spends   ", "muted"), dollars(plan.spend_usd), (" of your own tokens", "muted"))]
-    gas = "unknown price" if plan.cost.gas_usd is None else dollars(plan.cost.gas_usd)
-    rows.append(
-        line(
-            ("gas      ", "muted"),
-            gas,
-            (f"  {plan.cost.gas_units:,} units, at most {gwei(plan.fees.ceiling)} a unit", "muted"),
-        )
-    )
-    if plan.cost.swap_usd:
-        rows.append(line(("swaps    ", "muted"), dollars(plan.cost.swap_usd)))
+    rows = figure_lines("spends", dollars(plan.spend_usd), "of your own tokens", width)
+    rows += gas_lines(plan, width)
+    rows += swap_lines(plan, width)
     if plan.avoided_loss_usd is not None:
-        rows.append(line(("avoids   ", "muted"), dollars(plan.avoided_loss_usd), (" of liquidation penalty", "muted")))
+        note = "of liquidation penalty"
+        if plan.expected_loss_usd is not None:
+            note += f"; {dollars(plan.expected_loss_usd)} weighed by how likely it is"
+        rows += figure_lines("avoids", dollars(plan.avoided_loss_usd), note, width)
     if plan.shortfall:
         rows += wrap(f"falls short: {clean_text(plan.shortfall, 300)}", width, "warn", "▲ ", "  ")
     return rows
@@ -88,10 +84,15 @@ def confirmation_lines(waiting: Confirmation, shown: PositionView | None, width:
     )
     rows += [BLANK, line(("What it does", "label"))]
     for step in plan.steps:
-        what = f"{ACTION[step.action.kind]} {amount(step.action.amount, step.action.asset.decimals)}"
-        symbol = clean_text(step.action.asset.symbol, 12)
         after = "no debt left" if step.health_factor_after is None else f"health {health(step.health_factor_after)}"
-        rows.append(line(f"  {what} {symbol}", (f"  → {after}", "muted")))
+        done = f"  {deed(step.action)}"
+        whole = line(done, (f"  → {after}", "muted"))
+        if width_of(whole.spans) <= width:
+            rows.append(whole)
+        else:
+            rows += [*wrap(deed(step.action), width, "", "  ", "  "), line((f"    → {after}", "muted"))]
+        if step.action.sale is not None and step.action.amount:
+            rows += sale_lines(step.action.sale, width)
         if step.note:
             rows += wrap(clean_text(step.note, 200), width, "warn", "    ", "    ")
     rows += [
@@ -99,6 +100,8 @@ def confirmation_lines(waiting: Confirmation, shown: PositionView | None, width:
         line(("What it costs", "label")),
         *(Line((Span("  "), *row.spans)) for row in cost_lines(plan, width - 2)),
     ]
+    if plan.alternatives:
+        rows += [BLANK, line(("Other ways at this block", "label")), *alternative_lines(plan.alternatives, width)]
     rows += [BLANK, line((f"What is signed: {len(plan.calls)} call{'s' if len(plan.calls) != 1 else ''}", "label"))]
     for number, call in enumerate(plan.calls, 1):
         rows += call_lines(number, call, width)

@@ -8,25 +8,31 @@ from tui.model.rule import Severity as FaultSeverity
 from tui.model.units import format_units
 from tui.model.view import RuleView, ViewState
 from tui.screen.clean import clean_text
-from tui.screen.figures import age, amount, dollars, dollars_short, health, health_or, ratio
+from tui.screen.draw.sales import alternative_lines, deed, sale_lines, sales_of, swap_lines, swap_words
+from tui.screen.figures import age, dollars, dollars_short, health, health_or, ratio
 from tui.screen.lines import BLANK, Line, Span, fitted, line, split, width_of, wrap
-from tui.screen.words import ACTION, ACTIVITY, MODE
+from tui.screen.words import ACTIVITY, MODE
 
 
 def plan_sentence(plan: Plan) -> str:
-    """`repay 5,214.20 USDC → health 1.5004 · gas $0.41`; says what it cannot reach."""
-    done = [
-        f"{ACTION[step.action.kind]} {amount(step.action.amount, step.action.asset.decimals)}"
-        f" {clean_text(step.action.asset.symbol, 12)}"
-        for step in plan.steps
-        if step.action.amount
-    ]
+    """`repay 5,214.20 USDC → health 1.5004 · gas $0.41`; says what a sale costs and what cannot be reached."""
+    done = [deed(step.action) for step in plan.steps if step.action.amount]
     deeds = ", then ".join(done) if done else "do nothing"
     gas = "gas of unknown price" if plan.cost.gas_usd is None else f"gas {dollars(plan.cost.gas_usd)}"
-    text = f"{deeds} → health {health_or(plan.health_factor_after, 'without debt')} · {gas}"
+    sale = f", sale {swap_words(plan)}" if sales_of(plan) else ""
+    text = f"{deeds} → health {health_or(plan.health_factor_after, 'without debt')} · {gas}{sale}"
     if plan.shortfall:
         text += f" · falls short: {clean_text(plan.shortfall, 200)}"
     return text
+
+
+def plan_details(plan: Plan, width: int) -> list[Line]:
+    """What a sentence leaves out: the limits of each sale, where its cost goes, and the other ways to defend."""
+    rows = [row for sale in sales_of(plan) for row in sale_lines(sale, width, "  ")]
+    rows += [Line((Span("  "), *row.spans)) for row in swap_lines(plan, width - 2)]
+    if plan.alternatives:
+        rows += [line(("  Other ways now", "label")), *alternative_lines(plan.alternatives, width)]
+    return rows
 
 
 def evaluation_sentence(evaluation: Evaluation) -> tuple[str, str]:
@@ -95,6 +101,8 @@ def _rule(entry: RuleView, width: int, chosen: bool, now: float) -> list[Line]:
         said.append((f"no position matches {clean_text(rule.position, 60)}", "warn"))
     for text, role in said:
         rows += [Line(row.spans, "", tag) for row in wrap(text, width - 1, role, "  ", "  ")]
+    if chosen and entry.evaluation is not None and entry.evaluation.plan is not None:
+        rows += [Line(row.spans, "", tag) for row in plan_details(entry.evaluation.plan, width - 1)]
     return rows
 
 

@@ -1,0 +1,144 @@
+"""What a sale says of itself: limits, floor, where its cost goes, what else there is. Unknown is never nothing."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from tests.screen.sale_plans import COST, SALE, WAYS, confirming_sale, sale_plan
+from tests.support import views
+from tests.support.views import usd, wad
+from tui.model.plan import Action, Alternative, Evaluation, Plan, SwapCost
+from tui.model.rule import ActionKind
+from tui.screen.draw.plan import confirmation_lines
+from tui.screen.draw.rules import plan_sentence, rules_lines
+from tui.screen.draw.sales import MOST_WAYS, alternative_lines, deed
+from tui.screen.lines import Line, width_of
+
+
+def text(lines: Sequence[Line]) -> str:
+    """Lines as one text, however they are broken."""
+    return " ".join(" ".join(one.text for one in lines).split())
+
+
+def confirmation(plan: Plan, width: int = 70) -> str:
+    """What the question says."""
+    view = confirming_sale(plan)
+    return text(confirmation_lines(view.confirmations[0], view.positions[0], width))
+
+
+@pytest.mark.parametrize("width", [44, 70, 90])
+def test_a_sale_says_what_where_how_far_and_for_how_much(width: int) -> None:
+    said = confirmation(sale_plan(), width)
+    for part in (
+        "sell 1.7421 WETH for 5,214.20 USDC → health 1.5004",
+        "at most 1.7464 WETH is sold, on Uniswap V3 0.05%",
+        "undone by the chain if health would end under 1.3242",
+        "gas $2.31 612,000 units, at most 120.0 gwei a unit, $22.46 in all",
+        "sale $6.67 pools $2.60 · impact $1.87 · oracle gap −$0.40 · flash loan $2.60",
+        "total $8.98",
+        "yield $41.20 lost a year; in no sum",
+        "avoids $1,109.44 of liquidation penalty; $130.20 weighed by how likely it is",
+        "Other ways at this block",
+        "repay 5,214.20 USDC $0.41 → 1.5004",
+        "add 0.4000 WETH cost unknown → 1.3110 short",
+        "✖ sell WBTC for USDC: selling WBTC for USDC would lose 0.91% now, over 0.50%",
+    ):
+        assert part in said, part
+
+
+@pytest.mark.parametrize("width", [30, 50, 72, 80, 120])
+def test_no_line_of_a_sale_is_too_wide(width: int) -> None:
+    plan = sale_plan()
+    view = confirming_sale(plan)
+    rule = replace(view.rules[0], evaluation=Evaluation("guard", "p", views.BLOCK, True, "below", plan, None))
+    drawn = [
+        *confirmation_lines(view.confirmations[0], view.positions[0], width),
+        *rules_lines(replace(view, rules=(rule,)), width, "guard", views.NOW),
+        *alternative_lines(WAYS, width),
+    ]
+    for one in drawn:
+        assert width_of(one.spans) <= width, one.text
+
+
+def test_what_is_not_known_is_never_nothing() -> None:
+    blind = replace(COST, gas_usd=None, gas_ceiling_usd=None, swap=SwapCost(), lost_yield_usd_year=None)
+    said = confirmation(sale_plan(cost=blind))
+    for part in ("gas unknown price", "sale unknown", "total unknown", "yield unknown"):
+        assert part in said, part
+    assert "$0" not in said.partition("spends $0.00")[2].partition("Other ways")[0]
+    assert "sale unknown" in plan_sentence(sale_plan(cost=blind))
+    unpriced = replace(COST, swap=SwapCost())
+    assert "total unknown" in confirmation(sale_plan(cost=unpriced)), "gas alone is not what a sale costs"
+
+
+def test_before_a_pool_is_asked_only_the_most_is_said() -> None:
+    plan = sale_plan(replace(SALE, path=b""))
+    assert plan_sentence(plan) == (
+        "sell up to 1.7464 WETH for 5,214.20 USDC → health 1.5004 · gas $2.31, sale up to $6.67"
+    )
+    said = confirmation(plan)
+    assert "no pool is asked before it fires" in said
+    assert "Uniswap" not in said
+
+
+def test_yield_that_is_saved_is_not_called_lost() -> None:
+    said = confirmation(sale_plan(cost=replace(COST, lost_yield_usd_year=-usd("12.00"))))
+    assert "yield $12.00 saved a year, net; in no sum" in said
+
+
+def test_a_sentence_names_gas_and_sale() -> None:
+    assert plan_sentence(sale_plan()) == ("sell 1.7421 WETH for 5,214.20 USDC → health 1.5004 · gas $2.31, sale $6.67")
+    assert plan_sentence(views.plan()) == "repay 5,214.20 USDC → health 1.5004 · gas $0.41"
+    assert deed(Action(ActionKind.REPAY_WITH_ATOKENS, views.USDC, 10**6)) == "repay 1.0000 USDC out of the supply"
+
+
+def test_a_plan_without_sales_says_nothing_of_them() -> None:
+    view = views.confirming()
+    said = text(confirmation_lines(view.confirmations[0], view.positions[0], 90))
+    for part in ("sale", "total", "yield", "Other ways"):
+        assert part not in said
+
+
+def test_the_chosen_rule_shows_the_details_of_its_sale_and_others_do_not() -> None:
+    view = views.armed()
+    done = Evaluation("guard", "p", views.BLOCK, True, "below", sale_plan(), None)
+    view = replace(view, rules=(replace(view.rules[0], evaluation=done), view.rules[1]))
+    chosen = rules_lines(view, 60, "guard", views.NOW)
+    assert "oracle gap −$0.40" in text(chosen)
+    assert "Other ways now" in text(chosen)
+    assert all(one.tag == "guard" for one in chosen if "oracle gap" in one.text)
+    other = text(rules_lines(view, 60, None, views.NOW))
+    assert "sale $6.67" in other
+    assert "oracle gap" not in other
+
+
+def test_of_many_ways_only_some_are_told_and_the_rest_counted() -> None:
+    ways = tuple(replace(WAYS[index % 3], words=f"way {index}") for index in range(30))
+    lines = alternative_lines(ways, 80)
+    assert sum("→" in one.text for one in lines) == MOST_WAYS
+    assert sum("✖" in one.text for one in lines) == MOST_WAYS
+    assert lines[-1].text.strip() == f"and {30 - 2 * MOST_WAYS} more"
+    assert lines[0].text.startswith("  way 0"), "in the order that they come in: the cheapest first"
+
+
+def test_a_way_to_no_debt_and_one_whose_end_is_unknown() -> None:
+    closed = Alternative("all of it", (0,), COST, None, True)
+    lost = Alternative("some of it", (0,), COST, None, False)
+    assert "$8.98 → no debt" in text(alternative_lines((closed,), 60))
+    assert "→ unknown short" in text(alternative_lines((lost,), 60))
+
+
+def test_hostile_words_of_a_sale_are_harmless() -> None:
+    evil = "[red]\x1b[31mPWN\x1b]52;c;aGk=\x07\u202e[/red][@click=app.quit]x"
+    sale = replace(SALE, venue=evil, collateral=replace(SALE.collateral, symbol=evil))
+    ways = (Alternative(evil, (0,), COST, wad("1.5"), True), Alternative(evil, (1,), None, None, False, evil))
+    plan = replace(sale_plan(sale), alternatives=ways)
+    view = confirming_sale(plan)
+    drawn = confirmation_lines(view.confirmations[0], view.positions[0], 70)
+    for character in "".join(one.text for one in drawn) + plan_sentence(plan):
+        assert unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
+    assert not any(span.action for one in drawn for span in one.spans)

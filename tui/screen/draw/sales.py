@@ -1,0 +1,127 @@
+"""Sales and choices of a plan in words: what is sold, where, down to which floor, for how much, and what else there is.
+
+Every line fits its width. A cost that is not known is said to be unknown and never drawn as nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tui.model.plan import Action, Alternative, Plan, PlanCost, Sale, SwapCost
+from tui.model.rule import ActionKind
+from tui.screen.clean import clean_text
+from tui.screen.figures import amount, dollars, gwei, health, health_or
+from tui.screen.lines import Line, Span, line, split, width_of, wrap
+from tui.screen.words import ACTION
+
+LABEL = 9
+"""Cells of a label, such as `gas`."""
+MOST_WAYS = 5
+"""As many other ways that could be taken, and as many that could not, are told; of the rest only how many."""
+
+
+def deed(action: Action) -> str:
+    """`repay 5,214.20 USDC`, `sell 1.7400 WETH for 5,214.20 USDC`."""
+    paid = f"{amount(action.amount, action.asset.decimals)} {clean_text(action.asset.symbol, 12)}"
+    if action.sale is not None:
+        return f"sell {_sold(action.sale)} for {paid}"
+    if action.kind is ActionKind.REPAY_WITH_ATOKENS:
+        return f"repay {paid} out of the supply"
+    return f"{ACTION[action.kind]} {paid}"
+
+
+def _sold(sale: Sale) -> str:
+    """What is expected to be sold; before any pool is asked only the most is known."""
+    most = f"{amount(sale.most_sold, sale.collateral.decimals)} {clean_text(sale.collateral.symbol, 12)}"
+    if not sale.path:
+        return f"up to {most}"
+    return f"{amount(sale.sold, sale.collateral.decimals)} {clean_text(sale.collateral.symbol, 12)}"
+
+
+def sales_of(plan: Plan) -> tuple[Sale, ...]:
+    """The sales among a plan's steps that do something."""
+    return tuple(step.action.sale for step in plan.steps if step.action.sale is not None and step.action.amount)
+
+
+def sale_lines(sale: Sale, width: int, indent: str = "    ") -> list[Line]:
+    """The limit, the venue and the floor that the chain itself holds a sale to."""
+    most = f"{amount(sale.most_sold, sale.collateral.decimals)} {clean_text(sale.collateral.symbol, 12)}"
+    where = f"on {clean_text(sale.venue, 60)}" if sale.path else "no pool is asked before it fires"
+    floor = f"undone by the chain if health would end under {health(sale.min_health)}"
+    return wrap(f"at most {most} is sold, {where}; {floor}", width, "muted", indent, indent)
+
+
+def swap_words(plan: Plan) -> str:
+    """What the sales of a plan cost: `$12.34`, `up to $26.07` before a pool is asked, or `unknown`."""
+    swap = plan.cost.swap
+    # A sale that costs nothing at all, in none of its parts, is one that nobody has priced.
+    if swap == SwapCost():
+        return "unknown"
+    return dollars(swap.total_usd) if all(sale.path for sale in sales_of(plan)) else f"up to {dollars(swap.total_usd)}"
+
+
+def figure_lines(label: str, figure: str, note: str, width: int) -> list[Line]:
+    """A label, a figure and what it is made of: on one line where that fits, else the rest below."""
+    head = (Span(f"{label:<{LABEL}}", "muted"), Span(figure))
+    whole = (*head, Span(f"  {note}", "muted"))
+    if not note or width_of(whole) <= width:
+        return [Line(whole if note else head)]
+    return [Line(head), *wrap(note, width, "muted", " " * LABEL, " " * LABEL)]
+
+
+def gas_lines(plan: Plan, width: int) -> list[Line]:
+    """Gas as expected, and at the most that any attempt may pay."""
+    cost = plan.cost
+    figure = "unknown price" if cost.gas_usd is None else dollars(cost.gas_usd)
+    most = "" if cost.gas_ceiling_usd is None else f", {dollars(cost.gas_ceiling_usd)} in all"
+    note = f"{cost.gas_units:,} units, at most {gwei(plan.fees.ceiling)} a unit{most}"
+    return figure_lines("gas", figure, note, width)
+
+
+def swap_lines(plan: Plan, width: int) -> list[Line]:
+    """What sales cost and where it goes, the sum with gas, and the yield that is given up, which is in no sum."""
+    if not sales_of(plan):
+        return []
+    swap, cost = plan.cost.swap, plan.cost
+    parts = ""
+    if swap != SwapCost():
+        parts = (
+            f"pools {dollars(swap.fees_usd)} · impact {dollars(swap.impact_usd)} · oracle gap {dollars(swap.gap_usd)}"
+            f" · flash loan {dollars(swap.premium_usd)}"
+        )
+    rows = figure_lines("sale", swap_words(plan), parts, width)
+    known = cost.total_usd is not None and swap != SwapCost()
+    rows += figure_lines("total", dollars(cost.total_usd) if known else "unknown", "", width)
+    lost = cost.lost_yield_usd_year
+    figure = dollars(None if lost is None else abs(lost))
+    word = "saved a year, net" if lost is not None and lost < 0 else "lost a year"
+    return rows + figure_lines("yield", figure, f"{word}; in no sum", width)
+
+
+def alternative_lines(ways: Sequence[Alternative], width: int, indent: str = "  ") -> list[Line]:
+    """Other ways to defend, cheapest first, then those that cannot be taken with the reason for each."""
+    open_ways = [one for one in ways if one.why_not is None]
+    closed = [one for one in ways if one.why_not is not None]
+    rows = [row for one in open_ways[:MOST_WAYS] for row in _way(one, width, indent)]
+    for one in closed[:MOST_WAYS]:
+        said = f"{clean_text(one.words, 80)}: {clean_text(one.why_not or '', 200)}"
+        rows += wrap(said, width, "muted", f"{indent}✖ ", f"{indent}  ")
+    more = max(0, len(open_ways) - MOST_WAYS) + max(0, len(closed) - MOST_WAYS)
+    return rows + ([line((f"{indent}and {more} more", "muted"))] if more else [])
+
+
+def _way(way: Alternative, width: int, indent: str) -> list[Line]:
+    reach = health_or(way.health_factor_after, "no debt" if way.reaches_target else "unknown")
+    role = "" if way.reaches_target else "warn"
+    short = "" if way.reaches_target else " short"
+    words = clean_text(way.words, 80)
+    right = [Span(_total(way.cost)), Span(f" → {reach}{short}", role or "muted")]
+    left = [Span(f"{indent}{words}", role)]
+    if width_of(left) + width_of(right) + 1 <= width:
+        return [split(left, right, width)]
+    return [*wrap(words, width, role, indent, indent), split([], right, width)]
+
+
+def _total(cost: PlanCost | None) -> str:
+    total = None if cost is None else cost.total_usd
+    return "cost unknown" if total is None else dollars(total)
