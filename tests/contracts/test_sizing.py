@@ -58,7 +58,7 @@ class Sized:
     path: bytes
 
 
-def _state(position: Position) -> tuple[MarketState, AccountState]:
+def state_of(position: Position) -> tuple[MarketState, AccountState]:
     state = position.state
     assert isinstance(state, PositionState)
     assert state.account is not None
@@ -76,7 +76,7 @@ def _most(sold: int) -> int:
 def size(chain: Chain, aave: AaveV3Market, holder: Holder, target: int, delegated: bool) -> Sized:
     """As a planner would: closed form, quotes around it, then the exact size on what the quotes say."""
     position = read_one(chain, holder.address, aave)
-    market, account = _state(position)
+    market, account = state_of(position)
     debt, collateral = (asset(aave, position, one) for one in (holder.debt, holder.collateral))
     prices = {one.address: chain.price(one.symbol) for one in (debt, collateral)}
     (held,) = (one for one in position.collateral if one.asset == collateral)
@@ -115,8 +115,9 @@ def size(chain: Chain, aave: AaveV3Market, holder: Holder, target: int, delegate
     return Sized(found, min(_most(found.sold), held.amount), path)
 
 
-def _open(chain: Chain, rng: random.Random, number: int) -> Holder:
-    collateral, debt = rng.choice(PAIRS)
+def open_holder(chain: Chain, rng: random.Random, number: int, pair: tuple[str, str] | None = None) -> Holder:
+    """A leveraged position of random size and health, some with more collateral beside it, some in an e-mode."""
+    collateral, debt = pair or rng.choice(PAIRS)
     holder = Holder(chain, number, collateral, debt, rng.randint(2_000, 400_000))
     if rng.random() < 0.3:
         other = rng.choice([one for one in ("WETH", "WBTC", "DAI") if one not in (collateral, debt)])
@@ -145,7 +146,7 @@ def _foreseen(chain: Chain, aave: AaveV3Market, holder: Holder, deal: Deleverage
     snapshot = chain.snapshot()
     chain.rpc("evm_setNextBlockTimestamp", at)
     chain.mine()
-    market, account = _state(read_one(chain, holder.address, aave))
+    market, account = state_of(read_one(chain, holder.address, aave))
     chain.revert(snapshot)
     market, account = after_deleverage(market, account, deal)
     return account, _health(market, account) or 2**256 - 1
@@ -156,7 +157,7 @@ def test_the_target_is_met_and_the_preview_is_exact(market: Chain, helper: Helpe
     rng, aave = random.Random(77), adapter(market)
     seen: set[bool] = set()
     for number in range(9):
-        holder = _open(market, rng, 200 + number)
+        holder = open_holder(market, rng, 200 + number)
         delegated = rng.random() < 0.4
         before = holder.health
         target = before + rng.randint(2, 45) * WAD // 100
@@ -190,7 +191,7 @@ def test_the_target_is_met_and_the_preview_is_exact(market: Chain, helper: Helpe
         account, foreseen = _foreseen(market, aave, holder, deal, at)
         assert after.unknown is None
         assert after.health_factor == told_health == health == foreseen
-        assert _state(after)[1] == account
+        assert state_of(after)[1] == account
         assert abs(health - target) <= target // 1000
         assert sold <= sized.size.sold + sized.size.sold // 10**4
         seen.add(delegated)
@@ -219,7 +220,7 @@ def test_the_preview_of_a_frozen_collateral(market: Chain, helper: Helper) -> No
     market.revert(snapshot)
     _, deal = _deal(market, aave, holder, repaid=repaid, taken=order.max_sold, sold=sold)
     account, foreseen = _foreseen(market, aave, holder, deal, at)
-    assert _state(after)[1] == account
+    assert state_of(after)[1] == account
     assert foreseen == health
     assert market.balance("WETH", holder.address) == 0
 
@@ -254,7 +255,7 @@ def test_the_preview_of_all_collateral_and_all_debt(market: Chain, helper: Helpe
     market.revert(snapshot)
     _, deal = _deal(market, aave, holder, repaid=repaid, taken=taken, sold=sold)
     account, foreseen = _foreseen(market, aave, holder, deal, at + BLOCK_SECONDS)
-    left = _state(after)[1]
+    left = state_of(after)[1]
     assert left.configuration == account.configuration
     assert left.holdings == {one: holding for one, holding in account.holdings.items() if holding != NOTHING}
     assert sum(one.counts for one in after.collateral) == 1
@@ -275,7 +276,7 @@ def test_the_preview_of_all_collateral_and_all_debt(market: Chain, helper: Helpe
 def test_what_the_pool_would_refuse(market: Chain, changes: dict[str, int], reason: str) -> None:
     position, deal = _deal(market, adapter(market), Holder(market, 232).borrow_to(), **changes)
     with pytest.raises(ActionImpossible, match=reason):
-        after_deleverage(*_state(position), deal)
+        after_deleverage(*state_of(position), deal)
 
 
 def test_a_paused_collateral_cannot_be_taken(market: Chain) -> None:
@@ -284,7 +285,7 @@ def test_a_paused_collateral_cannot_be_taken(market: Chain) -> None:
     market.send(OWNER, market.market.configurator, "setReservePause(address,bool)", weth, True)
     position, deal = _deal(market, aave, holder)
     with pytest.raises(ActionImpossible, match="paused"):
-        after_deleverage(*_state(position), deal)
+        after_deleverage(*state_of(position), deal)
 
 
 def test_collateral_without_ltv_goes_first(market: Chain, helper: Helper) -> None:
@@ -305,4 +306,4 @@ def test_collateral_without_ltv_goes_first(market: Chain, helper: Helper) -> Non
     assert not holder.call(helper, order).ok
     position, deal = _deal(market, aave, holder)
     with pytest.raises(ActionImpossible, match="LTV 0"):
-        after_deleverage(*_state(position), deal)
+        after_deleverage(*state_of(position), deal)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.support.chain import Chain
 from tui.model.block import BlockRef
 from tui.model.calls import Call, CallResult
-from tui.model.network import MarketConfig
+from tui.model.network import MarketConfig, Network, SwapConfig
 from tui.model.position import Asset, Position
 from tui.model.wallet import TokenHolding, Wallet
 from tui.practice.rpc import RpcError
@@ -23,6 +23,27 @@ _SLOTS: dict[tuple[str, str], str] = {}
 def adapter(chain: Chain) -> AaveV3Market:
     """The adapter of the practice market."""
     return make_market(MarketConfig("aave-v3", "core", {"pool_addresses_provider": chain.market.provider}))
+
+
+def network_of(chain: Chain, helpers: Mapping[str, str] | None = None) -> Network:
+    """The practice chain as a network file names it."""
+    swap = SwapConfig("uniswap-v3", {"router02": chain.market.router02})
+    return Network(
+        name="practice",
+        chain_id=chain.market.chain_id,
+        block_time=12,
+        confirmations=2,
+        rpc=(chain.url,),
+        wrapped_native=chain.token("WETH").address.lower(),
+        swaps=(swap,),
+        helpers=helpers or {},
+    )
+
+
+def selling_adapter(chain: Chain, helpers: Mapping[str, str] | None = None) -> AaveV3Market:
+    """The adapter of the practice market with its exchange."""
+    config = MarketConfig("aave-v3", "core", {"pool_addresses_provider": chain.market.provider})
+    return make_market(config, network_of(chain, helpers))
 
 
 def head(chain: Chain, tag: str | int = "latest") -> BlockRef:

@@ -93,13 +93,17 @@ class LendingMarket(Protocol):
         an exact approval (after a reset to zero where something smaller stands) and the call. `deadline` is unix time.
         """
 
-    def sale_calls(self, position: Position, collateral: Asset) -> tuple[Call, ...]:
+    def sale_calls(self, position: Position, collateral: Asset, debt: Asset | None = None) -> tuple[Call, ...]:
         """The reads, at one block, that tell the terms on which the account can sell `collateral`; none where this
-        market cannot do it.
+        market cannot do it. `debt` is what the sale repays; None: the one asset that is owed, where it is one.
         """
 
-    def sale_terms(self, position: Position, collateral: Asset, results: Sequence[CallResult]) -> SaleTerms:
-        """The terms from the answers of `sale_calls`. Never raises for what a node may answer: `impossible` says it."""
+    def sale_terms(
+        self, position: Position, collateral: Asset, results: Sequence[CallResult], debt: Asset | None = None
+    ) -> SaleTerms:
+        """The terms from the answers of `sale_calls` for the same `debt`. Never raises for what a node may answer:
+        `impossible` says it.
+        """
 
     def sale_shape(self, position: Position, collateral: Asset) -> SaleTerms:
         """The terms as far as they are known without asking (who sells, which token it takes, the dearest usual

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import MappingProxyType
 
-from tui.model.network import MarketConfig
+from tui.model.network import MarketConfig, Network
 from tui.protocols.base import LendingMarket
 
 _FACTORIES: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -21,8 +21,8 @@ def protocols() -> tuple[str, ...]:
     return tuple(sorted(_FACTORIES))
 
 
-def make_market(config: MarketConfig) -> LendingMarket:
-    """The adapter of one `[[market]]` table.
+def make_market(config: MarketConfig, network: Network | None = None) -> LendingMarket:
+    """The adapter of one `[[market]]` table of `network`. Without a network it knows no exchange to sell on.
 
     Raises ValueError, fit to be shown, for a protocol that is not known or keys that do not make a market.
     """
@@ -31,5 +31,5 @@ def make_market(config: MarketConfig) -> LendingMarket:
         known = ", ".join(protocols())
         raise ValueError(f"market {config.name}: the protocol {config.protocol!r} is not known; use one of: {known}")
     module, name = where
-    factory: Callable[[MarketConfig], LendingMarket] = getattr(import_module(module), name)
-    return factory(config)
+    factory: Callable[[MarketConfig, Network | None], LendingMarket] = getattr(import_module(module), name)
+    return factory(config, network)

@@ -1,6 +1,7 @@
-"""What a repayment or a supply leaves of an account, to the contract's rounding, and the most that either may be.
+"""What a defence leaves of an account, to the contract's rounding, and the most that it may be.
 
-Mirrors executeRepay and executeSupply with their validations, at the indices of the block that was read.
+Mirrors executeRepay, executeSupply, executeWithdraw and the transfer of aTokens with their validations, at the indices
+of the block that was read.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 from tui.model.position import Asset
 from tui.model.rule import ActionKind
 from tui.model.units import RAY, WAD
-from tui.protocols.aave_v3.health import HealthUnknown, effective_terms, figures, lines_of
+from tui.protocols.aave_v3.health import HealthUnknown, Line, effective_terms, figures, lines_of
 from tui.protocols.aave_v3.math import ray_div, ray_div_floor, ray_mul, ray_mul_ceil, ray_mul_floor
 from tui.protocols.aave_v3.position import cap_room
 from tui.protocols.aave_v3.state import NOTHING, AccountState, Holding, MarketState, Reserve
@@ -44,6 +45,10 @@ def after_action(
     reserve = reserve_for(market, kind, asset)
     if kind is ActionKind.REPAY:
         return market, _repaid(market, account, reserve, amount)
+    if kind is ActionKind.REPAY_WITH_ATOKENS:
+        return _repaid_with_a_tokens(market, account, reserve, amount)
+    if kind is not ActionKind.ADD_COLLATERAL:
+        raise ActionImpossible(f"{kind} is more than one step of the pool")
     return _supplied(market, account, reserve, amount)
 
 
@@ -54,11 +59,8 @@ def after_deleverage(market: MarketState, account: AccountState, deal: Deleverag
     raise what this account may have supplied of it. Whether the pool has enough to lend is not looked at.
     """
     symbol = deal.collateral.symbol
-    owing = reserve_for(market, ActionKind.REPAY, deal.debt)
-    if owed(market, account, owing)[1]:
-        raise ActionImpossible(f"{deal.debt.symbol} is owed at a stable rate")
+    owing, reserve = _sides(market, account, deal.debt, deal.collateral)
     account = _repaid(market, account, owing, deal.repaid)
-    reserve = reserve_for(market, ActionKind.REPAY, deal.collateral)
     market, account, received = _taken(market, account, reserve, deal)
     if deal.sold > received:
         raise ActionImpossible(f"more {symbol} sold than taken")
@@ -105,11 +107,16 @@ def ceiling(market: MarketState, account: AccountState, kind: ActionKind, asset:
     """The most base units of `asset` that `kind` could use here. Raises ActionImpossible where it can do nothing."""
     reserve = reserve_for(market, kind, asset)
     symbol = reserve.asset.symbol
-    if kind is ActionKind.REPAY:
+    if kind in (ActionKind.REPAY, ActionKind.REPAY_WITH_ATOKENS):
         amount, _ = owed(market, account, reserve)
         if not amount:
             raise ActionImpossible(f"no {symbol} is owed")
-        return amount
+        if kind is ActionKind.REPAY:
+            return amount
+        held = supplied(market, account, reserve)
+        if not held:
+            raise ActionImpossible(f"no {symbol} is supplied")
+        return min(amount, held)
     reason = _why_not_counting(market, account, reserve)
     if reason:
         raise ActionImpossible(reason)
@@ -117,6 +124,89 @@ def ceiling(market: MarketState, account: AccountState, kind: ActionKind, asset:
     if room == 0:
         raise ActionImpossible(f"{symbol} has reached its supply cap")
     return LARGEST_AMOUNT if room is None else min(room, LARGEST_AMOUNT)
+
+
+def sale_ceiling(market: MarketState, account: AccountState, debt: Asset, collateral: Asset) -> int:
+    """The most base units of `debt` that selling `collateral` could repay: all that is owed.
+
+    Raises ActionImpossible where it can do nothing. Collateral with LTV 0 is in the way even of a sale that would clear
+    all debt, which the pool would let through: whoever holds such collateral is asked to withdraw it first.
+    """
+    owing, reserve = _sides(market, account, debt, collateral)
+    if account.is_collateral(reserve.id) and reserve.terms.ltv:
+        try:
+            lines = lines_of(market, account)
+        except HealthUnknown as why:
+            raise ActionImpossible(f"the position is unknown: {why}") from why
+        first = next((line for line in lines if line.counts and not line.ltv), None)
+        if first is not None:
+            raise ActionImpossible(
+                f"{first.reserve.asset.symbol} has LTV 0: it must be withdrawn before any other collateral is sold"
+            )
+    return owed(market, account, owing)[0]
+
+
+def supplied(market: MarketState, account: AccountState, reserve: Reserve) -> int:
+    """Base units that `account` has supplied of a reserve, as its aToken says."""
+    scaled = account.holdings.get(reserve.id, NOTHING).supply
+    return (ray_mul_floor if market.rules.directed_rounding else ray_mul)(scaled, reserve.supply_index)
+
+
+def _sides(market: MarketState, account: AccountState, debt: Asset, collateral: Asset) -> tuple[Reserve, Reserve]:
+    """The reserves of both sides of a sale, if it can be made at all. Raises ActionImpossible."""
+    if debt.address == collateral.address:
+        raise ActionImpossible(
+            f"{debt.symbol} cannot be sold for itself: {ActionKind.REPAY_WITH_ATOKENS} does that without an exchange"
+        )
+    owing = reserve_for(market, ActionKind.REPAY, debt)
+    amount, stable = owed(market, account, owing)
+    if not amount:
+        raise ActionImpossible(f"no {debt.symbol} is owed")
+    if stable:
+        raise ActionImpossible(
+            f"{debt.symbol} is owed at a stable rate: only debt at the variable rate can be sold for"
+        )
+    if not owing.terms.flash_loans:
+        raise ActionImpossible(f"flash loans of {debt.symbol} are switched off in this market")
+    reserve = reserve_for(market, ActionKind.DELEVERAGE, collateral)
+    if not supplied(market, account, reserve):
+        raise ActionImpossible(f"no {collateral.symbol} is supplied")
+    return owing, reserve
+
+
+def _repaid_with_a_tokens(
+    market: MarketState, account: AccountState, reserve: Reserve, amount: int
+) -> tuple[MarketState, AccountState]:
+    """A repayment out of what is supplied of the same asset (executeRepay with useATokens)."""
+    if amount > supplied(market, account, reserve):
+        raise ActionImpossible(f"more {reserve.asset.symbol} than is supplied")
+    account = _repaid(market, account, reserve, amount)
+    counted = account.is_collateral(reserve.id)
+    market, account = _burnt(market, account, reserve, amount)
+    if counted and market.rules.emptied_collateral_off and not account.holdings[reserve.id].supply:
+        account = replace(account, configuration=account.configuration & ~(1 << (2 * reserve.id + 1)))
+    if counted and market.rules.directed_rounding:
+        health, _ = _health(market, account)
+        if health is not None and health < WAD:
+            raise ActionImpossible("the position would be liquidatable after it, which the pool does not allow")
+    return market, account
+
+
+def _burnt(
+    market: MarketState, account: AccountState, reserve: Reserve, amount: int
+) -> tuple[MarketState, AccountState]:
+    """`amount` of aTokens gone from `account`, which holds so many."""
+    holding, index = account.holdings[reserve.id], reserve.supply_index
+    scaled = -(-amount * RAY // index) if market.rules.directed_rounding else ray_div(amount, index)
+    if not scaled:
+        raise ActionImpossible(f"too little {reserve.asset.symbol}: it rounds to nothing")
+    scaled = min(scaled, holding.supply)
+    left = replace(holding, supply=holding.supply - scaled)
+    total = None if reserve.scaled_supply is None else reserve.scaled_supply - scaled
+    return (
+        replace(market, reserves={**market.reserves, reserve.id: replace(reserve, scaled_supply=total)}),
+        replace(account, holdings={**account.holdings, reserve.id: left}),
+    )
 
 
 def _repaid(market: MarketState, account: AccountState, reserve: Reserve, amount: int) -> AccountState:
@@ -177,41 +267,39 @@ def _taken(
     market: MarketState, account: AccountState, reserve: Reserve, deal: Deleverage
 ) -> tuple[MarketState, AccountState, int]:
     """`deal.taken` out of the position, with the pool's own checks; base units that arrive."""
-    symbol, index, directed = reserve.asset.symbol, reserve.supply_index, market.rules.directed_rounding
-    holding = account.holdings.get(reserve.id, NOTHING)
-    supplied = (ray_mul_floor if directed else ray_mul)(holding.supply, index)
-    if deal.taken > supplied:
-        raise ActionImpossible(f"more {symbol} than is supplied")
-    scaled = -(-deal.taken * RAY // index) if directed else ray_div(deal.taken, index)
-    if not scaled:
-        raise ActionImpossible(f"too little {symbol}: it rounds to nothing")
-    whole = deal.taken == supplied
-    scaled = holding.supply if whole else min(scaled, holding.supply)
-    left = replace(holding, supply=holding.supply - scaled)
-    configuration = account.configuration & ~(1 << (2 * reserve.id + 1)) if whole else account.configuration
+    held = supplied(market, account, reserve)
+    if deal.taken > held:
+        raise ActionImpossible(f"more {reserve.asset.symbol} than is supplied")
     counted = account.is_collateral(reserve.id)
-    account = replace(account, configuration=configuration, holdings={**account.holdings, reserve.id: left})
-    total = None if reserve.scaled_supply is None else reserve.scaled_supply - scaled
-    market = replace(market, reserves={**market.reserves, reserve.id: replace(reserve, scaled_supply=total)})
+    before = account.holdings[reserve.id].supply
+    market, account = _burnt(market, account, reserve, deal.taken)
+    scaled = before - account.holdings[reserve.id].supply
+    if deal.taken == held:
+        account = replace(account, configuration=account.configuration & ~(1 << (2 * reserve.id + 1)))
     if counted:
         _require_healthy(market, account, reserve)
-    arrived = deal.taken if deal.delegated else (ray_mul_floor if directed else ray_mul)(scaled, index)
-    return market, account, arrived
+    mul = ray_mul_floor if market.rules.directed_rounding else ray_mul
+    return market, account, deal.taken if deal.delegated else mul(scaled, reserve.supply_index)
 
 
 def _require_healthy(market: MarketState, account: AccountState, reserve: Reserve) -> None:
     """What the pool asks of an account from which collateral goes (ValidationLogic.validateHFAndLtv)."""
-    try:
-        lines = lines_of(market, account)
-        health = figures(market.rules, lines).health_factor
-    except HealthUnknown as why:
-        raise ActionImpossible(f"what it would leave is unknown: {why}") from why
+    health, lines = _health(market, account)
     if health is None:
         return
     if health < WAD:
         raise ActionImpossible("the position would be liquidatable after it")
     if reserve.terms.ltv and any(line.counts and not line.ltv for line in lines):
         raise ActionImpossible("collateral with LTV 0 must be withdrawn before any other")
+
+
+def _health(market: MarketState, account: AccountState) -> tuple[int | None, tuple[Line, ...]]:
+    """Health (wad; None without debt) and the lines that it comes from. Raises ActionImpossible where unknown."""
+    try:
+        lines = lines_of(market, account)
+        return figures(market.rules, lines).health_factor, lines
+    except HealthUnknown as why:
+        raise ActionImpossible(f"what it would leave is unknown: {why}") from why
 
 
 def _why_not_counting(market: MarketState, account: AccountState, reserve: Reserve) -> str | None:

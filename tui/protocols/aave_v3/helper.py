@@ -67,7 +67,8 @@ class Order:
     """One deleverage. Addresses in hex; amounts in base units; `min_health` in wad; `deadline` unix seconds.
 
     `amount` of debt to repay (ALL_OF_IT: whatever is owed), `max_sold` of collateral at most, `path` as Uniswap packs
-    it for an exact output: debt, fee, ..., collateral.
+    it for an exact output: debt, fee, ..., collateral. An empty one is packed as no pools at all: the shape of a call
+    whose route is not known yet, which the helper refuses.
     """
 
     debt: str
@@ -140,17 +141,22 @@ def deleverage_with_permit_data(order: Order, v: int = 0, r: bytes = bytes(32), 
 
 
 def _words(order: Order) -> bytes:
+    pools = _pools(order) if order.path else 0
+    if order.max_sold >= UINT256_MAX:
+        raise ValueError("a sale without a limit")
+    numbers = (order.amount, order.max_sold, order.min_health, order.deadline, pools)
+    words = (address_word(order.debt), address_word(order.collateral), *(word(one) for one in numbers))
+    return b"".join(words) + order.path.ljust(96, b"\0")
+
+
+def _pools(order: Order) -> int:
     pools, rest = divmod(len(order.path) - 20, _HOP)
     if rest or not 1 <= pools <= MAX_POOLS:
         raise ValueError(f"a path of {len(order.path)} bytes is not one through one to {MAX_POOLS} pools")
     debt, collateral = bytes.fromhex(order.debt[2:]), bytes.fromhex(order.collateral[2:])
     if order.path[:20] != debt or order.path[-20:] != collateral:
         raise ValueError("the path does not lead from the debt to the collateral")
-    if order.max_sold >= UINT256_MAX:
-        raise ValueError("a sale without a limit")
-    numbers = (order.amount, order.max_sold, order.min_health, order.deadline, pools)
-    words = (address_word(order.debt), address_word(order.collateral), *(word(one) for one in numbers))
-    return b"".join(words) + order.path.ljust(96, b"\0")
+    return pools
 
 
 @cache

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from tui.model.block import BlockRef
 from tui.model.calls import Call, CallResult
-from tui.model.network import PRICE_HEARTBEAT, MarketConfig
-from tui.model.plan import Action, PlannedCall, SaleTerms
+from tui.model.network import PRICE_HEARTBEAT, MarketConfig, Network
+from tui.model.plan import Action, PlannedCall, Sale, SaleTerms
 from tui.model.position import Asset, MarketKey, Position, PositionKey
-from tui.model.rule import ActionKind
+from tui.model.rule import FROM_WALLET, SALES, ActionKind
 from tui.model.snapshot import Listing
 from tui.model.wallet import Wallet
 from tui.protocols.aave_v3 import actions as pool_actions
 from tui.protocols.aave_v3 import lens
-from tui.protocols.aave_v3.calls import calls_for
+from tui.protocols.aave_v3.calls import calls_for, repay_with_a_tokens
+from tui.protocols.aave_v3.gas import typical_gas
 from tui.protocols.aave_v3.health import HealthUnknown, figures, lines_of, with_prices
+from tui.protocols.aave_v3.helper import Helper
 from tui.protocols.aave_v3.position import build_position, checked_position, unknown
 from tui.protocols.aave_v3.rules import version_text
+from tui.protocols.aave_v3.sales import sale_calls_for, shape_of, terms_calls, terms_of
 from tui.protocols.aave_v3.state import (
     AccountState,
     MarketState,
@@ -33,8 +37,9 @@ PROTOCOL = "aave-v3"
 CLOCK_SLACK = 15
 """Seconds by which a node may run a call ahead of the block it was asked for (some add one for the next block)."""
 USD_UNIT = 10**8
-TYPICAL_GAS = 450_000
 USD_CURRENCY = 0
+UNISWAP, ROUTER_KEY, HELPER_KEY = "uniswap-v3", "router02", "deleverage"
+"""How a network file names the exchange, its router and the helper."""
 
 
 class AaveV3Market:
@@ -42,14 +47,31 @@ class AaveV3Market:
 
     Pure but for one thing: the pool's address, which the provider names, is remembered from the last reading, so that
     `spender` can tell it. Everything else is in the positions themselves.
+
+    `router` is Uniswap's SwapRouter02 (lower-case hex), through which collateral is sold; without it nothing is.
+    `named_helper`: where the network file says that the deleverage helper stands; it must be where it follows to be.
     """
 
-    __slots__ = ("_heartbeat", "_key", "_pool", "_provider")
+    __slots__ = ("_chain_id", "_heartbeat", "_key", "_named", "_pool", "_provider", "_router", "_wrapped")
 
-    def __init__(self, name: str, provider: str, price_heartbeat: int = PRICE_HEARTBEAT) -> None:
+    def __init__(
+        self,
+        name: str,
+        provider: str,
+        price_heartbeat: int = PRICE_HEARTBEAT,
+        *,
+        router: str | None = None,
+        named_helper: str | None = None,
+        chain_id: int | None = None,
+        wrapped_native: str | None = None,
+    ) -> None:
         self._key = MarketKey(PROTOCOL, name)
         self._provider = provider
         self._heartbeat = price_heartbeat
+        self._router = router
+        self._named = named_helper
+        self._chain_id = chain_id
+        self._wrapped = wrapped_native
         self._pool: str | None = None
 
     @property
@@ -59,8 +81,13 @@ class AaveV3Market:
 
     @property
     def actions(self) -> frozenset[ActionKind]:
-        """Repaying and adding collateral."""
-        return frozenset({ActionKind.REPAY, ActionKind.ADD_COLLATERAL})
+        """What goes with the pool alone, and selling collateral where a router is configured and the helper is not
+        said to stand elsewhere than it can.
+        """
+        with_pool = {ActionKind.REPAY, ActionKind.ADD_COLLATERAL, ActionKind.REPAY_WITH_ATOKENS}
+        if self._router is None or (self._pool is not None and isinstance(self._helper(self._pool), str)):
+            return frozenset(with_pool)
+        return frozenset(with_pool | SALES)
 
     def read_calls(self, accounts: Sequence[str]) -> tuple[Call, ...]:
         """One call of the lens for each 200 accounts; one even without any, for the market alone."""
@@ -136,37 +163,94 @@ class AaveV3Market:
 
     def ceiling(self, position: Position, kind: ActionKind, asset: Asset, collateral: Asset | None = None) -> int:
         """The most base units that `kind` can use of `asset`; see LendingMarket.ceiling."""
-        if collateral is not None:
-            raise ActionImpossible(f"{self._key} cannot sell {collateral.symbol}")
         market, account = _known_state(position)
+        if kind in SALES:
+            self._seller(market.pool)
+            if collateral is None:
+                raise ActionImpossible(f"{kind} needs the collateral that is to be sold")
+            return pool_actions.sale_ceiling(market, account, asset, collateral)
         return pool_actions.ceiling(market, account, kind, asset)
 
     def spender(self, kind: ActionKind) -> str | None:
-        """The pool, as the last reading named it; None before the first."""
-        return self._pool if kind in self.actions else None
+        """The pool, as the last reading named it; None before the first, and for what the wallet does not pay."""
+        return self._pool if kind in FROM_WALLET else None
 
     def calls_for(self, position: Position, action: Action, wallet: Wallet, deadline: int) -> tuple[PlannedCall, ...]:
         """The transactions that do `action`; see LendingMarket.calls_for. The pool is the one of the position."""
         market, account = _known_state(position)
         reserve = pool_actions.reserve_for(market, action.kind, action.asset)
-        stable = action.kind is ActionKind.REPAY and pool_actions.owed(market, account, reserve)[1]
-        return calls_for(market.pool, account.account, action, stable, wallet, deadline)
+        owed, stable = pool_actions.owed(market, account, reserve)
+        if action.kind in SALES:
+            sale = _sale_of(action)
+            shape = self._shape(market, sale.collateral)
+            if (sale.terms.helper, sale.terms.receipt) != (shape.helper, shape.receipt):
+                raise ActionImpossible(f"the terms of the sale of {sale.collateral.symbol} are not this market's")
+            return sale_calls_for(action, sale, action.amount == owed, deadline)
+        if action.kind is ActionKind.REPAY_WITH_ATOKENS:
+            return (repay_with_a_tokens(market.pool, action, stable),)
+        if action.wrap > 0 and self._wrapped not in (None, action.asset.address):
+            raise ActionImpossible(f"{action.asset.symbol} is not this network's wrapped native coin")
+        repaying = action.kind is ActionKind.REPAY
+        return calls_for(market.pool, account.account, action, repaying and stable, wallet, deadline)
 
-    def sale_calls(self, position: Position, collateral: Asset) -> tuple[Call, ...]:  # noqa: ARG002
-        """None: no sale is among this market's `actions`."""
-        return ()
+    def sale_calls(self, position: Position, collateral: Asset, debt: Asset | None = None) -> tuple[Call, ...]:
+        """The reads that tell the terms of a sale; none where `sale_shape` says that there are none."""
+        try:
+            market, account = _known_state(position)
+            shape = self._shape(market, collateral)
+            reserve = pool_actions.reserve_for(market, ActionKind.DELEVERAGE, collateral)
+        except ActionImpossible:
+            return ()
+        return terms_calls(market.pool, shape.helper, account.account, reserve, _repaid_one(market, position, debt))
 
-    def sale_terms(self, position: Position, collateral: Asset, results: Sequence[CallResult]) -> SaleTerms:  # noqa: ARG002
-        """See `sale_calls`."""
-        return self.sale_shape(position, collateral)
+    def sale_terms(
+        self,
+        position: Position,
+        collateral: Asset,
+        results: Sequence[CallResult],
+        debt: Asset | None = None,  # noqa: ARG002
+    ) -> SaleTerms:
+        """The terms from the answers of `sale_calls`; see LendingMarket.sale_terms."""
+        try:
+            shape = self.sale_shape(position, collateral)
+        except ActionImpossible as impossible:
+            return SaleTerms("", "", 0, impossible=str(impossible))
+        return terms_of(shape, collateral, self._chain_id, results)
 
-    def sale_shape(self, position: Position, collateral: Asset) -> SaleTerms:  # noqa: ARG002
-        """See `sale_calls`."""
-        raise ActionImpossible(f"{self._key} cannot sell collateral")
+    def sale_shape(self, position: Position, collateral: Asset) -> SaleTerms:
+        """Helper, aToken and the usual premium. Raises ActionImpossible where nothing can be sold here."""
+        market, _ = _known_state(position)
+        return self._shape(market, collateral)
 
-    def typical_gas(self, call: PlannedCall) -> int:  # noqa: ARG002
-        """What calls of this size took on a pool of 3.2, up."""
-        return TYPICAL_GAS
+    def typical_gas(self, call: PlannedCall) -> int:
+        """What a call of this selector took on a pool of 3.2, up; see `gas`."""
+        return typical_gas(call.selector)
+
+    def _shape(self, market: MarketState, collateral: Asset) -> SaleTerms:
+        helper = self._seller(market.pool)
+        return shape_of(helper.address, pool_actions.reserve_for(market, ActionKind.DELEVERAGE, collateral))
+
+    def _seller(self, pool: str) -> Helper:
+        """The helper of a pool. Raises ActionImpossible, with how to mend it, where there is none."""
+        helper = self._helper(pool)
+        if isinstance(helper, str):
+            raise ActionImpossible(helper)
+        return helper
+
+    def _helper(self, pool: str) -> Helper | str:
+        """The helper that sells for positions in `pool`, or why there is none."""
+        if self._router is None:
+            return (
+                f"{self._key} cannot sell collateral: the network file has no [[swap]] table of kind "
+                f'"{UNISWAP}" with {ROUTER_KEY}; add one'
+            )
+        helper = _helper_of(pool, self._router)
+        if self._named is not None and self._named != helper.address:
+            return (
+                f"{self._key} cannot sell collateral: [helpers] {HELPER_KEY} names {self._named}, but the helper of "
+                f"this pool and router stands at {helper.address}; take the line out, or write that address"
+            )
+        return helper
 
     def _key_of(self, account: str) -> PositionKey:
         return PositionKey(self._key, account)
@@ -192,14 +276,40 @@ class AaveV3Market:
         return raw, market_state(raw, self._heartbeat)
 
 
-def make_market(config: MarketConfig) -> AaveV3Market:
-    """The market of a `[[market]]` table. Raises ValueError that names the key to mend."""
+def make_market(config: MarketConfig, network: Network | None = None) -> AaveV3Market:
+    """The market of a `[[market]]` table of `network`, whose exchange, helper and wrapped native coin it uses.
+
+    Raises ValueError that names the key to mend.
+    """
     provider = config.options.get("pool_addresses_provider")
     if not isinstance(provider, str) or not _is_address(provider):
         raise ValueError(
             f"market {config.protocol}/{config.name}: pool_addresses_provider must be an address (0x and 40 hex digits)"
         )
-    return AaveV3Market(config.name, provider.lower(), config.price_heartbeat)
+    if network is None:
+        return AaveV3Market(config.name, provider.lower(), config.price_heartbeat)
+    named, wrapped = network.helpers.get(HELPER_KEY), network.wrapped_native
+    return AaveV3Market(
+        config.name,
+        provider.lower(),
+        config.price_heartbeat,
+        router=_router_of(network),
+        named_helper=None if named is None else named.lower(),
+        chain_id=network.chain_id,
+        wrapped_native=None if wrapped is None else wrapped.lower(),
+    )
+
+
+def _router_of(network: Network) -> str | None:
+    """SwapRouter02 of the first exchange that names it, lower-case; None where none does. Raises ValueError."""
+    for swap in network.swaps:
+        router = swap.options.get(ROUTER_KEY)
+        if swap.kind != UNISWAP or router is None:
+            continue
+        if not isinstance(router, str) or not _is_address(router):
+            raise ValueError(f"swap {swap.kind}: {ROUTER_KEY} must be an address (0x and 40 hex digits)")
+        return router.lower()
+    return None
 
 
 def _is_address(text: str) -> bool:
@@ -224,7 +334,29 @@ def _known_state(position: Position) -> tuple[MarketState, AccountState]:
 
 
 def _after(market: MarketState, account: AccountState, action: Action) -> tuple[MarketState, AccountState]:
+    if action.kind in SALES:
+        sale = _sale_of(action)
+        deal = pool_actions.Deleverage(action.asset, sale.collateral, action.amount, sale.most_sold, sale.sold)
+        return pool_actions.after_deleverage(market, account, deal)
     return pool_actions.after_action(market, account, action.kind, action.asset, action.amount)
+
+
+def _sale_of(action: Action) -> Sale:
+    if action.sale is None:
+        raise ActionImpossible(f"{action.kind} of nothing: what is to be sold is not said")
+    return action.sale
+
+
+def _repaid_one(market: MarketState, position: Position, debt: Asset | None) -> Reserve | None:
+    """The reserve of what a sale repays: `debt`, else the only one that is owed."""
+    if debt is None and len(position.debt) == 1:
+        debt = position.debt[0].asset
+    return None if debt is None else market.reserve(debt.address)
+
+
+@lru_cache(maxsize=64)
+def _helper_of(pool: str, router: str) -> Helper:
+    return Helper(pool, router)
 
 
 def _rebuilt(position: Position, market: MarketState, account: AccountState, liquidation: bool = True) -> Position:

@@ -30,7 +30,10 @@ _MAX_INDEX = 2**128 - 1
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """A reserve's configuration word, unpacked. Caps in whole tokens (0: none)."""
+    """A reserve's configuration word, unpacked. Caps in whole tokens (0: none).
+
+    `flash_loans`: the bit is there since 3.0.2; before it every reserve could be lent so, which is not counted on.
+    """
 
     ltv: int
     threshold: int
@@ -44,6 +47,7 @@ class Terms:
     protocol_fee: int
     e_mode: int
     debt_ceiling: int
+    flash_loans: bool
 
 
 @lru_cache(maxsize=1024)
@@ -66,6 +70,7 @@ def terms_of(configuration: int) -> Terms:
         protocol_fee=bits(152, 16),
         e_mode=bits(168, 8),
         debt_ceiling=bits(212, 40),
+        flash_loans=bool(bits(63, 1)),
     )
 
 
@@ -74,7 +79,8 @@ class Reserve:
     """One listed asset at the block. Indices, totals and `accrued` are grown to the block's time.
 
     `price` None: the oracle does not answer. `fault`: why nothing may be computed with this reserve, or None.
-    `token_decimals` as the token itself says, `scaled_debt` all variable debt; None: could not be read.
+    `a_token` in lower-case hex. `token_decimals` as the token itself says, `scaled_debt` all variable debt; None: could
+    not be read.
     """
 
     id: int
@@ -88,6 +94,7 @@ class Reserve:
     price: int | None
     price_updated_at: int | None
     source: str
+    a_token: str
     scaled_supply: int | None
     accrued: int
     fault: str | None = None
@@ -239,6 +246,7 @@ def _reserve(raw: lens.RawReserve, timestamp: int, rules: Rules) -> Reserve:
         price=None if raw.flags & lens.NO_PRICE or raw.price == 0 else raw.price,
         price_updated_at=None if raw.flags & lens.NO_UPDATE else raw.price_updated_at,
         source=raw.source,
+        a_token=raw.a_token,
         scaled_supply=None if raw.flags & (lens.NO_SUPPLY | lens.NO_DEBT_SUPPLY) else raw.scaled_supply,
         accrued=_accrued(raw, terms, supply_index, debt_index) if supply_index else 0,
         fault=fault,
