@@ -227,7 +227,7 @@ def _markets(network: Network) -> tuple[tuple[LendingMarket, ...], tuple[str, ..
         if config.protocol not in known
     )
     try:
-        markets = tuple(make_market(config) for config in network.markets if config.protocol in known)
+        markets = tuple(make_market(config, network) for config in network.markets if config.protocol in known)
     except ValueError as error:
         raise UsageError(f"network {network.name}: {error}") from error
     if not markets:
