@@ -29,6 +29,11 @@ _MEMBERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )  # fmt: skip
 
+_DOLLARS = frozenset({
+    "USDC", "USDT", "DAI", "USDS", "sUSDS", "sDAI", "GHO", "LUSD", "FRAX", "crvUSD", "PYUSD", "USDe", "sUSDe", "TUSD",
+    "USDP", "RLUSD", "USDtb", "BUSD", "sUSD", "USDC.e", "USDT.e", "USDbC", "USD₮0", "USDT0", "DAI.e",
+    "axlUSDC", "FDUSD",
+})  # fmt: skip
 _ROOT = {symbol: root for root, symbols in _MEMBERS.items() for symbol in symbols}
 _LEADS = ("WETH", "WBTC", "WAVAX", "WPOL", "WMATIC", "WBNB", "SOL", "cbBTC")
 
@@ -36,6 +41,11 @@ _LEADS = ("WETH", "WBTC", "WAVAX", "WPOL", "WMATIC", "WBNB", "SOL", "cbBTC")
 def root_of(symbol: str) -> str | None:
     """The price root of a symbol (case counts: symbols differ by it), or None for an asset that stands alone."""
     return _ROOT.get(symbol)
+
+
+def is_dollar(symbol: str) -> bool:
+    """Whether a symbol is one of a token that is kept at a dollar (or grows out of one)."""
+    return symbol in _DOLLARS
 
 
 def groups_of(assets: Iterable[Asset]) -> tuple[tuple[Asset, ...], ...]:
