@@ -17,6 +17,18 @@ from tui.protocols.aave_v3 import helper as room
 from tui.protocols.aave_v3.contracts.compile import HELPER_COMPILED, compile_helper
 from tui.protocols.aave_v3.helper import Helper, Order, delegate_of, deleverage_data, deleverage_with_permit_data
 
+WRITES = {
+    "deleverage",
+    "deleverage_with_permit",
+    "switch_collateral",
+    "switch_collateral_with_permit",
+    "switch_debt",
+    "switch_debt_with_signature",
+    "boost",
+    "boost_with_signature",
+    "executeOperation",
+    "uniswapV3SwapCallback",
+}
 ARGUMENTS = "address,address,uint256,uint256,uint256,uint256,uint256,bytes32[3]"
 addresses = st.binary(min_size=20, max_size=20).map(lambda raw: "0x" + raw.hex())
 numbers = st.integers(min_value=0, max_value=UINT256_MAX - 1)
@@ -30,7 +42,12 @@ def test_the_committed_code_is_what_the_source_compiles_to() -> None:
 def test_the_helper_has_no_owner_and_no_setter() -> None:
     abi = json.loads(HELPER_COMPILED.read_text())["abi"]
     writes = {one["name"] for one in abi if one["type"] == "function" and one["stateMutability"] != "view"}
-    assert writes == {"deleverage", "deleverage_with_permit", "executeOperation"}
+    assert writes == WRITES
+
+
+def test_it_fits_into_a_contract() -> None:
+    code = bytes.fromhex(json.loads(HELPER_COMPILED.read_text())["bytecode_runtime"][2:])
+    assert len(code) + 3 * 32 <= 24_576
 
 
 def test_the_code_stores_nothing() -> None:

@@ -163,7 +163,7 @@ def test_a_debt_that_takes_a_fee_does_not_eat_the_wallet(market_v32: Chain, help
     order = replace(holder.order(), min_health=0)
     turn_hostile(market_v32, "DAI", fee_bps=10)
     done = holder.delegated(helper_v32.address, deleverage_data(order))
-    assert "debt token lost" in done.reason
+    assert "loaned token lost" in done.reason
     assert market_v32.balance("DAI", holder.address) == market_v32.units("DAI", 100_000)
 
 

@@ -3,17 +3,28 @@
 # pragma optimize gas
 # @license MIT
 """
-@title Sells collateral of an Aave V3 position for its debt, in one transaction
-@notice Flash loan -> repay -> withdraw -> swap -> return the loan, then the health factor is held against a floor.
+@title Reshapes an Aave V3 position in one transaction: less leverage, more, another collateral, another debt
+@notice Flash loan -> use it -> buy it back with what the position can pay -> return the loan, then the health factor
+        is held against a floor. Two uses and two ways to pay make four functions:
+
+                                    pay by withdrawing and selling      pay by borrowing and selling
+            repay with the loan     deleverage                          switch_debt
+            supply the loan         switch_collateral                   boost
+
         Nobody owns this contract, nothing of it can change, it keeps no storage and holds nothing between
         transactions. One code works in two ways:
 
-        as a helper, to which a holder approves aTokens (or signs their permit): it acts for msg.sender alone;
+        as a helper, to which a holder approves aTokens or delegates credit (or signs a permit, a delegation): it acts
+        for msg.sender alone, so that what stands approved or delegated is of no use to anybody else;
         as the EIP-7702 delegate of an account: then only the account itself may call, and towards everybody else it
         behaves like the plain account it was: it takes ether and safe transfers, and its key's signatures are valid.
 
-        Interest and rounding are the pool's. Only debt at the variable rate is repaid. Tokens that take a fee on
-        transfers are refused by their balances; tokens that return nothing are taken.
+        What is withdrawn is taken whole, up to the limit, swapped by the router, and what is not sold goes back. What
+        is borrowed is borrowed in the middle of the swap, when the market tells what it wants: never a unit more than
+        is paid, nothing to bring back. So those swaps go to Uniswap's pools without the router.
+
+        Interest and rounding are the pool's. Only debt at the variable rate is repaid and made. Tokens that take a fee
+        on transfers are refused by their balances; tokens that return nothing are taken.
 """
 
 interface Token:
@@ -47,6 +58,8 @@ interface Pool:
         receiver: address, asset: address, amount: uint256, params: Bytes[MAX_PARAMS], referral: uint16
     ): nonpayable
     def repay(asset: address, amount: uint256, rate_mode: uint256, owner: address) -> uint256: nonpayable
+    def supply(asset: address, amount: uint256, owner: address, referral: uint16): nonpayable
+    def borrow(asset: address, amount: uint256, rate_mode: uint256, referral: uint16, owner: address): nonpayable
     def withdraw(asset: address, amount: uint256, to: address) -> uint256: nonpayable
     def getReserveData(asset: address) -> Reserve: view
     def getUserAccountData(owner: address) -> (uint256, uint256, uint256, uint256, uint256, uint256): view
@@ -61,6 +74,17 @@ struct ExactOutput:
 
 interface Router:
     def exactOutput(params: ExactOutput) -> uint256: payable
+    def factory() -> address: view
+
+
+interface Factory:
+    def getPool(one: address, other: address, fee: uint24) -> address: view
+
+
+interface Market:
+    def swap(
+        recipient: address, zero_for_one: bool, amount: int256, price_limit: uint160, data: Bytes[MAX_PATH]
+    ) -> (int256, int256): nonpayable
 
 
 event Deleveraged:
@@ -73,10 +97,46 @@ event Deleveraged:
     health_factor: uint256
 
 
+event CollateralSwitched:
+    owner: indexed(address)
+    received: indexed(address)
+    given: indexed(address)
+    supplied: uint256
+    sold: uint256
+    premium: uint256
+    health_factor: uint256
+
+
+event DebtSwitched:
+    owner: indexed(address)
+    old: indexed(address)
+    new: indexed(address)
+    repaid: uint256
+    borrowed: uint256
+    premium: uint256
+    health_factor: uint256
+
+
+event Boosted:
+    owner: indexed(address)
+    debt: indexed(address)
+    collateral: indexed(address)
+    supplied: uint256
+    borrowed: uint256
+    premium: uint256
+    health_factor: uint256
+
+
 MAX_POOLS: constant(uint256) = 3
 MAX_PATH: constant(uint256) = 96  # an address, then a fee and an address for each pool, and what fills three words
-MAX_PARAMS: constant(uint256) = 256
+MAX_PARAMS: constant(uint256) = 288
 VARIABLE_RATE: constant(uint256) = 2
+LEAST_PRICE: constant(uint160) = 4295128740  # what a swap takes for "at any price" downwards, and upwards
+MOST_PRICE: constant(uint160) = 1461446703485210103287273052203988822378723970341
+
+# What is done with the loan and how it is paid for, one bit each; without the bit it is repaid, and withdrawn.
+SUPPLIES: constant(uint256) = 1
+BORROWS: constant(uint256) = 2
 
 IDLE: constant(uint256) = 0
 ASKED: constant(uint256) = 1
@@ -92,9 +152,12 @@ ROUTER: public(immutable(address))
 
 phase: transient(uint256)
 owner: transient(address)
-repaid: transient(uint256)
-sold: transient(uint256)
+used: transient(uint256)
+paid: transient(uint256)
 premium: transient(uint256)
+given: transient(address)  # what may be borrowed for the owner, the most of it,
+most: transient(uint256)
+market: transient(address)  # and the one market that may ask for it now
 
 
 @deploy
@@ -131,7 +194,7 @@ def deleverage(
     @param path The path as Uniswap packs it for an exact output, debt first and collateral last, filled with zeros
     @return Base units repaid, base units sold, health factor left
     """
-    return self._run(debt, collateral, amount, max_sold, min_health, deadline, pools, path)
+    return self._run(0, debt, collateral, amount, max_sold, min_health, deadline, pools, path)
 
 
 @external
@@ -150,17 +213,156 @@ def deleverage_with_permit(
 ) -> (uint256, uint256, uint256):
     """
     @notice The same, with the caller's permit of the aToken for exactly max_sold until the same deadline.
-    @dev A permit that somebody else has already handed in has done its work: what counts is the allowance.
     """
-    used: bool = raw_call(
-        self._a_token(collateral),
-        abi_encode(
-            msg.sender, self, max_sold, deadline, v, r, s,
-            method_id=method_id("permit(address,address,uint256,uint256,uint8,bytes32,bytes32)"),
-        ),
-        revert_on_failure=False,
+    self._permit(collateral, max_sold, deadline, v, r, s)
+    return self._run(0, debt, collateral, amount, max_sold, min_health, deadline, pools, path)
+
+
+@external
+def switch_collateral(
+    received: address,
+    sold: address,
+    amount: uint256,
+    max_sold: uint256,
+    min_health: uint256,
+    deadline: uint256,
+    pools: uint256,
+    path: bytes32[3],
+) -> (uint256, uint256, uint256):
+    """
+    @notice Supply one token for the caller and pay for it with the caller's collateral of another.
+    @param received The token that is supplied; whether it counts as collateral is the pool's rule, and in the floor
+    @param sold The token that is sold; as a helper, max_sold of its aToken must be approved
+    @param amount Base units to supply
+    @param max_sold Base units of collateral that may be sold at most; what is not sold goes back into the position
+    @param min_health The least health factor (18 decimals) that may be left
+    @param deadline Unix time after which nothing is done
+    @param pools How many pools the path goes through, one to three
+    @param path The path as Uniswap packs it for an exact output, received first and sold last, filled with zeros
+    @return Base units supplied, base units sold, health factor left
+    """
+    return self._run(SUPPLIES, received, sold, amount, max_sold, min_health, deadline, pools, path)
+
+
+@external
+def switch_collateral_with_permit(
+    received: address,
+    sold: address,
+    amount: uint256,
+    max_sold: uint256,
+    min_health: uint256,
+    deadline: uint256,
+    pools: uint256,
+    path: bytes32[3],
+    v: uint8,
+    r: bytes32,
+    s: bytes32,
+) -> (uint256, uint256, uint256):
+    """
+    @notice The same, with the caller's permit of the aToken for exactly max_sold until the same deadline.
+    """
+    self._permit(sold, max_sold, deadline, v, r, s)
+    return self._run(SUPPLIES, received, sold, amount, max_sold, min_health, deadline, pools, path)
+
+
+@external
+def switch_debt(
+    old: address,
+    new: address,
+    amount: uint256,
+    max_borrowed: uint256,
+    min_health: uint256,
+    deadline: uint256,
+    pools: uint256,
+    path: bytes32[3],
+) -> (uint256, uint256, uint256):
+    """
+    @notice Repay debt of the caller and pay for it by borrowing another token for the caller.
+    @param old The token that is owed
+    @param new The token that will be; as a helper, it needs credit: approveDelegation of its variable debt token
+    @param amount Base units of old debt to repay; the largest number repays all that is owed
+    @param max_borrowed Base units of the new debt at most; only what the swap takes is borrowed
+    @param min_health The least health factor (18 decimals) that may be left
+    @param deadline Unix time after which nothing is done
+    @param pools How many pools the path goes through, one to three
+    @param path The path as Uniswap packs it for an exact output, old first and new last, filled with zeros
+    @return Base units repaid, base units borrowed, health factor left
+    """
+    return self._run(BORROWS, old, new, amount, max_borrowed, min_health, deadline, pools, path)
+
+
+@external
+def switch_debt_with_signature(
+    old: address,
+    new: address,
+    amount: uint256,
+    max_borrowed: uint256,
+    min_health: uint256,
+    deadline: uint256,
+    pools: uint256,
+    path: bytes32[3],
+    v: uint8,
+    r: bytes32,
+    s: bytes32,
+) -> (uint256, uint256, uint256):
+    """
+    @notice The same, with the caller's signed delegation (DelegationWithSig) for exactly max_borrowed until the same
+            deadline. What is not borrowed of it stays delegated, of use to the caller alone.
+    """
+    self._delegation(new, max_borrowed, deadline, v, r, s)
+    return self._run(BORROWS, old, new, amount, max_borrowed, min_health, deadline, pools, path)
+
+
+@external
+def boost(
+    debt: address,
+    collateral: address,
+    amount: uint256,
+    max_borrowed: uint256,
+    min_health: uint256,
+    deadline: uint256,
+    pools: uint256,
+    path: bytes32[3],
+) -> (uint256, uint256, uint256):
+    """
+    @notice Supply collateral for the caller and pay for it by borrowing for the caller: more of both.
+    @param debt The token that is borrowed; as a helper, it needs credit: approveDelegation of its variable debt token
+    @param collateral The token that is supplied
+    @param amount Base units of collateral to supply
+    @param max_borrowed Base units of debt at most; only what the swap takes is borrowed
+    @param min_health The least health factor (18 decimals) that may be left
+    @param deadline Unix time after which nothing is done
+    @param pools How many pools the path goes through, one to three
+    @param path The path as Uniswap packs it for an exact output, collateral first and debt last, filled with zeros
+    @return Base units supplied, base units borrowed, health factor left
+    """
+    return self._run(
+        SUPPLIES | BORROWS, collateral, debt, amount, max_borrowed, min_health, deadline, pools, path
     )
-    return self._run(debt, collateral, amount, max_sold, min_health, deadline, pools, path)
+
+
+@external
+def boost_with_signature(
+    debt: address,
+    collateral: address,
+    amount: uint256,
+    max_borrowed: uint256,
+    min_health: uint256,
+    deadline: uint256,
+    pools: uint256,
+    path: bytes32[3],
+    v: uint8,
+    r: bytes32,
+    s: bytes32,
+) -> (uint256, uint256, uint256):
+    """
+    @notice The same, with the caller's signed delegation (DelegationWithSig) for exactly max_borrowed until the same
+            deadline. What is not borrowed of it stays delegated, of use to the caller alone.
+    """
+    self._delegation(debt, max_borrowed, deadline, v, r, s)
+    return self._run(
+        SUPPLIES | BORROWS, collateral, debt, amount, max_borrowed, min_health, deadline, pools, path
+    )
 
 
 @external
@@ -174,6 +376,34 @@ def executeOperation(
     assert initiator == self, "not our loan"
     self._serve(POOL, asset, amount, premium, params)
     return True
+
+
+# Morpho's free loan would come in here: onMorphoFlashLoan(amount, params), whose first line lets only MORPHO in (it
+# calls back nobody but who asked), then self._serve(MORPHO, the token that _run put in transient storage, amount, 0,
+# params). _run would ask the one lender or the other; _serve already returns any lender's loan by allowance.
+
+
+@external
+def uniswapV3SwapCallback(amount0: int256, amount1: int256, rest: Bytes[MAX_PATH]):
+    """
+    @notice A market that this contract is swapping in wants to be paid: from the next market on the path, and at its
+            end with what is borrowed for the owner. Only the market that was just called gets past the first lines,
+            once; what is borrowed and how much of it is bounded here, whatever the market says.
+    """
+    market: address = self.market
+    assert msg.sender == market and self.phase == SERVED, "not our swap"
+    self.market = empty(address)
+    wanted: uint256 = convert(max(amount0, amount1), uint256)
+    if len(rest) > 20:
+        self._swap(wanted, market, rest)
+        return
+    token: address = self.given
+    self.paid += wanted
+    assert self.paid <= self.most, "borrowed too much"
+    held: uint256 = staticcall Token(token).balanceOf(self)
+    extcall Pool(POOL).borrow(token, wanted, VARIABLE_RATE, 0, self.owner)
+    assert staticcall Token(token).balanceOf(self) == held + wanted, "fee on transfer"
+    assert extcall Token(token).transfer(market, wanted, default_return_value=True), "not paid"
 
 
 @external
@@ -216,53 +446,53 @@ def __default__() -> Bytes[32]:
 
 @internal
 def _run(
-    debt: address,
-    collateral: address,
+    deal: uint256,
+    loaned: address,
+    given: address,
     amount: uint256,
-    max_sold: uint256,
+    most: uint256,
     min_health: uint256,
     deadline: uint256,
     pools: uint256,
     words: bytes32[3],
 ) -> (uint256, uint256, uint256):
+    """
+    @param deal SUPPLIES, BORROWS, both or none
+    @param loaned What is lent, used and bought back
+    @param given What is withdrawn or borrowed, and sold
+    @param most Base units of it at most
+    """
     assert self.phase == IDLE, "busy"
     assert self == HELPER or msg.sender == self, "not the account"
     assert block.timestamp <= deadline, "too late"
-    assert debt != collateral, "nothing to swap"
-    assert max_sold != max_value(uint256), "no limit"
-    path: Bytes[MAX_PATH] = self._path(debt, collateral, pools, words)
+    assert loaned != given, "nothing to swap"
+    assert most != max_value(uint256), "no limit"
+    path: Bytes[MAX_PATH] = self._path(loaned, given, pools, words)
     self.phase = ASKED
     self.owner = msg.sender
     loan: uint256 = amount
     if amount == max_value(uint256):
-        loan = staticcall Token((staticcall Pool(POOL).getReserveData(debt)).variable_token).balanceOf(msg.sender)
+        assert deal & SUPPLIES == 0, "no amount"
+        loan = staticcall Token((staticcall Pool(POOL).getReserveData(loaned)).variable_token).balanceOf(msg.sender)
     a_token: address = empty(address)
-    if msg.sender != self:
-        a_token = self._a_token(collateral)
-    held: uint256 = staticcall Token(debt).balanceOf(self)
+    if deal & BORROWS == 0 and msg.sender != self:
+        a_token = self._a_token(given)
+    held: uint256 = staticcall Token(loaned).balanceOf(self)
 
-    extcall Pool(POOL).flashLoanSimple(self, debt, loan, abi_encode(collateral, a_token, max_sold, path), 0)
+    extcall Pool(POOL).flashLoanSimple(self, loaned, loan, abi_encode(deal, given, a_token, most, path), 0)
     assert self.phase == SERVED, "no loan came"
 
-    self._disallow(debt, POOL)
-    left: uint256 = staticcall Token(debt).balanceOf(self)
-    assert left >= held, "debt token lost"
+    self._disallow(loaned, POOL)
+    left: uint256 = staticcall Token(loaned).balanceOf(self)
+    assert left >= held, "loaned token lost"
     if left > held and msg.sender != self:
-        assert extcall Token(debt).transfer(msg.sender, left - held, default_return_value=True), "not returned"
+        assert extcall Token(loaned).transfer(msg.sender, left - held, default_return_value=True), "not returned"
     health: uint256 = (staticcall Pool(POOL).getUserAccountData(msg.sender))[5]
     assert health >= min_health, "health under the floor"
-    log Deleveraged(
-        owner=msg.sender,
-        debt=debt,
-        collateral=collateral,
-        repaid=self.repaid,
-        sold=self.sold,
-        premium=self.premium,
-        health_factor=health,
-    )
+    self._tell(deal, loaned, given, health)
     self.owner = empty(address)
     self.phase = IDLE
-    return self.repaid, self.sold, health
+    return self.used, self.paid, health
 
 
 @internal
@@ -274,41 +504,164 @@ def _serve(lender: address, asset: address, amount: uint256, premium: uint256, p
     assert self.phase == ASKED, "no loan was asked for"
     self.phase = SERVED
     owner: address = self.owner
-    collateral: address = empty(address)
+    deal: uint256 = 0
+    given: address = empty(address)
     a_token: address = empty(address)
-    max_sold: uint256 = 0
+    most: uint256 = 0
     path: Bytes[MAX_PATH] = b""
-    collateral, a_token, max_sold, path = abi_decode(params, (address, address, uint256, Bytes[MAX_PATH]))
+    deal, given, a_token, most, path = abi_decode(params, (uint256, address, address, uint256, Bytes[MAX_PATH]))
 
+    used: uint256 = amount
     self._allow(asset, POOL, amount + amount + premium)
-    repaid: uint256 = extcall Pool(POOL).repay(asset, amount, VARIABLE_RATE, owner)
+    if deal & SUPPLIES != 0:
+        extcall Pool(POOL).supply(asset, amount, owner, 0)
+    else:
+        used = extcall Pool(POOL).repay(asset, amount, VARIABLE_RATE, owner)
+    self.used = used
+    self.paid = 0
+    self.premium = premium
 
-    held: uint256 = staticcall Token(collateral).balanceOf(self)
-    taken: uint256 = max_sold
-    if owner != self:
-        assert extcall Token(a_token).transferFrom(owner, self, max_sold), "aTokens not approved"
-        # The helper owns no other aTokens, so that "all" is what just came, to the wei that rounding may have moved.
-        taken = max_value(uint256)
-    taken = extcall Pool(POOL).withdraw(collateral, taken, self)
-    assert staticcall Token(collateral).balanceOf(self) == held + taken, "fee on transfer"
-
-    # What the repayment did not need of the loan is still here: it need not be bought.
-    self._allow(collateral, ROUTER, min(taken, max_sold))
-    extcall Router(ROUTER).exactOutput(
-        ExactOutput(path=path, recipient=self, amount_out=repaid + premium, most_in=min(taken, max_sold))
-    )
-    self._disallow(collateral, ROUTER)
-
-    rest: uint256 = (staticcall Token(collateral).balanceOf(self)) - held
-    assert taken - rest <= max_sold, "sold too much"
-    if rest > 0:
-        self._put_back(collateral, rest, owner)
+    # What a repayment did not need of the loan is still here: it need not be bought.
+    if deal & BORROWS != 0:
+        self.given = given
+        self.most = most
+        self._swap(used + premium, self, path)
+        self.most = 0
+    else:
+        self._sell(used + premium, given, a_token, most, path, owner)
     if lender != POOL:
         self._disallow(asset, POOL)
         self._allow(asset, lender, amount + premium)
-    self.repaid = repaid
-    self.sold = taken - rest
-    self.premium = premium
+
+
+@internal
+def _sell(
+    bought: uint256, given: address, a_token: address, most: uint256, path: Bytes[MAX_PATH], owner: address
+):
+    """
+    @dev Withdraw the most that may be sold, buy what the loan needs, put the rest back.
+    """
+    held: uint256 = staticcall Token(given).balanceOf(self)
+    taken: uint256 = most
+    if owner != self:
+        assert extcall Token(a_token).transferFrom(owner, self, most), "aTokens not approved"
+        # The helper owns no other aTokens, so that "all" is what just came, to the wei that rounding may have moved.
+        taken = max_value(uint256)
+    taken = extcall Pool(POOL).withdraw(given, taken, self)
+    assert staticcall Token(given).balanceOf(self) == held + taken, "fee on transfer"
+
+    self._allow(given, ROUTER, min(taken, most))
+    extcall Router(ROUTER).exactOutput(
+        ExactOutput(path=path, recipient=self, amount_out=bought, most_in=min(taken, most))
+    )
+    self._disallow(given, ROUTER)
+
+    rest: uint256 = (staticcall Token(given).balanceOf(self)) - held
+    assert taken - rest <= most, "sold too much"
+    if rest > 0:
+        self._put_back(given, rest, owner)
+    self.paid = taken - rest
+
+
+@internal
+def _swap(bought: uint256, recipient: address, path: Bytes[MAX_PATH]):
+    """
+    @dev Buy exactly so much of the path's first token from its first market, which then calls back to be paid.
+    """
+    wanted: address = convert(slice(path, 0, 20), address)
+    other: address = convert(slice(path, 23, 20), address)
+    fee: uint24 = convert(slice(path, 20, 3), uint24)
+    market: address = staticcall Factory(staticcall Router(ROUTER).factory()).getPool(wanted, other, fee)
+    assert market != empty(address), "no such market"
+    zero_for_one: bool = convert(other, uint160) < convert(wanted, uint160)
+    self.market = market
+    amount0: int256 = 0
+    amount1: int256 = 0
+    amount0, amount1 = extcall Market(market).swap(
+        recipient,
+        zero_for_one,
+        -convert(bought, int256),
+        LEAST_PRICE if zero_for_one else MOST_PRICE,
+        slice(path, 23, len(path) - 23),
+    )
+    # At the end of its liquidity a market gives less than it was asked for.
+    assert min(amount0, amount1) == -convert(bought, int256), "market too shallow"
+
+
+@internal
+def _tell(deal: uint256, loaned: address, given: address, health: uint256):
+    if deal == 0:
+        log Deleveraged(
+            owner=msg.sender,
+            debt=loaned,
+            collateral=given,
+            repaid=self.used,
+            sold=self.paid,
+            premium=self.premium,
+            health_factor=health,
+        )
+    elif deal == SUPPLIES:
+        log CollateralSwitched(
+            owner=msg.sender,
+            received=loaned,
+            given=given,
+            supplied=self.used,
+            sold=self.paid,
+            premium=self.premium,
+            health_factor=health,
+        )
+    elif deal == BORROWS:
+        log DebtSwitched(
+            owner=msg.sender,
+            old=loaned,
+            new=given,
+            repaid=self.used,
+            borrowed=self.paid,
+            premium=self.premium,
+            health_factor=health,
+        )
+    else:
+        log Boosted(
+            owner=msg.sender,
+            debt=given,
+            collateral=loaned,
+            supplied=self.used,
+            borrowed=self.paid,
+            premium=self.premium,
+            health_factor=health,
+        )
+
+
+@internal
+def _permit(asset: address, most: uint256, deadline: uint256, v: uint8, r: bytes32, s: bytes32):
+    """
+    @dev A permit that somebody else has already handed in has done its work: what counts is the allowance.
+    """
+    used: bool = raw_call(
+        self._a_token(asset),
+        abi_encode(
+            msg.sender, self, most, deadline, v, r, s,
+            method_id=method_id("permit(address,address,uint256,uint256,uint8,bytes32,bytes32)"),
+        ),
+        revert_on_failure=False,
+    )
+
+
+@internal
+def _delegation(asset: address, most: uint256, deadline: uint256, v: uint8, r: bytes32, s: bytes32):
+    """
+    @dev As with a permit: what counts is the credit that stands.
+    """
+    token: address = (staticcall Pool(POOL).getReserveData(asset)).variable_token
+    assert token != empty(address), "not in this market"
+    used: bool = raw_call(
+        token,
+        abi_encode(
+            msg.sender, self, most, deadline, v, r, s,
+            method_id=method_id("delegationWithSig(address,address,uint256,uint256,uint8,bytes32,bytes32)"),
+        ),
+        revert_on_failure=False,
+    )
 
 
 @internal
@@ -352,10 +705,10 @@ def _a_token(asset: address) -> address:
 
 @internal
 @pure
-def _path(debt: address, collateral: address, pools: uint256, words: bytes32[3]) -> Bytes[MAX_PATH]:
+def _path(loaned: address, given: address, pools: uint256, words: bytes32[3]) -> Bytes[MAX_PATH]:
     assert pools != 0 and pools <= MAX_POOLS, "one to three pools"
     size: uint256 = 20 + 23 * pools
     path: Bytes[MAX_PATH] = slice(concat(words[0], words[1], words[2]), 0, size)
-    assert convert(slice(path, 0, 20), address) == debt, "path does not start with the debt"
-    assert convert(slice(path, size - 20, 20), address) == collateral, "path does not end with the collateral"
+    assert convert(slice(path, 0, 20), address) == loaned, "path starts with another token"
+    assert convert(slice(path, size - 20, 20), address) == given, "path ends with another token"
     return path
