@@ -55,6 +55,7 @@ def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
     add("plan", "what each rule would do at this block; signs nothing", _plan, _plan_options)
     add("rules", "check rules files", _rules, _rules_options, common=False)
     add("keystore", "make, take over, list and check key files", _keystore, _keystore_options, common=False)
+    add("helper", "the contract that deleverages: show, verify, deploy, revoke", _helper, _helper_options, common=False)
     add("journal", "decisions, transactions and what they cost", _journal, _journal_options)
     add("kill", "pull the kill switch (--off releases it)", _kill, _kill_options)
     add("resume", "go on by hand after the engine held itself", _resume, _no_options)
@@ -115,6 +116,12 @@ def _rules_options(parser: argparse.ArgumentParser) -> None:
 
 def _keystore_options(parser: argparse.ArgumentParser) -> None:
     from tui.headless.keystore_command import add_arguments
+
+    add_arguments(parser)
+
+
+def _helper_options(parser: argparse.ArgumentParser) -> None:
+    from tui.headless.helper_options import add_arguments
 
     add_arguments(parser)
 
@@ -206,6 +213,12 @@ def _keystore(args: argparse.Namespace) -> int:
     from tui.headless.keystore_command import run_keystore
 
     return run_keystore(args)
+
+
+def _helper(args: argparse.Namespace) -> int:
+    from tui.headless.helper_command import run_helper
+
+    return run_helper(args)
 
 
 def _journal(args: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from tui.model.errand import Errand
 from tui.model.plan import Plan
 from tui.model.rule import FROM_WALLET, ActionKind
 from tui.model.units import usd_text
@@ -13,8 +14,10 @@ DE_RISKING = FROM_WALLET | {ActionKind.REPAY_WITH_ATOKENS}
 is none of it: its limit on the price comes from the same few nodes."""
 
 
-def degraded_cap(plan: Plan, cap: int | None) -> int | str:
+def degraded_cap(plan: Plan | Errand, cap: int | None) -> int | str:
     """The daily cap for a plan read from too few nodes: half of the rule's. A text where it must not be done at all."""
+    if not plan.steps:
+        return "too few nodes agree, and what is asked for by hand can wait until enough do"
     if any(step.action.kind not in DE_RISKING for step in plan.steps):
         return "too few nodes agree, so only repaying and adding collateral are allowed, and no sale"
     if cap is None:

@@ -18,6 +18,7 @@ from tui.engine.lifecycle import BUMP_AFTER_BLOCKS
 from tui.engine.sending import Notify, Sender, Teller
 from tui.engine.tracking import Tracker
 from tui.model.block import BlockRef
+from tui.model.errand import Errand
 from tui.model.intent import AttemptKind, Firing, FiringState, Intent, IntentState
 from tui.model.plan import FeeQuote, Plan, PlannedCall
 from tui.model.signing import PermitRequest, SignerRefused, SignerUnavailable
@@ -27,7 +28,7 @@ from tui.model.view import Severity
 from tui.ports.chain import Broadcaster, ChainUnreachable, Reader, ReadFailed
 from tui.ports.clock import Clock
 from tui.ports.journal import Journal, JournalConflict, NewAttempt, SpendEntry, SpendKind
-from tui.ports.signer import Signer
+from tui.ports.signer import Signatures
 
 Verify = Callable[[Sequence[PlannedCall]], Awaitable[str | None]]
 """Simulates the very calldata that would be signed; a reason not to, or None."""
@@ -47,7 +48,7 @@ class Executor:
     def __init__(
         self,
         journal: Journal,
-        signer: Signer,
+        signer: Signatures,
         broadcaster: Broadcaster,
         reader: Reader,
         clock: Clock,
@@ -157,7 +158,7 @@ class Executor:
     async def execute(
         self,
         firing: Firing,
-        plan: Plan,
+        plan: Plan | Errand,
         verify: Verify,
         *,
         daily_cap_usd: int | None = None,
@@ -193,7 +194,9 @@ class Executor:
         finally:
             self._executing.discard(current.id)
 
-    async def _execute(self, firing: Firing, plan: Plan, verify: Verify, cap: int | None, mined: int | None) -> None:
+    async def _execute(
+        self, firing: Firing, plan: Plan | Errand, verify: Verify, cap: int | None, mined: int | None
+    ) -> None:
         short = self._reader.degraded(plan.block)
         allowed = cap if short is None else degraded_cap(plan, cap)
         reason = self._refusal(firing) or fault_of(firing, plan) or (allowed if isinstance(allowed, str) else None)
@@ -274,7 +277,7 @@ class Executor:
         head = self._head.number if self._head is not None else 0
         return await self._sign_and_send(firing, (max_fee, min(fees.priority_fee, max_fee)), head)
 
-    async def _permit_and_verify(self, firing: Firing, plan: Plan, verify: Verify) -> str | None:
+    async def _permit_and_verify(self, firing: Firing, plan: Plan | Errand, verify: Verify) -> str | None:
         """Put permit signatures into the calldata, durably, then simulate exactly that. A reason not to go on."""
         calls: list[PlannedCall] = []
         try:

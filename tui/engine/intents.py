@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tui.model.errand import Errand
 from tui.model.intent import Firing, FiringState, Intent, IntentState
 from tui.model.plan import Plan, PlannedCall
 
@@ -24,7 +25,7 @@ def awaits_signature(firing: Firing) -> bool:
     )
 
 
-def intents_of(firing: Firing, plan: Plan, nonce: int) -> list[Intent]:
+def intents_of(firing: Firing, plan: Plan | Errand, nonce: int) -> list[Intent]:
     """A plan's calls as RESERVED intents with consecutive nonces from `nonce` on, numbered after earlier tries."""
     taken = len(firing.intents)
     return [
@@ -52,7 +53,7 @@ def call_of(intent: Intent) -> PlannedCall:
     return PlannedCall(intent.to, intent.data, intent.value, intent.words, None, gas_limit=intent.gas_limit)
 
 
-def fault_of(firing: Firing, plan: Plan) -> str | None:
+def fault_of(firing: Firing, plan: Plan | Errand) -> str | None:
     """Why a plan may not be carried out for a firing at all: they are not of one piece, or it is not finished."""
     if (plan.rule, plan.rule_digest, str(plan.position)) != (firing.rule, firing.rule_digest, firing.position):
         return "the rule or the position changed since it fired"

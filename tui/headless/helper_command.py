@@ -44,7 +44,7 @@ from tui.model.units import format_units, usd_text
 from tui.ports.chain import ChainUnreachable, Reader, ReadFailed
 from tui.ports.journal import Decision, JournalError, JournalLocked
 from tui.protocols import erc20
-from tui.protocols.aave_v3.helper import DEPLOYER, DEPLOYER_MAKER, DEPLOYER_WEI
+from tui.protocols.aave_v3.helper import DEPLOYER, DEPLOYER_MAKER, DEPLOYER_TRANSACTION, DEPLOYER_WEI
 from tui.wiring import find_keystores, paths_of, read_password, resolve_network
 
 DEPLOY, REVOKE = "deploy the helper", "revoke what the helper may take"
@@ -243,14 +243,20 @@ def _verify(seen: _Seen, as_json: bool) -> int:
         faults = [*facts.faults, *_configured_faults(facts, len(seen.helpers) == 1)]
         wrong = wrong or bool(faults)
         if not as_json:
-            data(f"{facts.market}  helper {facts.helper.address}  {'DIFFERS' if faults else 'as packaged'}")
-            if not faults:
+            data(f"{facts.market}  helper {facts.helper.address}  {_verdict(facts, faults)}")
+            if facts.deployed and not facts.faults:
                 data(f"    all {len(facts.code)} bytes, pool {facts.helper.pool}, router {facts.helper.router}")
             for fault in faults:
                 data(f"    {fault}")
     if as_json:
         data_json(_seen_json(seen))
     return Exit.FOUND if wrong else Exit.DONE
+
+
+def _verdict(facts: HelperFacts, faults: Sequence[str]) -> str:
+    if not facts.deployed:
+        return "NOT DEPLOYED"
+    return "DIFFERS" if faults else "as packaged"
 
 
 def _configured_faults(facts: HelperFacts, alone: bool) -> tuple[str, ...]:
@@ -466,7 +472,7 @@ async def _deploy(run: _Run) -> int:
     firing = await run.done(wish, title)
     if firing is None:
         return Exit.FOUND
-    block = await run.hand.head()
+    block = run.hand.newest or await run.hand.head()
     (after,) = (await _look(run.reader, block, run.seen.network, facts.market.name, run.signer.account)).helpers
     if after.faults:
         talk(f"{address} is NOT as packaged: {'; '.join(after.faults)}. Never use it.")
@@ -504,9 +510,9 @@ def _deployed(facts: HelperFacts, run: _Run, firing: Firing | None) -> None:
 def _no_deployer() -> str:
     return (
         f"the deterministic deployer {DEPLOYER} does not stand on this chain. Anybody can make it: send "
-        f"{format_units(DEPLOYER_WEI, 18, 2)} of the native coin to {DEPLOYER_MAKER}, then broadcast the one "
-        "transaction that makes it, which is public and the same for every chain "
-        "(github.com/Arachnid/deterministic-deployment-proxy); then try again"
+        f"{format_units(DEPLOYER_WEI, 18, 2)} of the native coin to {DEPLOYER_MAKER}, broadcast this signed transaction "
+        f"(eth_sendRawTransaction), which is public and the same for every chain, and try again:\n"
+        f"0x{DEPLOYER_TRANSACTION.hex()}"
     )
 
 
@@ -533,7 +539,7 @@ async def _revoke(run: _Run) -> int:
         firings.append(firing)
     after = run.seen
     if firings:
-        block = await run.hand.head()
+        block = run.hand.newest or await run.hand.head()
         after = await _look(run.reader, block, run.seen.network, None, run.signer.account)
         revoked = {facts.market for facts in run.seen.helpers}
         left = [one for facts in after.helpers if facts.market in revoked for one in facts.receipts if one.allowed]

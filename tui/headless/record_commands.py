@@ -57,9 +57,11 @@ def _print(entry: Firing | Decision) -> None:
         data(f"{at}Z  {entry.severity:<8} {entry.text}")
         return
     at = datetime.fromtimestamp(entry.block_timestamp, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    health = f"HF {wad(entry.health_factor_before, 4)} -> {wad(entry.health_factor_after, 4) or '?'}"
+    health = ""  # what was asked for by hand has none to mend
+    if entry.health_factor_before is not None:
+        health = f"HF {wad(entry.health_factor_before, 4)} -> {wad(entry.health_factor_after, 4) or '?'}, "
     gas = usd(entry.cost_usd) or "?"
-    data(f"{at}Z  {entry.state:<8} {entry.rule} on {entry.position}: {entry.summary}; {health}, gas ${gas}")
+    data(f"{at}Z  {entry.state:<8} {entry.rule} on {entry.position}: {entry.summary}; {health}gas ${gas}")
     for intent in entry.intents:
         data(f"    nonce {intent.nonce}: {intent.words}: {intent.state} {intent.included_hash or ''}")
 
