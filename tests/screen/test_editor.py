@@ -9,8 +9,9 @@ from tests.support import views
 from tests.support.views import RULES_TEXT, FakeFacade
 from tui.engine.facade import Preview
 from tui.model.plan import Evaluation, Refusal
-from tui.model.rule import RuleFault, Severity
+from tui.model.rule import Order, RuleFault, Severity, StalePrice, StandingAllowance
 from tui.rules.edit import set_field
+from tui.rules.load import parse_rules
 from tui.screen.dialogs.ask import AskDialog
 from tui.screen.editor import EditorPage
 from tui.screen.form import Choice, Fault, widget_id
@@ -170,7 +171,7 @@ async def test_steps_are_added_moved_and_removed(open_app: Open) -> None:
         assert "Go to a field of the step first." in bench.said()
         await bench.press("f5")
         assert entry(bench, "step.2.asset").value == "USDC"
-        assert bench.focused() is entry(bench, "step.2.asset")
+        assert bench.focused() is page(bench).query_one(f"#{widget_id('step.2.action')}")
         await bench.press("f6")
         assert [entry(bench, f"step.{number}.asset").value for number in range(3)] == ["USDC", "USDC", "WETH"]
         await bench.press("f7")
@@ -280,3 +281,107 @@ async def test_a_plan_comes_over_the_editor(open_app: Open) -> None:
         assert isinstance(bench.app.screen, ConfirmDialog)
         await bench.press("escape")
         assert entry(bench, "name").value == "guardx"
+
+
+async def turn(bench: Bench, key: str, *keys: str) -> None:
+    """Put the focus into a choice and press keys."""
+    page(bench).query_one(f"#{widget_id(key)}", Choice).focus()
+    await bench.press(*keys)
+
+
+SOLD = RULES_TEXT.replace(
+    'action = "repay"\nasset = "USDC"\nmax = "8000"\n',
+    'action = "deleverage"\ndebt = "USDC"\ncollateral = "WETH"\nmax_slippage = "0.5%"\n',
+    1,
+)
+
+
+async def test_a_step_of_another_kind_brings_its_own_fields(open_app: Open) -> None:
+    async with open_app(views.watching()) as bench:
+        await bench.press("e")
+        await turn(bench, "step.0.action", "left")
+        assert page(bench).text == SOLD
+        assert parse_rules(page(bench).text, "rules.toml").faults == ()
+        assert entry(bench, "step.0.collateral").value == "WETH"
+        assert entry(bench, "step.0.debt").value == "USDC"
+        assert entry(bench, "step.0.max_slippage").value == "0.5%"
+        assert entry(bench, "step.0.max").value == ""
+        assert not page(bench).query(f"#{widget_id('step.0.asset')}")
+        assert bench.focused() is page(bench).query_one(f"#{widget_id('step.0.action')}")
+        await set_entry(bench, "step.0.max_slippage", "0.8%")
+        await set_entry(bench, "step.0.max", "3")
+        sold = SOLD.replace('"0.5%"\n', '"0.8%"\nmax = "3"\n')
+        assert page(bench).text == sold
+        # There and back again: nothing that was typed is lost on the way.
+        await turn(bench, "step.0.action", "right")
+        assert page(bench).text == RULES_TEXT
+        assert entry(bench, "step.0.max").value == "8000"
+        await turn(bench, "step.0.action", "left")
+        assert parse_rules(page(bench).text, "r").rules[0] == parse_rules(sold, "r").rules[0]
+
+
+async def test_a_repay_out_of_the_supply_keeps_its_fields(open_app: Open) -> None:
+    async with open_app(views.watching()) as bench:
+        await bench.press("e")
+        await turn(bench, "step.0.action", "right", "right")
+        assert page(bench).text == RULES_TEXT.replace('action = "repay"', 'action = "repay-with-atokens"', 1)
+        assert entry(bench, "step.0.max").value == "8000"
+
+
+async def test_steps_of_different_kinds_change_places(open_app: Open) -> None:
+    facade = FakeFacade(views.watching(), text=SOLD)
+    async with open_app(facade.view, facade=facade) as bench:
+        await bench.press("e")
+        await turn(bench, "step.0.action", "f7")
+        assert entry(bench, "step.0.asset").value == "WETH"
+        assert entry(bench, "step.1.collateral").value == "WETH"
+        assert "# Repay first: it is the cheapest." in page(bench).text
+        await bench.press("ctrl+n")
+        assert entry(bench, "step.0.asset").value == "DAI"
+        assert not page(bench).query(f"#{widget_id('step.1.collateral')}")
+
+
+async def test_collateral_that_becomes_a_sale_is_what_is_sold(open_app: Open) -> None:
+    facade = FakeFacade(views.watching())
+    async with open_app(facade.view, facade=facade) as bench:
+        await bench.press("e")
+        await turn(bench, "step.1.action", "right", "right")
+        assert entry(bench, "step.1.collateral").value == "WETH"
+        assert entry(bench, "step.1.debt").value == "USDC"
+        assert 'collateral = "WETH"' in page(bench).text
+        assert 'max = "2"' not in page(bench).text, "it was of something else, until it is said again"
+
+
+async def test_a_step_that_cannot_be_rewritten_says_so_beside_its_action(open_app: Open) -> None:
+    text = RULES_TEXT.replace('asset = "USDC"', '"asset" = "USDC"', 1)
+    facade = FakeFacade(views.watching(), text=text)
+    async with open_app(facade.view, facade=facade) as bench:
+        await bench.press("e")
+        await turn(bench, "step.0.action", "left")
+        assert page(bench).text == text
+        assert "not written as a plain key" in bench.text(f"#fault-{widget_id('step.0.action')}").replace("\n", " ")
+
+
+async def test_order_and_the_rarer_limits_are_chosen_by_key(open_app: Open) -> None:
+    async with open_app(views.watching()) as bench:
+        await bench.press("e")
+        await turn(bench, "order", "right")
+        assert 'target = { health_factor = "1.50" }\norder = "cheapest"\n' in page(bench).text
+        await turn(bench, "limits.stale_price", "right")
+        await turn(bench, "limits.standing_allowance", "right")
+        rule = parse_rules(page(bench).text, "r").rules[0]
+        assert (rule.order, rule.limits.stale_price, rule.limits.standing_allowance) == (
+            Order.CHEAPEST, StalePrice.ACT, StandingAllowance.USE,
+        )  # fmt: skip
+        assert set(RULES_TEXT.splitlines()) <= set(page(bench).text.splitlines())
+
+
+async def test_faults_of_a_sale_stand_by_its_fields(open_app: Open) -> None:
+    text = SOLD.replace('"0.5%"', '"50%"').replace('debt = "USDC"', 'debt = "WETH"\nasset = "USDC"')
+    facade = FakeFacade(views.watching(), text=text)
+    facade.preview_answer = Preview(parse_rules(text, "rules.toml").faults, ())
+    async with open_app(facade.view, facade=facade) as bench:
+        await bench.press("e")
+        assert "up to 20%" in bench.text(f"#fault-{widget_id('step.0.max_slippage')}").replace("\n", " ")
+        assert "sells WETH for itself" in bench.text(f"#fault-{widget_id('step.0.debt')}").replace("\n", " ")
+        assert 'unknown key "asset"' in bench.text(f"#fault-{widget_id('step.0.action')}").replace("\n", " ")

@@ -29,7 +29,7 @@ _PINNED = next(one for one in _PINS["project"]["dependencies"] if one.startswith
 pytestmark = pytest.mark.skipif(version("textual") != _PINNED, reason=f"pictures are of textual {_PINNED}")
 
 Compare = Callable[..., bool]
-KEYS = {"enter", "down", "f1", "f2"}
+KEYS = {"enter", "down", "left", "tab", "f1", "f2"}
 SIZES = [(50, 24), (80, 24), (120, 40), (200, 50)]
 MAIN_SIZES = [*SIZES, (110, 34)]
 DIALOG_SIZES = SIZES[:3]
@@ -101,6 +101,13 @@ def test_states(hands: Hands, snap_compare: Compare, name: str, size: tuple[int,
 def test_editor(hands: Hands, snap_compare: Compare, size: tuple[int, int]) -> None:
     facade = previewing()
     assert taken(hands, snap_compare, facade.view, size, "e", facade=facade)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=str)
+def test_editor_sale(hands: Hands, snap_compare: Compare, size: tuple[int, int]) -> None:
+    facade = previewing()
+    keys = ["e", *["tab"] * 7, "left", *["tab"] * 4]
+    assert taken(hands, snap_compare, facade.view, size, *keys, facade=facade)
 
 
 def test_editor_text(hands: Hands, snap_compare: Compare) -> None:

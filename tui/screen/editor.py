@@ -17,6 +17,7 @@ from tui.rules.edit import (
     EditRefused,
     add_rule,
     add_step,
+    change_step,
     move_step,
     remove_rule,
     remove_step,
@@ -28,9 +29,10 @@ from tui.screen.actions import Where
 from tui.screen.base import FooterLine, Page, bindings_for
 from tui.screen.clean import clean_text
 from tui.screen.editor_panes import Head, PreviewPane
-from tui.screen.form import ACTIONS, Edited, Entry, read_rules, steps_in, value_at
+from tui.screen.form import ACTIONS, Edited, Entry, is_sale, read_rules, step_at, steps_in, value_at
 from tui.screen.lines import line
 from tui.screen.rule_form import RuleForm
+from tui.screen.step_kinds import changed_step
 
 PREVIEW_AFTER = 0.3
 """Seconds without an edit before the engine is asked what the text would do."""
@@ -69,6 +71,7 @@ class EditorPage(Page):
         self._timer: Timer | None = None
         self._asked = 0
         self._refused: dict[str, str] = {}
+        self._left: dict[tuple[str, int, bool], Mapping[str, Any]] = {}
 
     def compose(self) -> ComposeResult:
         yield Head(id="head")
@@ -120,6 +123,7 @@ class EditorPage(Page):
         self.path, self.digest = found.path, found.digest
         self.text = self.saved_text = found.text
         self.trouble = ""
+        self._left.clear()
         await self.fill()
         if self.on_top and not self.as_text:
             self.form.focus_field("name")
@@ -229,7 +233,9 @@ class EditorPage(Page):
         if value_at(table, key) == value:
             return
         self.form.fault_at(key, "")
-        if key == "name":
+        if key.startswith("step.") and key.endswith(".action"):
+            self._change_kind(rule, table, int(key.split(".")[1]), value)
+        elif key == "name":
             if self.try_edit(lambda: rename_rule(self.text, rule, value), key):
                 self.rule = value
                 self.redraw_around()
@@ -238,6 +244,22 @@ class EditorPage(Page):
         else:
             whole = key == "when.for_blocks" and value.isascii() and value.isdigit() and len(value) < 10
             self.try_edit(lambda: set_field(self.text, rule, key, int(value) if whole else value), key)
+
+    def _change_kind(self, rule: str, table: Mapping[str, Any], number: int, action: str) -> None:
+        """Another action for a step: where that wants other fields they come with it, and what the step said of the
+        kind that it leaves is kept in mind for the way back.
+        """
+        key, before = f"step.{number}.action", step_at(table, number)
+        sale = is_sale(action)
+        if is_sale(str(before.get("action"))) == sale:
+            self.try_edit(lambda: set_field(self.text, rule, key, action), key)
+            return
+        watched = [one.position for one in self.owner.view.positions]
+        known = self._left.get((rule, number, sale), {})
+        after, renamed = changed_step(before, action, str(table.get("position", "")), watched, known)
+        if self.try_edit(lambda: change_step(self.text, rule, number, after, renamed), key):
+            self._left[(rule, number, not sale)] = before
+            self.refill(key)
 
     def show_faults(self, faults: Sequence[RuleFault]) -> None:
         """Put each fault of the chosen rule under its field."""
@@ -262,6 +284,7 @@ class EditorPage(Page):
             return
         self.as_text = False
         self.trouble = ""
+        self._left.clear()
         self.remove_class("-text")
         self.refill("name")
 
@@ -298,6 +321,7 @@ class EditorPage(Page):
             self._shown_again("name")
 
     def _shown_again(self, focus: str) -> None:
+        self._left.clear()
         if self.as_text:
             self.query_one(TextArea).load_text(self.text)
         else:
@@ -326,14 +350,14 @@ class EditorPage(Page):
         if rule is None or table is None:
             self.owner.say("There is no rule to add a step to.", "warning")
         elif self.try_edit(lambda: add_step(self.text, rule, {"action": ACTIONS[0], "asset": "USDC"})):
-            self._shown_again(f"step.{steps_in(table)}.asset")
+            self._shown_again(f"step.{steps_in(table)}.action")
 
     def _with_step(self, edit: Callable[[str, int], str], then: Callable[[int], int]) -> None:
         number, rule = self.form.chosen_step(), self.rule
         if number is None or rule is None:
             self.owner.say("Go to a field of the step first.", "warning")
         elif self.try_edit(lambda: edit(rule, number)):
-            self._shown_again(f"step.{max(0, then(number))}.asset")
+            self._shown_again(f"step.{max(0, then(number))}.action")
 
     def do_editor_step_up(self) -> None:
         """The chosen step one place up."""

@@ -14,6 +14,7 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from tui.config.toml_text import read_toml
+from tui.model.rule import SALES, ActionKind, Order
 from tui.screen.clean import clean_text
 from tui.screen.lines import Line, Span, line, shorten, width_of, wrap
 from tui.screen.pane import LinePane
@@ -31,7 +32,8 @@ class Field:
 
 
 MODES = ("notify", "confirm", "auto")
-ACTIONS = ("repay", "add-collateral")
+ACTIONS = tuple(kind.value for kind in ActionKind)
+ORDERS = tuple(order.value for order in Order)
 FIELDS: tuple[Field, ...] = (
     Field("name", "Name", "a word of your own"),
     Field("position", "Position", 'a market, market/account, or "*"'),
@@ -39,10 +41,11 @@ FIELDS: tuple[Field, ...] = (
     Field("when.health_factor_below", "Fires below health", "1.25"),
     Field("when.for_blocks", "for blocks in a row", "1", needed=False),
     Field("target.health_factor", "Restores health to", "1.50", needed=False),
+    Field("order", "Steps are taken", "", ORDERS, needed=False),
 )
 LIMITS: tuple[Field, ...] = (
-    Field("limits.max_cost_usd", "Gas a firing, $", "no limit", needed=False),
-    Field("limits.max_cost_share", "Gas, of loss avoided", "no limit, or 25%", needed=False),
+    Field("limits.max_cost_usd", "Cost a firing, $", "no limit", needed=False),
+    Field("limits.max_cost_share", "Cost, of loss avoided", "no limit, or 25%", needed=False),
     Field("limits.max_base_fee_gwei", "Base fee, gwei", "no limit", needed=False),
     Field("limits.daily_spend_usd", "Tokens a day, $", "no limit", needed=False),
     Field("limits.cooldown", "Rest after firing", "none, or 5m", needed=False),
@@ -51,13 +54,26 @@ LIMITS: tuple[Field, ...] = (
 )
 
 
-def step_fields(number: int) -> tuple[Field, ...]:
-    """The fields of step `number`, counted from 0."""
+def step_fields(number: int, action: str) -> tuple[Field, ...]:
+    """The fields of step `number`, counted from 0, as its action wants them."""
+    if is_sale(action):
+        return (
+            Field(f"step.{number}.action", "Action", "", ACTIONS),
+            Field(f"step.{number}.collateral", "Sells", "WETH"),
+            Field(f"step.{number}.debt", "Repays", "USDC"),
+            Field(f"step.{number}.max_slippage", "Loses at most", "0.5%"),
+            Field(f"step.{number}.max", "Sells at most", "all there is", needed=False),
+        )
     return (
         Field(f"step.{number}.action", "Action", "", ACTIONS),
         Field(f"step.{number}.asset", "Asset", "USDC"),
         Field(f"step.{number}.max", "At most", "all there is", needed=False),
     )
+
+
+def is_sale(action: str) -> bool:
+    """Whether a step of this action sells collateral, and so has the fields of a sale."""
+    return action in SALES
 
 
 def read_rules(text: str) -> list[Mapping[str, Any]]:
@@ -77,6 +93,13 @@ def value_at(rule: Mapping[str, Any], key: str) -> str:
         else:
             return ""
     return "" if here is None or isinstance(here, dict | list) else str(here)
+
+
+def step_at(rule: Mapping[str, Any], number: int) -> Mapping[str, Any]:
+    """The table of step `number`, empty where there is none."""
+    steps = rule.get("step")
+    found = steps[number] if isinstance(steps, list) and number < len(steps) else None
+    return found if isinstance(found, dict) else {}
 
 
 def steps_in(rule: Mapping[str, Any]) -> int:
@@ -122,7 +145,12 @@ class Choice(LinePane, can_focus=True):
             for word in words
         ]
         if width_of(spans) > size.width:
-            spans = [Span("‹ ", "muted"), Span(clean_text(self.value), "strong"), Span(" ›", "muted")]
+            place = words.index(self.value) + 1
+            spans = [
+                Span("‹ ", "muted"),
+                Span(clean_text(self.value), "strong"),
+                Span(f" ›  {place} of {len(words)}", "muted"),
+            ]
         return [Line(tuple(spans))]
 
     def on_key(self, event: events.Key) -> None:

@@ -1,6 +1,7 @@
 """The form of one rule: filled from its table in the text, with what is wrong under each field.
 
-Filling it again reuses the fields as long as the rule has as many steps, so that the next rule is there at once.
+Filling it again reuses the fields as long as the rule has the same kinds of steps, so that the next rule is there at
+once.
 """
 
 from __future__ import annotations
@@ -12,7 +13,19 @@ from textual import events
 from textual.containers import VerticalScroll
 
 from tui.model.rule import RuleFault, Severity
-from tui.screen.form import FIELDS, LIMITS, Choice, Entry, Row, Section, step_fields, steps_in, value_at, widget_id
+from tui.screen.form import (
+    FIELDS,
+    LIMITS,
+    Choice,
+    Entry,
+    Row,
+    Section,
+    is_sale,
+    step_fields,
+    steps_in,
+    value_at,
+    widget_id,
+)
 
 _TOOLS = (("↑", "editor-step-up"), ("↓", "editor-step-down"), ("✕", "editor-step-remove"))
 
@@ -20,24 +33,26 @@ _TOOLS = (("↑", "editor-step-up"), ("↓", "editor-step-down"), ("✕", "edito
 class RuleForm(VerticalScroll):
     """The fields of the chosen rule."""
 
-    _steps: int | None = None
+    _shape: tuple[bool, ...] | None = None
+    """For each step whether it is a sale; None where no rule is shown."""
 
     async def fill(self, table: Mapping[str, Any] | None, blink: bool) -> None:
         """Show a rule; None where there is none. `blink`: whether cursors do."""
-        steps = None if table is None else steps_in(table)
-        if table is not None and steps == self._steps:
+        actions = [] if table is None else [value_at(table, f"step.{at}.action") for at in range(steps_in(table))]
+        shape = None if table is None else tuple(is_sale(action) for action in actions)
+        if table is not None and shape == self._shape:
             for row in self.query(Row):
                 row.take(value_at(table, row.field.key))
             return
-        self._steps = steps
+        self._shape = shape
         await self.remove_children()
         if table is None:
             await self.mount(Section("There is no rule in the file yet.", (("F4 add rule", "editor-add"),)))
             return
         rows: list[Row | Section] = [Row(field, value_at(table, field.key), blink) for field in FIELDS]
-        for number in range(steps_in(table)):
+        for number, action in enumerate(actions):
             rows.append(Section(f"Step {number + 1}", _TOOLS, number))
-            rows += [Row(field, value_at(table, field.key), blink) for field in step_fields(number)]
+            rows += [Row(field, value_at(table, field.key), blink) for field in step_fields(number, action)]
         rows.append(Section("", (("F5 add step", "editor-step"),)))
         rows.append(Section("Limits"))
         rows += [Row(field, value_at(table, field.key), blink) for field in LIMITS]
@@ -60,9 +75,15 @@ class RuleForm(VerticalScroll):
         for one in faults:
             if one.field:
                 bad = one.severity is Severity.ERROR
-                self.fault_at(one.field, f"{one.what}; {one.fix}", "alarm" if bad else "warn")
+                self.fault_at(self._nearest(one.field), f"{one.what}; {one.fix}", "alarm" if bad else "warn")
         for key, said in refused.items():
             self.fault_at(key, said)
+
+    def _nearest(self, key: str) -> str:
+        """The field of a key; for a key that a step should not have, the field of its action."""
+        if not key.startswith("step.") or self.query(f"#row-{widget_id(key)}"):
+            return key
+        return ".".join([*key.split(".")[:2], "action"])
 
     def chosen_step(self) -> int | None:
         """The step whose field has the focus."""
@@ -74,6 +95,5 @@ class RuleForm(VerticalScroll):
     def on_click(self, event: events.Click) -> None:
         """A click on a step's tools means that step."""
         if isinstance(event.widget, Section) and event.widget.step is not None:
-            first = self.query(f"#{widget_id(f'step.{event.widget.step}.asset')}")
-            if first:
-                self.screen.set_focus(first.first(Entry))
+            for action in self.query(f"#{widget_id(f'step.{event.widget.step}.action')}"):
+                self.screen.set_focus(action)

@@ -1,0 +1,54 @@
+"""What a step of the waterfall says once it is of another kind: which keys it gets, and with what in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tui.model.position import Collateral, Debt, Position
+from tui.rules.match import covers
+from tui.screen.clean import clean_text
+from tui.screen.form import is_sale
+
+USUAL_SLIPPAGE = "0.5%"
+_KEYS = frozenset({"action", "asset", "collateral", "debt", "max_slippage", "max"})
+USUAL_COLLATERAL, USUAL_DEBT = "WETH", "USDC"
+
+
+def changed_step(
+    before: Mapping[str, Any], action: str, pattern: str, positions: Sequence[Position], known: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The step with `action`, which wants other keys, and the keys that go on under another name.
+
+    A maximum never goes along: it would be in tokens of something else. What no step has stays: it is for its writer
+    to mend. `pattern` is what the rule watches,
+    `positions` are those on the screen, `known` what the same step said when it was of that kind before.
+    """
+    strange = {key: value for key, value in before.items() if key not in _KEYS}
+    if not is_sale(action):
+        asset = before.get("debt") or USUAL_DEBT
+        kept = {key: known[key] for key in ("max",) if key in known}
+        return {"action": action, "asset": asset, **kept, **strange}, {"debt": "asset"}
+    watched = [one for one in positions if one.unknown is None and covers(pattern, one.key)]
+    supplied = _by_value(one for position in watched for one in position.collateral)
+    owed = _by_value(one for position in watched for one in position.debt)
+    asset = before.get("asset") or (owed[0] if owed else USUAL_DEBT)
+    step: dict[str, Any]
+    if asset in supplied and asset not in owed:
+        debt = known.get("debt") or next((name for name in [*owed, USUAL_DEBT] if name != asset), "")
+        step, renamed = {"action": action, "collateral": asset, "debt": debt}, {"asset": "collateral"}
+    else:
+        collateral = known.get("collateral") or next(
+            (name for name in [*supplied, USUAL_COLLATERAL] if name != asset), ""
+        )
+        step, renamed = {"action": action, "collateral": collateral, "debt": asset}, {"asset": "debt"}
+    step["max_slippage"] = known.get("max_slippage") or USUAL_SLIPPAGE
+    if "max" in known and known.get("collateral") == step["collateral"]:
+        step["max"] = known["max"]
+    return step | strange, renamed
+
+
+def _by_value(held: Iterable[Collateral | Debt]) -> list[str]:
+    """Symbols of what there is, the largest first."""
+    there = sorted((one for one in held if one.amount), key=lambda one: -(one.value_usd or 0))
+    return list(dict.fromkeys(clean_text(one.asset.symbol, 24) for one in there))
