@@ -194,7 +194,7 @@ class Plan:
 
     `avoided_loss_usd` is what a liquidation now would take; `expected_loss_usd` that times the modelled probability of
     getting there, which is what a limit on the share of cost is held against. `alternatives`: what else was looked
-    at, the cheapest that reaches the target first.
+    at, the cheapest that reaches the target first. `volatility_bps`: what the model takes it to be, a year.
     """
 
     rule: str
@@ -214,14 +214,19 @@ class Plan:
     simulated: bool = False
     expected_loss_usd: int | None = None
     alternatives: tuple[Alternative, ...] = ()
+    volatility_bps: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a rule does nothing now, in words a trader can act on. `code` is stable for scripts."""
+    """Why a rule does nothing now, in words a trader can act on. `code` is stable for scripts.
+
+    Where a limit on cost suspends protection, `acts_below` is the health factor (wad) under which it does no longer.
+    """
 
     code: str
     reason: str
+    acts_below: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,7 +182,7 @@ class _Sizing:
         """The most debt that may be repaid within price and limits."""
         exchange = self.exchange
         price = exchange.prices[self.order.debt.address]
-        low = min(max(_PROBE * whole(self.order.debt.decimals) // price, 1), self.lendable)
+        low: int = min(max(_PROBE * whole(self.order.debt.decimals) // price, 1), self.lendable)
         if low <= 0:
             return 0
         fair = exchange.most_out * exchange.prices[self.order.collateral.address]

@@ -1,0 +1,100 @@
+"""The calls of a waterfall, each built on what the earlier ones leave of allowances and permit nonces."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tui.model.plan import Action, PlannedCall, Refusal, Sale, SaleTerms
+from tui.model.rule import FROM_WALLET, Rule, StandingAllowance
+from tui.model.text import short_address
+from tui.model.wallet import PermitFacts, Wallet
+from tui.planning.texts import amount_text
+from tui.planning.waterfall import Waterfall
+from tui.protocols.base import LendingMarket
+
+PERMIT_LIFETIME = 30 * 60
+"""Seconds a permit may live: long enough to be bumped through a busy hour's worth of blocks, no longer."""
+UNLIMITED = 2**255
+"""Allowances from here on are counted as without limit: many tokens never lower them."""
+
+
+def calls_of(market: LendingMarket, fall: Waterfall, wallet: Wallet) -> tuple[PlannedCall, ...]:
+    """The transactions that do a waterfall, in order. Raises ActionImpossible where one cannot be built."""
+    calls: list[PlannedCall] = []
+    receipts: dict[str, SaleTerms] = {}
+    for step, before in zip(fall.steps, fall.befores, strict=True):
+        action = _on_terms(step.action, receipts)
+        made = market.calls_for(before, action, wallet, before.block.timestamp + PERMIT_LIFETIME)
+        calls.extend(made)
+        signed = any(call.permit is not None for call in made)
+        if action.sale is not None:
+            receipts[action.sale.terms.receipt] = _terms_after(action.sale, signed)
+        else:
+            wallet = _wallet_after(market, wallet, action, signed)
+    return tuple(calls)
+
+
+def _on_terms(action: Action, receipts: dict[str, SaleTerms]) -> Action:
+    """The action with what an earlier sale of the same collateral leaves of its allowance and permit nonce."""
+    if action.sale is None or action.sale.terms.receipt not in receipts:
+        return action
+    left = receipts[action.sale.terms.receipt]
+    terms = replace(action.sale.terms, allowed=left.allowed, permit=left.permit)
+    return replace(action, sale=replace(action.sale, terms=terms))
+
+
+def _terms_after(sale: Sale, signed: bool) -> SaleTerms:
+    terms = sale.terms
+    return replace(terms, allowed=_left(terms.allowed, sale.most_sold), permit=_next(terms.permit, signed))
+
+
+def _wallet_after(market: LendingMarket, wallet: Wallet, action: Action, signed: bool) -> Wallet:
+    holding, spender = wallet.holding(action.asset.address), market.spender(action.kind)
+    if holding is None or spender is None:
+        return wallet
+    allowances = dict(holding.allowances)
+    if spender in allowances:
+        allowances[spender] = _left(allowances[spender], action.amount)
+    left = replace(holding, allowances=allowances, permit=_next(holding.permit, signed))
+    return replace(wallet, tokens={**wallet.tokens, action.asset.address: left})
+
+
+def _left(allowed: int, taken: int) -> int:
+    """An allowance after so much was taken: one that did not suffice was replaced by exactly what was taken."""
+    if allowed >= UNLIMITED:
+        return allowed
+    return allowed - taken if allowed >= taken else 0
+
+
+def _next(permit: PermitFacts | None, signed: bool) -> PermitFacts | None:
+    return replace(permit, nonce=permit.nonce + 1) if permit is not None and signed else permit
+
+
+def refuse_standing_allowance(rule: Rule, market: LendingMarket, fall: Waterfall, wallet: Wallet) -> Refusal | None:
+    """Why the rule does not act where the market may take more than this plan needs; None where it may act.
+
+    A token with permits is no exception: a permit would silently replace an allowance that its owner gave for
+    something else, and a pool that swallows a failed permit falls back to what stands. What a seller of collateral may
+    take does not matter: it acts for the sender of the transaction alone.
+    """
+    if rule.limits.standing_allowance is StandingAllowance.USE:
+        return None
+    needed: dict[tuple[str, str], int] = {}
+    for action in fall.actions:
+        spender = market.spender(action.kind) if action.kind in FROM_WALLET else None
+        if spender is not None:
+            key = (action.asset.address, spender)
+            needed[key] = needed.get(key, 0) + action.amount
+    for (token, spender), amount in needed.items():
+        holding = wallet.holding(token)
+        allowed = None if holding is None else holding.allowances.get(spender)
+        if holding is None or allowed is None or allowed <= amount:
+            continue
+        much = "without limit" if allowed >= UNLIMITED else amount_text(allowed, holding.asset)
+        return Refusal(
+            "standing-allowance",
+            f"{short_address(spender)} may take more of the wallet's {holding.asset.symbol} ({much}) than the "
+            f"{amount_text(amount, holding.asset)} that is needed: take that allowance back (approve 0), or write "
+            'standing_allowance = "use" under [rule.limits]',
+        )
+    return None

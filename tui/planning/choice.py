@@ -1,0 +1,148 @@
+"""Which steps of a rule to take, in which order: as written, or the cheapest way that reaches the target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from tui.model.plan import PlannedCall, Refusal
+from tui.model.position import Position
+from tui.model.rule import Order, Rule
+from tui.model.units import UINT256_MAX
+from tui.model.wallet import Wallet
+from tui.planning.calling import calls_of, refuse_standing_allowance
+from tui.planning.circumstances import Circumstances
+from tui.planning.costs import gas_of
+from tui.planning.waterfall import Flow, Waterfall
+from tui.protocols.base import ActionImpossible, LendingMarket
+
+ALL_ORDERS = 4
+"""Up to so many steps every order of every choice of them is looked at; of more, singles and one chain."""
+
+Numbers = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way to defend: what it comes to, its calls and their gas (units); or why it cannot be done."""
+
+    fall: Waterfall
+    calls: tuple[PlannedCall, ...] = ()
+    gas: int = 0
+    refusal: Refusal | None = None
+
+
+class Ways:
+    """All ways that a rule has at one block. Flows that begin alike are sized once."""
+
+    def __init__(
+        self, rule: Rule, market: LendingMarket, position: Position, wallet: Wallet, circumstances: Circumstances
+    ) -> None:
+        self._rule, self._market, self._wallet, self._circumstances = rule, market, wallet, circumstances
+        self._flows: dict[Numbers, Flow] = {(): Flow.start(rule, market, position, wallet, circumstances)}
+        self._ways: dict[Numbers, Way] = {}
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of the rule's steps, from 0."""
+        return range(len(self._rule.steps))
+
+    def along(self, order: Sequence[int]) -> Way:
+        """The way that takes steps in this order until the target is met."""
+        flow, at = self._flows[()], 0
+        while at < len(order) and not flow.meets_target:
+            at += 1
+            flow = self._flow(tuple(order[:at]))
+        return self._way(tuple(order[:at]), flow)
+
+    def single(self, number: int) -> Way:
+        """One step alone."""
+        return self.along((number,))
+
+    def written(self) -> Way:
+        """All steps as they are written."""
+        return self.along(self.numbers)
+
+    def candidates(self) -> Iterator[Way]:
+        """What may be done, best first: as written, one way; the cheapest first, all that were looked at."""
+        if self._rule.order is Order.WRITTEN:
+            yield self.written()
+            return
+        if len(self.numbers) <= ALL_ORDERS:
+            flows = list(self._every((), self._flows[()]))
+        else:
+            flows = list(self._chain())
+        reaching = [(order, flow) for order, flow in flows if flow.meets_target]
+        yield from sorted((self._way(*one) for one in reaching), key=self.cost_key)
+        falling_short = [one for one in flows if not one[1].meets_target]
+        falling_short.sort(key=lambda one: -(one[1].current.health_factor or UINT256_MAX))
+        at = 0
+        while at < len(falling_short):
+            health = falling_short[at][1].current.health_factor
+            same = [one for one in falling_short[at:] if one[1].current.health_factor == health]
+            yield from sorted((self._way(*one) for one in same), key=self.cost_key)
+            at += len(same)
+
+    def cost_key(self, way: Way) -> tuple[bool, int, int, int, Numbers]:
+        """Cheapest first; then fewer calls, then as written. What cannot be done comes last."""
+        circumstances = self._circumstances
+        fees, price = circumstances.fees, circumstances.native_price_usd
+        swap = way.fall.swap_cost.total_usd
+        wei = way.gas * (fees.base_fee + fees.priority_fee)
+        # Without a price of the native coin gas and sales cannot be added up: sales weigh more.
+        total, then = (swap, wei) if price is None else (swap * 10**18 + wei * price, 0)
+        return way.refusal is not None, total, then, len(way.calls), way.fall.taken
+
+    def _flow(self, order: Numbers) -> Flow:
+        found = self._flows.get(order)
+        if found is None:
+            found = self._flow(order[:-1]).then(order[-1])
+            self._flows[order] = found
+        return found
+
+    def _every(self, order: Numbers, flow: Flow) -> Iterator[tuple[Numbers, Flow]]:
+        """Every order of every choice of steps, each until the target is met; a step that adds nothing ends none."""
+        skipped: list[str] = []
+        for number in self.numbers:
+            if number in order:
+                continue
+            longer = self._flow((*order, number))
+            if len(longer.steps) == len(flow.steps):
+                skipped.extend(longer.skipped[len(flow.skipped) :])
+                continue
+            if longer.meets_target:
+                yield (*order, number), longer
+            else:
+                yield from self._every((*order, number), longer)
+        yield order, replace(flow, skipped=tuple(skipped))
+
+    def _chain(self) -> Iterator[tuple[Numbers, Flow]]:
+        """Each step alone, the steps as written, and the steps cheapest first."""
+        alone = [((number,), self._flow((number,))) for number in self.numbers]
+        yield from alone
+        cheapest = sorted(alone, key=lambda one: self.cost_key(self._way(*one)))
+        for order in (tuple(self.numbers), tuple(number for (number,), flow in cheapest if flow.steps)):
+            flow, at = self._flows[()], 0
+            while at < len(order) and not flow.meets_target:
+                at += 1
+                flow = self._flow(order[:at])
+                yield order[:at], flow
+
+    def _way(self, order: Numbers, flow: Flow) -> Way:
+        found = self._ways.get(order)
+        if found is None or found.fall.skipped != flow.skipped:
+            found = self._built(flow.result())
+            self._ways[order] = found
+        return found
+
+    def _built(self, fall: Waterfall) -> Way:
+        if not fall.steps:
+            return Way(fall, refusal=Refusal("nothing-available", "; ".join(fall.skipped) or "no step adds anything"))
+        refusal = refuse_standing_allowance(self._rule, self._market, fall, self._wallet)
+        if refusal is not None:
+            return Way(fall, refusal=refusal)
+        try:
+            calls = calls_of(self._market, fall, self._wallet)
+        except ActionImpossible as impossible:
+            return Way(fall, refusal=Refusal("action-impossible", str(impossible)))
+        return Way(fall, calls, gas_of(self._market, calls))

@@ -1,0 +1,87 @@
+"""What a plan costs: gas as expected and at the most, every part of its sales, and the yield that it gives up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tui.model.plan import Action, FeeQuote, PlanCost, PlannedCall, SwapCost
+from tui.model.position import Position
+from tui.model.rule import FROM_WALLET, ActionKind
+from tui.model.units import WAD, value_usd, whole
+from tui.planning.circumstances import Circumstances
+from tui.protocols.base import LendingMarket
+
+
+def gas_of(market: LendingMarket, calls: Iterable[PlannedCall]) -> int:
+    """Units of gas over all calls: as simulated where they were, else what such calls usually take."""
+    return sum(call.gas_limit or market.typical_gas(call) for call in calls)
+
+
+def plan_cost(gas: int, swap: SwapCost, lost_yield_usd_year: int | None, circumstances: Circumstances) -> PlanCost:
+    """The cost at the fees quoted. A rollup's charge for data is in both sums of gas.
+
+    What is likely to be paid is the whole gas limit at the next base fee and the tip, which errs on the dear side.
+    """
+    fees, price = circumstances.fees, circumstances.native_price_usd
+    wei = gas * (fees.base_fee + fees.priority_fee) + circumstances.l1_fee_wei
+    most = gas * fees.ceiling + circumstances.l1_fee_wei
+    return PlanCost(
+        gas_units=gas,
+        gas_wei=wei,
+        gas_usd=None if price is None else wei * price // WAD,
+        swap=swap,
+        gas_ceiling_usd=None if price is None else most * price // WAD,
+        lost_yield_usd_year=lost_yield_usd_year,
+    )
+
+
+def gas_ceiling_wei(budget_usd: int, gas: int, circumstances: Circumstances) -> int:
+    """The most wei a unit of gas that keeps all gas within `budget_usd` (8 decimals). Needs a native price above 0."""
+    price = circumstances.native_price_usd
+    if price is None or price <= 0 or gas <= 0:
+        raise ValueError("without a price of the native coin there is no ceiling")
+    return max(budget_usd * WAD // price - circumstances.l1_fee_wei, 0) // gas
+
+
+def with_ceiling(fees: FeeQuote, ceiling: int) -> FeeQuote:
+    """Fees that never pass `ceiling`."""
+    return FeeQuote(fees.base_fee, min(fees.max_fee, ceiling), min(fees.priority_fee, ceiling), max(ceiling, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    usd: int
+    rate: int | None
+
+
+def lost_yield(position: Position, actions: Iterable[Action]) -> int | None:
+    """Dollars (8 decimals) a year at present rates: what the collateral sold or burnt earned, less the interest that
+    the debt repaid no longer costs. Negative where the plan saves more than it gives up; None where a rate is unknown.
+
+    What comes out of the wallet earned nothing that is known here, and what is supplied gains a yield.
+    """
+    held = {one.asset.address: one for one in position.collateral}
+    owed = {one.asset.address: one for one in position.debt}
+    lost = 0
+    for action in actions:
+        moved: list[_Moved] = []
+        if action.kind is not ActionKind.ADD_COLLATERAL:
+            debt = owed.get(action.asset.address)
+            if debt is None or debt.price_usd is None:
+                return None
+            usd = value_usd(action.amount, action.asset.decimals, debt.price_usd)
+            moved.append(_Moved(-usd, debt.borrow_apy))
+        if action.kind not in FROM_WALLET:
+            asset, amount = action.asset, action.amount
+            if action.sale is not None:
+                asset, amount = action.sale.collateral, action.sale.sold
+            supply = held.get(asset.address)
+            if supply is None or supply.price_usd is None:
+                return None
+            moved.append(_Moved(amount * supply.price_usd // whole(asset.decimals), supply.supply_apy))
+        for one in moved:
+            if one.rate is None:
+                return None
+            lost += one.usd * one.rate // WAD
+    return lost

@@ -1,0 +1,199 @@
+"""A plan held against the limits of its rule on what it may cost, and against the money there is for gas.
+
+No limit on cost lets a position be liquidated to save gas: under `EMERGENCY_HEALTH` the share of cost and the base fee
+count no longer, up to the whole loss that acting avoids. A limit that holds a rule back says so, and until when.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tui.model.plan import FeeQuote, Plan, PlanCost, Refusal, SwapCost
+from tui.model.position import Position
+from tui.model.rule import Rule
+from tui.model.units import BPS, USD, WAD, format_units, usd_text
+from tui.model.wallet import Wallet
+from tui.planning.circumstances import Circumstances
+from tui.planning.costs import gas_ceiling_wei, plan_cost, with_ceiling
+from tui.planning.texts import health_text, percent_text
+from tui.risk.probability import HORIZON, health_worth_acting, liquidation_probability
+
+UNSIMULATED_GAS = 450_000
+"""Gas booked for a call before a simulation has said what it takes, where its market does not say it either."""
+EMERGENCY_HEALTH = 105 * WAD // 100
+"""Under this health factor a limit on cost gives way up to the whole loss that acting avoids."""
+_DAY = 24 * 60 * 60
+
+
+def refuse_before_sizing(
+    rule: Rule, position: Position, wallet: Wallet, circumstances: Circumstances
+) -> Refusal | None:
+    """Why the rule does nothing, whatever its steps come to; None where they are to be looked at."""
+    if position.unknown is not None:
+        return Refusal("unknown", f"the position cannot be trusted now: {position.unknown}")
+    health = position.health_factor
+    if health is None:
+        return Refusal("no-debt", "the position owes nothing")
+    if wallet.has_code:
+        return Refusal("account-has-code", "the account carries code or a delegation: it is not a plain account")
+    if wallet.nonce is None:
+        return Refusal("nonce-unknown", "the account's nonce could not be read")
+    limit, now = rule.limits.max_base_fee, circumstances.fees.base_fee
+    if limit is not None and now > limit and health >= EMERGENCY_HEALTH:
+        return Refusal(
+            "max-base-fee",
+            f"the base fee is {format_units(now, 9, 2)} gwei, over the rule's {format_units(limit, 9, 2)}: protection "
+            f"is suspended until it falls, or until the health factor is under {health_text(EMERGENCY_HEALTH)} "
+            f"(now {health_text(health, 4)})",
+            acts_below=EMERGENCY_HEALTH,
+        )
+    daily = rule.limits.daily_spend_usd
+    if daily is not None and circumstances.spent_today_usd >= daily:
+        return Refusal("daily-spend", f"today's ${usd_text(daily)} are spent")
+    if daily is not None and daily < USD // 100:
+        return Refusal("daily-spend", "the daily spend is nothing")
+    return None
+
+
+def price_plan(
+    plan: Plan, rule: Rule, wallet: Wallet, circumstances: Circumstances, gas: int | None = None
+) -> Plan | Refusal:
+    """The plan with its cost at the fees quoted and a ceiling that keeps the rule's limits, or why it costs too much.
+
+    Called again after simulation, when the gas of each call is known; `gas` says it (units) where it is not.
+    """
+    if gas is None:
+        gas = sum(call.gas_limit or UNSIMULATED_GAS for call in plan.calls)
+    cost = plan_cost(gas, swap_of(plan), plan.cost.lost_yield_usd_year, circumstances)
+    refusal = _over_cost(rule, cost) or _over_base_fee(plan, rule, cost, circumstances) or _over_share(plan, rule, cost)
+    if refusal is not None:
+        return refusal
+    fees = with_ceiling(circumstances.fees, _ceiling(plan, rule, cost, gas, circumstances))
+    held_to = replace(circumstances, fees=replace(circumstances.fees, ceiling=fees.ceiling))
+    cost = plan_cost(gas, cost.swap, cost.lost_yield_usd_year, held_to)
+    refusal = _no_gas(plan, wallet, gas * fees.max_fee + circumstances.l1_fee_wei)
+    return replace(plan, cost=cost, fees=fees) if refusal is None else refusal
+
+
+def swap_of(plan: Plan) -> SwapCost:
+    """What all sales of a plan cost together."""
+    costs = [step.action.sale.cost for step in plan.steps if step.action.sale is not None]
+    return SwapCost(
+        sum(one.fees_usd for one in costs),
+        sum(one.impact_usd for one in costs),
+        sum(one.gap_usd for one in costs),
+        sum(one.premium_usd for one in costs),
+    )
+
+
+def _ceiling(plan: Plan, rule: Rule, cost: PlanCost, gas: int, circumstances: Circumstances) -> int:
+    """The most wei a unit of gas that any attempt may pay."""
+    ceiling, limit = circumstances.fees.ceiling, rule.limits.max_cost_usd
+    if limit is not None:
+        ceiling = min(ceiling, gas_ceiling_wei(limit - cost.swap_usd, gas, circumstances))
+    if _lifts_base_fee(rule, circumstances.fees) and plan.avoided_loss_usd is not None and cost.gas_usd is not None:
+        ceiling = min(ceiling, gas_ceiling_wei(plan.avoided_loss_usd - cost.swap_usd, gas, circumstances))
+    return ceiling
+
+
+def _lifts_base_fee(rule: Rule, fees: FeeQuote) -> bool:
+    """Whether the rule acts over its limit on the base fee: it gets this far only in an emergency."""
+    return rule.limits.max_base_fee is not None and fees.base_fee > rule.limits.max_base_fee
+
+
+def _over_cost(rule: Rule, cost: PlanCost) -> Refusal | None:
+    limit = rule.limits.max_cost_usd
+    if limit is None:
+        return None
+    if cost.total_usd is None or not cost.gas_usd:
+        return Refusal(
+            "cost-unknown",
+            "the rule limits its cost, but the price of the native coin is not known; "
+            "set native_usd_feed in the network file",
+        )
+    if cost.total_usd <= limit:
+        return None
+    return Refusal(
+        "max-cost",
+        f"{_cost_words(cost)}, over the rule's ${usd_text(limit)}: protection is suspended until it costs less, "
+        "whatever the health factor",
+    )
+
+
+def _over_base_fee(plan: Plan, rule: Rule, cost: PlanCost, circumstances: Circumstances) -> Refusal | None:
+    """In an emergency the limit on the base fee is lifted up to the whole loss; where that is not known it is lifted,
+    too: what is unknown is no reason to be liquidated.
+    """
+    if not _lifts_base_fee(rule, circumstances.fees):
+        return None
+    if cost.total_usd is None or plan.avoided_loss_usd is None or cost.total_usd <= plan.avoided_loss_usd:
+        return None
+    return Refusal(
+        "max-base-fee",
+        f"the base fee is {format_units(circumstances.fees.base_fee, 9, 2)} gwei and {_cost_words(cost)}, more than "
+        f"the ${usd_text(plan.avoided_loss_usd)} that a liquidation would take: protection is suspended until it falls",
+    )
+
+
+def _over_share(plan: Plan, rule: Rule, cost: PlanCost) -> Refusal | None:
+    """Why the cost is too large a share of the loss to be expected, or None."""
+    share, health = rule.limits.max_cost_share_bps, plan.health_factor_before
+    if share is None:
+        return None
+    emergency = health < EMERGENCY_HEALTH
+    total, loss, expected = cost.total_usd, plan.avoided_loss_usd, plan.expected_loss_usd
+    if total is None or loss is None or expected is None:
+        if emergency:
+            return None
+        return Refusal(
+            "cost-unknown",
+            "the rule limits its cost to a share of the loss avoided, which is not known now: protection is suspended "
+            f"until it is, or until the health factor is under {health_text(EMERGENCY_HEALTH)}",
+            acts_below=EMERGENCY_HEALTH,
+        )
+    if total <= loss if emergency else total * BPS <= expected * share:
+        return None
+    if emergency:
+        return Refusal(
+            "max-cost-share",
+            f"{_cost_words(cost)}, more than the whole ${usd_text(loss)} that a liquidation would take: protection is "
+            "suspended by cost until it costs less",
+        )
+    sigma = plan.volatility_bps
+    assert sigma is not None
+    chance = percent_text(liquidation_probability(health, sigma))
+    acts = health_worth_acting(total, loss, share, sigma, EMERGENCY_HEALTH)
+    until = (
+        "it is more than the whole loss, so at no health factor"
+        if acts is None
+        else f"until the health factor is under {health_text(acts, 4)} (now {health_text(health, 4)})"
+    )
+    # A share of nothing would be no number.
+    part = "" if not expected else f"{percent_text(total * WAD // expected)} of "
+    return Refusal(
+        "max-cost-share",
+        f"{_cost_words(cost)}, {part}the ${usd_text(expected)} that waiting is expected to lose (${usd_text(loss)} "
+        f"with a chance of {chance} in {HORIZON // _DAY} days), over the rule's {percent_text(share, BPS)}: "
+        f"protection is suspended by cost {until}",
+        acts_below=acts,
+    )
+
+
+def _cost_words(cost: PlanCost) -> str:
+    gas, total = cost.gas_usd or 0, cost.total_usd or 0
+    if not cost.swap_usd:
+        return f"gas would cost ${usd_text(gas)}"
+    return f"it would cost ${usd_text(total)} (gas ${usd_text(gas)}, sales ${usd_text(cost.swap_usd)})"
+
+
+def _no_gas(plan: Plan, wallet: Wallet, wei: int) -> Refusal | None:
+    if wallet.native is None:
+        return Refusal("native-unknown", "the account's balance for gas could not be read")
+    left = wallet.native - sum(step.action.wrap for step in plan.steps)
+    if left >= wei:
+        return None
+    return Refusal(
+        "no-gas",
+        f"gas may take {format_units(wei, 18, 6)} of the native coin, the account has {format_units(left, 18, 6)}; "
+        "add some",
+    )
