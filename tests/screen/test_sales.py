@@ -11,9 +11,11 @@ import pytest
 from tests.screen.sale_plans import COST, SALE, WAYS, confirming_sale, sale_plan
 from tests.support import views
 from tests.support.views import usd, wad
-from tui.model.plan import Action, Alternative, Evaluation, Plan, SwapCost
+from tui.engine.facade import Preview
+from tui.model.plan import Action, Alternative, Evaluation, Plan, Refusal, SwapCost
 from tui.model.rule import ActionKind
 from tui.screen.draw.plan import confirmation_lines
+from tui.screen.draw.preview import preview_lines
 from tui.screen.draw.rules import plan_sentence, rules_lines
 from tui.screen.draw.sales import MOST_WAYS, alternative_lines, deed
 from tui.screen.lines import Line, width_of
@@ -114,6 +116,23 @@ def test_the_chosen_rule_shows_the_details_of_its_sale_and_others_do_not() -> No
     other = text(rules_lines(view, 60, None, views.NOW))
     assert "sale $6.67" in other
     assert "oracle gap" not in other
+
+
+def test_a_refused_sale_is_still_shown_with_its_cost() -> None:
+    view = views.armed()
+    refused = Evaluation("guard", "p", views.BLOCK, True, "below", sale_plan(), Refusal("cost-cap", "costs too much"))
+    view = replace(view, rules=(replace(view.rules[0], evaluation=refused),))
+    said = text(rules_lines(view, 60, "guard", views.NOW))
+    assert "refused: costs too much refused was: sell 1.7421 WETH for 5,214.20 USDC" in said
+    assert "flash loan $2.60" in said
+
+
+def test_the_preview_of_the_chosen_rule_shows_its_sale() -> None:
+    done = Evaluation("guard", "p", views.BLOCK, True, "below", sale_plan(), None)
+    shown = text(preview_lines(Preview((), (done,)), "guard", False, "", 52))
+    assert "flash loan $2.60" in shown
+    assert "Other ways now" in shown
+    assert "flash loan" not in text(preview_lines(Preview((), (done,)), "calm", False, "", 52))
 
 
 def test_of_many_ways_only_some_are_told_and_the_rest_counted() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tui.engine.facade import Preview
 from tui.model.rule import Severity
 from tui.screen.clean import clean_text
-from tui.screen.draw.rules import evaluation_sentence
+from tui.screen.draw.rules import evaluation_sentence, plan_details
 from tui.screen.lines import BLANK, Line, line, wrap
 
 
@@ -25,6 +25,8 @@ def preview_lines(preview: Preview | None, rule: str | None, waiting: bool, trou
         name = clean_text(evaluation.rule, 28)
         rows.append(line((name, "strong" if own else "muted"), (f"  {clean_text(evaluation.why, 120)}", "muted")))
         rows += wrap(text, width, role if own else "muted", "  ", "  ")
+        if own:
+            rows += plan_details(evaluation, width)
     if not preview.evaluations:
         rows.append(line(("  No rule in it can be tried now.", "muted")))
     errors = [one for one in preview.faults if one.severity is Severity.ERROR]

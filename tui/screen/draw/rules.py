@@ -26,9 +26,15 @@ def plan_sentence(plan: Plan) -> str:
     return text
 
 
-def plan_details(plan: Plan, width: int) -> list[Line]:
-    """What a sentence leaves out: the limits of each sale, where its cost goes, and the other ways to defend."""
-    rows = [row for sale in sales_of(plan) for row in sale_lines(sale, width, "  ")]
+def plan_details(evaluation: Evaluation, width: int) -> list[Line]:
+    """What a sentence leaves out: what was refused, the limits of each sale, where its cost goes, other ways."""
+    plan = evaluation.plan
+    if plan is None:
+        return []
+    rows: list[Line] = []
+    if evaluation.refused is not None:
+        rows += wrap(f"refused was: {plan_sentence(plan)}", width, "muted", "  ", "  ")
+    rows += [row for sale in sales_of(plan) for row in sale_lines(sale, width, "  ")]
     rows += [Line((Span("  "), *row.spans)) for row in swap_lines(plan, width - 2)]
     if plan.alternatives:
         rows += [line(("  Other ways now", "label")), *alternative_lines(plan.alternatives, width)]
@@ -101,8 +107,8 @@ def _rule(entry: RuleView, width: int, chosen: bool, now: float) -> list[Line]:
         said.append((f"no position matches {clean_text(rule.position, 60)}", "warn"))
     for text, role in said:
         rows += [Line(row.spans, "", tag) for row in wrap(text, width - 1, role, "  ", "  ")]
-    if chosen and entry.evaluation is not None and entry.evaluation.plan is not None:
-        rows += [Line(row.spans, "", tag) for row in plan_details(entry.evaluation.plan, width - 1)]
+    if chosen and entry.evaluation is not None:
+        rows += [Line(row.spans, "", tag) for row in plan_details(entry.evaluation, width - 1)]
     return rows
 
 
