@@ -18,17 +18,15 @@ from tui.chain.client import ChainClient, open_chain
 from tui.config.options import Options, UsageError, options_from
 from tui.engine.byhand import ByHand, CannotDo, Hands, NotFinal, Wish
 from tui.engine.killswitch import KillSwitch
-from tui.headless.as_json import Json, block_json, usd
+from tui.headless.as_json import Json, usd
 from tui.headless.helper_reading import (
-    Delegation,
     HelperFacts,
     Receipts,
     code_call,
     differences,
     markets_of,
-    read_delegation,
-    read_helpers,
 )
+from tui.headless.helper_show import Seen, amount, helper_json, look, seen_json, show, verify
 from tui.headless.output import Exit, data, data_json, talk
 from tui.headless.watch_commands import first_head
 from tui.journal.store import open_journal
@@ -48,7 +46,6 @@ from tui.protocols.aave_v3.helper import DEPLOYER, DEPLOYER_MAKER, DEPLOYER_TRAN
 from tui.wiring import find_keystores, paths_of, read_password, resolve_network
 
 DEPLOY, REVOKE = "deploy the helper", "revoke what the helper may take"
-_UNLIMITED = 2**255
 
 
 def run_helper(args: argparse.Namespace) -> int:
@@ -91,23 +88,6 @@ def run_helper(args: argparse.Namespace) -> int:
 # --- looking -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """Everything that the commands show, at one block."""
-
-    block: BlockRef
-    network: Network
-    account: str | None
-    helpers: tuple[HelperFacts, ...]
-    delegation: Delegation | None
-
-
-async def _look(reader: Reader, block: BlockRef, network: Network, market: str | None, account: str | None) -> _Seen:
-    helpers = await read_helpers(reader, block, network, markets_of(network, market), account)
-    delegation = None if account is None else await read_delegation(reader, block, account, helpers)
-    return _Seen(block, network, account, helpers, delegation)
-
-
 @contextlib.asynccontextmanager
 async def _chain(network: Network) -> AsyncIterator[tuple[ChainClient, AsyncIterator[BlockRef], BlockRef]]:
     """The chain, its heads and the first of them. Raises ChainUnreachable where none comes."""
@@ -129,17 +109,17 @@ async def _chain(network: Network) -> AsyncIterator[tuple[ChainClient, AsyncIter
 
 
 def _reading_work(args: argparse.Namespace, options: Options, network: Network) -> Coroutine[Any, Any, int]:
-    account = _account_to_show(options)
-    show = _show if args.helper_command == "show" else _verify
+    account = _account_toshow(options)
+    tell = show if args.helper_command == "show" else verify
 
     async def work() -> int:
         async with _chain(network) as (chain, _heads, block):
-            return show(await _look(chain.reader, block, network, args.market, account), args.json)
+            return tell(await look(chain.reader, block, network, args.market, account), args.json)
 
     return work()
 
 
-def _account_to_show(options: Options) -> str | None:
+def _account_toshow(options: Options) -> str | None:
     """The account asked for, or the one of the only key file. None: only the helper is shown."""
     if len(options.addresses) > 1:
         raise UsageError("give one --address")
@@ -147,123 +127,6 @@ def _account_to_show(options: Options) -> str | None:
         return options.addresses[0]
     own = find_keystores(options, paths_of(options))
     return next(iter(own)) if len(own) == 1 else None
-
-
-def _show(seen: _Seen, as_json: bool) -> int:
-    if as_json:
-        data_json(_seen_json(seen))
-        return Exit.DONE
-    data(f"{seen.network.name}, block {seen.block.number}")
-    for facts in seen.helpers:
-        _print_helper(facts)
-        _print_receipts(facts.receipts, seen.account)
-    _print_delegation(seen)
-    return Exit.DONE
-
-
-def _print_helper(facts: HelperFacts) -> None:
-    data(f"{facts.market}  helper {facts.helper.address}  {_state(facts)}")
-    data(f"    pool      {facts.helper.pool}")
-    data(f"    router    {facts.helper.router}")
-    data(f"    code hash {facts.helper.code_hash}")
-    if not facts.deployed and not facts.deployer_stands:
-        data(f"    the deployer {DEPLOYER} is missing on this chain; `trimtab helper deploy` says what to do")
-    if facts.configured is not None and facts.configured.lower() != facts.helper.address:
-        data(f"    the network file names another helper: {facts.configured}")
-
-
-def _state(facts: HelperFacts) -> str:
-    if not facts.deployed:
-        return "NOT DEPLOYED"
-    return "NOT THE PACKAGED CODE" if facts.faults else "deployed, code as packaged"
-
-
-def _print_receipts(receipts: Sequence[Receipts], account: str | None) -> None:
-    if account is None:
-        data("    give --address or --keystore to see what it may take")
-        return
-    allowed = [one for one in receipts if one.allowed]
-    for one in allowed:
-        data(f"    may take  {_amount(one)} of {account}")
-    if not allowed:
-        data(f"    may take  nothing of {account}")
-
-
-def _amount(receipts: Receipts) -> str:
-    if receipts.allowed >= _UNLIMITED:
-        return f"any amount of {receipts.symbol}"
-    return f"{format_units(receipts.allowed, receipts.decimals)} {receipts.symbol}"
-
-
-def _print_delegation(seen: _Seen) -> None:
-    if seen.account is None:
-        return
-    if seen.delegation is None:
-        data(f"{seen.account} is delegated to nobody")
-        return
-    whose = "the helper, code as packaged" if seen.delegation.is_helper else "NOT one of these helpers"
-    data(f"{seen.account} is delegated to {seen.delegation.delegate}: {whose}")
-
-
-def _seen_json(seen: _Seen) -> Json:
-    return {
-        "chain_id": seen.network.chain_id,
-        "block": block_json(seen.block),
-        "account": seen.account,
-        "helpers": [_helper_json(facts, seen.account) for facts in seen.helpers],
-        "delegation": None
-        if seen.delegation is None
-        else {"delegate": seen.delegation.delegate, "is_helper": seen.delegation.is_helper},
-    }
-
-
-def _helper_json(facts: HelperFacts, account: str | None) -> Json:
-    allowed = [
-        {"token": one.token, "symbol": one.symbol, "amount": str(one.allowed), "decimals": one.decimals}
-        for one in facts.receipts
-        if one.allowed
-    ]
-    return {
-        "market": str(facts.market),
-        "address": facts.helper.address,
-        "deployed": facts.deployed,
-        "as_packaged": facts.deployed and not facts.faults,
-        "faults": list(facts.faults),
-        "code_hash": facts.helper.code_hash,
-        "pool": facts.helper.pool,
-        "router": facts.helper.router,
-        "configured": facts.configured,
-        "allowed": None if account is None else allowed,
-    }
-
-
-def _verify(seen: _Seen, as_json: bool) -> int:
-    wrong = False
-    for facts in seen.helpers:
-        faults = [*facts.faults, *_configured_faults(facts, len(seen.helpers) == 1)]
-        wrong = wrong or bool(faults)
-        if not as_json:
-            data(f"{facts.market}  helper {facts.helper.address}  {_verdict(facts, faults)}")
-            if facts.deployed and not facts.faults:
-                data(f"    all {len(facts.code)} bytes, pool {facts.helper.pool}, router {facts.helper.router}")
-            for fault in faults:
-                data(f"    {fault}")
-    if as_json:
-        data_json(_seen_json(seen))
-    return Exit.FOUND if wrong else Exit.DONE
-
-
-def _verdict(facts: HelperFacts, faults: Sequence[str]) -> str:
-    if not facts.deployed:
-        return "NOT DEPLOYED"
-    return "DIFFERS" if faults else "as packaged"
-
-
-def _configured_faults(facts: HelperFacts, alone: bool) -> tuple[str, ...]:
-    """A network file may name one helper: where it has one market, that market's."""
-    if facts.configured is None or facts.configured.lower() == facts.helper.address or not alone:
-        return ()
-    return (f"the network file names another helper: {facts.configured}; it should be {facts.helper.address}",)
 
 
 # --- signing -----------------------------------------------------------------------------------------------------
@@ -323,7 +186,7 @@ def _signing_work(args: argparse.Namespace, options: Options, network: Network) 
                 hand = ByHand(hands, network, KillSwitch(state).is_on, _tell)
                 await hand.bind()
                 block = await _finish_earlier(hand, signer, block)
-                seen = await _look(chain.reader, block, network, market, signer.account)
+                seen = await look(chain.reader, block, network, market, signer.account)
                 return await act(_Run(hand, signer, chain.reader, seen, bool(args.json)))
         finally:
             client.close()
@@ -339,7 +202,7 @@ class _Run:
     hand: ByHand
     signer: _Signer
     reader: Reader
-    seen: _Seen
+    seen: Seen
     as_json: bool
 
     async def done(self, wish: Wish, title: Sequence[str]) -> Firing | None:
@@ -473,7 +336,7 @@ async def _deploy(run: _Run) -> int:
     if firing is None:
         return Exit.FOUND
     block = run.hand.newest or await run.hand.head()
-    (after,) = (await _look(run.reader, block, run.seen.network, facts.market.name, run.signer.account)).helpers
+    (after,) = (await look(run.reader, block, run.seen.network, facts.market.name, run.signer.account)).helpers
     if after.faults:
         talk(f"{address} is NOT as packaged: {'; '.join(after.faults)}. Never use it.")
         return Exit.FOUND
@@ -498,7 +361,7 @@ def _becomes(facts: HelperFacts) -> Callable[[Simulation], str | None]:
 def _deployed(facts: HelperFacts, run: _Run, firing: Firing | None) -> None:
     if run.as_json:
         outcome = None if firing is None else _outcome_json(firing)
-        data_json({**_helper_json(facts, run.signer.account), "outcome": outcome})
+        data_json({**helper_json(facts, run.signer.account), "outcome": outcome})
     else:
         data(facts.helper.address)
     if facts.configured is None:
@@ -510,8 +373,8 @@ def _deployed(facts: HelperFacts, run: _Run, firing: Firing | None) -> None:
 def _no_deployer() -> str:
     return (
         f"the deterministic deployer {DEPLOYER} does not stand on this chain. Anybody can make it: send "
-        f"{format_units(DEPLOYER_WEI, 18, 2)} of the native coin to {DEPLOYER_MAKER}, broadcast this signed transaction "
-        f"(eth_sendRawTransaction), which is public and the same for every chain, and try again:\n"
+        f"{format_units(DEPLOYER_WEI, 18, 2)} of the native coin to {DEPLOYER_MAKER}, broadcast this signed "
+        f"transaction (eth_sendRawTransaction), which is public and the same for every chain, and try again:\n"
         f"0x{DEPLOYER_TRANSACTION.hex()}"
     )
 
@@ -531,7 +394,7 @@ async def _revoke(run: _Run) -> int:
         wish = Wish(REVOKE, PositionKey(facts.market, run.signer.account), calls, reads, _all_zero)
         title = (
             f"Revoke what the helper {facts.helper.address} may take",
-            *(f"    now       {_amount(one)}" for one in allowed),
+            *(f"    now       {amount(one)}" for one in allowed),
         )
         firing = await run.done(wish, title)
         if firing is None:
@@ -540,15 +403,15 @@ async def _revoke(run: _Run) -> int:
     after = run.seen
     if firings:
         block = run.hand.newest or await run.hand.head()
-        after = await _look(run.reader, block, run.seen.network, None, run.signer.account)
+        after = await look(run.reader, block, run.seen.network, None, run.signer.account)
         revoked = {facts.market for facts in run.seen.helpers}
         left = [one for facts in after.helpers if facts.market in revoked for one in facts.receipts if one.allowed]
         if left:
-            talk(f"still allowed: {', '.join(map(_amount, left))}")
+            talk(f"still allowed: {', '.join(map(amount, left))}")
             return Exit.FOUND
         talk("revoked, final: the helper may take nothing")
     if run.as_json:
-        data_json({**_seen_json(after), "outcomes": [_outcome_json(firing) for firing in firings]})
+        data_json({**seen_json(after), "outcomes": [_outcome_json(firing) for firing in firings]})
     if after.delegation is None:
         return Exit.DONE
     talk(
