@@ -173,8 +173,8 @@ def _over_share(plan: Plan, rule: Rule, cost: PlanCost) -> Refusal | None:
     return Refusal(
         "max-cost-share",
         f"{_cost_words(cost)}, {part}the ${usd_text(expected)} that waiting is expected to lose (${usd_text(loss)} "
-        f"with a chance of {chance} in {HORIZON // _DAY} days), over the rule's {percent_text(share, BPS)}: "
-        f"protection is suspended by cost {until}",
+        f"that a liquidation would take, with a chance of {chance} in {HORIZON // _DAY} days), over the rule's "
+        f"{percent_text(share, BPS)}: protection is suspended by cost {until}",
         acts_below=acts,
     )
 

@@ -100,8 +100,8 @@ class _Pricing:
 
 
 def _alternatives(rule: Rule, ways: Ways, pricing: _Pricing) -> tuple[Alternative, ...]:
-    """Each step alone, and those that the written order takes where it takes several: the cheapest that reaches the target first, then what falls short,
-    then what cannot be done.
+    """Each step alone, and what the written order takes where it takes several: the cheapest that reaches the target
+    first, then what falls short, then what cannot be done.
     """
     looked_at: list[tuple[tuple[int, ...], Way]] = [((number,), ways.single(number)) for number in ways.numbers]
     written = ways.written()

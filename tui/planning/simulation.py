@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tui.model.calls import Call, Simulation
-from tui.model.plan import Plan, PlannedCall, Refusal
+from tui.model.plan import Plan, PlannedCall, Refusal, Sale
+from tui.model.position import Asset
+from tui.model.rule import FROM_WALLET
 from tui.model.units import WAD, format_units
 from tui.protocols import erc20
 from tui.protocols.base import LendingMarket
 
 HEALTH_TOLERANCE = WAD // 100_000
 """Relative: the simulated block is a block time later than the pinned one, so interest moves health a little."""
+SALE_GAIN_TOLERANCE = WAD // 1_000
+"""Relative: how much better than planned a sale may come out. Between two quotes planning never promises too much."""
 GAS_MARGIN_PERCENT = 30
 GAS_MARGIN_UNITS = 25_000
 
@@ -23,14 +27,19 @@ def simulation_calls(plan: Plan) -> tuple[PlannedCall, ...]:
 
 
 def simulation_reads(plan: Plan, market: LendingMarket) -> tuple[Call, ...]:
-    """The reads that prove a simulation: the whole position again, then the wallet's balance of every token used."""
+    """The reads that prove a simulation: the whole position again, the wallet's balance of every token touched, then
+    for every seller of collateral what it may still take and what it holds.
+    """
     account = plan.position.account
-    tokens = dict.fromkeys(step.action.asset.address for step in plan.steps)
-    return (*market.read_calls((account,)), *(erc20.balance_of(token, account) for token in tokens))
+    return (
+        *market.read_calls((account,)),
+        *(erc20.balance_of(token, account) for token in _touched(plan)),
+        *(call for sale, debt in _sales(plan) for call in _leftover_calls(sale, debt, account)),
+    )
 
 
 def judge(
-    plan: Plan, market: LendingMarket, calls: Sequence[PlannedCall], simulation: Simulation, balances: dict[str, int]
+    plan: Plan, market: LendingMarket, calls: Sequence[PlannedCall], simulation: Simulation, balances: Mapping[str, int]
 ) -> Plan | Refusal:
     """The plan with gas limits and the health that simulation gave, or why it must not be signed.
 
@@ -39,19 +48,43 @@ def judge(
     for call, done in zip(calls, simulation.calls, strict=True):
         if not done.ok:
             return Refusal("simulation-reverted", f"simulated, “{call.words}” fails: {done.error or 'no reason given'}")
-    tokens = tuple(dict.fromkeys(step.action.asset.address for step in plan.steps))
-    market_reads = simulation.reads[: len(simulation.reads) - len(tokens)]
+    account = plan.position.account
+    width = len(market.read_calls((account,)))
     later = replace(plan.block, timestamp=simulation.timestamp)
-    reading = market.decode(later, (plan.position.account,), market_reads)
+    reading = market.decode(later, (account,), simulation.reads[:width])
     after = reading.positions[0]
     if after.unknown is not None:
         return Refusal("simulation-unknown", f"the simulated position cannot be read: {after.unknown}")
-    refusal = _health_differs(plan, after.health_factor) or _balances_differ(
-        plan, tokens, simulation, balances, len(market_reads)
+    numbers = [None if one.data is None else erc20.decode_uint(one.data) for one in simulation.reads[width:]]
+    touched = _touched(plan)
+    refusal = (
+        _health_differs(plan, after.health_factor)
+        or _balances_differ(plan, touched, numbers[: len(touched)], balances)
+        or _something_is_left(plan, numbers[len(touched) :])
     )
     if refusal is not None:
         return refusal
     return replace(plan, simulated=True, health_factor_after=after.health_factor, calls=_with_gas(plan, simulation))
+
+
+def _touched(plan: Plan) -> tuple[str, ...]:
+    """The wallet's tokens that a plan may move, each once."""
+    tokens: dict[str, None] = {}
+    for step in plan.steps:
+        tokens.setdefault(step.action.asset.address)
+        if step.action.sale is not None:
+            tokens.setdefault(step.action.sale.collateral.address)
+    return tuple(tokens)
+
+
+def _sales(plan: Plan) -> tuple[tuple[Sale, Asset], ...]:
+    return tuple((step.action.sale, step.action.asset) for step in plan.steps if step.action.sale is not None)
+
+
+def _leftover_calls(sale: Sale, debt: Asset, account: str) -> tuple[Call, ...]:
+    helper = sale.terms.helper
+    held = (sale.terms.receipt, sale.collateral.address, debt.address)
+    return (erc20.allowance(sale.terms.receipt, account, helper), *(erc20.balance_of(token, helper) for token in held))
 
 
 def _health_differs(plan: Plan, simulated: int | None) -> Refusal | None:
@@ -62,30 +95,71 @@ def _health_differs(plan: Plan, simulated: int | None) -> Refusal | None:
         return Refusal("simulation-disagrees", "simulated, the debt that is left is not what was planned")
     if simulated <= plan.health_factor_before:
         return Refusal("simulation-disagrees", "simulated, the health factor would not rise")
-    if abs(simulated - expected) * WAD > expected * HEALTH_TOLERANCE:
+    above = SALE_GAIN_TOLERANCE if _sales(plan) else HEALTH_TOLERANCE
+    tolerance = above if simulated > expected else HEALTH_TOLERANCE
+    if abs(simulated - expected) * WAD > expected * tolerance:
         told = f"{format_units(simulated, 18, 6)} instead of {format_units(expected, 18, 6)}"
         return Refusal("simulation-disagrees", f"simulated, the health factor would be {told}")
     return None
 
 
 def _balances_differ(
-    plan: Plan, tokens: tuple[str, ...], simulation: Simulation, before: dict[str, int], offset: int
+    plan: Plan, tokens: tuple[str, ...], after: Sequence[int | None], before: Mapping[str, int]
 ) -> Refusal | None:
-    for index, token in enumerate(tokens):
-        answer = simulation.reads[offset + index]
-        balance = erc20.decode_uint(answer.data) if answer.data is not None else None
-        if balance is None:
+    """Exactly what the plan says may leave the wallet. What is wrapped comes in before it goes out. A token that a
+    sale touches may come back in part, one that the wallet does not pay with may only grow.
+    """
+    assets = {step.action.asset.address: step.action.asset for step in plan.steps}
+    assets.update({sale.collateral.address: sale.collateral for sale, _ in _sales(plan)})
+    paying = {step.action.asset.address for step in plan.steps if step.action.kind in FROM_WALLET}
+    sold = {token for sale, debt in _sales(plan) for token in (sale.collateral.address, debt.address)}
+    for token, balance in zip(tokens, after, strict=True):
+        if token not in before and token not in paying:
+            continue
+        if balance is None or token not in before:
             return Refusal("simulation-unknown", "a token balance could not be read after the simulation")
-        used = sum(step.action.amount for step in plan.steps if step.action.asset.address == token)
-        if before[token] - balance != used:
-            asset = next(step.action.asset for step in plan.steps if step.action.asset.address == token)
-            moved = format_units(before[token] - balance, asset.decimals)
-            return Refusal(
-                "simulation-disagrees",
-                f"simulated, {moved} {asset.symbol} would leave the wallet instead of "
-                f"{format_units(used, asset.decimals)}",
-            )
+        used = sum(
+            step.action.amount - step.action.wrap
+            for step in plan.steps
+            if step.action.asset.address == token and step.action.kind in FROM_WALLET
+        )
+        moved = before[token] - balance
+        if moved == used or (moved < used and (token in sold or token not in paying)):
+            continue
+        asset = assets[token]
+        return Refusal(
+            "simulation-disagrees",
+            f"simulated, {format_units(moved, asset.decimals)} {asset.symbol} would leave the wallet instead of "
+            f"{format_units(used, asset.decimals)}",
+        )
     return None
+
+
+def _something_is_left(plan: Plan, numbers: Sequence[int | None]) -> Refusal | None:
+    """Whether a seller may take more than before, or keeps what it sold.
+
+    Anybody can send a token to a contract, so a balance there proves nothing while it is less than what was moved:
+    what a plan really lost shows in the position and in the wallet.
+    """
+    sales = _sales(plan)
+    each = len(numbers) // len(sales) if sales else 0
+    for place, (sale, debt) in enumerate(sales):
+        allowed, *held = numbers[place * each : (place + 1) * each]
+        if allowed is None or any(one is None for one in held) or len(held) != 3:
+            return Refusal("simulation-unknown", "what the sale leaves at its helper could not be read")
+        if allowed > sale.terms.allowed:
+            return Refusal(
+                "simulation-disagrees", f"simulated, the helper could take more {sale.collateral.symbol} afterwards"
+            )
+        for amount, moved in zip(held, (sale.most_sold, sale.most_sold, _sale_debt(plan, debt)), strict=True):
+            if (amount or 0) >= moved:
+                return Refusal("simulation-disagrees", "simulated, what was moved would stay with the helper")
+    return None
+
+
+def _sale_debt(plan: Plan, debt: Asset) -> int:
+    """Base units of `debt` that all sales of a plan repay."""
+    return sum(step.action.amount for step in plan.steps if step.action.sale is not None and step.action.asset == debt)
 
 
 def _with_gas(plan: Plan, simulation: Simulation) -> tuple[PlannedCall, ...]:
