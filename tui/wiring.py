@@ -27,6 +27,8 @@ from tui.ports.clock import Clock
 from tui.ports.journal import JournalError
 from tui.protocols.base import LendingMarket
 from tui.protocols.registry import make_market, protocols
+from tui.quotes.base import Quoter
+from tui.quotes.registry import make_quoters
 from tui.rules.load import load_rules
 
 if TYPE_CHECKING:
@@ -104,6 +106,7 @@ def assemble(
         read_only_why=read_only_why,
         notices=notices,
         config=config or ConfigWatch(()),
+        quoters=_quoters(network),
     )
     ports = Ports(
         chain.heads, chain.reader, chain.simulator, chain.fees, chain.broadcaster, clock, journal, signer, record
@@ -234,6 +237,13 @@ def _markets(network: Network) -> tuple[tuple[LendingMarket, ...], tuple[str, ..
         told = "; ".join(notices) or "it names no market; add a [[market]] table"
         raise UsageError(f"network {network.name}: {told} (known: {', '.join(known)})")
     return markets, notices
+
+
+def _quoters(network: Network) -> tuple[Quoter, ...]:
+    try:
+        return make_quoters(network)
+    except ValueError as error:
+        raise UsageError(f"network {network.name}: {error}") from error
 
 
 def rules_files(options: Options, paths: Paths) -> tuple[Path, ...]:

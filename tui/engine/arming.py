@@ -17,7 +17,7 @@ from tui.model.units import format_units, group_digits
 from tui.model.wallet import Wallet
 from tui.planning.policy import ArmedScope, step_cap
 from tui.planning.waterfall import amount_text
-from tui.protocols.base import ActionImpossible, LendingMarket
+from tui.protocols.base import ActionImpossible
 from tui.risk.trigger import trigger_price
 from tui.rules.match import applies
 
@@ -136,7 +136,7 @@ def find_obstacles(
             found.append(Obstacle("action-missing", text, stops=False))
             continue
         if step.action not in FROM_WALLET:
-            found.extend(_unable(step, asset, position, market))
+            found.extend(_unable(step, asset, position, prospect))
             continue
         held = snapshot.wallets.get(position.key.account)
         holding = None if held is None else held.holding(asset.address)
@@ -167,8 +167,9 @@ def find_obstacles(
     return found
 
 
-def _unable(step: Step, asset: Asset, position: Position, market: LendingMarket) -> list[Obstacle]:
+def _unable(step: Step, asset: Asset, position: Position, prospect: Prospect) -> list[Obstacle]:
     """Why a step that lives off the position can do nothing, if it cannot."""
+    market = prospect.market(position)
     collateral = None if step.collateral is None else market.find_asset(position, step.collateral)
     if step.collateral is not None and collateral is None:
         return [Obstacle("asset-unlisted", f"{market.key} lists no asset {step.collateral}", stops=False)]
@@ -176,6 +177,9 @@ def _unable(step: Step, asset: Asset, position: Position, market: LendingMarket)
         market.ceiling(position, step.action, asset, collateral)
     except ActionImpossible as impossible:
         return [Obstacle("step-impossible", f"{step.action}: {impossible}", stops=False)]
+    terms = None if collateral is None else prospect.offers.known_terms(position, collateral)
+    if terms is not None and terms.impossible is not None:
+        return [Obstacle("step-impossible", f"{step.action}: {terms.impossible}", stops=False)]
     return []
 
 

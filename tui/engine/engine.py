@@ -26,6 +26,7 @@ from tui.engine.handsign import ResumeSign
 from tui.engine.history import History
 from tui.engine.killswitch import KillSwitch
 from tui.engine.losses import Losses
+from tui.engine.offers import Offers
 from tui.engine.prospect import Prospect
 from tui.engine.rulebook import RuleBook
 from tui.engine.sending import Teller
@@ -43,6 +44,7 @@ from tui.ports.clock import Clock
 from tui.ports.journal import Decision, HealthPoint, Journal, JournalError, JournalReader, SpendKind
 from tui.ports.signer import Signer
 from tui.protocols.base import LendingMarket
+from tui.quotes.base import Quoter
 from tui.risk.trigger import trigger_price
 
 BLIND_AFTER_BLOCKS = 3
@@ -90,6 +92,7 @@ class Setup:
     read_only_why: str = ""
     notices: tuple[str, ...] = ()
     config: ConfigWatch = field(default_factory=lambda: ConfigWatch(()))
+    quoters: tuple[Quoter, ...] = ()
 
 
 class Engine:
@@ -107,7 +110,14 @@ class Engine:
         self.teller = Teller(ports.journal, ports.clock, self._heard)
         self.book = RuleBook(setup.rules_files, ports.journal)
         self.watch = Watch(ports.reader, setup.markets, setup.accounts, setup.network.native_usd_feed)
-        self.prospect = Prospect(setup.markets, ports.simulator, self.spent_today, ports.reader.block_by_number)
+        self.prospect = Prospect(
+            setup.markets,
+            ports.simulator,
+            self.spent_today,
+            ports.reader.block_by_number,
+            Offers(ports.reader.read, setup.quoters),
+            setup.network.wrapped_native,
+        )
         self.guard = Guard(self.book, self.prospect, setup.network)
         self.armory = Armory(self.book, ports.signer, self.prospect, ports.clock, setup.network.chain_id, self.teller)
         self.config = setup.config
@@ -334,6 +344,7 @@ class Engine:
         for name, changed in self.guard.look(snapshot):
             self.armory.disarm(name, changed, Severity.ALARM)
         self._tell_conditions(snapshot)
+        await self.prospect.look(self.book.rules, snapshot)
         self.would_stop = self._what_would_stop(snapshot)
         await self.armory.settle()
         async with self.acting:

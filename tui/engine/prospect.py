@@ -6,24 +6,32 @@ Asks the chain to simulate, signs nothing and remembers nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from tui.engine.offers import Offers
 from tui.model.block import BlockRef
 from tui.model.plan import FeeQuote, Plan, PlannedCall, Refusal
-from tui.model.position import Position
-from tui.model.rule import Rule
+from tui.model.position import Asset, Position
+from tui.model.rule import SALES, Rule
 from tui.model.snapshot import Snapshot
 from tui.model.wallet import Wallet
-from tui.planning.plan import Circumstances, balances_of, build_plan, price_plan
+from tui.planning.circumstances import Circumstances
+from tui.planning.plan import balances_of, build_plan, price_plan
 from tui.planning.simulation import judge, simulation_calls, simulation_reads
 from tui.ports.chain import ChainUnreachable, ReadFailed, Simulator
 from tui.protocols.base import LendingMarket
+from tui.rules.match import applies
+
+LOOK_BLOCKS = 20
+"""How often what would stop a sale is looked at between sales."""
 
 
 class Prospect:
     """Plans and simulates against snapshots. `spent_today` gives a rule's dollars of the day (8 decimals), `canonical`
-    the block that stands at a height now.
+    the block that stands at a height now. `offers` asks what sales cost; `wrapped_native` is the token that the native
+    coin can be wrapped into.
     """
 
     def __init__(
@@ -32,11 +40,17 @@ class Prospect:
         simulator: Simulator,
         spent_today: Callable[[str, int], int],
         canonical: Callable[[int], Awaitable[BlockRef | None]],
+        offers: Offers,
+        wrapped_native: str | None = None,
     ) -> None:
         self._markets = {str(market.key): market for market in markets}
         self._simulator = simulator
         self._spent_today = spent_today
         self._canonical = canonical
+        self.offers = offers
+        self._wrapped_native = wrapped_native
+        self._looked = 0
+        self._looked_at: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def markets(self) -> Mapping[str, LendingMarket]:
@@ -56,13 +70,40 @@ class Prospect:
 
         return health
 
+    async def look(self, rules: Iterable[Rule], snapshot: Snapshot) -> None:
+        """Every `LOOK_BLOCKS` blocks, and where other sales are named: what would stop the sales that `rules` name.
+
+        A node that does not answer leaves what was known.
+        """
+        sales = {
+            (position.id, collateral.address): (self.market(position), position, collateral)
+            for rule in rules
+            for position in snapshot.positions
+            if applies(rule, position.key) and position.unknown is None
+            for collateral in self._sold_by(rule, position)
+        }
+        number = snapshot.block.number
+        if not sales or (sales.keys() == self._looked_at and 0 <= number - self._looked < LOOK_BLOCKS):
+            return
+        with contextlib.suppress(ReadFailed, ChainUnreachable):
+            await self.offers.look(snapshot.block, sales.values())
+            self._looked, self._looked_at = number, frozenset(sales)
+
+    def _sold_by(self, rule: Rule, position: Position) -> Iterable[Asset]:
+        market = self.market(position)
+        named = (step.collateral for step in rule.steps if step.action in market.actions & SALES)
+        assets = (None if name is None else market.find_asset(position, name) for name in named)
+        return (asset for asset in assets if asset is not None)
+
     def circumstances(self, rule: Rule, snapshot: Snapshot, fees: FeeQuote) -> Circumstances:
         """What a plan of `rule` depends on at a snapshot."""
         spent = self._spent_today(rule.name, snapshot.block.timestamp)
-        return Circumstances(fees, snapshot.native_price_usd, spent)
+        return Circumstances(fees, snapshot.native_price_usd, spent, wrapped_native=self._wrapped_native)
 
     def plan(self, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote) -> Plan | Refusal:
-        """The plan as sized, not simulated. `position` may be a repriced one: what would be done there."""
+        """The plan as sized, not simulated. `position` may be a repriced one: what would be done there. No exchange is
+        asked: a sale is taken to cost the most that its step allows.
+        """
         wallet = snapshot.wallets.get(position.key.account)
         if wallet is None:
             return Refusal("wallet-unknown", "the account's wallet was not read")
@@ -72,14 +113,20 @@ class Prospect:
         self, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote
     ) -> Plan | Refusal:
         """The plan, proven by simulation at the snapshot's block, with its true gas; or why it must not be done."""
-        plan = self.plan(rule, position, snapshot, fees)
+        wallet = snapshot.wallets.get(position.key.account)
+        if wallet is None:
+            return Refusal("wallet-unknown", "the account's wallet was not read")
+        market = self.market(position)
+        circumstances = self.circumstances(rule, snapshot, fees)
+        offers = await self.offers.gather(rule, market, position, wallet, circumstances)
+        circumstances = replace(circumstances, offers=offers)
+        plan = build_plan(rule, market, position, wallet, circumstances)
         if isinstance(plan, Refusal):
             return plan
         judged = await self._simulate(plan, snapshot, simulation_calls(plan))
         if isinstance(judged, Refusal):
             return judged
-        wallet = snapshot.wallets[position.key.account]
-        return price_plan(judged, rule, wallet, self.circumstances(rule, snapshot, fees))
+        return price_plan(judged, rule, wallet, circumstances)
 
     async def verify(self, plan: Plan, snapshot: Snapshot, calls: Sequence[PlannedCall]) -> Refusal | None:
         """Simulate the very calldata that is to be signed; why it must not be, or None.
