@@ -15,17 +15,21 @@ from tests.support.chain import Chain
 from tui.model.plan import Action
 from tui.model.position import Position
 from tui.model.rule import ActionKind
+from tui.model.units import RAY
 from tui.model.wallet import TokenHolding, Wallet
 from tui.practice.accounts import OWNER
 from tui.practice.deploy import Deployer
 from tui.practice.errors import PracticeError
+from tui.protocols.aave_v3 import lens
+from tui.protocols.aave_v3.actions import after_action
 from tui.protocols.aave_v3.market import AaveV3Market
-from tui.protocols.aave_v3.state import PositionState
+from tui.protocols.aave_v3.state import AccountState, Holding, PositionState, market_state
 from tui.protocols.base import ActionImpossible
 
 pytestmark = [pytest.mark.node]
 
 REPAY, SUPPLY = ActionKind.REPAY, ActionKind.ADD_COLLATERAL
+OWN = ActionKind.REPAY_WITH_ATOKENS
 
 
 def _at(chain: Chain, timestamp: int) -> None:
@@ -124,6 +128,94 @@ def test_a_preview_is_what_the_contracts_leave(market: Chain) -> None:
         for action in actions:
             done_kinds[action.kind] += 1
     assert min(done_kinds.values()) >= 6, (done_kinds, impossible)
+
+
+@pytest.mark.timeout(300)
+def test_own_supply_against_own_debt_is_what_the_contracts_leave(market: Chain) -> None:
+    """A part, all of the debt, all of the supply, a unit: balances, bits and health to the wei; nothing approved."""
+    rng, aave = random.Random(99), adapter(market)
+    ends: dict[str, int] = {"part": 0, "debt cleared": 0, "supply emptied": 0, "refused": 0}
+    for number in range(16):
+        account = market.new_account()
+        market.supply(account, "WETH", market.units("WETH", rng.randint(5, 50)))
+        symbol = rng.choice(("USDC", "DAI", "WBTC"))
+        dollars = rng.randint(1_000, 8_000)
+        held, owed = (dollars, dollars // 3) if number % 2 else (dollars // 3, dollars)
+        market.supply(account, symbol, held * 10**8 * market.token(symbol).unit // market.price(symbol))
+        market.borrow(account, symbol, owed * 10**8 * market.token(symbol).unit // market.price(symbol))
+        if rng.random() < 0.3:
+            market.set_collateral(account, symbol, False)
+        market.advance(rng.randint(3_600, 90 * 86_400))
+        snapshot = market.snapshot()
+        timestamp = int(market.block()["timestamp"], 16) + rng.randint(2, 10_000)
+        position = _read_at(market, account, timestamp, aave)
+        chosen = asset(aave, position, symbol)
+        most = aave.ceiling(position, OWN, chosen)
+        action = Action(OWN, chosen, rng.choice((most, most, most - 1, most // 3, 1)))
+        try:
+            foreseen: Position | None = aave.after(position, [action])
+        except ActionImpossible:
+            foreseen = None
+        market.revert(snapshot)
+        if foreseen is None:
+            ends["refused"] += 1
+            with pytest.raises(PracticeError):
+                _execute_at(market, account, timestamp, aave, position, [action])
+            continue
+        wallet = market.balance(symbol, account)
+        done = _execute_at(market, account, timestamp, aave, position, [action])
+        _compare(foreseen, done)
+        assert done.health_factor == contract_health(market, account)
+        assert market.balance(symbol, account) == wallet
+        cleared = not any(one.asset == chosen for one in done.debt)
+        emptied = not any(one.asset == chosen for one in done.collateral)
+        ends["debt cleared" if cleared else "supply emptied" if emptied else "part"] += 1
+    assert min(ends["part"], ends["debt cleared"], ends["supply emptied"]) >= 2, ends
+
+
+def test_own_supply_that_is_not_there(market_v32: Chain) -> None:
+    account = market_v32.new_account()
+    market_v32.supply(account, "WETH", market_v32.units("WETH", 10))
+    market_v32.borrow(account, "USDC", market_v32.units("USDC", 9_000))
+    aave = adapter(market_v32)
+    position = read_one(market_v32, account, aave)
+    usdc, weth = asset(aave, position, "USDC"), asset(aave, position, "WETH")
+    for chosen, reason in ((usdc, "no USDC is supplied"), (weth, "no WETH is owed")):
+        with pytest.raises(ActionImpossible, match=reason):
+            aave.ceiling(position, OWN, chosen)
+    with pytest.raises(ActionImpossible, match="more USDC than is supplied"):
+        aave.after(position, [Action(OWN, usdc, 1)])
+
+
+def test_since_3_5_own_supply_must_leave_the_account_healthy() -> None:
+    """Under water a part does not help enough and the pool refuses it; before 3.5 it lets it through."""
+    account = AccountState("0x" + "1" * 40, 0b1011, 0, {0: Holding(10**8, 2 * 10**8), 1: Holding(10**8, 0)})
+    seen = {}
+    for revision in (8, 9):
+        reserves = tuple(_plain_reserve(number) for number in range(2))
+        zero = "0x" + "0" * 40
+        raw = lens.RawReading(1_000, 1, zero, zero, revision, 10**8, 0, True, 0, reserves, (), ())
+        market = market_state(raw)
+        asset_ = market.reserves[0].asset
+        try:
+            _, left = after_action(market, account, OWN, asset_, 10**6)
+            seen[revision] = left.holdings[0]
+        except ActionImpossible as impossible:
+            seen[revision] = str(impossible)
+        _, whole = after_action(market, replace(account, holdings={**account.holdings, 1: Holding(10**10, 0)}), OWN,
+                                asset_, 10**8)  # fmt: skip
+        assert whole.holdings[0] == Holding(0, 10**8)
+        assert whole.configuration == 0b1001
+    assert seen[8] == Holding(99 * 10**6, 199 * 10**6)
+    assert "would be liquidatable" in str(seen[9])
+
+
+def _plain_reserve(number: int) -> lens.RawReserve:
+    address, configuration = f"0x{number + 1:040x}", 7_500 | 8_000 << 16 | 10_500 << 32 | 6 << 48 | 1 << 56
+    return lens.RawReserve(
+        0, address, configuration, RAY, 0, RAY, 0, 1_000, number, address, address, address, 0, 10**8, address, 1_000,
+        10**12, 10**12, 6, b"T".ljust(32, b"\0"), 1,
+    )  # fmt: skip
 
 
 def test_repaying_all_clears_the_debt_and_its_bit(market: Chain) -> None:

@@ -10,7 +10,7 @@ from eth_account import Account
 from eth_account.messages import encode_typed_data
 from eth_utils.crypto import keccak
 
-from tests.protocols.reading import UINT256_MAX, adapter, asset, read_one, wallet
+from tests.protocols.reading import UINT256_MAX, adapter, asset, read_one, selling_adapter, wallet
 from tests.support.chain import Chain, keyed_account
 from tui.model.plan import Action, PermitNeed, PlannedCall
 from tui.model.position import Position
@@ -21,11 +21,13 @@ from tui.practice.deploy import Deployer
 from tui.practice.errors import PracticeError
 from tui.protocols import erc20
 from tui.protocols.aave_v3 import calls as aave_calls
+from tui.protocols.aave_v3 import sales
 from tui.protocols.base import ActionImpossible
 
 pytestmark = [pytest.mark.node]
 
 REPAY, SUPPLY = ActionKind.REPAY, ActionKind.ADD_COLLATERAL
+OWN = ActionKind.REPAY_WITH_ATOKENS
 ACCOUNT, KEY = keyed_account(501)
 
 
@@ -191,6 +193,36 @@ def test_a_standing_allowance_is_used_and_said(market_v32: Chain, allowed: int) 
     assert ("without limit" in call.words) is (allowed == UINT256_MAX)
 
 
+def test_native_coin_is_wrapped_first(market: Chain) -> None:
+    """Wei for wei, before the approval, of which nothing is different."""
+    _borrower(market)
+    aave = selling_adapter(market)
+    position = read_one(market, ACCOUNT, aave)
+    weth, usdc = asset(aave, position, "WETH"), asset(aave, position, "USDC")
+    held = wallet(market, ACCOUNT, market.market.pool.lower(), [weth])
+    action = Action(SUPPLY, weth, 2 * 10**18, wrap=15 * 10**17)
+    market.give("WETH", 5 * 10**17, ACCOUNT)
+    wrap, *rest = aave.calls_for(position, action, held, 0)
+    assert wrap.words == "Wrap 1.5 of the native coin"
+    assert (wrap.to, wrap.data, wrap.value) == (weth.address, keccak(text="deposit()")[:4], 15 * 10**17)
+    assert (wrap.spend_token, wrap.action, wrap.rules) == (None, None, ())
+    assert tuple(rest) == tuple(
+        replace(call, action=call.action and action)
+        for call in aave.calls_for(position, replace(action, wrap=0), held, 0)
+    )
+    before = market.ether(ACCOUNT)
+    for call in (wrap, *rest):
+        market.send(ACCOUNT, call.to, "deposit()", value=call.value) if call is wrap else _do(
+            market, call.to, call.data
+        )
+    assert before - market.ether(ACCOUNT) >= wrap.value
+    assert market.balance("WETH", ACCOUNT) == 0
+    assert _allowance(market, "WETH") == 0
+    held = wallet(market, ACCOUNT, market.market.pool.lower(), [usdc])
+    with pytest.raises(ActionImpossible, match="USDC is not this network's wrapped native coin"):
+        aave.calls_for(position, Action(SUPPLY, usdc, 10**6, wrap=1), held, 0)
+
+
 def test_an_allowance_that_was_not_read_is_no_allowance(market_v32: Chain) -> None:
     aave = adapter(market_v32)
     position = read_one(market_v32, market_v32.new_account(), aave)
@@ -214,12 +246,14 @@ def test_every_argument_word_is_bound(market_v32: Chain) -> None:
     aave = adapter(market_v32)
     position = read_one(market_v32, ACCOUNT, aave)
     pool = market_v32.market.pool.lower()
-    for kind, symbol in ((REPAY, "USDC"), (SUPPLY, "WETH")):
+    for kind, symbol in ((REPAY, "USDC"), (SUPPLY, "WETH"), (OWN, "USDC")):
         one = asset(aave, position, symbol)
         for allowed in (0, 1, UINT256_MAX):
             held = Wallet(ACCOUNT, 0, 0, {one.address: TokenHolding(one, 0, MappingProxyType({pool: allowed}))})
             for call in aave.calls_for(position, Action(kind, one, 10_000), held, 0):
                 assert len(call.data) == 4 + 32 * len(call.rules)
+                moves = call.to == pool
+                assert (call.spend_token, call.spend_word) == ((one.address, 1) if moves else (None, None))
                 assert _respects(call, call.rules)
                 assert not any(_respects(bad, call.rules) for bad in _bad_variants(position, call))
 
@@ -236,6 +270,11 @@ def test_selectors_are_those_of_the_signatures() -> None:
             aave_calls.SUPPLY_WITH_PERMIT,
             "supplyWithPermit(address,uint256,address,uint16,uint256,uint8,bytes32,bytes32)",
         ),
+        (aave_calls.REPAY_WITH_ATOKENS, "repayWithATokens(address,uint256,uint256)"),
+        (aave_calls.DEPOSIT, "deposit()"),
+        (sales.PREMIUM_TOTAL, "FLASHLOAN_PREMIUM_TOTAL()"),
+        (sales.HELPER, "HELPER()"),
+        (sales.VIRTUAL_BALANCE, "getVirtualUnderlyingBalance(address)"),
         (erc20.APPROVE, "approve(address,uint256)"),
         (erc20.BALANCE_OF, "balanceOf(address)"),
         (erc20.ALLOWANCE, "allowance(address,address)"),

@@ -223,8 +223,8 @@ class AaveV3Market:
         return self._shape(market, collateral)
 
     def typical_gas(self, call: PlannedCall) -> int:
-        """What a call of this selector took on a pool of 3.2, up; see `gas`."""
-        return typical_gas(call.selector)
+        """What a call of this kind took on a pool of 3.2, up; see `gas`."""
+        return typical_gas(call)
 
     def _shape(self, market: MarketState, collateral: Asset) -> SaleTerms:
         helper = self._seller(market.pool)

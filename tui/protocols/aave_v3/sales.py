@@ -37,7 +37,9 @@ USUAL_PREMIUM_BPS = 9
 _FIXED = 3
 _PERMIT = 5
 _LIQUID = 2
-_COLLATERAL_WORD, _MOST_SOLD_WORD, _HEALTH_WORD, _POOLS_WORD = 1, 3, 4, 6
+_COLLATERAL_WORD, _MOST_SOLD_WORD, _HEALTH_WORD = 1, 3, 4
+POOLS_WORD = 6
+"""The place among a sale's arguments of how many pools it goes through."""
 
 
 def shape_of(helper: str, collateral: Reserve) -> SaleTerms:
@@ -157,7 +159,7 @@ def _plain(order: Order, action: Action, sale: Sale, taking: Taking, everything:
             WordRule(_COLLATERAL_WORD, equals=int(order.collateral, 16)),
             WordRule(_MOST_SOLD_WORD, maximum=taking.amount),
             WordRule(_HEALTH_WORD, minimum=WAD),
-            WordRule(_POOLS_WORD, maximum=MAX_POOLS),
+            WordRule(POOLS_WORD, maximum=MAX_POOLS),
         ),
         spend_token=sale.collateral.address,
         spend_word=_MOST_SOLD_WORD,
