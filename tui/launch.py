@@ -102,7 +102,7 @@ class EngineLife:
             return wire(self._options, signing=False, labels=self._labels, read_only_why=READ_ONLY)
         signer = self._process
         if isinstance(signer, SignerProcess):
-            signer = SignerClient(signer.process, signer.channel)
+            signer = SignerClient.of(signer)
         try:
             return wire(self._options, signing=True, signer=signer, labels=self._labels)
         except JournalLocked as locked:

@@ -13,8 +13,10 @@ ERRORS_TO_HOLD = 5
 """Unexpected errors in a row, one a block at most."""
 REFUSALS_TO_HOLD = 10
 """Blocks in a row at which simulation refused what an armed rule wanted to do on a position."""
-BLOCK, BETWEEN = "block", "between"
-"""Where an error came: in a block's work, or in the looks once a second between two blocks."""
+BLOCK, BETWEEN, SIGNER = "block", "between", "signer"
+"""Where an error came: in a block's work, in the looks once a second between two blocks, from a signer that was asked
+and gave no answer.
+"""
 
 
 class Breaker:

@@ -15,7 +15,7 @@ from tui.crash import described
 from tui.engine import publish
 from tui.engine.arming import GAS_IS_LOW, find_obstacles, positions_for
 from tui.engine.armory import Armory
-from tui.engine.breaker import BETWEEN, Breaker
+from tui.engine.breaker import BETWEEN, SIGNER, Breaker
 from tui.engine.budget import day_of
 from tui.engine.conditions import Consequence
 from tui.engine.configwatch import ConfigWatch
@@ -30,6 +30,7 @@ from tui.engine.offers import Offers
 from tui.engine.prospect import Prospect
 from tui.engine.rulebook import RuleBook
 from tui.engine.sending import Teller
+from tui.engine.signerwatch import ARM_AGAIN, SignerWatch
 from tui.engine.watch import Watch, without_permits
 from tui.model.block import BlockRef
 from tui.model.intent import Firing, IntentState
@@ -121,6 +122,8 @@ class Engine:
         self.guard = Guard(self.book, self.prospect, setup.network)
         self.armory = Armory(self.book, ports.signer, self.prospect, ports.clock, setup.network.chain_id, self.teller)
         self.config = setup.config
+        self.signer_watch = None if ports.signer is None else SignerWatch(ports.signer, ports.clock)
+        self.signer_fault: str | None = None
         self.executor = self._make_executor()
         self.defender = Defender(
             self.book,
@@ -151,11 +154,11 @@ class Engine:
 
     def _make_executor(self) -> Executor | None:
         ports = self.ports
-        if self.setup.read_only or ports.journal is None or ports.signer is None:
+        if self.setup.read_only or ports.journal is None or self.signer_watch is None:
             return None
         return Executor(
             ports.journal,
-            ports.signer,
+            self.signer_watch,
             ports.broadcaster,
             ports.reader,
             ports.clock,
@@ -199,7 +202,19 @@ class Engine:
         """Why nothing may be signed now, or None."""
         if self.kill_switch.is_on():
             return "the kill switch is on"
-        return self.held or self.blind()
+        return self.held or self.signer_fault or self.blind()
+
+    def look_at_signer(self) -> None:
+        """Whether a signature could be had for what is armed. Beginning and end of a fault are told."""
+        before = self.signer_fault
+        self.signer_fault = None if self.signer_watch is None or not self.book.armed else self.signer_watch.look()
+        if (before is None) == (self.signer_fault is None):
+            return
+        if self.signer_fault is not None:
+            text = f"nothing can be signed: {clean_text(self.signer_fault, 160)}; {ARM_AGAIN}"
+            self.teller.say(Severity.ALARM, text, kind="signer")
+        elif self.book.armed:
+            self.teller.say(Severity.GOOD, "the signer answers again", kind="signer")
 
     def hold(self, why: str) -> None:
         """Sign nothing more until a person goes on by hand. The first reason stays."""
@@ -254,6 +269,8 @@ class Engine:
             ticker.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await ticker
+            if self.signer_watch is not None:
+                await self.signer_watch.aclose()
 
     async def start(self) -> None:
         """Before the first head: read the rules, and carry on with what an earlier run left."""
@@ -310,6 +327,7 @@ class Engine:
 
     async def _take(self, block: BlockRef) -> None:
         self.reload_rules()
+        self.look_at_signer()
         self.watch.defend(self._defended())
         reading = asyncio.gather(self.watch.snapshot(block), self._quote(block), return_exceptions=True)
         if self.executor is not None:
@@ -365,7 +383,14 @@ class Engine:
             self.teller.say(Severity.ALARM, f"degraded: {publish.DEGRADED}; {self.degraded}", kind="degraded")
 
     def count_refusals(self) -> None:
-        """Show the breaker what came of the rules at the newest block; it counts a block once."""
+        """Show the breaker what came of the rules at the newest block, which it counts once, and of the signer."""
+        missed, answered = (None, False) if self.signer_watch is None else self.signer_watch.count()
+        if missed is not None:
+            broken = self.breaker.failed(clean_text(missed, 160), SIGNER)
+            if broken is not None:
+                self.trip(broken)
+        elif answered:
+            self.breaker.passed(SIGNER)
         if self.snapshot is None:
             return
         why = self.breaker.judged(self.defender.evaluations.values(), self.book.armed, self.snapshot.block.number)
@@ -374,6 +399,7 @@ class Engine:
 
     def look_again(self) -> None:
         """Judge what is armed against the newest block once more: arming changed between two blocks."""
+        self.look_at_signer()
         if self.snapshot is not None:
             self.guard.look(self.snapshot)
             self.would_stop = self._what_would_stop(self.snapshot)
@@ -398,6 +424,7 @@ class Engine:
             await self.ports.clock.sleep(TICK_SECONDS)
             try:
                 self.reload_rules()
+                self.look_at_signer()
                 await self.armory.settle()
                 await self._look_for_a_hand()
             except JournalError as error:
@@ -412,6 +439,7 @@ class Engine:
                 self.blind(),
                 self.kill_switch.is_on(),
                 self.held,
+                self.signer_fault is None,
                 self.book.rules,
                 self.book.faults,
                 self.breaker.counting,
@@ -539,6 +567,7 @@ class Engine:
             blind=self.blind(),
             read_only_why=self.setup.read_only_why if self.setup.read_only else "",
             head_age=self.head_age(),
+            signer=self.signer_fault,
         )
         facts = publish.Facts(
             network=setup.network,

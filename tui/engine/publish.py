@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from tui.engine.conditions import Conditions, Consequence, first
 from tui.engine.history import History
+from tui.engine.signerwatch import ARM_AGAIN
 from tui.model.intent import Firing
 from tui.model.network import Network
 from tui.model.plan import Evaluation
@@ -37,7 +38,8 @@ DEGRADED = "fewer nodes than must agree, so daily limits are halved and nothing 
 class Standing:
     """How the engine stands: why it is held (None: it is not), whether the kill switch is on, read-only or not.
 
-    `head_age` in seconds since the last head was received, None before any; `blind` why nothing can be known now.
+    `head_age` in seconds since the last head was received, None before any; `blind` why nothing can be known now;
+    `signer` why nothing can be signed for what is armed.
     """
 
     at: float
@@ -47,6 +49,7 @@ class Standing:
     blind: str | None
     head_age: float | None
     read_only_why: str = ""
+    signer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,7 @@ def draw(sequence: int, standing: Standing, facts: Facts, history: History) -> V
         low_gas=facts.low_gas,
         policy_until=facts.policy_until if facts.armed_since else None,
         degraded=facts.degraded,
+        signer=standing.signer,
     )
 
 
@@ -139,6 +143,8 @@ def _protection(standing: Standing, facts: Facts) -> tuple[Protection, str]:
         return Protection.HELD, "The kill switch is on: nothing is signed until it is released."
     if standing.held is not None:
         return Protection.HELD, f"{standing.held} Go on by hand when it is mended."
+    if standing.signer is not None:
+        return Protection.HELD, f"Nothing can be signed: {standing.signer}. To mend it, {ARM_AGAIN}."
     if standing.blind is not None:
         return Protection.HELD, f"Blind: {standing.blind}. Nothing can fire until the chain is seen again."
     for account in sorted(set(facts.armed_accounts.values())):
@@ -209,6 +215,8 @@ def _activity(rule: Rule, matched: Sequence[str], standing: Standing, facts: Fac
     if rule.mode is not Mode.NOTIFY and rule.name not in facts.armed_since:
         lost = facts.disarmed.get(rule.name)
         return RuleActivity.DISARMED, why if lost is None else f"disarmed: {lost}"
+    if standing.signer is not None:
+        return RuleActivity.HELD, f"nothing can be signed: {standing.signer}"
     if standing.killed or standing.held is not None or standing.blind is not None:
         return RuleActivity.HELD, why
     strange = [one for position in matched for one in facts.conditions.get((rule.name, position), ())]

@@ -14,7 +14,7 @@ from tui.model.view import Severity
 from tui.ports.chain import Broadcaster, SendOutcome
 from tui.ports.clock import Clock
 from tui.ports.journal import Decision, Journal, NewAttempt
-from tui.ports.signer import Signer
+from tui.ports.signer import Signatures
 
 CANCEL_GAS = 21_000
 """Gas of a transfer of nothing to oneself."""
@@ -112,7 +112,7 @@ class Sender:
     def __init__(
         self,
         journal: Journal,
-        signer: Signer,
+        signer: Signatures,
         broadcaster: Broadcaster,
         clock: Clock,
         killed: Callable[[], bool],

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from tui.engine.conditions import Condition, Consequence
 from tui.engine.publish import DEGRADED
+from tui.engine.signerwatch import ARM_AGAIN
 from tui.headless.heartbeat import FRESH_WITHIN, Beat
 from tui.model.position import Asset
 from tui.model.snapshot import Snapshot
@@ -125,6 +126,8 @@ def _protection_checks(beat: Beat, now: float) -> Iterator[Check]:
     yield Check("protection", beat.protection == Protection.ARMED, f"{beat.protection}: {beat.why}", fix)
     if beat.degraded is not None:
         yield Check("degraded", False, f"{DEGRADED}; {beat.degraded}", "mend the nodes that do not answer")
+    if beat.armed:
+        yield Check("signer", beat.signer is None, beat.signer or "it answers", ARM_AGAIN)
     for name, why in beat.disarmed:
         yield Check(f"rule {name}", False, why, "mend what it names, then arm the rule again")
     # While it is held the line above says why; nobody is armed without one.

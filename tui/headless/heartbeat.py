@@ -50,7 +50,8 @@ class Heartbeat:
             self._block = block.hash
             self._received_at = view.at - (view.chain.head_age or 0.0)
         self._view = view
-        changed = (view.protection, view.held, view.killed, view.degraded is None, tuple(_armed(view)))
+        standing = (view.protection, view.held, view.killed, view.degraded is None, view.signer is None)
+        changed = (*standing, tuple(_armed(view)))
         if changed != self._written:
             self._written = changed
             self.beat()
@@ -77,6 +78,7 @@ class Heartbeat:
             "block": self._seen_block(),
             "disarmed": [] if view is None else [[one.rule.name, one.detail] for one in _disarmed(view)],
             "degraded": None if view is None else view.degraded,
+            "signer": None if view is None else view.signer,
             "nodes": []
             if view is None
             else [
@@ -165,6 +167,7 @@ class Beat:
     degraded: str | None = None
     disarmed: tuple[tuple[str, str], ...] = ()
     nodes: tuple[NodeBeat, ...] = ()
+    signer: str | None = None
 
 
 def read_heartbeat(state_directory: Path) -> Beat | None:
@@ -198,7 +201,7 @@ def _parse(data: dict[str, object]) -> Beat:
     armed, would_stop = data["armed"], data["would_stop"]
     if not isinstance(armed, list) or not isinstance(would_stop, list):
         raise TypeError
-    held, degraded = data["held"], data.get("degraded")
+    held, degraded, signer = data["held"], data.get("degraded"), data.get("signer")
     disarmed, nodes = data.get("disarmed", []), data.get("nodes", [])
     if not isinstance(disarmed, list) or not isinstance(nodes, list):
         raise TypeError
@@ -217,6 +220,7 @@ def _parse(data: dict[str, object]) -> Beat:
         block_received_at=None if not isinstance(block, dict) else _maybe_time(block["received_at"]),
         policy_until=_maybe_time(data["policy_until"]),
         degraded=None if degraded is None else clean_text(str(degraded), _TEXT),
+        signer=None if signer is None else clean_text(str(signer), _TEXT),
         disarmed=tuple((clean_text(str(name)), clean_text(str(why), _TEXT)) for name, why in disarmed),
         nodes=tuple(
             NodeBeat(*(clean_text(str(one[key]), _TEXT) for key in ("url", "role", "state", "detail"))) for one in nodes

@@ -175,7 +175,7 @@ class _Run:
             if entry.number > self._told:
                 self._told = entry.number
                 self._tell(entry)
-        said = (view.protection, view.held, view.killed, view.degraded is None)
+        said = (view.protection, view.held, view.killed, view.degraded is None, view.signer is None)
         if said != self._protection:
             self._protection = said
             talk(f"{view.protection}: {view.protection_why}")
@@ -187,6 +187,7 @@ class _Run:
                     "held": view.held,
                     "killed": view.killed,
                     "degraded": view.degraded,
+                    "signer": view.signer,
                 }
             )
         block = view.chain.block

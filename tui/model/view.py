@@ -173,7 +173,8 @@ class ViewState:
     less than a step's maximum). `would_stop` lists what would stop a defence now, empty where
     nothing is known that would. `next_fire` is the nearest trigger. `held` says why the engine holds itself until a
     person goes on, `low_gas` by account what is too little, `policy_until` when the signer's permission ends (unix
-    seconds), `degraded` why fewer nodes than the quorum had to do at this block.
+    seconds), `degraded` why fewer nodes than the quorum had to do at this block, `signer` why nothing can be signed for
+    what is armed.
     """
 
     sequence: int
@@ -201,6 +202,7 @@ class ViewState:
     low_gas: tuple[tuple[str, str], ...] = ()
     policy_until: float | None = None
     degraded: str | None = None
+    signer: str | None = None
 
 
 def empty_view(network: str, chain_id: int, block_time: float) -> ViewState:

@@ -124,6 +124,8 @@ def _holds(view: ViewState) -> list[Alert]:
         key = "held/kill"
     elif view.held is not None:
         key = "held/engine"
+    elif view.signer is not None:
+        key = "held/signer"
     elif view.chain.blind is None:
         key = "held/account"
     else:

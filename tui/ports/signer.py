@@ -14,8 +14,25 @@ from tui.model.signing import (
 )
 
 
-class Signer(Protocol):
+class Signatures(Protocol):
+    """Whoever signs what is asked. Both raise SignerRefused or SignerUnavailable."""
+
+    async def sign_transaction(self, request: TransactionRequest) -> SignedTransaction:
+        """The signed bytes of exactly what was asked."""
+
+    async def sign_permit(self, request: PermitRequest) -> PermitSignature:
+        """A permit signature."""
+
+
+class Signer(Signatures, Protocol):
     """An unlocked key behind its own checks. All raise SignerRefused or SignerUnavailable."""
+
+    @property
+    def fault(self) -> str | None:
+        """Why no signature can be had now, None where nothing is known against it. Never waits."""
+
+    async def look(self) -> None:
+        """Ask whether it still answers; `fault` tells. Raises nothing."""
 
     @property
     def withheld(self) -> tuple[str, ...]:
@@ -26,12 +43,6 @@ class Signer(Protocol):
 
     async def set_policy(self, policy: SigningPolicy) -> None:
         """Replace what the signer may do for the policy's account."""
-
-    async def sign_transaction(self, request: TransactionRequest) -> SignedTransaction:
-        """The signed bytes of exactly what was asked."""
-
-    async def sign_permit(self, request: PermitRequest) -> PermitSignature:
-        """A permit signature."""
 
     async def lock(self) -> None:
         """Forget key and policy."""

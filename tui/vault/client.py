@@ -10,6 +10,8 @@ import contextlib
 import importlib
 import socket
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,10 @@ from tui.vault.errors import printable
 from tui.vault.spawn import SignerProcess, start_signer
 
 UNLOCK_SECONDS = 120.0
-ANSWER_SECONDS = 20.0
+START_SECONDS = 30.0
+"""A process that was just started, on a machine that is busy, may take this long for its first answer."""
+ANSWER_SECONDS = 3.0
+"""Signing takes milliseconds. A defence has something better to do than to wait for a signer that hangs."""
 
 
 class UnlockRefused(SignerRefused):
@@ -48,27 +53,45 @@ def spawn_signer(state_directory: Path) -> SignerClient:
         started = start_signer(state_directory)
     except OSError as error:
         raise SignerUnavailable(f"the signer process cannot be started ({error.strerror})") from error
-    return SignerClient(started.process, started.channel)
+    return SignerClient.of(started)
 
 
 class SignerClient:
     """The `Signer` port over a pipe to the signer process. One request at a time; used from one event loop.
 
     All requests raise `SignerRefused` with the signer's reason, or `SignerUnavailable` when the process is gone, does
-    not answer in time, or answered with something else than what was asked.
+    not answer in time, or answered with something else than what was asked. While one request is overdue no other is
+    waited for: they are refused at once, until the answer comes.
+
+    Where `start` is given, an unlock starts a new process in place of one that is gone or hangs.
 
     `withheld`: what the signer left out of the last policy, because it was not in the one that was armed.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], channel: socket.socket) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        channel: socket.socket,
+        start: Callable[[], SignerProcess] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._process = process
         self._channel = channel
+        self._start = start
+        self._monotonic = monotonic
         self._lock = asyncio.Lock()
         self._number = 0
         self._greeted = False
         self._closed = ""
+        self._shut = False
+        self._asked: tuple[float, float] | None = None
         self.withheld: tuple[str, ...] = ()
         self._running: set[asyncio.Task[dict[str, Any]]] = set()
+
+    @classmethod
+    def of(cls, started: SignerProcess) -> SignerClient:
+        """The client of a process that runs."""
+        return cls(started.process, started.channel, started.again)
 
     @property
     def pid(self) -> int:
@@ -80,11 +103,68 @@ class SignerClient:
         """Whether the process runs and the pipe is whole."""
         return not self._closed and self._process.poll() is None
 
+    @property
+    def fault(self) -> str | None:
+        """Why no signature can be had now, None where nothing is known against it. Looks only, never waits."""
+        if not self._closed and (self._process.poll() is not None or self._pipe_ended()):
+            self._fail(f"the signer process is gone{self._how_it_ended()}, and the key with it")
+        return self._closed or self._overdue()
+
+    def _pipe_ended(self) -> bool:
+        try:
+            return self._channel.recv(1, socket.MSG_PEEK) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def _how_it_ended(self) -> str:
+        code = self._process.poll()
+        if code is None:
+            return ""
+        return f" (killed by signal {-code})" if code < 0 else f" (exit code {code})"
+
+    def _overdue(self) -> str | None:
+        if self._asked is None:
+            return None
+        asked_at, seconds = self._asked
+        waited = self._monotonic() - asked_at
+        return f"the signer has not answered for {waited:.0f} s" if waited >= seconds else None
+
+    async def look(self) -> None:
+        """Ask whether it still answers, so that `fault` is not told by a defence first. What is under way tells it too.
+
+        Raises nothing.
+        """
+        if not self._running and not self._closed:
+            with contextlib.suppress(SignerRefused, SignerUnavailable):
+                await self.status()
+
+    async def _start_anew(self) -> None:
+        """Another process in place of one that is gone or hangs. Raises `SignerUnavailable`."""
+        if self._start is None:
+            raise SignerUnavailable(f"{self.fault}; end Trimtab and start it again")
+        self._closed = self._closed or "the signer was replaced"
+        left = tuple(self._running)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        SignerProcess(self._process, self._channel).close()
+        try:
+            started = self._start()
+        except OSError as error:
+            self._closed = f"no new signer process can be started ({error.strerror}); end Trimtab and start it again"
+            raise SignerUnavailable(self._closed) from error
+        self._process, self._channel, self._start = started.process, started.channel, started.again
+        self._greeted, self._closed, self._asked, self.withheld = False, "", None, ()
+
     async def unlock(self, keystore: Path, password: str) -> str:
         """Decrypt a key file inside the signer (about a second); the account's lower-case address.
 
         Raises `UnlockRefused` with the keystore's fault, also while it waits after wrong passwords.
         """
+        if not self._shut and self.fault is not None:
+            await self._start_anew()
         # While the signer derives, the checks of its signatures are loaded, so that the first one is not slow.
         _, answer = await asyncio.gather(
             asyncio.to_thread(importlib.import_module, "tui.vault.encoding"),
@@ -143,8 +223,9 @@ class SignerClient:
         raise self._fail("the signer's permit is not the one that was asked for")
 
     async def lock(self) -> None:
-        """Forget keys and policies."""
-        await self._request({"op": "lock"}, ANSWER_SECONDS)
+        """Forget keys and policies. A process that is gone has forgotten them."""
+        if self.fault is None or not self._closed:
+            await self._request({"op": "lock"}, ANSWER_SECONDS)
 
     async def status(self) -> dict[str, Any]:
         """What is unlocked and armed, whether the kill switch is on, and how closed the process is."""
@@ -153,6 +234,7 @@ class SignerClient:
     def close(self) -> None:
         """End the process, with the key in it. Never raises; may be called again."""
         self._closed = self._closed or "the signer was closed"
+        self._shut = True
         for task in self._running:
             with contextlib.suppress(RuntimeError):  # its loop may be gone
                 task.cancel()
@@ -164,9 +246,12 @@ class SignerClient:
         A caller that gives up (time-out, cancellation) leaves the exchange running to its end, so that the pipe never
         loses step; the late answer is dropped.
         """
-        if self._closed:
-            raise SignerUnavailable(self._closed)
-        task = asyncio.create_task(self._exchange(message))
+        overdue = self._closed or self._overdue()
+        if overdue:
+            raise SignerUnavailable(overdue)
+        if not self._greeted:
+            seconds = max(seconds, START_SECONDS)
+        task = asyncio.create_task(self._exchange(message, seconds))
         self._running.add(task)
         task.add_done_callback(self._finished)
         try:
@@ -192,7 +277,7 @@ class SignerClient:
         if not task.cancelled():
             task.exception()  # looked at, so that a caller who gave up leaves no warning
 
-    async def _exchange(self, message: dict[str, object]) -> dict[str, Any]:
+    async def _exchange(self, message: dict[str, object], seconds: float) -> dict[str, Any]:
         async with self._lock:
             if self._closed:
                 raise SignerUnavailable(self._closed)
@@ -201,6 +286,7 @@ class SignerClient:
                 frame = protocol.encode_frame({"id": self._number, **message})
             except protocol.ProtocolError as error:
                 raise SignerRefused(f"malformed request: {error}") from None
+            self._asked = self._monotonic(), seconds
             try:
                 if not self._greeted:
                     greeting = await self._receive()
@@ -210,7 +296,9 @@ class SignerClient:
                 await asyncio.get_running_loop().sock_sendall(self._channel, frame)
                 answer = await self._receive()
             except (OSError, protocol.ProtocolError):
-                raise self._fail("the signer process is gone; restart to arm again") from None
+                raise self._fail(f"the signer process is gone{self._how_it_ended()}, and the key with it") from None
+            finally:
+                self._asked = None
             if answer.get("id") != self._number:
                 raise self._fail("the signer answered another question than the one asked")
             return answer

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 _BOOTSTRAP = (
@@ -19,11 +20,20 @@ _BOOTSTRAP = (
 
 
 class SignerProcess:
-    """A signer that runs, and our end of the pipe to it. Without a client nobody speaks to it."""
+    """A signer that runs, and our end of the pipe to it. Without a client nobody speaks to it.
 
-    def __init__(self, process: subprocess.Popen[bytes], channel: socket.socket) -> None:
+    `again` starts another like it, None where nobody said how.
+    """
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        channel: socket.socket,
+        again: Callable[[], SignerProcess] | None = None,
+    ) -> None:
         self.process = process
         self.channel = channel
+        self.again = again
 
     def close(self) -> None:
         """End the process, with the key in it. Never raises; may be called again."""
@@ -63,7 +73,7 @@ def start_signer(state_directory: Path) -> SignerProcess:
     finally:
         theirs.close()
     mine.setblocking(False)
-    return SignerProcess(process, mine)
+    return SignerProcess(process, mine, lambda: start_signer(state_directory))
 
 
 def _environment() -> dict[str, str]:
