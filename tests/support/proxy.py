@@ -68,6 +68,13 @@ class Spoilt(Fault):
 
 
 @dataclass(slots=True)
+class Raw(Fault):
+    """Bytes on the wire as `wire` makes them of the true body, head and all; then the connection ends."""
+
+    wire: Spoil = lambda body: body
+
+
+@dataclass(slots=True)
 class Silent(Fault):
     """No answer until the client leaves or the gate opens. `after` True: the node has been asked by then."""
 
@@ -145,6 +152,11 @@ class Proxy:
         """Ask the node, then break the connection in the middle of its answer."""
         return self.add(Spoilt(frozenset(methods), times, spoil=lambda body: body[: len(body) // 2], cut=True))
 
+    def raw(self, wire: bytes | Spoil, *methods: str, times: int | None = None) -> Fault:
+        """Answer with these bytes and no HTTP of the proxy's own; a callable makes them of the true body."""
+        how: Spoil = wire if callable(wire) else lambda body: wire
+        return self.add(Raw(frozenset(methods), times, wire=how))
+
     def silence(self, *methods: str, after: bool = True, times: int | None = None) -> Silent:
         """Say nothing until the client leaves; with `after` once the node has been asked."""
         fault = Silent(frozenset(methods), times, after=after)
@@ -198,6 +210,11 @@ class Proxy:
         if isinstance(silent, Silent) and silent.after and not await _released(silent, reader):
             return False
         body = orjson.dumps(answers if isinstance(request, list) else answers[0])
+        raw = self._first(Raw, methods)
+        if isinstance(raw, Raw):
+            writer.write(raw.wire(body))
+            await writer.drain()
+            return False
         spoilt = self._first(Spoilt, methods)
         if isinstance(spoilt, Spoilt):
             whole = len(body)
@@ -276,6 +293,15 @@ async def proxies(node_url: str, count: int = 1) -> AsyncIterator[list[Proxy]]:
 
 
 # --- ways to spoil a body --------------------------------------------------------------------------------------------
+
+
+def coded(coding: str, squeeze: Spoil) -> Spoil:
+    """A whole HTTP answer with its body as `squeeze` makes it and called `coding`; for `Proxy.raw`."""
+
+    def wire(body: bytes) -> bytes:
+        return _http(200, squeezed := squeeze(body), {"content-encoding": coding}, len(squeezed))
+
+    return wire
 
 
 def _rows(change: Callable[[list[Row]], object]) -> Spoil:

@@ -133,6 +133,9 @@ class ChainBroadcaster:
         except RpcUnreachable as error:
             provider.failed(error)
             return SendOutcome("no-answer", str(error))
+        except Exception as error:  # noqa: BLE001 - it may have been sent: that is all that any oddity says
+            provider.failed(Malformed(f"what it answers cannot be used ({type(error).__name__})"))
+            return SendOutcome("no-answer", f"{provider.shown_url}: an odd answer ({type(error).__name__})")
         if told != expected_hash.lower():
             lie = f"took signed bytes for another transaction ({told})"
             provider.accuse(lie)

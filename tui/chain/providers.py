@@ -95,9 +95,10 @@ class Provider:
             self.state = "failing"
             self.detail = clean_text(str(error), 200)
         # A node that wants fewer requests is still on its chain: asking for that again would cost one more.
-        self.limited = _is_limit(error)
-        self.verified = self.verified and self.limited
-        longest = _LONGEST_BACKOFF_WHEN_ASKED if self.limited else _LONGEST_BACKOFF
+        limit = _is_limit(error)
+        self.limited = limit or _is_trouble(error)
+        self.verified = self.verified and limit
+        longest = _LONGEST_BACKOFF_WHEN_ASKED if limit else _LONGEST_BACKOFF
         pause = min(_FIRST_BACKOFF * 2.0 ** min(self.failures - 1, 10), longest)
         if isinstance(error, RpcUnreachable) and error.retry_after is not None:
             pause = max(error.retry_after, _FIRST_BACKOFF)
@@ -237,8 +238,8 @@ class Pool:
     def usable(self, urgent: bool = False) -> list[Provider]:
         """Nodes that may be asked now: the well ones first, those set aside not at all.
 
-        What is `urgent` (the fate of a transaction) may also be asked of nodes that want fewer requests: reads leave
-        them alone, so that what they still allow goes there.
+        What is `urgent` (the fate of a transaction) may also be asked of nodes that want fewer requests or have
+        trouble of their own: reads leave them alone, so that what they still allow goes there.
         """
         now = self.clock.monotonic()
         ready = [
@@ -393,6 +394,10 @@ class Pool:
             return _Fault(f"{provider.shown_url}: {error}", block_unknown=True)
         except RpcError as error:
             return _Fault(f"{provider.shown_url}: {error}")
+        except Exception as error:  # noqa: BLE001 - whatever is made of an answer, it is this node's and ends no loop
+            odd = Malformed(f"what it answers cannot be used ({type(error).__name__})")
+            provider.failed(odd)
+            return _Fault(f"{provider.shown_url}: {odd}", unreachable=True)
         provider.answered(agreed=False)
         return result
 
@@ -426,6 +431,10 @@ def _reasons(faults: Sequence[tuple[Provider, _Fault]]) -> str:
 
 def _is_limit(error: object) -> bool:
     return isinstance(error, RpcUnreachable) and error.kind in ("rate-limited", "payment")
+
+
+def _is_trouble(error: object) -> bool:
+    return isinstance(error, RpcUnreachable) and error.kind == "server-error"
 
 
 def build_pool(

@@ -9,9 +9,10 @@ import asyncio
 import logging
 import re
 import ssl
+import zlib
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import urlsplit
 
 import httpx
@@ -23,8 +24,19 @@ MAX_ANSWER_BYTES = 32 * 1024 * 1024
 """Where an answer is cut off."""
 MAX_BATCH = 100
 """Requests in one HTTP body; larger batches go out side by side."""
-_MAX_RETRY_AFTER = 300.0
+MAX_RETRY_AFTER = 30.0
+"""Seconds of patience that a node is granted at most, whatever it asks for."""
 _RATE_WORDS = re.compile(r"rate|too many|request|capacity|credit|compute unit|throughput|quota", re.IGNORECASE)
+"""What code -32005 ("limit exceeded") is about: other limits it tells of are of one request."""
+_LIMIT_WORDS = re.compile(
+    r"rate.?limit|too many (?:requests|calls)|request(?:s)? (?:count|limit|rate|quota)|requests? (?:exceed|per )"
+    r"|(?:daily|monthly|hourly|minute|second) (?:request |usage |credit )?(?:count|limit|quota|cap)"
+    r"|compute.?units?|capacity (?:limit|exceeded)|(?:exceed\w*|exhaust\w*|out of) (?:\w+ )?(?:capacity|credits)"
+    r"|credits? (?:are |is )?(?:exceeded|exhausted|used up|depleted)|throughput|quota",
+    re.IGNORECASE,
+)
+"""A limit on requests in the codes that every server may use as it likes. A contract's own words never count."""
+_SERVER_CODES = range(-32099, -31999)
 
 # httpx logs every URL it asks at INFO, and a node's URL holds its token.
 for _noisy in ("httpx", "httpcore"):
@@ -98,7 +110,9 @@ class RpcClient:
             verify=verify,
             timeout=self.timeout,
             trust_env=not is_loopback(self.url),
-            headers={"content-type": "application/json", "user-agent": "trimtab"},
+            # One coding at most is asked for: what is inflated is bounded here, not by the library.
+            headers={"content-type": "application/json", "user-agent": "trimtab", "accept-encoding": "gzip"},
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # a node could fill the memory with them
             limits=httpx.Limits(max_connections=8, max_keepalive_connections=8, keepalive_expiry=30),
         )
         self._secrets = secrets_in(self.url)
@@ -156,6 +170,8 @@ class RpcClient:
             decoded = orjson.loads(raw)
         except orjson.JSONDecodeError:
             raise self._malformed("is not JSON, was cut short or is nested too deep") from None
+        except Exception as error:  # noqa: BLE001 - whatever an answer does to a reader is the answer's fault
+            raise self._malformed(f"cannot be read ({type(error).__name__})") from None
         return self._match(decoded, first_id, len(requests))
 
     def _match(self, decoded: object, first_id: int, count: int) -> list[Answer]:
@@ -198,7 +214,7 @@ class RpcClient:
             data = data.get("data")
         words = scrub(message if isinstance(message, str) else "error without a message", self._secrets)
         number = code if type(code) is int else 0
-        if number == 429 or (number == -32005 and _RATE_WORDS.search(words)):
+        if _is_limit(number, words, data):
             raise RpcUnreachable("rate-limited", f"{self.shown_url} asks for fewer requests: {words}")
         return RpcError(number, words, data if isinstance(data, str) else None)
 
@@ -215,12 +231,18 @@ class RpcClient:
                     refused, raw = await self._exchange(body)
         except (TimeoutError, httpx.TimeoutException):
             raise RpcUnreachable("timeout", f"{self.shown_url} did not answer within {self.timeout:g} s") from None
-        except httpx.DecodingError:
+        except (httpx.DecodingError, zlib.error):
             raise self._malformed("does not decompress") from None
+        except RpcUnreachable:
+            raise
         except (_ClosedEarly, httpx.RemoteProtocolError, httpx.ReadError):
             raise RpcUnreachable("connect", f"{self.shown_url} broke off its answer") from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             raise RpcUnreachable("connect", f"{self.shown_url} cannot be reached ({type(error).__name__})") from None
+        except Exception as error:  # noqa: BLE001 - no URL, header or body may end more than its own request
+            raise RpcUnreachable(
+                "connect", f"{self.shown_url} cannot be asked: its URL or its answer is odd ({type(error).__name__})"
+            ) from None
         self.stats.bytes_in += len(raw)
         # A JSON-RPC error may come with an HTTP error status: the words inside it are worth more than the status.
         if refused is not None and not (refused.kind == "refused" and _looks_like_answer(raw)):
@@ -229,25 +251,34 @@ class RpcClient:
 
     async def _exchange(self, body: bytes) -> tuple[RpcUnreachable | None, bytes]:
         """What the status means, and the body, read in pieces and dropped as soon as it grows over the bound."""
-        chunks: list[bytes] = []
-        size = 0
         begun = False
         try:
             async with self._client.stream("POST", self.url, content=body) as response:
                 begun = True
                 refused = self._refusal(response)
-                async for chunk in response.aiter_bytes():
-                    size += len(chunk)
-                    if size > self.max_answer_bytes:
+                inflow = _Inflow(self.max_answer_bytes, self._coded(response))
+                async for chunk in response.aiter_raw():
+                    if not inflow.take(chunk):
                         raise RpcUnreachable(
                             "oversized", f"{self.shown_url} answered with more than {self.max_answer_bytes:,} bytes"
                         )
-                    chunks.append(chunk)
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
             if begun:
                 raise
             raise _ClosedEarly from None
-        return refused, b"".join(chunks)
+        return refused, inflow.whole()
+
+    def _coded(self, response: httpx.Response) -> bool:
+        """Whether the body is gzip. Raises RpcUnreachable for anything that was not asked for, nested codings first:
+        a kilobyte coded twice holds gigabytes.
+        """
+        told = response.headers.get("content-encoding", "")
+        codings = [one for one in (part.strip().lower() for part in told.split(",")) if one not in ("", "identity")]
+        if not codings:
+            return False
+        if codings in (["gzip"], ["x-gzip"]):
+            return True
+        raise self._malformed("is coded in a way that was not asked for")
 
     def _refusal(self, response: httpx.Response) -> RpcUnreachable | None:
         status = response.status_code
@@ -269,6 +300,34 @@ class RpcClient:
 
     def _malformed(self, what: str) -> RpcUnreachable:
         return RpcUnreachable("malformed", f"the answer of {self.shown_url} {what}")
+
+
+class _Inflow:
+    """A body as it comes in, of `most` bytes at most before and after inflating."""
+
+    def __init__(self, most: int, coded: bool) -> None:
+        self._most = most
+        self._inflating = zlib.decompressobj(16 + zlib.MAX_WBITS) if coded else None
+        self._chunks: list[bytes] = []
+        self._came = self._size = 0
+
+    def take(self, chunk: bytes) -> bool:
+        """One more piece; False where that is too much. Raises zlib.error."""
+        self._came += len(chunk)
+        if self._inflating is not None:
+            if self._inflating.eof:
+                raise zlib.error("more after the end")
+            # One byte more than there is room for tells whether there would have been more.
+            chunk = self._inflating.decompress(chunk, self._most - self._size + 1)
+        self._size += len(chunk)
+        self._chunks.append(chunk)
+        return self._size <= self._most and self._came <= self._most
+
+    def whole(self) -> bytes:
+        """All of it. Raises zlib.error where it was cut short or has something after its end."""
+        if self._inflating is not None and self._came and not (self._inflating.eof and not self._inflating.unused_data):
+            raise zlib.error("cut short")
+        return b"".join(self._chunks)
 
 
 class _ClosedEarly(Exception):
@@ -297,19 +356,29 @@ def _looks_like_answer(raw: bytes) -> bool:
     return raw.lstrip()[:1] in (b"{", b"[") and b'"jsonrpc"' in raw[:4096]
 
 
+def _is_limit(code: int, words: str, data: object) -> bool:
+    """Whether an error asks for fewer requests. Code and words differ from gateway to gateway."""
+    if code == 429:
+        return True
+    if code == -32005 and _RATE_WORDS.search(words):
+        return True
+    if code not in _SERVER_CODES or "revert" in words.lower() or (isinstance(data, str) and data.startswith("0x")):
+        return False
+    return _LIMIT_WORDS.search(words) is not None
+
+
 def _retry_after(value: str | None) -> float | None:
-    """Seconds of a Retry-After header, bounded; None where it has none that can be read. Dates count as a minute."""
+    """Seconds of a Retry-After header, bounded; None where it has none that can be read. Dates count as the most."""
     if value is None:
         return None
-    try:
-        return min(max(float(value), 0.0), _MAX_RETRY_AFTER)
-    except ValueError:
-        pass
-    try:
-        parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return 60.0
+    value = value.strip()
+    if _SECONDS.fullmatch(value):
+        return min(float(value), MAX_RETRY_AFTER)
+    return MAX_RETRY_AFTER if _DATE.match(value) else None
+
+
+_SECONDS = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?", re.ASCII)
+_DATE = re.compile(r"(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,? ", re.IGNORECASE | re.ASCII)
 
 
 async def _gather(posts: Sequence[Coroutine[object, object, list[Answer]]]) -> list[list[Answer]]:
