@@ -63,15 +63,25 @@ class Ways:
         """All steps as they are written."""
         return self.along(self.numbers)
 
+    def best_reach(self) -> Waterfall:
+        """The highest health that the rule's order of steps can come to, whatever it costs."""
+        if self._rule.order is Order.WRITTEN:
+            return self.written().fall
+        flows = [flow for _, flow in self._flows_to_choose_from()]
+        best = max(flows, key=lambda flow: UINT256_MAX if flow.meets_target else flow.current.health_factor or 0)
+        return best.result()
+
+    def _flows_to_choose_from(self) -> list[tuple[Numbers, Flow]]:
+        if len(self.numbers) <= ALL_ORDERS:
+            return list(self._every((), self._flows[()]))
+        return list(self._chain())
+
     def candidates(self) -> Iterator[Way]:
         """What may be done, best first: as written, one way; the cheapest first, all that were looked at."""
         if self._rule.order is Order.WRITTEN:
             yield self.written()
             return
-        if len(self.numbers) <= ALL_ORDERS:
-            flows = list(self._every((), self._flows[()]))
-        else:
-            flows = list(self._chain())
+        flows = self._flows_to_choose_from()
         reaching = [(order, flow) for order, flow in flows if flow.meets_target]
         yield from sorted((self._way(*one) for one in reaching), key=self.cost_key)
         falling_short = [one for one in flows if not one[1].meets_target]

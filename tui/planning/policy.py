@@ -5,16 +5,16 @@ Everything the signer may ever be asked for is a (contract, selector) here, with
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from tui.model.plan import Action, PermitNeed, PlannedCall
+from tui.model.plan import Action, PermitNeed, PlannedCall, Sale
 from tui.model.position import Asset, Position
-from tui.model.rule import Rule, Step
-from tui.model.signing import AllowedCall, AllowedPermit, SigningPolicy, WordRule
+from tui.model.rule import FROM_WALLET, SALES, ActionKind, Rule, Step
+from tui.model.signing import AllowedCall, AllowedPermit, SigningPolicy
 from tui.model.units import UINT256_MAX, WAD, parse_units, whole
-from tui.model.wallet import TokenHolding, Wallet
+from tui.model.wallet import PermitFacts, TokenHolding, Wallet
 from tui.protocols.base import ActionImpossible, LendingMarket
 
 POLICY_LIFETIME = 7 * 24 * 60 * 60
@@ -23,22 +23,30 @@ MAX_GAS = 5_000_000
 MAX_FEE_PER_GAS = 5_000 * 10**9
 DEFAULT_FEE_WEI = WAD // 2
 DAILY_FEE_FACTOR = 20
+NATIVE_CAP = 100 * WAD
+"""The most that may be wrapped at once where a step says no maximum."""
 PRICE_ROOM = 3
 """A daily spend in dollars becomes a cap in tokens; a token may lose two thirds of its price before the cap binds."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArmedScope:
-    """One armed rule on one position, as far as the signer is concerned."""
+    """One armed rule on one position, as far as the signer is concerned. `wrapped_native`: the address of the wrapped
+    native coin, where native coin may be wrapped.
+    """
 
     rule: Rule
     market: LendingMarket
     position: Position
     wallet: Wallet
+    wrapped_native: str | None = None
 
 
 def step_cap(step: Step, asset: Asset) -> int:
-    """The most base units a step may ever move in one call. Raises ValueError where `max` is not an amount."""
+    """The most base units a step may ever move in one call: of `asset`, which in a sale is the collateral.
+
+    Raises ValueError where `max` is not an amount.
+    """
     return UINT256_MAX if step.maximum is None else parse_units(step.maximum, asset.decimals)
 
 
@@ -55,19 +63,29 @@ def signing_policy(
     fee_limits: list[int] = []
     for scope in scopes:
         for step in scope.rule.steps:
-            asset = scope.market.find_asset(scope.position, step.asset)
-            if asset is None:
+            moved = _moved(scope, step)
+            if moved is None:
                 continue
-            cap = step_cap(step, asset)
-            for call in _possible_calls(scope, Action(step.action, asset, cap)):
-                allowed = AllowedCall(call.to, "0x" + call.selector.hex(), _bound(call.rules, cap))
-                calls[(allowed.to, allowed.selector, allowed.rules)] = allowed
+            for call in _possible_calls(scope, step, moved):
+                allowed = AllowedCall(
+                    call.to,
+                    "0x" + call.selector.hex(),
+                    call.rules,
+                    spend_token=call.spend_token,
+                    spend_word=call.spend_word,
+                    max_value=call.value,
+                )
+                key = (allowed.to, allowed.selector, allowed.rules)
+                known_call = calls.get(key)
+                if known_call is None or known_call.max_value < allowed.max_value:
+                    calls[key] = allowed
                 if call.permit is not None:
-                    key = (call.permit.token, call.permit.spender)
-                    known = permits.get(key)
-                    permits[key] = AllowedPermit(*key, max(cap, known.maximum if known else 0))
-            daily = _daily_cap(scope, asset)
-            caps[asset.address] = caps.get(asset.address, 0) + daily if daily is not None else UINT256_MAX
+                    whose = (call.permit.token, call.permit.spender)
+                    known = permits.get(whose)
+                    most = max(call.permit.value, known.maximum if known else 0)
+                    permits[whose] = AllowedPermit(*whose, most)
+            daily = _daily_cap(scope, moved)
+            caps[moved.address] = caps.get(moved.address, 0) + daily if daily is not None else UINT256_MAX
         fee_limits.append(_fee_limit(scope.rule, native_price_usd))
     fee = max(fee_limits, default=0)
     return SigningPolicy(
@@ -81,28 +99,74 @@ def signing_policy(
         max_fee_wei=fee,
         max_daily_fee_wei=fee * DAILY_FEE_FACTOR,
         expires_at=int(now) + POLICY_LIFETIME,
+        max_value=max((call.max_value for call in calls.values()), default=0),
     )
 
 
-def _possible_calls(scope: ArmedScope, action: Action) -> Iterable[PlannedCall]:
-    """Every shape that the calls of `action` can take, whatever the allowances are when it fires."""
-    token = action.asset.address
-    spender = scope.market.spender(action.kind)
-    holding = scope.wallet.tokens.get(token, TokenHolding(action.asset, 0))
-    allowances = [MappingProxyType({spender: amount} if spender else {}) for amount in (0, 1, UINT256_MAX)]
-    for allowance in allowances:
+def _moved(scope: ArmedScope, step: Step) -> Asset | None:
+    """The asset that a step moves and that its maximum is in: what is sold, repaid or supplied; None: not listed."""
+    name = step.collateral if step.action in SALES else step.asset
+    if name is None or scope.market.find_asset(scope.position, step.asset) is None:
+        return None
+    return scope.market.find_asset(scope.position, name)
+
+
+def _possible_calls(scope: ArmedScope, step: Step, moved: Asset) -> Iterator[PlannedCall]:
+    """Every shape that the calls of a step can take, whatever the allowances are when it fires, each with the step's
+    most as its amount.
+    """
+    if step.action not in scope.market.actions:
+        return
+    cap = step_cap(step, moved)
+    if step.action in SALES:
+        yield from _sale_shapes(scope, step, moved, cap)
+    elif step.action in FROM_WALLET:
+        yield from _wallet_shapes(scope, step, moved, cap)
+    else:
+        yield from _built(scope, Action(step.action, moved, cap), scope.wallet)
+
+
+def _wallet_shapes(scope: ArmedScope, step: Step, asset: Asset, cap: int) -> Iterator[PlannedCall]:
+    spender = scope.market.spender(step.action)
+    holding = scope.wallet.tokens.get(asset.address, TokenHolding(asset, 0))
+    wraps = (0, min(cap, NATIVE_CAP)) if asset.address == scope.wrapped_native else (0,)
+    for allowed in _ALLOWANCES:
         for permit in (holding.permit, None):
-            tokens = {**scope.wallet.tokens, token: replace(holding, allowances=allowance, permit=permit)}
+            allowances = MappingProxyType({spender: allowed} if spender else {})
+            tokens = {**scope.wallet.tokens, asset.address: replace(holding, allowances=allowances, permit=permit)}
             wallet = replace(scope.wallet, tokens=MappingProxyType(tokens))
-            try:
-                yield from scope.market.calls_for(scope.position, action, wallet, 0)
-            except ActionImpossible:
-                continue
+            for wrap in wraps:
+                yield from _built(scope, Action(step.action, asset, cap, wrap=wrap), wallet)
 
 
-def _bound(rules: tuple[WordRule, ...], cap: int) -> tuple[WordRule, ...]:
-    """The word rules for every call of the armed step: the amount of one call becomes a maximum of `cap`."""
-    return tuple(replace(rule, maximum=cap) if rule.maximum is not None else rule for rule in rules)
+def _sale_shapes(scope: ArmedScope, step: Step, collateral: Asset, cap: int) -> Iterator[PlannedCall]:
+    """Sales without a route: which pools they go through is known only when they are made. What binds them is what is
+    sold for what, how much at most, and the floor for the health after.
+    """
+    debt = scope.market.find_asset(scope.position, step.asset)
+    if debt is None:
+        return
+    try:
+        terms = scope.market.sale_shape(scope.position, collateral)
+    except ActionImpossible:
+        return
+    most = min(cap, UINT256_MAX - 1)  # sellers take no sale without a limit
+    for allowed in _ALLOWANCES:
+        for permit in (_ANY_PERMIT, None):
+            shape = replace(terms, allowed=allowed, permit=permit)
+            sale = Sale(collateral, most, most, WAD, b"", "", shape)
+            yield from _built(scope, Action(ActionKind.DELEVERAGE, debt, UINT256_MAX, sale), scope.wallet)
+
+
+_ALLOWANCES = (0, 1, UINT256_MAX)
+_ANY_PERMIT = PermitFacts("", "", "0x" + "00" * 32, 0)
+
+
+def _built(scope: ArmedScope, action: Action, wallet: Wallet) -> Iterator[PlannedCall]:
+    try:
+        yield from scope.market.calls_for(scope.position, action, wallet, 0)
+    except ActionImpossible:
+        return
 
 
 def _daily_cap(scope: ArmedScope, asset: Asset) -> int | None:
@@ -122,15 +186,15 @@ def _fee_limit(rule: Rule, native_price_usd: int | None) -> int:
 
 
 def _with_spend_words(calls: Iterable[AllowedCall], caps: dict[str, int]) -> Iterable[AllowedCall]:
-    """Mark, in calls that move a token into a market, the word that counts against the token's daily cap.
+    """Where a builder does not say which word of a call counts against a token's daily cap, find it.
 
-    Such a call binds one word to the token's address and caps another; an approval, whose target is the token
-    itself, moves nothing.
+    A call that moves a token into a market binds one word to the token's address and caps another; an approval, whose
+    target is the token itself, moves nothing.
     """
     for call in calls:
         token = next((token for token in caps for rule in call.rules if rule.equals == int(token, 16)), None)
         amount = next((rule.index for rule in call.rules if rule.maximum is not None), None)
-        if token is None or amount is None or call.to == token:
+        if call.spend_token is not None or token is None or amount is None or call.to == token:
             yield call
         else:
             yield replace(call, spend_token=token, spend_word=amount)

@@ -1,0 +1,269 @@
+"""What would keep a rule from working, found before it is armed and again when the chain's parameters change. Pure.
+
+Everything is judged where the rule would fire: at the price at which health falls under its trigger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from tui.model.plan import SaleTerms
+from tui.model.position import Asset, Position
+from tui.model.rule import FROM_WALLET, SALES, ActionKind, Order, Rule, StandingAllowance, Step
+from tui.model.text import clean_text, short_address
+from tui.model.units import BPS, WAD, parse_units
+from tui.model.wallet import Wallet
+from tui.planning.calling import UNLIMITED, calls_of
+from tui.planning.choice import Ways
+from tui.planning.circumstances import Circumstances
+from tui.planning.texts import amount_text, health_text, percent_text, step_text
+from tui.planning.waterfall import DEFAULT_SLIPPAGE_BPS, Waterfall
+from tui.protocols.base import ActionImpossible, LendingMarket
+from tui.risk.deleverage import feasible, kept_share
+from tui.risk.trigger import trigger_price
+
+
+@dataclass(frozen=True, slots=True)
+class RuleProblem:
+    """One thing wrong with a rule on a position: `words` say what, `fix` how to mend it; `code` is stable.
+
+    `step` is the number of the step (from 0), None where it is about the rule. `decisive`: such a rule is not to be
+    armed, because it could never do what it says, or not from what is there now. What only leaves a step aside is not:
+    other steps may make up for it, and where they do not, the target is out of reach, which is decisive.
+    """
+
+    code: str
+    step: int | None
+    words: str
+    fix: str
+    decisive: bool
+
+
+def validate(
+    rule: Rule, market: LendingMarket, position: Position, wallet: Wallet, circumstances: Circumstances
+) -> tuple[RuleProblem, ...]:
+    """What is wrong with `rule` on `position`, decisive problems first; none where the position says nothing (unknown,
+    or without debt).
+
+    `circumstances.offers`, where given, are looked at for what exchanges charge at least; sizes at the trigger price
+    assume the worst that each step allows.
+    """
+    if position.unknown is not None or position.health_factor is None:
+        return ()
+    there = at_trigger(rule, market, position)
+    found = list(_of_steps(rule, market, there, wallet, circumstances))
+    # Quotes hold at the price they were asked at; at another one the worst is assumed.
+    assumed = replace(circumstances, offers=None, spent_today_usd=0)
+    ways = Ways(rule, market, there, wallet, assumed)
+    fall = ways.best_reach()
+    if not fall.reaches_target:
+        found.append(_out_of_reach(rule, fall))
+    found.extend(_of_approvals(market, fall, wallet))
+    unique = dict.fromkeys(found)
+    return tuple(sorted(unique, key=lambda one: (not one.decisive, -1 if one.step is None else one.step)))
+
+
+def at_trigger(rule: Rule, market: LendingMarket, position: Position) -> Position:
+    """The position where the rule would fire, or as it is where it fires already or no price brings it there."""
+    found = trigger_price(
+        position, rule.health_factor_below, lambda prices: market.repriced(position, prices).health_factor
+    )
+    if found is None or found[2] == 0:
+        return position
+    asset, price, _ = found
+    return market.repriced(position, {asset.address: price})
+
+
+def _out_of_reach(rule: Rule, fall: Waterfall) -> RuleProblem:
+    notes = [step.note for step in fall.steps if step.note] + list(fall.skipped)
+    because = f" ({'; '.join(notes)})" if notes else ""
+    return RuleProblem(
+        "out-of-reach",
+        None,
+        f"where it fires, with what is there now, it gets to {health_text(fall.position.health_factor, 4)}, not to "
+        f"{health_text(rule.target_health_factor)}{because}",
+        "fund the wallet, raise a max, add a step, or write a lower target",
+        decisive=True,
+    )
+
+
+def _of_steps(
+    rule: Rule, market: LendingMarket, position: Position, wallet: Wallet, circumstances: Circumstances
+) -> Iterator[RuleProblem]:
+    pairs: dict[tuple[str, str], int] = {}
+    for number, step in enumerate(rule.steps):
+        asset = market.find_asset(position, step.asset)
+        if asset is None:
+            yield _problem(number, step, "asset-unlisted", f"{market.key} lists no {clean_text(step.asset)}",
+                           "write an asset that it lists", decisive=False)  # fmt: skip
+            continue
+        if step.action not in market.actions:
+            yield _problem(
+                number, step, "action-missing", f"{market.key} cannot do it", "take the step out", decisive=False
+            )
+            continue
+        if step.action in SALES:
+            collateral = market.find_asset(position, step.collateral or "")
+            if collateral is None:
+                yield _problem(
+                    number, step, "asset-unlisted", f"{market.key} lists no {clean_text(step.collateral or '')}",
+                    "write a collateral that it lists", decisive=False,
+                )  # fmt: skip
+                continue
+            pair = (collateral.address, asset.address)
+            if pair in pairs:
+                yield _problem(
+                    number, step, "sale-twice", f"step {pairs[pair] + 1} sells the same for the same debt",
+                    "keep one of them, with the larger max",
+                )  # fmt: skip
+                continue
+            pairs[pair] = number
+            yield from _of_sale(rule, number, step, market, position, circumstances, collateral, asset)
+        else:
+            yield from _of_plain(rule, number, step, market, position, wallet, asset)
+
+
+def _of_plain(
+    rule: Rule, number: int, step: Step, market: LendingMarket, position: Position, wallet: Wallet, asset: Asset
+) -> Iterator[RuleProblem]:
+    """A supply cap, nothing supplied, nothing owed, an allowance that stands."""
+    symbol = asset.symbol
+    try:
+        ceiling = market.ceiling(position, step.action, asset)
+    except ActionImpossible as refused:
+        code, fix = "impossible", "take the step out, or another asset"
+        if step.action is ActionKind.REPAY_WITH_ATOKENS and not _supplied(position, asset):
+            code, fix = "nothing-supplied", f"supply some {symbol}, or repay it from the wallet"
+        yield _problem(number, step, code, str(refused), fix, decisive=False)
+        return
+    wanted = _units(step.maximum, asset)
+    if step.action is ActionKind.ADD_COLLATERAL and wanted is not None and ceiling < wanted:
+        yield _problem(
+            number, step, "supply-cap",
+            f"the supply cap leaves {amount_text(ceiling, asset)}, less than the step's {step.maximum}",
+            "add another collateral, or a step that repays", decisive=False,
+        )  # fmt: skip
+    if step.action not in FROM_WALLET:
+        return
+    spender, holding = market.spender(step.action), wallet.holding(asset.address)
+    allowed = None if spender is None or holding is None else holding.allowances.get(spender)
+    if allowed is None or holding is None:
+        yield _problem(number, step, "allowance-unknown", f"what the market may take of {symbol} could not be read",
+                       "check again later", decisive=False)  # fmt: skip
+    elif rule.limits.standing_allowance is StandingAllowance.REFUSE and 0 < (holding.balance or 0) < allowed:
+        much = "without limit" if allowed >= UNLIMITED else amount_text(allowed, asset)
+        yield _problem(
+            number, step, "standing-allowance",
+            f"{short_address(spender or '')} may take more {symbol} ({much}) than a plan will need: it would not act",
+            'approve 0, or write standing_allowance = "use" under [rule.limits]',
+            decisive=rule.order is Order.WRITTEN,
+        )  # fmt: skip
+
+
+def _of_sale(
+    rule: Rule,
+    number: int,
+    step: Step,
+    market: LendingMarket,
+    position: Position,
+    circumstances: Circumstances,
+    collateral: Asset,
+    debt: Asset,
+) -> Iterator[RuleProblem]:
+    """What cannot be sold at all, would not help, or is always dearer than its step allows."""
+    held = next((one for one in position.collateral if one.asset.address == collateral.address), None)
+    if held is None or held.amount <= 0:
+        yield _problem(number, step, "nothing-supplied", f"no {collateral.symbol} is supplied",
+                       "name a collateral that is held", decisive=False)  # fmt: skip
+        return
+    try:
+        market.ceiling(position, step.action, debt, collateral)
+        terms = market.sale_shape(position, collateral)
+    except ActionImpossible as refused:
+        yield _problem(number, step, "impossible", str(refused), "take the step out", decisive=False)
+        return
+    slippage = DEFAULT_SLIPPAGE_BPS if step.max_slippage_bps is None else step.max_slippage_bps
+    threshold = held.liquidation_threshold if held.counts else 0
+    offer = (circumstances.offers or {}).get((collateral.address, debt.address))
+    least, fees = 0, 0
+    if offer is not None:
+        why = offer.why_not or offer.terms.impossible
+        if why is not None:
+            yield _problem(number, step, "no-sale", why, _fix_of(offer.terms), decisive=False)
+        losses = [one.loss for one in offer.quotes if one.loss is not None]
+        least, fees = min(losses, default=0), min((one.fees for one in offer.quotes), default=0)
+        terms = offer.terms
+    if fees * BPS > slippage * WAD:
+        yield _problem(
+            number, step, "slippage-too-small",
+            f"the pool's fee alone is {percent_text(fees)}, the step allows {percent_text(slippage, BPS)}",
+            f"write a max_slippage above {percent_text(fees)}",
+        )  # fmt: skip
+    target = rule.target_health_factor
+    if not feasible(target, threshold, kept_share(least, terms.premium_bps)):
+        yield _problem(number, step, "sale-cannot-help", _useless(target, threshold, least, terms),
+                       "write a higher target, or sell a collateral with a lower threshold")  # fmt: skip
+    elif not feasible(target, threshold, kept_share(slippage * WAD // BPS, terms.premium_bps)):
+        yield _problem(
+            number, step, "slippage-too-large",
+            f"a sale that loses all of its {percent_text(slippage, BPS)} would not lift the health factor",
+            "write a smaller max_slippage", decisive=False,
+        )  # fmt: skip
+
+
+def _useless(target: int, threshold: int, loss: int, terms: SaleTerms) -> str:
+    kept = kept_share(loss, terms.premium_bps)
+    return (
+        f"it cannot lift the health factor to {health_text(target)}: {percent_text(kept)} of what is sold repays debt, "
+        f"while {percent_text(threshold)} of it counted as cover"
+    )
+
+
+def _of_approvals(market: LendingMarket, fall: Waterfall, wallet: Wallet) -> Iterator[RuleProblem]:
+    """Steps that cannot be built, and those that take a transaction more because a permit is missing."""
+    try:
+        calls = calls_of(market, fall, wallet)
+    except ActionImpossible as impossible:
+        yield RuleProblem("not-buildable", None, str(impossible), "check again later", decisive=True)
+        return
+    extra = 0
+    for call in calls:
+        if call.action is None:
+            extra += 1
+            continue
+        if extra:
+            number = next(
+                (at for at, step in zip(fall.taken, fall.steps, strict=True) if step.action.asset == call.action.asset
+                 and step.action.kind is call.action.kind), None,
+            )  # fmt: skip
+            yield RuleProblem(
+                "extra-transactions",
+                number,
+                f"{call.action.kind} {call.action.asset.symbol}: takes {extra + 1} transactions (there is no permit, "
+                "or native coin is wrapped)",
+                "nothing needs to be done; acting costs a little more and is a block slower",
+                decisive=False,
+            )
+        extra = 0
+
+
+def _supplied(position: Position, asset: Asset) -> bool:
+    return any(one.asset.address == asset.address and one.amount for one in position.collateral)
+
+
+def _units(maximum: str | None, asset: Asset) -> int | None:
+    if maximum is None:
+        return None
+    try:
+        return parse_units(maximum, asset.decimals)
+    except ValueError:
+        return None
+
+
+def _fix_of(terms: SaleTerms) -> str:
+    return "see `trimtab helper show`" if terms.impossible else "check again later, or sell another collateral"
+
+
+def _problem(number: int, step: Step, code: str, words: str, fix: str, decisive: bool = True) -> RuleProblem:
+    return RuleProblem(code, number, f"{step_text(step)}: {words}", fix, decisive)
