@@ -19,6 +19,10 @@ _LEAST_BURST = 4.0
 _TOLD_FOR = 10.0
 """Seconds that a status goes on saying that reads had to wait."""
 
+_SHORTEST_WAIT = 0.001
+_ROUNDING = 1e-6
+"""Requests: less than this is missing by rounding only."""
+
 _urgent: ContextVar[bool] = ContextVar("urgent", default=False)
 
 
@@ -85,18 +89,17 @@ class Budget:
         self.waiting += 1
         try:
             async with self._turn:
-                while (lacking := min(requests + self.reserve, self._most) - self._filled()) > 0:
+                while (lacking := self._lacking(requests)) > _ROUNDING:
                     self.waits += 1
                     self._waited_at = self.clock.monotonic()
-                    await self.clock.sleep(lacking / self.rate)
+                    await self.clock.sleep(max(lacking / self.rate, _SHORTEST_WAIT))
                 self._tokens -= requests
         finally:
             self.waiting -= 1
 
-    def _filled(self) -> float:
+    def _lacking(self, requests: int) -> float:
         self._fill()
-        # A sleep may end a hair early: what is missing by rounding is not waited for once more.
-        return self._tokens + 1e-6
+        return min(requests + self.reserve, self._most) - self._tokens
 
     def _fill(self) -> None:
         now = self.clock.monotonic()
