@@ -37,14 +37,14 @@ def test_a_sale_says_what_where_how_far_and_for_how_much(width: int) -> None:
     said = confirmation(sale_plan(), width)
     for part in (
         "sell 1.7421 WETH for 5,214.20 USDC → health 1.5004",
-        "at most 1.7464 WETH is sold, on Uniswap V3 0.05%",
+        "sells at most 1.7464 WETH on Uniswap V3 0.05%",
         "undone by the chain if health would end under 1.3242",
         "gas $2.31 612,000 units, at most 120.0 gwei a unit, $22.46 in all",
         "sale $6.67 pools $2.60 · impact $1.87 · oracle gap −$0.40 · flash loan $2.60",
         "total $8.98",
         "yield $41.20 lost a year; in no sum",
         "avoids $1,109.44 of liquidation penalty; $130.20 weighed by how likely it is",
-        "Other ways at this block",
+        "Ways to defend at this block",
         "repay 5,214.20 USDC $0.41 → 1.5004",
         "add 0.4000 WETH cost unknown → 1.3110 short",
         "✖ sell WBTC for USDC: selling WBTC for USDC would lose 0.91% now, over 0.50%",
@@ -71,7 +71,7 @@ def test_what_is_not_known_is_never_nothing() -> None:
     said = confirmation(sale_plan(cost=blind))
     for part in ("gas unknown price", "sale unknown", "total unknown", "yield unknown"):
         assert part in said, part
-    assert "$0" not in said.partition("spends $0.00")[2].partition("Other ways")[0]
+    assert "$0" not in said.partition("spends $0.00")[2].partition("Ways to")[0]
     assert "sale unknown" in plan_sentence(sale_plan(cost=blind))
     unpriced = replace(COST, swap=SwapCost())
     assert "total unknown" in confirmation(sale_plan(cost=unpriced)), "gas alone is not what a sale costs"
@@ -83,8 +83,10 @@ def test_before_a_pool_is_asked_only_the_most_is_said() -> None:
         "sell up to 1.7464 WETH for 5,214.20 USDC → health 1.5004 · gas $2.31, sale up to $6.67"
     )
     said = confirmation(plan)
-    assert "no pool is asked before it fires" in said
-    assert "Uniswap" not in said
+    assert "sale up to $6.67 max_slippage allows $4.07 · flash loan $2.60; no pool is asked yet" in said
+    assert "total up to $8.98" in said
+    for part in ("Uniswap", "pools", "impact", "oracle gap"):
+        assert part not in said, "nothing is known of it"
 
 
 def test_yield_that_is_saved_is_not_called_lost() -> None:
@@ -101,7 +103,7 @@ def test_a_sentence_names_gas_and_sale() -> None:
 def test_a_plan_without_sales_says_nothing_of_them() -> None:
     view = views.confirming()
     said = text(confirmation_lines(view.confirmations[0], view.positions[0], 90))
-    for part in ("sale", "total", "yield", "Other ways"):
+    for part in ("sale", "total", "yield", "Ways to"):
         assert part not in said
 
 
@@ -111,7 +113,7 @@ def test_the_chosen_rule_shows_the_details_of_its_sale_and_others_do_not() -> No
     view = replace(view, rules=(replace(view.rules[0], evaluation=done), view.rules[1]))
     chosen = rules_lines(view, 60, "guard", views.NOW)
     assert "oracle gap −$0.40" in text(chosen)
-    assert "Other ways now" in text(chosen)
+    assert "Ways to defend now" in text(chosen)
     assert all(one.tag == "guard" for one in chosen if "oracle gap" in one.text)
     other = text(rules_lines(view, 60, None, views.NOW))
     assert "sale $6.67" in other
@@ -131,7 +133,7 @@ def test_the_preview_of_the_chosen_rule_shows_its_sale() -> None:
     done = Evaluation("guard", "p", views.BLOCK, True, "below", sale_plan(), None)
     shown = text(preview_lines(Preview((), (done,)), "guard", False, "", 52))
     assert "flash loan $2.60" in shown
-    assert "Other ways now" in shown
+    assert "Ways to defend now" in shown
     assert "flash loan" not in text(preview_lines(Preview((), (done,)), "calm", False, "", 52))
 
 

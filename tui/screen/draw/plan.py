@@ -101,7 +101,7 @@ def confirmation_lines(waiting: Confirmation, shown: PositionView | None, width:
         *(Line((Span("  "), *row.spans)) for row in cost_lines(plan, width - 2)),
     ]
     if plan.alternatives:
-        rows += [BLANK, line(("Other ways at this block", "label")), *alternative_lines(plan.alternatives, width)]
+        rows += [BLANK, line(("Ways to defend at this block", "label")), *alternative_lines(plan.alternatives, width)]
     rows += [BLANK, line((f"What is signed: {len(plan.calls)} call{'s' if len(plan.calls) != 1 else ''}", "label"))]
     for number, call in enumerate(plan.calls, 1):
         rows += call_lines(number, call, width)

@@ -37,7 +37,7 @@ def plan_details(evaluation: Evaluation, width: int) -> list[Line]:
     rows += [row for sale in sales_of(plan) for row in sale_lines(sale, width, "  ")]
     rows += [Line((Span("  "), *row.spans)) for row in swap_lines(plan, width - 2)]
     if plan.alternatives:
-        rows += [line(("  Other ways now", "label")), *alternative_lines(plan.alternatives, width)]
+        rows += [line(("  Ways to defend now", "label")), *alternative_lines(plan.alternatives, width)]
     return rows
 
 

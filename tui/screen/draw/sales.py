@@ -17,7 +17,7 @@ from tui.screen.words import ACTION
 LABEL = 9
 """Cells of a label, such as `gas`."""
 MOST_WAYS = 5
-"""As many other ways that could be taken, and as many that could not, are told; of the rest only how many."""
+"""As many ways that could be taken, and as many that could not, are told; of the rest only how many."""
 
 
 def deed(action: Action) -> str:
@@ -46,9 +46,14 @@ def sales_of(plan: Plan) -> tuple[Sale, ...]:
 def sale_lines(sale: Sale, width: int, indent: str = "    ") -> list[Line]:
     """The limit, the venue and the floor that the chain itself holds a sale to."""
     most = f"{amount(sale.most_sold, sale.collateral.decimals)} {clean_text(sale.collateral.symbol, 12)}"
-    where = f"on {clean_text(sale.venue, 60)}" if sale.path else "no pool is asked before it fires"
+    where = f" on {clean_text(sale.venue, 60)}" if sale.path else ""
     floor = f"undone by the chain if health would end under {health(sale.min_health)}"
-    return wrap(f"at most {most} is sold, {where}; {floor}", width, "muted", indent, indent)
+    return wrap(f"sells at most {most}{where}; {floor}", width, "muted", indent, indent)
+
+
+def _is_assumed(plan: Plan) -> bool:
+    """Whether no pool was asked yet, so that a sale is taken to lose all that its step allows."""
+    return not all(sale.path for sale in sales_of(plan))
 
 
 def swap_words(plan: Plan) -> str:
@@ -57,7 +62,21 @@ def swap_words(plan: Plan) -> str:
     # A sale that costs nothing at all, in none of its parts, is one that nobody has priced.
     if swap == SwapCost():
         return "unknown"
-    return dollars(swap.total_usd) if all(sale.path for sale in sales_of(plan)) else f"up to {dollars(swap.total_usd)}"
+    return f"up to {dollars(swap.total_usd)}" if _is_assumed(plan) else dollars(swap.total_usd)
+
+
+def _swap_parts(plan: Plan) -> str:
+    swap = plan.cost.swap
+    if swap == SwapCost():
+        return ""
+    loan = f"flash loan {dollars(swap.premium_usd)}"
+    if _is_assumed(plan):
+        allowed = swap.total_usd - swap.premium_usd
+        return f"max_slippage allows {dollars(allowed)} · {loan}; no pool is asked yet"
+    return (
+        f"pools {dollars(swap.fees_usd)} · impact {dollars(swap.impact_usd)} · oracle gap {dollars(swap.gap_usd)}"
+        f" · {loan}"
+    )
 
 
 def figure_lines(label: str, figure: str, note: str, width: int) -> list[Line]:
@@ -82,16 +101,12 @@ def swap_lines(plan: Plan, width: int) -> list[Line]:
     """What sales cost and where it goes, the sum with gas, and the yield that is given up, which is in no sum."""
     if not sales_of(plan):
         return []
-    swap, cost = plan.cost.swap, plan.cost
-    parts = ""
-    if swap != SwapCost():
-        parts = (
-            f"pools {dollars(swap.fees_usd)} · impact {dollars(swap.impact_usd)} · oracle gap {dollars(swap.gap_usd)}"
-            f" · flash loan {dollars(swap.premium_usd)}"
-        )
-    rows = figure_lines("sale", swap_words(plan), parts, width)
-    known = cost.total_usd is not None and swap != SwapCost()
-    rows += figure_lines("total", dollars(cost.total_usd) if known else "unknown", "", width)
+    cost = plan.cost
+    rows = figure_lines("sale", swap_words(plan), _swap_parts(plan), width)
+    total = "unknown"
+    if cost.total_usd is not None and cost.swap != SwapCost():
+        total = f"up to {dollars(cost.total_usd)}" if _is_assumed(plan) else dollars(cost.total_usd)
+    rows += figure_lines("total", total, "", width)
     lost = cost.lost_yield_usd_year
     figure = dollars(None if lost is None else abs(lost))
     word = "saved a year, net" if lost is not None and lost < 0 else "lost a year"
@@ -99,7 +114,7 @@ def swap_lines(plan: Plan, width: int) -> list[Line]:
 
 
 def alternative_lines(ways: Sequence[Alternative], width: int, indent: str = "  ") -> list[Line]:
-    """Other ways to defend, cheapest first, then those that cannot be taken with the reason for each."""
+    """Ways to defend, cheapest first, then those that cannot be taken with the reason for each."""
     open_ways = [one for one in ways if one.why_not is None]
     closed = [one for one in ways if one.why_not is not None]
     rows = [row for one in open_ways[:MOST_WAYS] for row in _way(one, width, indent)]
