@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.fault_rig import ADD, FaultRig, World, open_rig, open_world
+from tests.support.fault_rig import ADD, FaultRig, OpenRig
 from tests.support.pool_rules import ALREADY_KNOWN, SEND, UNDERPRICED, GethRules, hash_of, read_raw
 from tests.support.proxy import Row, Silent, Told
 from tui.chain.broadcast import ChainBroadcaster
@@ -20,31 +17,10 @@ from tui.model.network import RelayConfig
 from tui.model.view import Protection
 from tui.ports.chain import SendOutcome
 from tui.ports.journal import SpendKind
-from tui.practice.node import NodeProgram
 
 pytestmark = pytest.mark.node
 
-OpenRig = Callable[..., Awaitable[FaultRig]]
 MAYBE, DONE = IntentState.MAYBE_SENT, IntentState.FINAL_OK
-
-
-@pytest.fixture(scope="module")
-def world(
-    anvil: NodeProgram, artifact_folders: dict[str, Path], artifacts_dir: Path, tmp_path_factory: Any
-) -> Iterator[World]:
-    yield from open_world(anvil, artifact_folders, artifacts_dir, tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-async def open_faulty(world: World, tmp_path: Path) -> AsyncIterator[OpenRig]:
-    async with AsyncExitStack() as stack:
-
-        async def make(**options: Any) -> FaultRig:
-            rig = await open_rig(stack, world, tmp_path, **options)
-            await rig.arm()
-            return rig
-
-        yield make
 
 
 def base_fee(rig: FaultRig) -> int:
@@ -371,6 +347,10 @@ async def test_28_a_relay_that_refuses_or_is_down_costs_no_block(open_faulty: Op
     rig.extra[0].down()
     await rig.fall()
     assert rig.pooled() == [rig.intent.attempts[0].hash]
+    await rig.mine()
+    relay = rig.view.chain.providers[-1]
+    assert (relay.role, relay.state) == ("relay", "failing")
+    assert relay.detail.startswith("last answer: no-answer (has trouble of its own (HTTP 503)")
     await ended_well(rig)
 
 
@@ -378,8 +358,12 @@ async def test_28_a_relay_that_works_keeps_it_private_and_a_cancel_is_public_at_
     rig = await open_faulty(**with_relay())
     (relay,) = rig.extra
     hidden = relay.swallow(SEND, hash_of)
+    shown = rig.view.chain.providers[-1]
+    assert (shown.role, shown.state, shown.detail) == ("relay", "ok", "nothing was sent to it yet")
     await rig.fall()
     assert rig.proxies[0].count(SEND) == 0
+    shown = rig.statuses[-1]
+    assert (shown.role, shown.state, shown.detail) == ("relay", "ok", "last answer: accepted")
     await rig.cancel()
     assert rig.proxies[0].count(SEND) == 1
     assert rig.pooled() == [rig.intent.attempts[-1].hash]
@@ -483,3 +467,30 @@ async def test_31_out_of_gas_on_chain_is_final_with_its_gas(open_faulty: OpenRig
     await rig.mine(3)
     assert len(rig.on_chain()) == 2, "no blind retry"
     rig.check()
+
+
+async def test_disarmed_with_a_transaction_on_its_way_it_is_sent_again_and_what_cannot_be_done_is_said(
+    open_faulty: OpenRig,
+) -> None:
+    """Disarming closes the key: what waits is followed and sent again, not raised; armed anew, it is raised."""
+    rig = await open_faulty()
+    next_base_fee(rig, 50 * 10**9)
+    await rig.fall()
+    (first,) = rig.intent.attempts
+    await rig.wired.commands.disarm("guard", "a person wants it")
+    assert f"On the way: a transaction of a rule that is disarmed ({rig.intent.id})" in rig.view.protection_why
+    assert "its fee cannot be raised while the key is locked" in rig.view.protection_why
+    for _ in range(5):
+        next_base_fee(rig, first.max_fee + 10**9)
+        rig.chain.rpc("anvil_dropAllTransactions")
+        await rig.mine()
+    assert rig.view.protection is Protection.WATCHING
+    assert rig.intent.attempts[-1].hash == first.hash
+    assert rig.proxies[0].count(SEND) > 3
+    assert "its fee cannot be raised" in rig.said
+    await rig.arm()
+    assert "On the way" not in rig.view.protection_why
+    next_base_fee(rig, first.max_fee + 10**9)
+    await rig.mine()
+    assert rig.intent.attempts[-1].kind is AttemptKind.BUMP
+    await ended_well(rig)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,40 +11,20 @@ import orjson
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from tests.support.fault_rig import ADD, GWEI, FaultRig, World, open_rig, open_world
+from tests.support.fault_rig import ADD, GWEI, FaultRig, OpenRig
 from tests.support.pool_rules import SEND
 from tests.support.proxy import DOUBLED, PARTIAL, REORDERED, Row, Told, giant, nested, truncated
+from tui.chain.budget import Budget
 from tui.chain.rpc import MAX_ANSWER_BYTES
 from tui.config.options import Options, UsageError
 from tui.config.paths import resolve_paths
 from tui.model.intent import FiringState, IntentState
 from tui.model.view import Protection
-from tui.practice.node import NodeProgram
 from tui.wiring import resolve_network
 
 pytestmark = pytest.mark.node
 
-OpenRig = Callable[..., Awaitable[FaultRig]]
 READS = ("eth_call", "eth_simulateV1", "eth_feeHistory")
-
-
-@pytest.fixture(scope="module")
-def world(
-    anvil: NodeProgram, artifact_folders: dict[str, Path], artifacts_dir: Path, tmp_path_factory: Any
-) -> Iterator[World]:
-    yield from open_world(anvil, artifact_folders, artifacts_dir, tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-async def open_faulty(world: World, tmp_path: Path) -> AsyncIterator[OpenRig]:
-    async with AsyncExitStack() as stack:
-
-        async def make(**options: Any) -> FaultRig:
-            rig = await open_rig(stack, world, tmp_path, **options)
-            await rig.arm()
-            return rig
-
-        yield make
 
 
 def swapped(old: int, new: int) -> Callable[[list[Any], Any], Any]:
@@ -319,8 +298,13 @@ async def test_45_while_it_holds_what_was_sent_is_still_sent_again(open_faulty: 
 async def test_45_degraded_by_the_users_wish_it_derisks_with_half_of_the_daily_limit(open_faulty: OpenRig) -> None:
     rig = await open_faulty(providers=2, quorum=2, degraded="de-risk", daily="6000")
     rig.proxies[1].down()
+    assert rig.view.degraded is None
     await rig.fall()
     assert rig.attempts() == [], "more than half of the daily limit"
+    assert rig.view.protection is Protection.ARMED
+    assert rig.view.protection_why.startswith("Degraded: fewer nodes than must agree, so daily limits are halved and ")
+    assert "only 1 of the 2 nodes that must agree answered" in rig.view.protection_why
+    assert "nothing is sold" in rig.view.protection_why
     assert "daily limit of $3,000" in rig.said
     rig.rules.write_text(rig.rules.read_text().replace('"6000"', '"8000"'))
     await rig.mine()
@@ -329,6 +313,12 @@ async def test_45_degraded_by_the_users_wish_it_derisks_with_half_of_the_daily_l
     assert "half of its daily limit" in rig.said
     assert rig.wired.chain.pool.quorum == 2
     await ended_well(rig)
+    rig.proxies[1].heal()
+    rig.clock.advance(10)
+    await rig.mine()
+    assert rig.view.degraded is None
+    assert "Degraded" not in rig.view.protection_why
+    assert "enough nodes agree again" in rig.said
 
 
 def test_45_fewer_urls_on_the_command_line_do_not_lower_the_quorum(tmp_path: Path) -> None:
@@ -469,6 +459,32 @@ async def test_48_under_a_rate_limit_sends_and_receipts_still_go(open_faulty: Op
     rig.clock.advance(121)
     await rig.mine()
     assert rig.states == ["ok"]
+    await ended_well(rig)
+
+
+async def test_48_a_budget_of_our_own_makes_reads_yield_and_never_a_defence(
+    open_faulty: OpenRig,
+) -> None:
+    """Four requests a second are allowed: reads wait for their turn, sends and receipts go out at once."""
+    rig = await open_faulty(rpc_budget=4)
+    block = rig.view.chain.block
+    assert block is not None
+    for _ in range(20):
+        await rig.wired.chain.reader.block_by_hash(block.hash)
+    assert sum(rig.clock.slept) > 3
+    rig.wired.engine.publish()
+    (node,) = rig.view.chain.providers
+    assert (node.state, node.detail) == ("ok", "throttled: reads wait for the budget of 4 requests a second")
+    waits = rig.providers[0].budget
+    assert isinstance(waits, Budget)
+    before = waits.waits
+    await rig.fall()
+    assert waits.waits > before, "what is watched waits"
+    assert rig.pooled() == [rig.intent.attempts[0].hash]
+    before = len(rig.clock.slept)
+    await rig.wired.chain.broadcaster.receipt(rig.intent.attempts[0].hash)
+    await rig.wired.chain.broadcaster.send(rig.intent.attempts[0].raw, rig.intent.attempts[0].hash)
+    assert len(rig.clock.slept) == before
     await ended_well(rig)
 
 

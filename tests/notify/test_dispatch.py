@@ -25,12 +25,14 @@ class Ear:
     down: bool = False
     broken: bool = False
     gate: asyncio.Event = field(default_factory=asyncio.Event)
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
     closed: bool = False
 
     def __post_init__(self) -> None:
         self.gate.set()
 
     async def deliver(self, alert: Alert) -> None:
+        self.reached.set()
         await self.gate.wait()
         if self.broken:
             raise RuntimeError("a secret")
@@ -45,9 +47,11 @@ class Ear:
 class Lines:
     def __init__(self) -> None:
         self.said: list[tuple[Severity, str]] = []
+        self.heard = asyncio.Event()
 
     def __call__(self, severity: Severity, text: str) -> None:
         self.said.append((severity, text))
+        self.heard.set()
 
 
 async def test_every_way_gets_all_in_order_and_a_slow_one_holds_up_no_other(make_alert: MakeAlert) -> None:
@@ -58,8 +62,7 @@ async def test_every_way_gets_all_in_order_and_a_slow_one_holds_up_no_other(make
     sent = [make_alert(number) for number in range(20)]
     for alert in sent:
         dispatcher.put(alert)
-    for _ in range(100):
-        await asyncio.sleep(0)
+    await dispatcher._lanes[0].idle.wait()
     assert quick.heard == [alert.key for alert in sent]
     assert slow.heard == []
     slow.gate.set()
@@ -102,7 +105,7 @@ async def test_a_way_that_hangs_keeps_a_bounded_number_waiting_and_is_left_in_ti
     dispatcher.start()
     for number in range(WAITING + 50):
         dispatcher.put(make_alert(number))
-    await asyncio.sleep(0)
+    await ear.reached.wait()
     ear.gate.set()
     await dispatcher.idle()
     assert len(ear.heard) <= WAITING + 1
@@ -110,7 +113,7 @@ async def test_a_way_that_hangs_keeps_a_bounded_number_waiting_and_is_left_in_ti
     assert "oldest were dropped" in lines.said[0][1]
     ear.gate.clear()
     dispatcher.put(make_alert(1))
-    await dispatcher.aclose(0.05)
+    await dispatcher.aclose(0.0)
     assert ear.closed
 
 
@@ -137,8 +140,7 @@ async def test_a_fault_of_the_desk_reaches_no_engine() -> None:
     desk.see("no view at all")  # type: ignore[arg-type]
     desk._view = None
     desk.start()
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await lines.heard.wait()
     await desk.aclose("end")
     assert [severity for severity, _ in lines.said] == [Severity.WARNING]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -271,6 +271,10 @@ def _assemble(world: World, network: Network, paths: tuple[Path, Path], rules: P
         signing=True,
         clock=clock,
     )
+
+
+OpenRig = Callable[..., Awaitable[FaultRig]]
+"""Opens an armed rig with the options of `open_rig`."""
 
 
 async def open_rig(
