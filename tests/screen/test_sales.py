@@ -13,7 +13,7 @@ from tests.support import views
 from tests.support.views import usd, wad
 from tui.engine.facade import Preview
 from tui.model.plan import Action, Alternative, Evaluation, Plan, Refusal, SwapCost
-from tui.model.rule import ActionKind
+from tui.model.rule import ActionKind, Order
 from tui.screen.draw.plan import confirmation_lines
 from tui.screen.draw.preview import preview_lines
 from tui.screen.draw.rules import plan_sentence, rules_lines
@@ -135,6 +135,15 @@ def test_the_preview_of_the_chosen_rule_shows_its_sale() -> None:
     assert "flash loan $2.60" in shown
     assert "Ways to defend now" in shown
     assert "flash loan" not in text(preview_lines(Preview((), (done,)), "calm", False, "", 52))
+
+
+def test_a_rule_that_chooses_says_so() -> None:
+    view = views.armed()
+    assert "cheapest first" not in text(rules_lines(view, 60, None, views.NOW))
+    choosing = replace(view.rules[0], rule=replace(view.rules[0].rule, order=Order.CHEAPEST))
+    said = text(rules_lines(replace(view, rules=(choosing,)), 60, None, views.NOW))
+    assert "guard auto · cheapest first" in said
+    assert "◆ armed" in said
 
 
 def test_of_many_ways_only_some_are_told_and_the_rest_counted() -> None:

@@ -8,7 +8,7 @@ from tui.model.text import short_address
 from tui.model.view import Confirmation, PositionView
 from tui.screen.clean import clean_text
 from tui.screen.draw.gauge import gauge, gauge_labels
-from tui.screen.draw.sales import alternative_lines, deed, figure_lines, gas_lines, sale_lines, swap_lines
+from tui.screen.draw.sales import alternative_lines, deed, figure_lines, gas_lines, sale_lines, sales_of, swap_lines
 from tui.screen.figures import amount, dollars, health, health_or
 from tui.screen.lines import BLANK, Line, Span, fitted, line, width_of, wrap
 from tui.screen.words import STATUS, market_name
@@ -50,7 +50,8 @@ def call_lines(number: int, call: PlannedCall, width: int) -> list[Line]:
 
 def cost_lines(plan: Plan, width: int) -> list[Line]:
     """What the plan spends and costs, and what a liquidation would."""
-    rows = figure_lines("spends", dollars(plan.spend_usd), "of your own tokens", width)
+    own = "of your own tokens" + (", with what is sold" if sales_of(plan) else "")
+    rows = figure_lines("spends", dollars(plan.spend_usd), own, width)
     rows += gas_lines(plan, width)
     rows += swap_lines(plan, width)
     if plan.avoided_loss_usd is not None:

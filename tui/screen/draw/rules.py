@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tui.model.plan import Evaluation, Plan
-from tui.model.rule import Rule, StalePrice, StandingAllowance
+from tui.model.rule import Order, Rule, StalePrice, StandingAllowance
 from tui.model.rule import Severity as FaultSeverity
 from tui.model.units import format_units
 from tui.model.view import RuleView, ViewState
@@ -84,11 +84,12 @@ def _rule(entry: RuleView, width: int, chosen: bool, now: float) -> list[Line]:
     sign = ACTIVITY[entry.activity]
     tag, ground = rule.name, ("chosen" if chosen else "")
     gutter = Span("▌ " if chosen else "  ", "accent")
+    order = " · cheapest first" if rule.order is Order.CHEAPEST and len(rule.steps) > 1 else ""
     blocks = "" if rule.for_blocks <= 1 else f" for {rule.for_blocks} blocks"
     since = "" if entry.armed_since is None else f" {age(now - entry.armed_since)}"
     rows = [
         split(
-            [gutter, Span(clean_text(rule.name, 28), "strong"), Span(f"  {MODE[rule.mode]}", "muted")],
+            [gutter, Span(clean_text(rule.name, 28), "strong"), Span(f"  {MODE[rule.mode]}{order}", "muted")],
             [Span(sign.both + since, sign.role), Span(" ")],
             width,
             ground,
