@@ -1,17 +1,19 @@
-"""What a deleverage from health 1.05 to 1.50 costs in gas: in one transaction, three ways, and by the plain loop.
+"""What the helper's four functions cost in gas: in one transaction, several ways, and by the plain loop.
 
 Run: python -m tests.bench.bench_deleverage
-The loop is withdraw -> swap -> repay in rounds, each withdrawal down to a floor of health. Gas is what receipts say;
-compare the ratios.
+The loops take something out of the position, swap it and put it in again, in rounds, each down to a floor of health (to
+the loan-to-value, where they borrow). Gas is what receipts say; compare the ratios.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import platformdirs
 
+from tests.contracts.reshaping import BOOST, COLLATERAL, DEBT, GAS, Move, move
 from tests.support.chain import Chain
 from tests.support.deleverage import WAD, Holder, deploy, transact
 from tui.practice.abi import calldata
@@ -21,7 +23,7 @@ from tui.practice.node import NodeKind, find_program
 from tui.practice.packages import AAVE_V30, CONTRACTS
 from tui.practice.state import start_market
 from tui.practice.tokens import ASSET_BY_SYMBOL, MAX_UINT256
-from tui.protocols.aave_v3.helper import Helper, deleverage_data
+from tui.protocols.aave_v3.helper import ALL_OF_IT, Helper, deleverage_data
 
 TARGET = 150 * WAD // 100
 FLOORS = (1005, 1010, 1020)
@@ -69,60 +71,212 @@ def _one_transaction(chain: Chain, helper: Helper) -> list[Row]:
     return rows
 
 
-def _loop(chain: Chain, number: int, floor: int) -> Row:
-    """Rounds until the target is met."""
-    holder, market = Holder(chain, number).borrow_to(), chain.market
-    weth, usdc = chain.token("WETH"), chain.token("USDC")
-    threshold = ASSET_BY_SYMBOL["WETH"].liquidation_threshold
-    lowest, gas, count = holder.health, 0, 0
+class Plain:
+    """A plain account's transactions, counted."""
 
-    def send(to: str, signature: str, *arguments: object) -> None:
-        nonlocal gas, count
-        done = transact(chain, holder.address, to, calldata(signature, *arguments))
+    def __init__(self, holder: Holder, *symbols: str) -> None:
+        self.holder, self.chain = holder, holder.chain
+        self.gas = self.count = 0
+        self.lowest = holder.health
+        for symbol in symbols:
+            for spender in (self.chain.market.router02, self.chain.market.pool):
+                self.send(self.chain.token(symbol).address, "approve(address,uint256)", spender, MAX_UINT256)
+
+    def send(self, to: str, signature: str, *arguments: object) -> None:
+        done = transact(self.chain, self.holder.address, to, calldata(signature, *arguments))
         assert done.ok, done.reason
-        gas, count = gas + done.gas, count + 1
+        self.gas, self.count = self.gas + done.gas, self.count + 1
+        self.lowest = min(self.lowest, self.holder.health)
 
-    send(weth.address, "approve(address,uint256)", market.router02, MAX_UINT256)
-    send(usdc.address, "approve(address,uint256)", market.pool, MAX_UINT256)
-    while holder.health < TARGET * 9997 // 10_000 and count < 200:
+    def pool(self, signature: str, *arguments: object) -> None:
+        self.send(self.chain.market.pool, signature, *arguments)
+
+    def swap(self, sold: str, bought: str, fee: int) -> int:
+        """All that is in the wallet; base units bought."""
+        chain, own = self.chain, self.holder.address
+        pair = chain.token(sold).address, chain.token(bought).address
+        signature = "exactInputSingle((address,address,uint24,address,uint256,uint256,uint160))"
+        self.send(chain.market.router02, signature, (*pair, fee, own, chain.balance(sold, own), 0, 0))
+        return chain.balance(bought, own)
+
+    def row(self, way: str) -> Row:
+        return Row(way, self.count, self.gas, self.holder.health, self.lowest)
+
+
+WITHDRAW = "withdraw(address,uint256,address)"
+BORROW = "borrow(address,uint256,uint256,uint16,address)"
+REPAY = "repay(address,uint256,uint256,address)"
+SUPPLY = "supply(address,uint256,address,uint16)"
+
+
+def _loop(chain: Chain, number: int, floor: int) -> Row:
+    """Withdraw, swap, repay, until the target is met."""
+    plain = Plain(Holder(chain, number).borrow_to(), "WETH", "USDC")
+    holder, weth, usdc = plain.holder, chain.token("WETH"), chain.token("USDC")
+    threshold = ASSET_BY_SYMBOL["WETH"].liquidation_threshold
+    while holder.health < TARGET * 9997 // 10_000 and plain.count < 200:
         collateral, debt, *_ = chain.account_data(holder.address)
         most = collateral - debt * 10_000 * floor // (threshold * 1_000)
         last = (TARGET * debt - collateral * threshold * WAD // 10_000) * 1_000
         last = last // (TARGET * 998 // 1_000 - threshold * WAD // 10_000) // 1_000
-        amount = min(most, last) * weth.unit // chain.price("WETH")
-        send(market.pool, "withdraw(address,uint256,address)", weth.address, amount, holder.address)
-        lowest = min(lowest, holder.health)
-        swap = "exactInputSingle((address,address,uint24,address,uint256,uint256,uint160))"
-        send(market.router02, swap, (weth.address, usdc.address, 500, holder.address, amount, 0, 0))
-        bought = chain.balance("USDC", holder.address)
-        send(market.pool, "repay(address,uint256,uint256,address)", usdc.address, bought, 2, holder.address)
-    return Row(f"loop, floor {floor / 1_000:.3f}", count, gas, holder.health, lowest)
+        plain.pool(WITHDRAW, weth.address, min(most, last) * weth.unit // chain.price("WETH"), holder.address)
+        plain.pool(REPAY, usdc.address, plain.swap("WETH", "USDC", 500), 2, holder.address)
+    return plain.row(f"loop, floor {floor / 1_000:.3f}")
 
 
-def _measure(chain: Chain) -> list[Row]:
-    helper = deploy(chain)
+def _switch_collateral_loop(holder: Holder) -> Row:
+    """Withdraw down to health 1.01, swap, supply, until three quarters of the WETH are WBTC."""
+    chain, plain = holder.chain, Plain(holder, "WETH", "WBTC")
+    weth, wbtc = chain.token("WETH"), chain.token("WBTC")
+    threshold, rest = ASSET_BY_SYMBOL["WETH"].liquidation_threshold, holder.supplied() * 3 // 4
+    while rest > 0 and plain.count < 200:
+        collateral, debt, _, average, _, _ = chain.account_data(holder.address)
+        most = (collateral * average - debt * 10_000 * 101 // 100) // threshold * weth.unit // chain.price("WETH")
+        amount = min(rest, most)
+        plain.pool(WITHDRAW, weth.address, amount, holder.address)
+        plain.pool(SUPPLY, wbtc.address, plain.swap("WETH", "WBTC", 500), holder.address, 0)
+        rest -= amount
+    return plain.row("loop, floor 1.010")
+
+
+def _switch_debt_loop(holder: Holder) -> Row:
+    """Borrow all that the loan-to-value leaves, swap, repay, until no USDC is owed."""
+    chain, plain = holder.chain, Plain(holder, "USDC", "DAI")
+    usdc, dai = chain.token("USDC"), chain.token("DAI")
+    while (owed := holder.owed("USDC")) > 0 and plain.count < 200:
+        most = chain.account_data(holder.address)[2] * dai.unit // chain.price("DAI") * 999 // 1_000
+        last = owed * 1_010 // 1_000 * dai.unit // usdc.unit
+        plain.pool(BORROW, dai.address, min(most, last), 2, 0, holder.address)
+        bought = plain.swap("DAI", "USDC", 100)
+        plain.pool(REPAY, usdc.address, MAX_UINT256 if bought > owed else bought, 2, holder.address)
+    return plain.row("loop to the LTV")
+
+
+def _boost_loop(holder: Holder) -> Row:
+    """Borrow all that the loan-to-value leaves, swap, supply, until as much is supplied as the boost supplies."""
+    chain, plain = holder.chain, Plain(holder, "USDC", "WETH")
+    usdc, weth, rest = chain.token("USDC"), chain.token("WETH"), _boosted(holder)
+    while rest > 0 and plain.count < 200:
+        most = chain.account_data(holder.address)[2] * usdc.unit // chain.price("USDC") * 999 // 1_000
+        last = rest * chain.price("WETH") * 1_005 // 1_000 * usdc.unit // weth.unit // chain.price("USDC")
+        plain.pool(BORROW, usdc.address, min(most, last), 2, 0, holder.address)
+        bought = plain.swap("USDC", "WETH", 500)
+        plain.pool(SUPPLY, weth.address, bought, holder.address, 0)
+        rest -= bought
+    return plain.row("loop to the LTV")
+
+
+def _boosted(holder: Holder) -> int:
+    return holder.supplied() * 9 // 10
+
+
+def _to_wbtc(holder: Holder) -> Move:
+    amount = holder.supplied() * 3 // 4 * holder.chain.price("WETH") // holder.chain.price("WBTC") // 10**10
+    return move(COLLATERAL, holder, "WBTC", amount * 998 // 1_000)
+
+
+def _to_dai(holder: Holder) -> Move:
+    return move(DEBT, holder, "DAI", ALL_OF_IT)
+
+
+def _more_weth(holder: Holder) -> Move:
+    return move(BOOST, holder, "USDC", _boosted(holder))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A move from a health (hundredths), and the loop that does the same."""
+
+    title: str
+    health: int
+    make: Callable[[Holder], Move]
+    loop: Callable[[Holder], Row]
+
+
+CASES = (
+    Case(
+        "switch-collateral: three quarters of the WETH into WBTC, health 1.40", 140, _to_wbtc, _switch_collateral_loop
+    ),
+    Case("switch-debt: all USDC into DAI, health 1.20", 120, _to_dai, _switch_debt_loop),
+    Case("boost: nine tenths more WETH, health 2.00 down to 1.20", 200, _more_weth, _boost_loop),
+)
+
+
+def _moved(chain: Chain, helper: Helper, case: Case) -> list[Row]:
+    """One move all ways, each from the same state."""
+    rows: list[Row] = []
+    base = chain.snapshot()
+
+    def row(way: str, holder: Holder, before: int, *gas: int) -> Row:
+        return Row(way, len(gas), sum(gas), holder.health, min(before, holder.health))
+
+    def let(holder: Holder) -> Row:
+        asked, before = case.make(holder), holder.health
+        approval, done = asked.let(helper), asked.run(helper)
+        assert done.ok, done.reason
+        return row("helper, let before", holder, before, approval.gas, done.gas)
+
+    def signed(holder: Holder) -> Row:
+        asked, before = case.make(holder), holder.health
+        done = transact(chain, holder.address, helper.address, asked.signed(helper), gas=GAS)
+        assert done.ok, done.reason
+        return row("helper, signature", holder, before, done.gas)
+
+    def delegated(holder: Holder) -> Row:
+        asked, before = case.make(holder), holder.health
+        done = holder.delegated(helper.address, asked.data, gas=GAS)
+        assert done.ok, done.reason
+        return row("delegated in it", holder, before, done.gas)
+
+    def own(holder: Holder) -> Row:
+        assert holder.delegated(helper.address).ok
+        asked, before = case.make(holder), holder.health
+        done = holder.signed(asked.data, gas=GAS)
+        assert done.ok, done.reason
+        return row("delegated before", holder, before, done.gas)
+
+    for way in (let, signed, delegated, own, case.loop):
+        rows.append(way(Holder(chain, 30).borrow_to(case.health * WAD // 100)))
+        chain.revert(base)
+        base = chain.snapshot()
+    return rows
+
+
+def _measure(chain: Chain, helper: Helper) -> list[Row]:
     return [*_one_transaction(chain, helper), *(_loop(chain, 10 + at, floor) for at, floor in enumerate(FLOORS))]
 
 
+def _print(title: str, rows: list[Row]) -> None:
+    least = min(row.gas for row in rows)
+    print(title)
+    print("way                 transactions        gas   ratio   reached    lowest")
+    for row in rows:
+        print(
+            f"{row.way:20}{row.transactions:12}{row.gas:11,}{row.gas / least:8.2f}"
+            f"{row.reached / WAD:10.4f}{row.lowest / WAD:10.4f}"
+        )
+
+
 def main() -> int:
-    """Print a table for each version of the market."""
+    """Print the tables for each version of the market."""
     cache = platformdirs.user_cache_path("trimtab") / "practice"
     program = find_program(NodeKind.ANVIL, cache)
     folders = fetch((CONTRACTS, AAVE_V30), cache)
     for version in AaveVersion:
         node, market = start_market(program, version, folders, cache)
         try:
-            rows = _measure(Chain(node, market))
+            chain = Chain(node, market)
+            helper = deploy(chain)
+            base = chain.snapshot()
+            tables = [("deleverage: health 1.05 to 1.50", _measure(chain, helper))]
+            for case in CASES:
+                chain.revert(base)
+                base = chain.snapshot()
+                tables.append((case.title, _moved(chain, helper, case)))
         finally:
             node.stop()
-        least = min(row.gas for row in rows)
-        print(f"Aave {version.value}: health 1.05 to 1.50")
-        print("way                 transactions        gas   ratio   reached    lowest")
-        for row in rows:
-            print(
-                f"{row.way:20}{row.transactions:12}{row.gas:11,}{row.gas / least:8.2f}"
-                f"{row.reached / WAD:10.4f}{row.lowest / WAD:10.4f}"
-            )
+        for title, rows in tables:
+            _print(f"Aave {version.value}, {title}", rows)
     return 0
 
 

@@ -115,7 +115,7 @@ def test_what_the_helper_could_not_take_is_no_order(kind: Any) -> None:
         plain(_order(make, turned, most=UINT256_MAX))
     for field in ("amount", "most", "min_health", "deadline"):
         with pytest.raises(ValueError, match="does not fit"):
-            plain(_order(make, turned, **{field: -1}))
+            plain(_order(make, turned, None, **{field: -1}))
     with pytest.raises(ValueError, match="does not fit"):
         plain(_order(make, turned, deadline=UINT256_MAX + 1))
     with pytest.raises(ValueError, match="half a signature"):

@@ -200,7 +200,7 @@ def test_wrong_orders(asked: Move, helper_v32: Helper) -> None:
     path, pools = asked.path, (len(asked.path) - 20) // 23
     first, last = path[:20], path[-20:]
     turned = asked.kind == BOOST
-    wrong = {
+    wrong: dict[str, list[dict[str, Any]]] = {
         "one to three pools": [{"pools": 0}, {"pools": 4}, {"pools": UINT256_MAX}],
         "path ends with another token": [{"pools": pools % 3 + 1}, {"path": path[:-20] + b"\7" * 20}],
         "path starts with another token": [{"path": last + path[20:23] + path[23:-20] + first}, {"path": b""}],
