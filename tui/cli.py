@@ -59,6 +59,7 @@ def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
     add("journal", "decisions, transactions and what they cost", _journal, _journal_options)
     add("kill", "pull the kill switch (--off releases it)", _kill, _kill_options)
     add("resume", "go on by hand after the engine held itself", _resume, _no_options)
+    add("cancel", "take a transaction back by a no-op under its nonce", _cancel, _cancel_options)
     add("doctor", "what would stop a defence now", _doctor, _doctor_options)
     add("locate", "print where files live", _locate, _locate_options)
     return parser
@@ -133,6 +134,12 @@ def _journal_options(parser: argparse.ArgumentParser) -> None:
 
 def _kill_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--off", action="store_true", help="release the kill switch")
+
+
+def _cancel_options(parser: argparse.ArgumentParser) -> None:
+    from tui.headless.cancel_command import add_arguments
+
+    add_arguments(parser)
 
 
 def _no_options(_parser: argparse.ArgumentParser) -> None:
@@ -237,6 +244,12 @@ def _resume(args: argparse.Namespace) -> int:
     from tui.headless.resume_command import run_resume
 
     return run_resume(args)
+
+
+def _cancel(args: argparse.Namespace) -> int:
+    from tui.headless.cancel_command import run_cancel
+
+    return run_cancel(args)
 
 
 def _doctor(args: argparse.Namespace) -> int:

@@ -23,6 +23,7 @@ from tui.engine.defender import Defender
 from tui.engine.executor import Executor
 from tui.engine.guard import Guard
 from tui.engine.handsign import ResumeSign
+from tui.engine.handwork import cancel_as_asked
 from tui.engine.history import History
 from tui.engine.killswitch import KillSwitch
 from tui.engine.losses import Losses
@@ -276,6 +277,7 @@ class Engine:
         """Before the first head: read the rules, and carry on with what an earlier run left."""
         if self._resume_sign is not None and self.executor is not None:
             self._resume_sign.take()  # meant for an engine that is gone
+            self._resume_sign.take_cancels()
         self._recall_hold()
         self.reload_rules(force=True)
         self.publish()
@@ -449,8 +451,12 @@ class Engine:
                 self.publish()
 
     async def _look_for_a_hand(self) -> None:
-        """Go on where another process asked for it. Read-only engines leave the sign to the one that acts."""
-        if self._resume_sign is None or self.executor is None or not self._resume_sign.take():
+        """Cancel, or go on, where another process asked for it. Read-only engines leave that to the one that acts."""
+        sign, journal = self._resume_sign, self.ports.journal
+        if sign is None or self.executor is None or journal is None:
+            return
+        await cancel_as_asked(sign, self.executor, journal, self.fees, self.teller)
+        if not sign.take():
             return
         try:
             await self.go_on()

@@ -63,7 +63,7 @@ def _print(entry: Firing | Decision) -> None:
     gas = usd(entry.cost_usd) or "?"
     data(f"{at}Z  {entry.state:<8} {entry.rule} on {entry.position}: {entry.summary}; {health}gas ${gas}")
     for intent in entry.intents:
-        data(f"    nonce {intent.nonce}: {intent.words}: {intent.state} {intent.included_hash or ''}")
+        data(f"    {intent.id}  nonce {intent.nonce}: {intent.words}: {intent.state} {intent.included_hash or ''}")
 
 
 def parse_since(text: str | None, now: float) -> float:
