@@ -17,7 +17,7 @@ from tui.engine.executor import CannotCancel
 from tui.model.block import BlockRef
 from tui.model.intent import AttemptKind, FiringState, IntentState
 from tui.model.plan import FeeQuote, PermitNeed, PlannedCall
-from tui.model.signing import SignedTransaction, SignerRefused, TransactionRequest
+from tui.model.signing import KILLED_LATE, SignedTransaction, SignerRefused, TransactionRequest
 from tui.model.transitions import IllegalTransition
 from tui.model.units import USD
 from tui.model.view import Severity
@@ -582,7 +582,7 @@ async def test_killed_between_two_sends_the_second_is_not_sent(bench: Bench) -> 
 async def test_killed_while_the_signer_signs_the_nonce_is_kept_for_a_no_op(bench: Bench) -> None:
     async def signing(request: TransactionRequest) -> SignedTransaction:
         bench.killed = True  # after the signer had noted what the nonce means, as the real one may
-        raise SignerRefused("the kill switch is on")
+        raise SignerRefused(KILLED_LATE)
 
     sign, bench.signer.sign_transaction = bench.signer.sign_transaction, signing  # type: ignore[method-assign]
     firing = await bench.run(calls=1)
@@ -590,6 +590,21 @@ async def test_killed_while_the_signer_signs_the_nonce_is_kept_for_a_no_op(bench
     bench.killed = False
     assert (bench.states(firing), bench.intent(firing).withheld) == ([IntentState.RESERVED], True)
     assert bench.executor.resume_planned() == ()
+
+
+async def test_killed_before_the_signer_looked_at_it_the_nonce_is_free(bench: Bench) -> None:
+    async def signing(request: TransactionRequest) -> SignedTransaction:
+        bench.killed = True
+        raise SignerRefused("the kill switch is on")
+
+    sign, bench.signer.sign_transaction = bench.signer.sign_transaction, signing  # type: ignore[method-assign]
+    firing = await bench.run()
+    bench.signer.sign_transaction = sign  # type: ignore[method-assign]
+    bench.killed = False
+    assert bench.firing(firing).state is FiringState.DROPPED
+    assert bench.states(firing) == [IntentState.DROPPED] * 2
+    again = await bench.run(2)
+    assert bench.states(again) == [IntentState.MAYBE_SENT] * 2
 
 
 async def test_killed_before_a_restart_what_was_signed_but_not_recorded_is_withheld(bench: Bench) -> None:

@@ -14,10 +14,18 @@ import pytest
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 
-from tui.model.signing import AllowedCall, AllowedPermit, PermitRequest, SigningPolicy, TransactionRequest, WordRule
+from tui.model.signing import (
+    KILLED_LATE,
+    AllowedCall,
+    AllowedPermit,
+    PermitRequest,
+    SigningPolicy,
+    TransactionRequest,
+    WordRule,
+)
 from tui.vault import protocol
 from tui.vault.encoding import domain_separator
-from tui.vault.ledger import KILL_FILE, LEDGER_FILE
+from tui.vault.ledger import KILL_FILE, LEDGER_FILE, Ledger
 from tui.vault.service import ARMING_SECONDS, Service
 
 POOL = "0x" + "11" * 20
@@ -288,6 +296,21 @@ def test_the_kill_switch_between_two_signatures(bench: Bench) -> None:
     assert bench.ask("status")["result"]["killed"] is True
     (bench.state / KILL_FILE).unlink()
     assert bench.sign(nonce=1)["ok"]
+
+
+def test_the_kill_switch_after_the_nonce_was_noted_is_told_apart(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is signed, but the nonce has its meaning: whoever asked must not use it for anything else."""
+    record = Ledger.record
+
+    def slow(self: Ledger, *given: Any) -> None:
+        record(self, *given)
+        (bench.state / KILL_FILE).touch()
+
+    monkeypatch.setattr(Ledger, "record", slow)
+    refused(bench.sign(), KILLED_LATE)
+    (bench.state / KILL_FILE).unlink()
+    monkeypatch.undo()
+    refused(bench.sign(data=call_data(7)), "another meaning")
 
 
 def test_without_its_state_directory_nothing_is_signed(bench: Bench) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from tui.engine.executor import Executor
 from tui.engine.guard import Guard
+from tui.engine.intents import is_stuck, stuck_words
 from tui.engine.prospect import Prospect
 from tui.engine.rulebook import RuleBook
 from tui.engine.sending import Teller
@@ -155,7 +156,11 @@ class Defender:
         halted = self._journal.halted(self._chain_id, account)
         if halted is not None:
             return f"account {short_address(account)} is halted: {halted}"
-        if any(firing.account == account for firing in self._journal.open_firings(self._chain_id)):
+        under_way = [firing for firing in self._journal.open_firings(self._chain_id) if firing.account == account]
+        for intent in (intent for firing in under_way for intent in firing.intents):
+            if is_stuck(intent):
+                return stuck_words(intent).rstrip(".")
+        if under_way:
             return "another rebalance of this account is under way"
         return None
 

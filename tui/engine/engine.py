@@ -25,6 +25,7 @@ from tui.engine.guard import Guard
 from tui.engine.handsign import ResumeSign
 from tui.engine.handwork import cancel_as_asked
 from tui.engine.history import History
+from tui.engine.intents import is_stuck
 from tui.engine.killswitch import KillSwitch
 from tui.engine.losses import Losses
 from tui.engine.offers import Offers
@@ -34,7 +35,7 @@ from tui.engine.sending import Teller
 from tui.engine.signerwatch import ARM_AGAIN, SignerWatch
 from tui.engine.watch import Watch, without_permits
 from tui.model.block import BlockRef
-from tui.model.intent import Firing, IntentState
+from tui.model.intent import Firing, Intent, IntentState
 from tui.model.network import Network
 from tui.model.plan import FeeQuote
 from tui.model.rule import Mode
@@ -525,21 +526,26 @@ class Engine:
         self.worth_knowing = tuple(dict.fromkeys(lesser))
         return tuple(dict.fromkeys((*lines, *self.armory.troubles)))
 
-    def _recorded(self, timestamp: int) -> tuple[tuple[Firing, ...], dict[str, int], dict[str, str]]:
-        """Recent firings, dollars spent today by rule, halted accounts. A record that fails holds the engine."""
+    def _recorded(
+        self, timestamp: int
+    ) -> tuple[tuple[Firing, ...], dict[str, int], dict[str, str], tuple[Intent, ...]]:
+        """Recent firings, dollars spent today by rule, halted accounts, transactions that the kill switch left stuck.
+        A record that fails holds the engine.
+        """
         record = self._record
         if record is None:
-            return (), {}, {}
+            return (), {}, {}, ()
         try:
             return (
                 record.firings(limit=20),
                 {rule.name: self.spent_today(rule.name, timestamp) for rule in self.book.rules},
                 dict(record.halted_accounts(self.setup.network.chain_id)),
+                tuple(one for one in record.unsettled(self.setup.network.chain_id) if is_stuck(one)),
             )
         except JournalError as error:
             # Set, not told: telling goes through the record that has just failed.
             self.held = self.held or f"the journal failed: {error}."
-            return (), {}, {}
+            return (), {}, {}, ()
 
     def _left_behind(self, firings: Sequence[Firing]) -> tuple[str, ...]:
         """Transactions on their way whose rule is disarmed: the signer may not raise their fees any more."""
@@ -552,6 +558,7 @@ class Engine:
             if firing.state.is_open and firing.account not in accounts
             for intent in firing.intents
             if intent.attempts and not intent.state.is_final and intent.state is not IntentState.INCLUDED
+            if not is_stuck(intent)
         ]
         if not waiting:
             return ()
@@ -564,7 +571,7 @@ class Engine:
     def publish(self) -> None:
         """Draw a view of this moment and hand it to everyone who subscribed."""
         setup, snapshot = self.setup, self.snapshot
-        firings, spent, halted = self._recorded(0 if snapshot is None else snapshot.block.timestamp)
+        firings, spent, halted, stuck = self._recorded(0 if snapshot is None else snapshot.block.timestamp)
         standing = publish.Standing(
             at=self.ports.clock.now(),
             read_only=setup.read_only,
@@ -601,6 +608,7 @@ class Engine:
             disarmed=self.book.disarmed,
             degraded=self.degraded,
             left_behind=self._left_behind(firings),
+            stuck=stuck,
         )
         self.view = publish.draw(self.view.sequence + 1, standing, facts, self.history)
         for receive in tuple(self._receivers):

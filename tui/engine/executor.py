@@ -13,7 +13,16 @@ from hashlib import sha256
 from tui.engine.budget import day_of, degraded_cap, refuse_spend
 from tui.engine.cancelling import Canceller, CannotCancel
 from tui.engine.finality import Finality
-from tui.engine.intents import awaits_signature, call_of, fault_of, intents_of, may_still_be_sent, to_withhold, unsigned
+from tui.engine.intents import (
+    awaits_signature,
+    call_of,
+    fault_of,
+    intents_of,
+    may_still_be_sent,
+    to_withhold,
+    unsigned,
+    why_withheld,
+)
 from tui.engine.lifecycle import BUMP_AFTER_BLOCKS
 from tui.engine.sending import Notify, Sender, Teller
 from tui.engine.tracking import Tracker
@@ -21,7 +30,7 @@ from tui.model.block import BlockRef
 from tui.model.errand import Errand
 from tui.model.intent import AttemptKind, Firing, FiringState, Intent, IntentState
 from tui.model.plan import FeeQuote, Plan, PlannedCall
-from tui.model.signing import PermitRequest, SignerRefused, SignerUnavailable
+from tui.model.signing import KILLED_LATE, PermitRequest, SignerRefused, SignerUnavailable
 from tui.model.text import clean_text, short_address
 from tui.model.transitions import IllegalTransition, advance, advance_firing
 from tui.model.view import Severity
@@ -325,17 +334,18 @@ class Executor:
             except (SignerRefused, SignerUnavailable) as error:
                 # Where the very first request ever was refused, no nonce was given a meaning.
                 free = isinstance(error, SignerRefused) and not signed and not asked_before
+                free = free and not str(error).startswith(KILLED_LATE)
                 return self._unsigned_end(firing, str(error), free=free)
         self._journal.record_attempts(signed)
         return await self._send_signed(firing.id)
 
     def _unsigned_end(self, firing: Firing, reason: str, *, free: bool) -> None:
         """The signer did not sign all. Bytes it did sign are forgotten unsent; their nonces keep their meaning."""
-        if self._killed():
-            return self._withhold(firing.id)
         if free:
             self._journal.release(self._firing(firing.id), FiringState.DROPPED, reason, nothing_signed=True)
             return self._tell_dropped(firing, reason)
+        if self._killed():
+            return self._withhold(firing.id)
         return self._teller.say_once(
             Severity.ALARM,
             f"{firing.rule}: signing stopped half way ({clean_text(reason, 200)}); nothing was sent, and the same "
@@ -363,14 +373,15 @@ class Executor:
             await self._sender.send(intent.id, intent.attempts[-1])
 
     def _withhold(self, firing_id: str) -> None:
-        """The kill switch came between signature and send: these are not sent any more, also after a restart."""
+        """The kill switch came before the first byte went out: these are not sent any more, also after a restart."""
         held = to_withhold(self._firing(firing_id))
         if not held:
             return
-        why = "kill switch between signature and send"
-        self._journal.save_intents([(intent, replace(intent, withheld=True, reason=why)) for intent in held])
-        for intent in held:
-            self._say(Severity.ALARM, intent, f"not sent ({why}); nonce {intent.nonce} is kept until you cancel it")
+        changed = [(one, replace(one, withheld=True, reason=why_withheld(one))) for one in held]
+        self._journal.save_intents(changed)
+        for _, intent in changed:
+            told = f"not sent ({intent.reason}); nonce {intent.nonce} is kept until you cancel it"
+            self._say(Severity.ALARM, intent, told)
 
     # --- following -----------------------------------------------------------------------------------------------
 

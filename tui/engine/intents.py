@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from tui.model.errand import Errand
-from tui.model.intent import Firing, FiringState, Intent, IntentState
+from tui.model.intent import AttemptKind, Firing, FiringState, Intent, IntentState
 from tui.model.plan import Plan, PlannedCall
+from tui.model.text import short_address
+
+HOW_TO_CANCEL = "cancel it (key z in the app, with a rule of that account armed)"
+"""What a person does about a withheld transaction."""
 
 
 def unsigned(firing: Firing) -> list[Intent]:
@@ -76,3 +80,28 @@ def to_withhold(firing: Firing) -> list[Intent]:
         if not intent.withheld
         and (intent.state is IntentState.SIGNED or (intent.state is IntentState.RESERVED and intent.signing_began))
     ]
+
+
+def why_withheld(intent: Intent) -> str:
+    """What the kill switch came between."""
+    if intent.attempts:
+        return "kill switch between signature and send"
+    return "kill switch while the signer was asked; it may have signed"
+
+
+def is_stuck(intent: Intent) -> bool:
+    """Whether it is withheld and no no-op for its nonce is on the way: until then its account can do nothing else."""
+    return (
+        intent.withheld
+        and not intent.state.is_final
+        and intent.state is not IntentState.INCLUDED
+        and not any(attempt.kind is AttemptKind.CANCEL for attempt in intent.attempts)
+    )
+
+
+def stuck_words(intent: Intent) -> str:
+    """A stuck intent for whoever has to cancel it, as a full sentence."""
+    return (
+        f"Nonce {intent.nonce} of {short_address(intent.account)} is withheld ({intent.reason}): nothing else of that "
+        f"account can be signed until you {HOW_TO_CANCEL}."
+    )

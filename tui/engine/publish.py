@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from tui.engine.conditions import Conditions, Consequence, first
 from tui.engine.history import History
+from tui.engine.intents import stuck_words
 from tui.engine.signerwatch import ARM_AGAIN
-from tui.model.intent import Firing
+from tui.model.intent import Firing, Intent
 from tui.model.network import Network
 from tui.model.plan import Evaluation
 from tui.model.position import Position
@@ -55,7 +56,8 @@ class Standing:
 @dataclass(frozen=True, slots=True)
 class Facts:
     """All that a view is drawn from beside the standing. `left_behind`: sentences on transactions that were signed for
-    rules which are armed no more. `degraded`: why fewer nodes than the quorum had to do at this block.
+    rules which are armed no more. `degraded`: why fewer nodes than the quorum had to do at this block. `stuck`: what
+    the kill switch withheld and nobody has cancelled.
     """
 
     network: Network
@@ -83,6 +85,7 @@ class Facts:
     disarmed: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     degraded: str | None = None
     left_behind: tuple[str, ...] = ()
+    stuck: tuple[Intent, ...] = ()
 
 
 def draw(sequence: int, standing: Standing, facts: Facts, history: History) -> ViewState:
@@ -135,7 +138,7 @@ def draw(sequence: int, standing: Standing, facts: Facts, history: History) -> V
 
 def _protection(standing: Standing, facts: Facts) -> tuple[Protection, str]:
     names = ", ".join(sorted(facts.armed_since))
-    behind = "".join(f" {text}" for text in facts.left_behind)
+    behind = "".join(f" {text}" for text in (*facts.left_behind, *map(stuck_words, facts.stuck)))
     if standing.read_only:
         why = f" {standing.read_only_why.rstrip('.')}." if standing.read_only_why else ""
         return Protection.READ_ONLY, f"Read-only: this window watches and can pull the kill switch.{why}"
@@ -151,6 +154,8 @@ def _protection(standing: Standing, facts: Facts) -> tuple[Protection, str]:
         reason = facts.halted.get(account)
         if reason is not None:
             return Protection.HELD, f"Account {account} is halted: {reason}"
+    if armed_stuck := _stuck(facts, set(facts.armed_accounts.values())):
+        return Protection.HELD, stuck_words(armed_stuck)
     if facts.armed_since:
         spent = _spent(facts)
         lead = f"Degraded: {DEGRADED}; {facts.degraded}. " if facts.degraded is not None else ""
@@ -161,6 +166,11 @@ def _protection(standing: Standing, facts: Facts) -> tuple[Protection, str]:
         stale = " The rules file has faults: what was armed stays as it was." if _has_errors(facts) else ""
         return Protection.ARMED, f"{lead}Rule{plural} armed: {names}.{stale}{behind}"
     return Protection.WATCHING, f"Watching only: no rule is armed, nothing will be signed.{behind}"
+
+
+def _stuck(facts: Facts, accounts: Container[str]) -> Intent | None:
+    """The first of what is stuck that one of `accounts` owns."""
+    return next((one for one in facts.stuck if one.account in accounts), None)
 
 
 def _has_errors(facts: Facts) -> bool:
@@ -204,6 +214,9 @@ _BY_VERDICT = {
 def _activity(rule: Rule, matched: Sequence[str], standing: Standing, facts: Facts) -> tuple[RuleActivity, str]:
     if not matched:
         return RuleActivity.OFF, "no watched position matches"
+    armed_for = facts.armed_accounts.get(rule.name)
+    if armed_for is not None and (stuck := _stuck(facts, (armed_for,))) is not None:
+        return RuleActivity.HELD, stuck_words(stuck)
     if any(firing.rule == rule.name and firing.state.is_open for firing in facts.firings):
         return RuleActivity.FIRING, "a rebalance is under way"
     if any(asked.rule == rule.name for asked in facts.confirmations):

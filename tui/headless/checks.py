@@ -154,6 +154,19 @@ def _protection_checks(beat: Beat, now: float) -> Iterator[Check]:
         )
 
 
+def unarmed_checks(acting: Sequence[str], found: Sequence[Check], beat: Beat | None) -> Iterator[Check]:
+    """Rules of mode auto or confirm (`acting`, by name) that the running engine has not armed: beside one that is armed
+    they would look defended. `found`: the checks so far; nothing is said where no engine runs, that is one of them.
+    """
+    if beat is None or not any(check.name == "engine" and check.ok for check in found):
+        return
+    known = {one.rule for one in beat.armed} | {name for name, _ in beat.disarmed}
+    for name in acting:
+        if name not in known:
+            text = "it would act, but the running engine has not armed it: it defends nothing"
+            yield Check(f"rule {name}", False, text, "arm it in the app; `trimtab run` arms those of mode auto only")
+
+
 def kill_check(killed: bool) -> Check:
     """The kill switch."""
     return Check("kill switch", not killed, "on: nothing is signed" if killed else "off", "trimtab kill --off")

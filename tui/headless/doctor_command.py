@@ -28,11 +28,13 @@ from tui.headless.checks import (
     kill_check,
     node_checks,
     position_checks,
+    unarmed_checks,
     verdict,
     wallet_checks,
 )
 from tui.headless.heartbeat import Beat, read_heartbeat
 from tui.headless.output import Exit, data, data_json, talk
+from tui.headless.record_checks import unsettled_checks
 from tui.journal.lock import holder_pid, is_held
 from tui.journal.reading import read_journal
 from tui.model.block import BlockRef
@@ -66,7 +68,11 @@ def run_doctor(args: argparse.Namespace) -> int:
         *_key_checks(options),
     ]
     try:
-        checks += asyncio.run(_chain_checks(wire(options, signing=False), now))
+        wired = wire(options, signing=False)
+        wired.engine.book.reload(force=True)
+        acting = [rule.name for rule in wired.engine.book.rules if rule.mode is not Mode.NOTIFY]
+        checks += unarmed_checks(acting, checks, beat)
+        checks += asyncio.run(_chain_checks(wired, now))
     except UsageError as error:
         checks.append(Check("configuration", False, str(error), "give the options that the engine was started with"))
     except JournalError as error:
@@ -175,6 +181,7 @@ def _journal_checks(state: Path) -> Iterator[Check]:
         for chain_id, account, why in record.all_halted():
             text = f"{account} on chain {chain_id} is halted: {clean_text(why, 300)}"
             yield Check("halted account", False, text, "look at `trimtab journal`, then `trimtab resume`")
+        yield from unsettled_checks(record.all_unsettled(), is_held(state))
     except JournalError as error:
         yield journal_check("", f"{error.where}: {error.what}", error.mend)
     finally:

@@ -127,6 +127,12 @@ class SqliteReader:
             )
         )
 
+    def all_unsettled(self) -> tuple[Intent, ...]:
+        """The same of all chains."""
+        return tuple(
+            self._intents(self._rows(f"SELECT * FROM intents WHERE {UNSETTLED} ORDER BY chain_id, account, nonce"))  # noqa: S608
+        )
+
     def next_nonce(self, chain_id: int, account: str) -> int | None:
         """The first nonce that this record does not explain; None where it knows of none."""
         row = self._row(

@@ -116,6 +116,8 @@ class PermitSignature:
     s: int
 
 
+KILLED_LATE = "the kill switch came when the nonce had its meaning already"
+"""How a signer's refusal begins where nothing was signed, but the nonce may not get another meaning any more."""
 NEVER_SIGNED = "a no-op is signed only for a nonce that was signed before"
 """How a signer's refusal begins where a nonce has no meaning yet: then nothing under it exists anywhere."""
 

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tui.model.signing import PermitRequest, SignerRefused, SigningPolicy, TransactionRequest
+from tui.model.signing import KILLED_LATE, PermitRequest, SignerRefused, SigningPolicy, TransactionRequest
 from tui.vault import protocol
 from tui.vault.errors import KeystoreError, KeystoreFault
 from tui.vault.ledger import Ledger, kill_switch_is_on
@@ -188,7 +188,7 @@ class Service:
         self._ledger.record(request, meaning, verdict, now)
         # Once more, at the last moment: the disk may have been slow.
         if not verdict.cancel and kill_switch_is_on(self._state):
-            raise SignerRefused("the kill switch is on")
+            raise SignerRefused(KILLED_LATE)
         signed = signer.sign_transaction(
             {
                 "type": 2,
