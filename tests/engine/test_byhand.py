@@ -331,10 +331,11 @@ async def test_above_the_agreed_ceiling_nothing_is_begun(world: World) -> None:
     assert world.journal.firings() == ()
 
 
-async def test_a_rules_transactions_come_first(world: World) -> None:
+@pytest.mark.parametrize("rule", ["guard", BY_HAND + "guard"])
+async def test_a_rules_transactions_come_first(world: World, rule: str) -> None:
     errand = await world.hand.draft(world.wish(), await world.head())
     firing = world.hand._executor.open_firing(
-        rule="guard", rule_digest="d", episode="1", position=str(errand.position), account=world.account,
+        rule=rule, rule_digest="d", episode="1", position=str(errand.position), account=world.account,
         block=errand.block, health_factor=1,
     )  # fmt: skip
     assert firing is not None
@@ -343,9 +344,9 @@ async def test_a_rules_transactions_come_first(world: World) -> None:
         return None
 
     await world.hand._unlock(world.account, world.key_path, PASSWORD, errand.calls, errand.fees.ceiling)
-    as_rule = replace(errand, rule="guard", rule_digest="d")
+    as_rule = replace(errand, rule=rule, rule_digest="d")
     await world.hand._executor.execute(firing, as_rule, stays)
-    with pytest.raises(CannotDo, match="rule guard are not final yet"):
+    with pytest.raises(CannotDo, match=f"rule {rule} are not final yet"):
         world.hand.left_over(world.account)
     with pytest.raises(CannotDo, match="another plan of the account is under way"):
         await world.carry_out(world.wish(2))

@@ -89,6 +89,11 @@ class Wish:
         return sha256("\n".join(parts).encode()).hexdigest()
 
 
+def is_by_hand(firing: Firing) -> bool:
+    """Whether a person asked for it outright. A rule may have any name, but never fires without a health factor."""
+    return firing.rule.startswith(BY_HAND) and firing.health_factor_before is None
+
+
 class ByHand:
     """Drafts a wish, and carries it out once the person has said yes to the draft. `newest` is the last head seen.
 
@@ -127,12 +132,12 @@ class ByHand:
         """What was asked for by hand earlier and has no end yet. Raises CannotDo where a rule's firing has none."""
         found = [one for one in self._hands.journal.open_firings(self._network.chain_id) if one.account == account]
         for firing in found:
-            if firing.state is FiringState.RUNNING and not firing.rule.startswith(BY_HAND):
+            if firing.state is FiringState.RUNNING and not is_by_hand(firing):
                 raise CannotDo(
                     f"transactions of the rule {clean_text(firing.rule, 40)} are not final yet; start the engine that "
                     "sent them (`trimtab run` or the app), let it finish them, then stop it and try again"
                 )
-        return tuple(firing for firing in found if firing.rule.startswith(BY_HAND))
+        return tuple(firing for firing in found if is_by_hand(firing))
 
     async def finish(self, account: str, keystore: Path, password: str) -> tuple[Firing, ...]:
         """Carry on with what `left_over` tells, as an engine does at its start; what became of each.
