@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.contracts.reshaping import GAS, KINDS, told, usual
 from tests.contracts.test_deleverage import check_nothing_left
 from tests.support.chain import Chain
 from tests.support.deleverage import WAD, Holder, code_at, deploy, remove_code, the_helper, transact
@@ -40,3 +41,18 @@ def test_from_an_empty_address_to_a_saved_position(pyevm_market: Chain) -> None:
     assert done.ok, done.reason
     assert other.health >= 149 * WAD // 100
     assert code_at(chain, other.address) == helper.delegation
+
+
+def test_what_else_it_does(pyevm_market: Chain) -> None:
+    chain = pyevm_market
+    chain.set_ether(DEPLOYER_MAKER, DEPLOYER_WEI)
+    if code_at(chain, DEPLOYER) != DEPLOYER_CODE:
+        chain.rpc("eth_sendRawTransaction", "0x" + DEPLOYER_TRANSACTION.hex())
+    helper = deploy(chain)
+    for number, kind in enumerate(KINDS):
+        asked = usual(kind, chain, 92 + number)
+        done = transact(chain, asked.holder.address, helper.address, asked.signed(helper), gas=GAS)
+        assert done.ok, done.reason
+        outcome = told(kind, done.logs, helper.address)
+        assert (outcome.used, outcome.health_factor) == (asked.amount, asked.holder.health)
+        check_nothing_left(chain, helper, asked.holder)
