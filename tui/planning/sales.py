@@ -1,7 +1,8 @@
 """What is asked of exchanges before a plan is made, and what their answers come to. Pure.
 
 A sale's size depends on its cost and its cost on its size: it lies between the size that a free sale would have and
-the one that costs all its step allows. Those two are quoted, and planning takes the chord between them.
+the one that costs all its step allows. Those two are quoted, and planning takes the chord between them; a much smaller
+one tells what can be sold where the whole would be too dear.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from tui.protocols.base import ActionImpossible, LendingMarket
 from tui.quotes.base import Quote, SwapRequest
 from tui.risk.deleverage import with_premium
 
+_PART = 8
+"""The smallest quote is for this part of the smallest size."""
 _ROOM = 1_000
 """The largest quote is this part (0.1%) above the largest size: interest, and the oracle's next block, move sizes."""
 
@@ -184,7 +187,8 @@ class _Sizes:
             # It helps only where it costs less than the step allows: how much less, only quotes can tell.
             every.append(min(owed, 2 * alone[0]))
         decisive = max(written) if written and self._rule.order is Order.WRITTEN else max(every)
-        sizes = sorted({min(every), _roomy(decisive, owed), _roomy(max(every), owed)})
+        small = max(min(every) // _PART, 1)
+        sizes = sorted({small, min(every), _roomy(decisive, owed), _roomy(max(every), owed)})
         _, collateral, debt = self._pairs[pair]
         requests = tuple(
             SwapRequest(collateral, debt, with_premium(size, terms.premium_bps), self._prices) for size in sizes

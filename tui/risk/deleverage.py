@@ -19,6 +19,8 @@ from tui.risk.search import first_true
 
 _REFINEMENTS = 24
 _NEVER = -1
+_HOPELESS = 16
+"""After so many thirds in which nothing can be done at all, what is left is under a thousandth of the range."""
 _SMALL = 2**16
 """In so few units roundings hide which way health goes."""
 
@@ -211,10 +213,11 @@ def _search(ask: Callable[[int], SaleSize], most: int, first: SaleSize) -> SaleS
         if one.health < best.health or one.repaid == most:
             break
         best, step = one, step * 2
-    low, high = 0, most
-    while high - low > 2:
+    low, high, nothing = 0, most, 0
+    while high - low > 2 and nothing < _HOPELESS:
         third = (high - low) // 3
         left, right = ask(low + third), ask(high - third)
+        nothing = nothing + 1 if left.health == right.health == _NEVER else 0
         if left.reaches or right.reaches:
             return left if left.reaches else right
         # Where nothing can be had on the left, nothing can on the right of it.
@@ -222,4 +225,6 @@ def _search(ask: Callable[[int], SaleSize], most: int, first: SaleSize) -> SaleS
             high = right.repaid
         else:
             low = left.repaid
+    if nothing >= _HOPELESS:
+        return first
     return max((ask(one) for one in range(low, high + 1)), key=lambda one: one.health)

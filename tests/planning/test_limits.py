@@ -1,0 +1,158 @@
+"""Limits on cost: what they count, when they give way, and what they say while they hold a rule back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.support.plain_market import DAI, FEES, GWEI, USDC, WETH, PlainMarket, circumstances, wallet_of
+from tests.support.plain_rules import asked, burn, repay, rule_of, sell, supply
+from tui.model.plan import Plan, Refusal
+from tui.model.position import Position
+from tui.model.units import USD, WAD
+from tui.planning.circumstances import Circumstances
+from tui.planning.limits import EMERGENCY_HEALTH
+from tui.planning.plan import build_plan, price_plan
+from tui.risk.probability import VOLATILITY_BPS, liquidation_probability
+
+MARKET = PlainMarket()
+RICH = wallet_of(native=100 * WAD, USDC=400_000 * 10**6, WETH=50 * WAD)
+
+
+def at(health: int) -> Position:
+    """100 WETH and as much USDC as gives a health factor in hundredths."""
+    return MARKET.position({WETH: 100 * WAD}, {USDC: 166_000 * 10**8 // health})
+
+
+def plan_of(health: int, around: Circumstances | None = None, **limits: int) -> Plan | Refusal:
+    return build_plan(rule_of(repay(), **limits), MARKET, at(health), RICH, around or circumstances())
+
+
+def dear(gwei: int, **changes: object) -> Circumstances:
+    return circumstances(fees=replace(FEES, base_fee=gwei * GWEI, max_fee=3 * gwei * GWEI, ceiling=9 * gwei * GWEI))
+
+
+def test_what_is_avoided_and_what_is_expected() -> None:
+    plan = plan_of(110)
+    assert isinstance(plan, Plan)
+    assert plan.avoided_loss_usd == at(110).liquidation_penalty_usd
+    assert plan.volatility_bps == VOLATILITY_BPS
+    chance = liquidation_probability(plan.health_factor_before)
+    assert plan.expected_loss_usd == -(-plan.avoided_loss_usd * chance // WAD)
+    calm = MARKET.position({USDC: 200_000 * 10**6}, {DAI: 120_000 * WAD})
+    plan = build_plan(rule_of(repay("DAI")), MARKET, calm, wallet_of(native=WAD, DAI=10**22), circumstances())
+    assert isinstance(plan, Plan)
+    assert plan.volatility_bps == 500
+
+
+def test_gas_is_counted_as_expected_and_at_its_ceiling_with_data() -> None:
+    plain = plan_of(110)
+    data = plan_of(110, circumstances(l1_fee_wei=10**15))
+    assert isinstance(plain, Plan)
+    assert isinstance(data, Plan)
+    assert plain.cost.gas_units == 260_000
+    assert plain.cost.gas_wei == 260_000 * 11 * GWEI
+    assert plain.cost.gas_ceiling_usd == 260_000 * 80 * GWEI * 2_000 * USD // WAD
+    assert data.cost.gas_wei == plain.cost.gas_wei + 10**15
+    assert data.cost.gas_ceiling_usd == plain.cost.gas_ceiling_usd + 2 * USD
+
+
+def test_the_ceiling_is_what_the_sale_leaves_of_the_limit() -> None:
+    rule = rule_of(sell(), max_cost_usd=220 * USD)
+    around = asked(rule, MARKET, at(110))
+    plan = build_plan(rule, MARKET, at(110), RICH, around)
+    assert isinstance(plan, Plan)
+    assert 150 * USD < plan.cost.swap_usd < 180 * USD
+    most = plan.cost.gas_units * plan.fees.ceiling * 2_000 * USD // WAD
+    assert plan.cost.swap_usd + most <= 220 * USD < plan.cost.swap_usd + most + USD
+    refused = build_plan(
+        replace(rule, limits=replace(rule.limits, max_cost_usd=40 * USD)), MARKET, at(110), RICH, around
+    )
+    assert isinstance(refused, Refusal)
+    assert refused.code == "max-cost"
+    assert "protection is suspended until it costs less, whatever the health factor" in refused.reason
+
+
+def test_a_share_is_one_of_the_loss_expected() -> None:
+    refused = plan_of(125, dear(100), max_cost_share_bps=500)
+    assert isinstance(refused, Refusal)
+    assert refused.code == "max-cost-share"
+    for words in ("gas would cost $52.52", "with a chance of 4.39% in 7 days", "over the rule's 5.00%", "now 1.25"):
+        assert words in refused.reason
+    at_which = refused.acts_below
+    assert at_which is not None
+    assert EMERGENCY_HEALTH < at_which < 125 * WAD // 100
+    assert f"until the health factor is under {at_which // 10**14 / 10**4}" in refused.reason
+    assert isinstance(plan_of(125, max_cost_share_bps=500), Plan)
+
+
+def test_at_the_health_that_is_told_it_acts() -> None:
+    refused = plan_of(125, dear(100), max_cost_share_bps=500)
+    assert isinstance(refused, Refusal)
+    assert refused.acts_below is not None
+    # The loss grows a little with the debt, so at the level told the cost is within the share.
+    assert isinstance(plan_of(refused.acts_below // 10**16, dear(100), max_cost_share_bps=500), Plan)
+
+
+def test_in_an_emergency_the_share_is_the_whole() -> None:
+    assert isinstance(plan_of(110, dear(300), max_cost_share_bps=1), Refusal)
+    assert isinstance(plan_of(104, dear(300), max_cost_share_bps=1), Plan)
+    absurd = plan_of(104, dear(60_000), max_cost_share_bps=1)
+    assert isinstance(absurd, Refusal)
+    assert "more than the whole $7,980" in absurd.reason
+
+
+def test_a_base_fee_suspends_aloud_and_gives_way_in_an_emergency() -> None:
+    refused = plan_of(120, dear(100), max_base_fee=50 * GWEI)
+    assert isinstance(refused, Refusal)
+    assert (refused.code, refused.acts_below) == ("max-base-fee", EMERGENCY_HEALTH)
+    assert "suspended until it falls, or until the health factor is under 1.05 (now 1.2" in refused.reason
+    acting = plan_of(104, dear(100), max_base_fee=50 * GWEI)
+    assert isinstance(acting, Plan)
+    # No raised attempt may pay more than a liquidation would take.
+    far = plan_of(104, dear(14_000), max_base_fee=50 * GWEI)
+    assert isinstance(far, Plan)
+    assert far.avoided_loss_usd is not None
+    assert far.cost.gas_ceiling_usd is not None
+    assert far.cost.gas_ceiling_usd <= far.avoided_loss_usd < far.cost.gas_ceiling_usd + USD
+    over = plan_of(104, dear(20_000), max_base_fee=50 * GWEI)
+    assert isinstance(over, Refusal)
+    assert over.code == "max-base-fee"
+    assert "that a liquidation would take" in over.reason
+
+
+@pytest.mark.parametrize("limits", [{"max_cost_share_bps": 1_000}, {"max_base_fee": GWEI}])
+def test_what_is_not_known_is_no_reason_to_be_liquidated(limits: dict[str, int]) -> None:
+    unknown = circumstances(native_price_usd=None)
+    assert isinstance(plan_of(104, unknown, **limits), Plan)
+    assert isinstance(plan_of(110, unknown, **limits), Refusal)
+    refused = plan_of(104, unknown, max_cost_usd=USD)
+    assert isinstance(refused, Refusal)
+    assert refused.code == "cost-unknown"
+
+
+def test_gas_money_is_what_wrapping_leaves() -> None:
+    rule, around = rule_of(supply()), circumstances(wrapped_native=WETH.address)
+    wallet = wallet_of(native=around.gas_reserve + WAD)
+    plan = build_plan(rule, MARKET, at(110), wallet, around)
+    assert isinstance(plan, Plan)
+    assert plan.steps[0].action.wrap == WAD
+    late = price_plan(plan, rule, replace(wallet, native=WAD + 10**14), around)
+    assert isinstance(late, Refusal)
+    assert late.code == "no-gas"
+
+
+def test_lost_yield_is_apart_and_none_where_a_rate_is_not_known() -> None:
+    rule = rule_of(burn(), target=12 * WAD // 10)
+    position = MARKET.position({WETH: 90 * WAD, USDC: 50_000 * 10**6}, {USDC: 170_000 * 10**6})
+    plan = build_plan(rule, MARKET, position, RICH, circumstances())
+    assert isinstance(plan, Plan)
+    moved = plan.steps[0].action.amount * 100
+    # It earned 2% and cost 5%.
+    assert plan.cost.lost_yield_usd_year == pytest.approx(-moved * 3 // 100, abs=2)
+    assert plan.cost.total_usd == plan.cost.gas_usd
+    blind = replace(position, collateral=tuple(replace(one, supply_apy=None) for one in position.collateral))
+    plan = build_plan(rule, MARKET, blind, RICH, circumstances())
+    assert isinstance(plan, Plan)
+    assert plan.cost.lost_yield_usd_year is None

@@ -1,0 +1,120 @@
+"""Rules that could never do what they say are found where they would fire."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.support.plain_market import (
+    ACCOUNT,
+    DAI,
+    POOL,
+    USDC,
+    WETH,
+    Exchange,
+    PlainMarket,
+    circumstances,
+    wallet_of,
+)
+from tests.support.plain_rules import asked, burn, repay, rule_of, sell, supply
+from tui.model.position import Position, unknown_position
+from tui.model.rule import ActionKind, Order, Rule, StandingAllowance
+from tui.model.units import WAD
+from tui.model.wallet import Wallet
+from tui.planning.circumstances import Circumstances
+from tui.planning.validate import RuleProblem, at_trigger, validate
+
+MARKET = PlainMarket()
+SAFE = MARKET.position({WETH: 100 * WAD}, {USDC: 100_000 * 10**6})
+RICH = wallet_of(native=10 * WAD, USDC=100_000 * 10**6)
+
+
+def found(
+    rule: Rule,
+    market: PlainMarket = MARKET,
+    position: Position = SAFE,
+    wallet: Wallet = RICH,
+    around: Circumstances | None = None,
+) -> dict[str, RuleProblem]:
+    problems = validate(rule, market, position, wallet, around or circumstances())
+    assert [one.decisive for one in problems] == sorted((one.decisive for one in problems), reverse=True)
+    return {one.code: one for one in problems}
+
+
+def test_it_is_judged_where_the_rule_fires() -> None:
+    there = at_trigger(rule_of(repay()), MARKET, SAFE)
+    assert there.health_factor is not None
+    assert 1199 * WAD // 1000 < there.health_factor < 12 * WAD // 10
+    assert not any(one.decisive for one in found(rule_of(repay())).values())
+
+
+def test_a_target_out_of_reach_says_how_far_it_gets() -> None:
+    problem = found(rule_of(repay(maximum="10000")))["out-of-reach"]
+    assert problem.decisive
+    assert "it gets to 1.33" in problem.words
+    assert "the rule's maximum is 10000" in problem.words
+    assert "out-of-reach" not in found(rule_of(repay(maximum="10000"), sell()))
+    cheapest = found(rule_of(repay(maximum="10000"), supply(), order=Order.CHEAPEST))["out-of-reach"]
+    assert "holds none" in cheapest.words
+
+
+def test_a_sale_that_cannot_help_is_found_before_it_is_needed() -> None:
+    rule = replace(rule_of(sell(slippage=2_000), target=103 * WAD // 100), health_factor_below=102 * WAD // 100)
+    problem = found(rule)["slippage-too-large"]
+    assert "would not lift" in problem.words
+    low = replace(rule, target_health_factor=80 * WAD // 100)
+    assert found(low)["sale-cannot-help"].decisive
+
+
+def test_a_slippage_that_the_pool_alone_takes() -> None:
+    position = MARKET.position({WETH: 100 * WAD}, {USDC: 150_000 * 10**6})
+    rule = rule_of(sell(slippage=20))
+    around = asked(rule, MARKET, position, exchanges=[Exchange(fee_bps=30)])
+    problem = found(rule, position=position, around=around)["slippage-too-small"]
+    assert problem.decisive
+    assert problem.step == 0
+    assert "the pool's fee alone is 0.30%, the step allows 0.20%" in problem.words
+    assert "slippage-too-small" not in found(rule, position=position, around=asked(rule, MARKET, position))
+
+
+def test_steps_that_do_nothing_here() -> None:
+    rule = rule_of(burn(), sell("WBTC"), sell(), sell(), repay("DAI"), repay("NOPE"), sell("NOPE"))
+    problems = validate(rule, MARKET, SAFE, RICH, circumstances())
+    assert {(one.code, one.step, one.decisive) for one in problems} >= {
+        ("nothing-supplied", 0, False),
+        ("nothing-supplied", 1, False),
+        ("sale-twice", 3, True),
+        ("impossible", 4, False),
+        ("asset-unlisted", 5, False),
+        ("asset-unlisted", 6, False),
+    }
+    assert "action-missing" in found(rule_of(sell()), PlainMarket(actions=frozenset({ActionKind.REPAY})))
+    assert found(rule_of(sell()), PlainMarket(sells=False))["impossible"].words.endswith("nothing can be sold here")
+
+
+def test_a_supply_cap_under_the_steps_maximum() -> None:
+    wallet = wallet_of(native=WAD, WETH=100 * WAD)
+    problem = found(rule_of(supply(maximum="30")), PlainMarket(room={WETH: 5 * WAD}), wallet=wallet)["supply-cap"]
+    assert "leaves 5.000000 WETH, less than the step's 30" in problem.words
+
+
+def test_allowances() -> None:
+    tokens = {**RICH.tokens, USDC.address: replace(RICH.tokens[USDC.address], allowances={POOL: 2**256 - 1})}
+    wallet = replace(RICH, tokens=tokens)
+    assert found(rule_of(repay()), wallet=wallet)["standing-allowance"].decisive
+    kept = rule_of(repay(), standing_allowance=StandingAllowance.USE)
+    assert "standing-allowance" not in found(kept, wallet=wallet)
+    assert "extra-transactions" not in found(kept, wallet=wallet)
+    extra = found(rule_of(repay()))["extra-transactions"]
+    assert (extra.step, extra.decisive) == (0, False)
+    assert "takes 2 transactions" in extra.words
+    unread = replace(RICH, tokens={**RICH.tokens, USDC.address: replace(RICH.tokens[USDC.address], allowances={})})
+    assert "allowance-unknown" in found(rule_of(repay()), wallet=unread)
+    assert found(rule_of(repay()), wallet=unread)["not-buildable"].decisive
+
+
+def test_what_is_unknown_or_owes_nothing_says_nothing() -> None:
+    rule = rule_of(repay())
+    for position in (unknown_position(SAFE.key, SAFE.block, "no answer"), MARKET.position({WETH: WAD}, {})):
+        assert validate(rule, MARKET, position, RICH, circumstances()) == ()
+    assert SAFE.key.account == ACCOUNT
+    assert DAI not in SAFE.state.owed
