@@ -13,7 +13,8 @@ from tui.config.options import UsageError
 from tui.config.paths import Paths
 from tui.config.settings import SettingsFault, load_settings
 from tui.headless.heartbeat import BEAT_EVERY, Heartbeat
-from tui.journal.lock import holder_pid
+from tui.headless.quiet import WatchersDesk
+from tui.journal.lock import holder_pid, is_held
 from tui.model.alert import AlertSettings
 from tui.model.view import Severity, ViewState
 from tui.notify.desk import AlertDesk, ways_of
@@ -38,7 +39,8 @@ class Attendants:
     """Start them before the engine, close them before its journal. `ring` rings the terminal's bell, None without one.
 
     An engine that only watches writes no heartbeat: the file belongs to whoever holds the state directory, and so do
-    programs and webhooks, of which one message is enough; what is left to a mere watcher is the bell.
+    programs and webhooks, of which one message is enough; what is left to a mere watcher is the bell. One that was
+    started `alone` sends them as long as nobody holds the directory.
     """
 
     def __init__(self, wired: Wired, alerts: AlertSettings, ring: Callable[[], None] | None, *, alone: bool = False):
@@ -46,9 +48,16 @@ class Attendants:
         clock = wired.engine.ports.clock
         self._clock = clock
         owner = wired.journal is not None
-        if not owner and not alone:
-            alerts = AlertSettings(alerts.bell, (), None, alerts.on, alerts.repeat)
-        self._desk = AlertDesk(alerts, ways_of(alerts, clock, ring), clock, self._tell)
+        state = wired.paths.state
+
+        def desk(silent: bool) -> AlertDesk:
+            told = AlertSettings(alerts.bell, (), None, alerts.on, alerts.repeat) if silent else alerts
+            return AlertDesk(told, ways_of(told, clock, ring), clock, self._tell)
+
+        watches_alone = alone and not owner
+        self._desk: AlertDesk | WatchersDesk = (
+            WatchersDesk(desk, lambda: is_held(state), clock, self._tell) if watches_alone else desk(not owner)
+        )
         self._heartbeat = Heartbeat(wired.paths.state, clock, wired.network.name, __version__) if owner else None
         self._stop: Callable[[], None] | None = None
         self._task: asyncio.Task[None] | None = None
