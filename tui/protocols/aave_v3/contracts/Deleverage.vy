@@ -379,8 +379,9 @@ def executeOperation(
 
 
 # Morpho's free loan would come in here: onMorphoFlashLoan(amount, params), whose first line lets only MORPHO in (it
-# calls back nobody but who asked), then self._serve(MORPHO, the token that _run put in transient storage, amount, 0,
-# params). _run would ask the one lender or the other; _serve already returns any lender's loan by allowance.
+# calls back nobody but who asked) and which then does self._serve(MORPHO, asset, amount, 0, params). Morpho does not
+# name the token, so _run would leave it in transient storage beside the owner, and ask the one lender or the other.
+# _serve already makes any lender's loan ready to be fetched.
 
 
 @external
