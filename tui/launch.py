@@ -35,8 +35,8 @@ _ENDS = {signal.SIGHUP: "the terminal hung up", signal.SIGTERM: "the program was
 class EngineLife:
     """The engine behind one screen: started once by the app, stopped once when it leaves.
 
-    `ring` rings the terminal's bell; `leave` ends the screen. A signal that ends the program disarms first, and says so
-    in the journal: nobody is there any more to be told.
+    `ring` rings the terminal's bell; `leave` ends the screen; `died` says that the engine ended though nobody wanted it
+    to. A signal that ends the program disarms first, and says so in the journal: nobody is there any more to be told.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class EngineLife:
         self.ring: Callable[[], None] | None = None
         self.leave: Callable[[int], None] | None = None
         self.ended_by: signal.Signals | None = None
+        self.died: str | None = None
 
     async def start(self) -> EngineFacade:
         """Wire and start the engine. Heavy imports happen in a thread: the screen is on already."""
@@ -72,7 +73,16 @@ class EngineLife:
         self._attendants = attendants.Attendants(wired, alerts, self.ring, alone=alone)
         self._attendants.start()
         self._task = asyncio.create_task(wired.engine.run())
+        self._task.add_done_callback(self._engine_ended)
         return wired.commands
+
+    def _engine_ended(self, task: asyncio.Task[None]) -> None:
+        """The engine never ends by itself. Where it does, screen, heartbeat and alerts say so at once."""
+        wired = self._wired
+        if self._task is not task or wired is None:
+            return  # it was this object that ended it
+        wired.engine.died(None if task.cancelled() else task.exception())
+        self.died = wired.engine.ended
 
     def _signalled(self, number: signal.Signals) -> None:
         if self._leaving is None:
@@ -115,8 +125,7 @@ class EngineLife:
         self._task = self._attendants = self._wired = None
         if task is not None:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await asyncio.gather(task, return_exceptions=True)  # how it died is told already
         if attendants is not None:
             await attendants.aclose("the app was left" if self.ended_by is None else _ENDS[self.ended_by])
         if wired is not None:
@@ -207,6 +216,9 @@ def run_app(
         if life.ended_by is not None:
             _forget_terminal()
             return 128 + life.ended_by
+        if life.died is not None:
+            talk(f"trimtab: nothing was protected any more: {life.died}")
+            return Exit.FOUND
         return Exit.DONE if app.return_code in (None, 0) else Exit.FOUND
     finally:
         if signer is not None:

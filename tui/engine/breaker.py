@@ -13,9 +13,9 @@ ERRORS_TO_HOLD = 5
 """Unexpected errors in a row, one a block at most."""
 REFUSALS_TO_HOLD = 10
 """Blocks in a row at which simulation refused what an armed rule wanted to do on a position."""
-BLOCK, BETWEEN, SIGNER = "block", "between", "signer"
+BLOCK, BETWEEN, SIGNER, HEADS, DRAWING = "block", "between", "signer", "heads", "drawing"
 """Where an error came: in a block's work, in the looks once a second between two blocks, from a signer that was asked
-and gave no answer.
+and gave no answer, in following the heads, in drawing what is shown.
 """
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tui.crash import described
 from tui.engine import publish
 from tui.engine.arming import GAS_IS_LOW, find_obstacles, positions_for
 from tui.engine.armory import Armory
-from tui.engine.breaker import BETWEEN, SIGNER, Breaker
+from tui.engine.breaker import BETWEEN, BLOCK, DRAWING, HEADS, SIGNER, Breaker
 from tui.engine.budget import day_of
 from tui.engine.conditions import Consequence
 from tui.engine.configwatch import ConfigWatch
@@ -41,7 +41,7 @@ from tui.model.plan import FeeQuote
 from tui.model.rule import Mode
 from tui.model.snapshot import Snapshot
 from tui.model.text import clean_text, short_address
-from tui.model.view import Severity, TriggerPrice, ViewState, empty_view
+from tui.model.view import Protection, Severity, TriggerPrice, ViewState, empty_view
 from tui.ports.chain import Broadcaster, ChainUnreachable, Fees, Heads, Reader, ReadFailed, Simulator
 from tui.ports.clock import Clock
 from tui.ports.journal import Decision, HealthPoint, Journal, JournalError, JournalReader, SpendKind
@@ -53,6 +53,8 @@ from tui.risk.trigger import trigger_price
 BLIND_AFTER_BLOCKS = 3
 """No new head for this many block times is a fault, whatever the connection says."""
 TICK_SECONDS = 1.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+"""Seconds before the chain is followed again where following it broke off."""
 _TOLD_AS = {
     Consequence.HOLD_BACK: Severity.ALARM,
     Consequence.STEP_OUT: Severity.WARNING,
@@ -99,7 +101,7 @@ class Setup:
 
 
 class Engine:
-    """One chain, its markets, accounts and rules. `run` never ends by itself."""
+    """One chain, its markets, accounts and rules. `run` never ends by itself; `ended` says why where it did."""
 
     def __init__(
         self, setup: Setup, ports: Ports, kill_switch: KillSwitch, resume_sign: ResumeSign | None = None
@@ -146,6 +148,10 @@ class Engine:
         self._trouble: str | None = None
         self.breaker = Breaker()
         self._head_seen: float | None = None
+        self.ended: str | None = None
+        self.ticked_at: float | None = None
+        self._ticked: float | None = None
+        self._deaf: dict[Callable[[ViewState], None], str] = {}
         self._receivers: list[Callable[[ViewState], None]] = []
         self._triggers: tuple[TriggerPrice, ...] = ()
         self.would_stop: tuple[str, ...] = ()
@@ -183,11 +189,16 @@ class Engine:
         return stop
 
     def spent_today(self, rule: str, timestamp: int) -> int:
-        """Dollars (8 decimals) a rule has moved on the UTC day of a block's timestamp."""
-        return 0 if self._record is None else self._record.spent(SpendKind.USD, day_of(timestamp), rule)
+        """Dollars (8 decimals) a rule has moved on the UTC day of a block's timestamp, gas included."""
+        if self._record is None:
+            return 0
+        day = day_of(timestamp)
+        return sum(self._record.spent(kind, day, rule) for kind in (SpendKind.USD, SpendKind.GAS_USD))
 
     def blind(self) -> str | None:
         """Why nothing can be known now, or None. A late head is a fault whatever the connection says."""
+        if self.ended is not None:
+            return self.ended
         if self.snapshot is None:
             return self._trouble or "waiting for the first block"
         age = self.head_age()
@@ -199,6 +210,23 @@ class Engine:
     def head_age(self) -> float | None:
         """Seconds since a head was last received and read."""
         return None if self._head_seen is None else self.ports.clock.monotonic() - self._head_seen
+
+    def tick_age(self) -> float | None:
+        """Seconds since the engine last moved, by a tick or a block; None before it was started. Its unix time is
+        `ticked_at`.
+        """
+        return None if self._ticked is None else self.ports.clock.monotonic() - self._ticked
+
+    def _moved(self) -> None:
+        self.ticked_at, self._ticked = self.ports.clock.now(), self.ports.clock.monotonic()
+
+    def died(self, error: BaseException | None) -> None:
+        """`run` has ended though nobody wanted it to: every output says so from now on, and nothing takes that back."""
+        if self.ended is None:
+            self.ended = f"the engine has ended by itself ({described(error)}), leave and start Trimtab again"
+            with contextlib.suppress(JournalError):
+                self.teller.say(Severity.ALARM, f"nothing is protected: {self.ended}", kind="ended")
+            self.publish()
 
     def why_not_act(self) -> str | None:
         """Why nothing may be signed now, or None."""
@@ -261,12 +289,16 @@ class Engine:
     # --- the loop --------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Follow the chain until cancelled."""
-        await self.start()
+        """Follow the chain until cancelled. Whatever it brings is told, counted and outlived."""
+        try:
+            await self.start()
+        except JournalError as error:
+            self.hold(f"the journal failed: {error}.")
+        except Exception as error:  # noqa: BLE001 - what was sent earlier is still followed at every block
+            self.hold(f"earlier work could not be taken up: {described(error)}.")
         ticker = asyncio.create_task(self._tick())
         try:
-            async for head in self.ports.heads.heads():
-                await self.on_head(head)
+            await self._follow()
         finally:
             ticker.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -274,8 +306,32 @@ class Engine:
             if self.signer_watch is not None:
                 await self.signer_watch.aclose()
 
+    async def _follow(self) -> None:
+        """Every head, for ever. Where the heads break off they are asked for anew, after growing pauses."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                async for head in self.ports.heads.heads():
+                    self.breaker.passed(HEADS)
+                    pause = _FIRST_PAUSE
+                    await self.on_head(head)
+                self._trouble = "the heads broke off"
+            except Exception as error:  # noqa: BLE001 - whatever a node did to it, the next head may come
+                self._trouble = described(error)
+            self._count(f"following the chain: {self._trouble}", HEADS)
+            self.publish()
+            await self.ports.clock.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _count(self, trouble: str, where: str) -> None:
+        """One unexpected error more for the circuit breaker."""
+        why = self.breaker.failed(trouble, where)
+        if why is not None:
+            self.trip(why)
+
     async def start(self) -> None:
         """Before the first head: read the rules, and carry on with what an earlier run left."""
+        self._moved()
         if self._resume_sign is not None and self.executor is not None:
             self._resume_sign.take()  # meant for an engine that is gone
             self._resume_sign.take_cancels()
@@ -312,6 +368,7 @@ class Engine:
 
     async def on_head(self, block: BlockRef) -> None:
         """One block: read, follow what was sent, judge, act, show. Errors hold the engine, never stop it."""
+        self._moved()
         try:
             await self._take(block)
         except (ChainUnreachable, ReadFailed) as error:
@@ -320,9 +377,7 @@ class Engine:
             self.hold(f"the journal failed: {error}.")
         except Exception as error:  # noqa: BLE001 - a fault of ours must hold the engine and be told, not end it
             self._trouble = described(error)
-            why = self.breaker.failed(self._trouble)
-            if why is not None:
-                self.trip(why)
+            self._count(self._trouble, BLOCK)
         else:
             self._trouble = None
             self.breaker.passed()
@@ -425,6 +480,7 @@ class Engine:
         before: object = None
         while True:
             await self.ports.clock.sleep(TICK_SECONDS)
+            self._moved()
             try:
                 self.reload_rules()
                 self.look_at_signer()
@@ -433,9 +489,7 @@ class Engine:
             except JournalError as error:
                 self.hold(f"the journal failed: {error}.")
             except Exception as error:  # noqa: BLE001 - the ticking must go on: it tells of silence
-                why = self.breaker.failed(described(error), BETWEEN)
-                if why is not None:
-                    self.trip(why)
+                self._count(described(error), BETWEEN)
             else:
                 self.breaker.passed(BETWEEN)
             now = (
@@ -569,7 +623,38 @@ class Engine:
         )
 
     def publish(self) -> None:
-        """Draw a view of this moment and hand it to everyone who subscribed."""
+        """Draw a view of this moment and hand it to everyone who subscribed. Nothing of either stops the engine."""
+        try:
+            self.view = self._drawn()
+        except Exception as error:  # noqa: BLE001 - what cannot be shown must not look as it did before
+            self.view = self._undrawn(described(error))
+            self._count(f"showing what is: {described(error)}", DRAWING)
+        else:
+            self.breaker.passed(DRAWING)
+        for receive in tuple(self._receivers):
+            try:
+                receive(self.view)
+            except Exception as error:  # noqa: BLE001 - who looks on must not end a defence
+                self._unheard(receive, described(error))
+            else:
+                self._deaf.pop(receive, None)
+
+    def _undrawn(self, trouble: str) -> ViewState:
+        """The last view, as one that nobody may rely on."""
+        before = self.view
+        kept = Protection.READ_ONLY if self.setup.read_only else Protection.HELD
+        why = f"What the engine sees cannot be shown ({trouble}): take nothing here as protected."
+        return replace(before, sequence=before.sequence + 1, protection=kept, protection_why=why, would_stop=(why,))
+
+    def _unheard(self, receive: Callable[[ViewState], None], trouble: str) -> None:
+        """Told once as long as it lasts: what this reader shows or sends on is old."""
+        if receive in self._deaf:
+            return
+        self._deaf[receive] = trouble
+        with contextlib.suppress(JournalError):
+            self.teller.say(Severity.ALARM, f"a screen or an output fails to follow: {trouble}", kind="unheard")
+
+    def _drawn(self) -> ViewState:
         setup, snapshot = self.setup, self.snapshot
         firings, spent, halted, stuck = self._recorded(0 if snapshot is None else snapshot.block.timestamp)
         standing = publish.Standing(
@@ -599,7 +684,11 @@ class Engine:
             own_accounts=self.own_accounts(),
             labels=setup.labels,
             triggers=self._triggers,
-            would_stop=(*self.breaker.counting, *self.would_stop),
+            would_stop=(
+                *self.breaker.counting,
+                *(f"a screen or an output fails to follow: {trouble}" for trouble in self._deaf.values()),
+                *self.would_stop,
+            ),
             worth_knowing=self.worth_knowing,
             halted=halted,
             low_gas=self.low_gas,
@@ -610,9 +699,7 @@ class Engine:
             left_behind=self._left_behind(firings),
             stuck=stuck,
         )
-        self.view = publish.draw(self.view.sequence + 1, standing, facts, self.history)
-        for receive in tuple(self._receivers):
-            receive(self.view)
+        return publish.draw(self.view.sequence + 1, standing, facts, self.history)
 
 
 def _named_accounts(patterns: Sequence[str], accounts: Sequence[str]) -> Sequence[str]:

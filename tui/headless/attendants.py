@@ -12,7 +12,7 @@ from tui import __version__
 from tui.config.options import UsageError
 from tui.config.paths import Paths
 from tui.config.settings import SettingsFault, load_settings
-from tui.headless.heartbeat import BEAT_EVERY, Heartbeat
+from tui.headless.heartbeat import BEAT_EVERY, FRESH_WITHIN, Heartbeat
 from tui.headless.quiet import WatchersDesk
 from tui.journal.lock import holder_pid, is_held
 from tui.model.alert import AlertSettings
@@ -91,7 +91,10 @@ class Attendants:
         failing: str | None = None
         while True:
             await self._clock.sleep(BEAT_EVERY)
-            heartbeat.beat()
+            age = self._wired.engine.tick_age()
+            if age is not None and age > FRESH_WITHIN and self._wired.engine.ended is None:
+                continue  # what stands still must not look alive: the file grows old, and that tells
+            heartbeat.beat(ticked_at=self._wired.engine.ticked_at)
             if heartbeat.fault is not None and failing is None:
                 self._tell(Severity.WARNING, f"the heartbeat cannot be written: {heartbeat.fault}")
             failing = heartbeat.fault

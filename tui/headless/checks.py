@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tui.engine.conditions import Condition, Consequence
+from tui.engine.engine import BLIND_AFTER_BLOCKS
 from tui.engine.publish import DEGRADED
 from tui.engine.signerwatch import ARM_AGAIN
-from tui.headless.heartbeat import FRESH_WITHIN, Beat
+from tui.headless.heartbeat import BEAT_EVERY, FRESH_WITHIN, Beat
 from tui.model.position import Asset
 from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
@@ -114,6 +115,10 @@ def engine_checks(beat: Beat | None, unreadable: str, holder: int | None, held: 
     if age < -FRESH_WITHIN:
         yield Check("engine", None, "its heartbeat lies in the future: the clock was set back", "set the clock right")
         return
+    if beat.ticked_at is not None and beat.at - beat.ticked_at > FRESH_WITHIN:
+        still = f"process {beat.pid} lives, but its engine has stood still for {ago(now - beat.ticked_at)}"
+        yield Check("engine", False, still, "look at its output; end it and start it again")
+        return
     yield Check("engine", True, f"process {beat.pid} on {beat.network}, up {ago(now - beat.started_at)}")
     yield from _protection_checks(beat, now)
 
@@ -136,8 +141,13 @@ def _protection_checks(beat: Beat, now: float) -> Iterator[Check]:
     for one in beat.armed:
         yield Check(f"armed {one.rule}", True, f"since {moment(one.since)} ({ago(now - one.since)})")
     if beat.block_number is not None and beat.block_received_at is not None:
-        age = beat.at - beat.block_received_at
-        yield Check("engine's head", True, f"block {beat.block_number}, {ago(age)} old at the last beat")
+        age = now - beat.block_received_at
+        late = BLIND_AFTER_BLOCKS * (beat.block_time or 0.0) + BEAT_EVERY
+        told = f"block {beat.block_number}, received {ago(age)} ago"
+        if beat.block_time is not None and age > late:
+            told += f": none for more than {BLIND_AFTER_BLOCKS} block times of {beat.block_time:g} s, it is blind"
+        fix = "mend its nodes, or wait for the chain to go on"
+        yield Check("engine's head", beat.block_time is None or age <= late, told, fix)
     for node in beat.nodes:
         if node.role != "node" or node.state != "ok" or node.detail:
             fix = "check its URL and plan"

@@ -40,6 +40,7 @@ class Heartbeat:
         self._view: ViewState | None = None
         self._block = ""
         self._received_at: float | None = None
+        self._ticked_at: float | None = None
         self._written: tuple[object, ...] | None = None
         self.fault: str | None = None
 
@@ -56,16 +57,21 @@ class Heartbeat:
             self._written = changed
             self.beat()
 
-    def beat(self, stopped: bool = False, why: str = "") -> None:
-        """Write the file now. A disk that refuses is kept in `fault`: the file grows old, and that tells as well."""
+    def beat(self, stopped: bool = False, why: str = "", *, ticked_at: float | None = None) -> None:
+        """Write the file now. A disk that refuses is kept in `fault`: the file grows old, and that tells as well.
+
+        `ticked_at` is when the engine last moved (unix seconds); None: a view has just come from it.
+        """
         view = self._view
         now = self._clock.now()
+        self._ticked_at = ticked_at if ticked_at is not None else None if view is None else view.at
         beat: dict[str, object] = {
             "format": FORMAT,
             "version": self._version,
             "pid": os.getpid(),
             "started_at": self._started_at,
             "at": now,
+            "ticked_at": self._ticked_at,
             "stopped": stopped,
             "network": self._network,
             "chain_id": None if view is None else view.chain.chain_id,
@@ -104,6 +110,7 @@ class Heartbeat:
             "hash": block.hash,
             "timestamp": block.timestamp,
             "received_at": self._received_at,
+            "block_time": self._view.chain.block_time if self._view is not None else None,
         }
 
     def _replace(self, content: bytes) -> None:
@@ -167,6 +174,8 @@ class Beat:
     degraded: str | None = None
     disarmed: tuple[tuple[str, str], ...] = ()
     nodes: tuple[NodeBeat, ...] = ()
+    ticked_at: float | None = None
+    block_time: float | None = None
     signer: str | None = None
 
 
@@ -219,6 +228,8 @@ def _parse(data: dict[str, object]) -> Beat:
         block_number=None if not isinstance(block, dict) else _whole(block["number"]),
         block_received_at=None if not isinstance(block, dict) else _maybe_time(block["received_at"]),
         policy_until=_maybe_time(data["policy_until"]),
+        ticked_at=_maybe_time(data.get("ticked_at")),
+        block_time=_maybe_time(block.get("block_time")) if isinstance(block, dict) else None,
         degraded=None if degraded is None else clean_text(str(degraded), _TEXT),
         signer=None if signer is None else clean_text(str(signer), _TEXT),
         disarmed=tuple((clean_text(str(name)), clean_text(str(why), _TEXT)) for name, why in disarmed),

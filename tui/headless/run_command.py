@@ -97,7 +97,9 @@ class _Run:
                 return starting.result() or Exit.DONE
             await asyncio.wait((ended, engine), return_when=asyncio.FIRST_COMPLETED)
             if engine.done():
-                engine.result()
+                self._wired.engine.died(None if engine.cancelled() else engine.exception())
+                talk(f"trimtab run: nothing is protected any more: {self._wired.engine.ended}")
+                return Exit.FOUND
             return ended.result() if ended.done() else Exit.NO_CHAIN
         finally:
             stop()
