@@ -229,9 +229,18 @@ def test_a_private_relay_and_going_on_with_fewer_nodes() -> None:
     assert (longer.relay.public_after, longer.degraded) == (9, "")
 
 
+def test_a_budget_of_requests() -> None:
+    for text, budget in ((SMALL, None), (f"{SMALL}rpc_budget = 20\n", 20)):
+        network = parse_network(text.encode(), "f").network
+        assert network is not None
+        assert network.rpc_budget == budget
+
+
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
+        ("rpc_budget = 0", "f:4: rpc_budget is out of range or not a whole number; write a number from 1 to 100000"),
+        ('rpc_budget = "many"', "f:4: rpc_budget is out of range"),
         ('degraded = "de-risk"', "f:4: degraded lowers a quorum, and there is none"),
         ('degraded = "yes"', "f:4: degraded is not a way to go on"),
         ("degraded = true", "f:4: degraded is not a way to go on"),

@@ -204,6 +204,24 @@ def test_a_start_without_a_node_says_what_is_wrong_with_it(width: int, lead: str
     assert drawn.partition("✖ BLIND")[2].count(why) == 1
 
 
+@pytest.mark.parametrize("width", [40, 80, 110])
+def test_degraded_throttled_and_a_relay_that_fails_are_on_the_status_lines(width: int) -> None:
+    why = "Degraded: fewer nodes than must agree, so daily limits are halved and nothing is sold; b does not answer."
+    view = replace(views.armed(), degraded="b does not answer", protection_why=why)
+    rows = status_lines(view, Local(views.NOW), width)
+    said = text(rows)
+    assert "ARMED, DEGRADED" in said
+    assert "Degraded: fewer nodes" in said
+    assert all(width_of(row.spans) <= width for row in rows)
+    relay = ProviderView("https://relay.example/***", "failing", None, "last answer: no-answer", "relay")
+    node = replace(view.chain.providers[0], detail="throttled: reads wait for the budget of 4 requests a second")
+    shown = replace(views.armed(), chain=replace(view.chain, providers=(node, relay)))
+    drawn = text(status_lines(shown, Local(views.NOW), 140))
+    assert "● node ok" in drawn, "a relay is no node"
+    assert "throttled" in drawn
+    assert "▲ relay failing" in drawn
+
+
 def test_a_banner_that_is_too_long_says_that_there_is_more() -> None:
     nodes = tuple(ProviderView(f"https://node-{n}.example", "failing", None, "no answer") for n in range(30))
     view = replace(views.blind(), chain=replace(views.blind().chain, providers=nodes))
