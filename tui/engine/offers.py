@@ -46,7 +46,7 @@ class Offers:
         wanted = wanted_sales(rule, market, position, wallet, circumstances)
         if not wanted:
             return {}
-        terms_calls = [market.sale_calls(position, one.collateral) for one in wanted]
+        terms_calls = [market.sale_calls(position, one.collateral, one.debt) for one in wanted]
         quote_calls = [
             [[quoter.calls(request) for quoter in self._quoters] for request in one.requests] for one in wanted
         ]
@@ -58,7 +58,7 @@ class Offers:
             return _none(wanted, market, position, f"its price could not be asked for: {failed}")
         terms = []
         for one, group in zip(wanted, terms_calls, strict=True):
-            told = market.sale_terms(position, one.collateral, _taken(answers, group))
+            told = market.sale_terms(position, one.collateral, _taken(answers, group), one.debt)
             self._terms[position.id, one.collateral.address] = told
             terms.append(told)
         quotes: list[list[list[Quote]]] = []
