@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from tui.model.errand import Errand
+from tui.model.intent import Intent
 from tui.model.plan import Plan
 from tui.model.rule import FROM_WALLET, ActionKind
-from tui.model.units import usd_text
+from tui.model.units import WAD, usd_text
+from tui.ports.journal import SpendEntry, SpendKind
 
 DE_RISKING = FROM_WALLET | {ActionKind.REPAY_WITH_ATOKENS}
 """What may be done on the word of fewer nodes than must agree: at worst it moves the user's own money too soon. A sale
@@ -30,11 +33,45 @@ def day_of(timestamp: int) -> str:
     return datetime.fromtimestamp(timestamp, UTC).date().isoformat()
 
 
-def refuse_spend(spent_usd: int, spend_usd: int, cap_usd: int | None) -> str | None:
-    """Why `spend_usd` more may not be spent today, or None. Dollars with 8 decimals; no cap: never refused."""
-    if cap_usd is None or spent_usd + spend_usd <= cap_usd:
+def refuse_spend(spent_usd: int, spend_usd: int, cap_usd: int | None, gas_usd: int = 0) -> str | None:
+    """Why `spend_usd`, and `gas_usd` for gas at the most, may not be spent today, or None. Dollars with 8 decimals; no
+    cap: never refused.
+    """
+    if cap_usd is None or spent_usd + spend_usd + gas_usd <= cap_usd:
         return None
+    gas = f" and up to ${usd_text(gas_usd)} of gas" if gas_usd else ""
     return (
-        f"${usd_text(spend_usd)} more would pass the daily limit of ${usd_text(cap_usd)}: "
+        f"${usd_text(spend_usd)}{gas} more would pass the daily limit of ${usd_text(cap_usd)}: "
         f"${usd_text(spent_usd)} are spent today"
     )
+
+
+def gas_debits(rule: str, day: str, intents: Sequence[Intent], native_price_usd: int | None) -> list[SpendEntry]:
+    """What the gas of reserved intents may cost at the most, rounded up: each at its limit and at its fee ceiling, that
+    all attempts share. Empty where the native coin has no price (8 decimals): that is not zero, and has to be said.
+    """
+    if native_price_usd is None:
+        return []
+    return [
+        SpendEntry(
+            SpendKind.GAS_USD,
+            rule,
+            day,
+            -(-intent.gas_limit * intent.fee_ceiling * native_price_usd // WAD),
+            intent.firing_id,
+            intent.id,
+        )
+        for intent in intents
+    ]
+
+
+def gas_correction(intent: Intent, rule: str, debit: tuple[str, int] | None, paid_wei: int) -> list[SpendEntry]:
+    """What is taken back of an intent's gas debit, (day, dollars), once it is final and `paid_wei` is known: on the day
+    and at the price of the debit, so that the day ends with what was really paid, rounded up.
+    """
+    if debit is None:
+        return []
+    day, debited = debit
+    most = intent.gas_limit * intent.fee_ceiling
+    paid = -(-debited * paid_wei // most) if most else 0
+    return [SpendEntry(SpendKind.GAS_USD, rule, day, paid - debited, intent.firing_id, intent.id)]

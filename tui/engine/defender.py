@@ -261,7 +261,12 @@ class Defender:
 
         wallet = snapshot.wallets[position.key.account]
         await self._executor.execute(
-            firing, plan, verify, daily_cap_usd=rule.limits.daily_spend_usd, mined_nonce=wallet.nonce
+            firing,
+            plan,
+            verify,
+            daily_cap_usd=rule.limits.daily_spend_usd,
+            mined_nonce=wallet.nonce,
+            native_price_usd=snapshot.native_price_usd,
         )
 
     async def resume(self, snapshot: Snapshot, fees: FeeQuote | None) -> None:

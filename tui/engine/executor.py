@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 
-from tui.engine.budget import day_of, degraded_cap, refuse_spend
+from tui.engine.budget import day_of, degraded_cap, gas_debits, refuse_spend
 from tui.engine.cancelling import Canceller, CannotCancel
 from tui.engine.finality import Finality
 from tui.engine.intents import (
@@ -172,10 +172,13 @@ class Executor:
         *,
         daily_cap_usd: int | None = None,
         mined_nonce: int | None = None,
+        native_price_usd: int | None = None,
     ) -> None:
         """Reserve, permit, verify, sign, record, send. What became of it is in the journal and was notified.
 
         `mined_nonce` is the account's nonce where it was read at the plan's block already; None: it is asked for.
+        `native_price_usd` (8 decimals) is what gas counts at against the day's cap. Where it is not known the defence
+        goes on and that is said: an account that is liquidated costs more than its gas.
 
         Until the signer is asked for a transaction, any refusal leaves the firing DROPPED with its reason and nonces
         free. Where another plan of the account is under way the firing stays TRIGGERED.
@@ -185,7 +188,7 @@ class Executor:
             return
         self._executing.add(current.id)
         try:
-            await self._execute(current, plan, verify, daily_cap_usd, mined_nonce)
+            await self._execute(current, plan, verify, daily_cap_usd, mined_nonce, native_price_usd)
         finally:
             self._executing.discard(current.id)
 
@@ -204,7 +207,13 @@ class Executor:
             self._executing.discard(current.id)
 
     async def _execute(
-        self, firing: Firing, plan: Plan | Errand, verify: Verify, cap: int | None, mined: int | None
+        self,
+        firing: Firing,
+        plan: Plan | Errand,
+        verify: Verify,
+        cap: int | None,
+        mined: int | None,
+        price: int | None,
     ) -> None:
         short = self._reader.degraded(plan.block)
         allowed = cap if short is None else degraded_cap(plan, cap)
@@ -237,16 +246,25 @@ class Executor:
             return self._drop(planned, nonce)
         running = advance_firing(planned, FiringState.RUNNING)
         day = day_of(plan.block.timestamp)
-        reason = refuse_spend(self._journal.spent(SpendKind.USD, day, planned.rule), plan.spend_usd, cap)
+        intents = intents_of(running, plan, nonce)
+        gas = gas_debits(planned.rule, day, intents, price)
+        spent = sum(self._journal.spent(kind, day, planned.rule) for kind in (SpendKind.USD, SpendKind.GAS_USD))
+        reason = refuse_spend(spent, plan.spend_usd, cap, sum(one.amount for one in gas))
         if reason is not None:
             return self._drop(planned, reason)
         debit = SpendEntry(SpendKind.USD, planned.rule, day, plan.spend_usd, planned.id)
-        intents = intents_of(running, plan, nonce)
         try:
-            self._journal.reserve(planned, running, intents, debit, cap)
+            self._journal.reserve(planned, running, intents, debit, cap, gas)
         except JournalConflict as conflict:
             return self._drop(planned, conflict.what)
         running = self._firing(running.id)
+        if price is None and cap is not None:
+            self._teller.say(
+                Severity.WARNING,
+                f"{running.rule}: the native coin has no price now, so this gas is not counted against the daily limit",
+                kind="gas-uncounted",
+                firing_id=running.id,
+            )
         if short is not None:
             self._teller.say(
                 Severity.ALARM,

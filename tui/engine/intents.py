@@ -7,7 +7,7 @@ from tui.model.intent import AttemptKind, Firing, FiringState, Intent, IntentSta
 from tui.model.plan import Plan, PlannedCall
 from tui.model.text import short_address
 
-HOW_TO_CANCEL = "cancel it (key z in the app, with a rule of that account armed)"
+HOW_TO_CANCEL = "cancel it (`trimtab cancel`, or key z in the app, with a rule of that account armed)"
 """What a person does about a withheld transaction."""
 
 

@@ -16,6 +16,7 @@ from tui.model.plan import FeeQuote, Plan, PlannedCall, Refusal
 from tui.model.position import Asset, Position
 from tui.model.rule import SALES, Rule
 from tui.model.snapshot import Snapshot
+from tui.model.units import WAD
 from tui.model.wallet import Wallet
 from tui.planning.circumstances import Circumstances
 from tui.planning.plan import balances_of, build_plan, price_plan
@@ -24,6 +25,8 @@ from tui.ports.chain import ChainUnreachable, ReadFailed, Simulator
 from tui.protocols.base import LendingMarket
 from tui.rules.match import applies
 
+GAS_ROOM = 2
+"""How much more than such calls usually take a plan's gas limit may come to, once it is simulated."""
 LOOK_BLOCKS = 20
 """How often what would stop a sale is looked at between sales."""
 
@@ -107,7 +110,23 @@ class Prospect:
         wallet = snapshot.wallets.get(position.key.account)
         if wallet is None:
             return Refusal("wallet-unknown", "the account's wallet was not read")
-        return build_plan(rule, self.market(position), position, wallet, self.circumstances(rule, snapshot, fees))
+        return self._sized(rule, position, wallet, self.circumstances(rule, snapshot, fees))
+
+    def _sized(self, rule: Rule, position: Position, wallet: Wallet, circumstances: Circumstances) -> Plan | Refusal:
+        """The plan as sized. Where what it moves and the most that its gas may cost would pass the daily limit, it is
+        sized again to move so much less: a smaller defence is better than none.
+        """
+        market, daily = self.market(position), rule.limits.daily_spend_usd
+        plan = build_plan(rule, market, position, wallet, circumstances)
+        price, spent = circumstances.native_price_usd, circumstances.spent_today_usd
+        if isinstance(plan, Refusal) or daily is None or price is None:
+            return plan
+        room = GAS_ROOM * plan.cost.gas_units * plan.fees.ceiling * price // WAD
+        if rule.limits.max_cost_usd is not None:
+            room = min(room, rule.limits.max_cost_usd)  # the ceiling of its fees is held to that
+        if spent + plan.spend_usd + room <= daily:
+            return plan
+        return build_plan(rule, market, position, wallet, replace(circumstances, spent_today_usd=spent + room))
 
     async def simulated_plan(
         self, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote
@@ -120,7 +139,7 @@ class Prospect:
         circumstances = self.circumstances(rule, snapshot, fees)
         offers = await self.offers.gather(rule, market, position, wallet, circumstances)
         circumstances = replace(circumstances, offers=offers)
-        plan = build_plan(rule, market, position, wallet, circumstances)
+        plan = self._sized(rule, position, wallet, circumstances)
         if isinstance(plan, Refusal):
             return plan
         judged = await self._simulate(plan, snapshot, simulation_calls(plan))

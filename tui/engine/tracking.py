@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import groupby
 
-from tui.engine.budget import day_of
+from tui.engine.budget import day_of, gas_correction
 from tui.engine.lifecycle import (
     AtCeiling,
     Effect,
@@ -184,7 +184,8 @@ class Tracker:
             raise ReadFailed(f"block {receipt.block_number} is not to be had again")
         gas = receipt.gas_used * receipt.gas_price
         entry = SpendEntry(SpendKind.GAS, firing.rule, day_of(block.timestamp), gas, firing.id)
-        self._journal.save_intents([(intent, after)], [entry])
+        counted = gas_correction(intent, firing.rule, self._journal.gas_debit(intent.id), gas)
+        self._journal.save_intents([(intent, after)], [entry, *counted])
         severity, words = _ENDINGS[after.state]
         why = f": {clean_text(after.reason, 120)}" if after.state is IntentState.FINAL_REVERTED else ""
         self._say(severity, intent, words + why)

@@ -11,7 +11,7 @@ from tui.journal.faults import corrupt, guard
 from tui.journal.rows import Value, attempt_of, decision_of, firing_of, int_of, intent_of
 from tui.journal.schema import APPLICATION_ID, MIGRATIONS, OPEN_FIRING, UNSETTLED
 from tui.model.intent import Firing, Intent
-from tui.ports.journal import Decision, JournalMissing, JournalNewer, SpendKind
+from tui.ports.journal import Decision, JournalMissing, JournalNewer, SpendEntry, SpendKind
 
 JOURNAL_FILE = "journal.sqlite3"
 _BUSY_SECONDS = 2.0
@@ -171,6 +171,20 @@ class SqliteReader:
         """The sum of a day's budget entries, of one rule or of all."""
         rows = self._rows("SELECT rule, amount FROM budget WHERE kind = ? AND day = ?", kind.value, day)
         return sum(int(row["amount"]) for row in rows if rule is None or row["rule"] == rule)
+
+    def gas_debit(self, intent_id: str) -> tuple[str, int] | None:
+        """(day, dollars with 8 decimals) that the budget holds for an intent's gas now, None where it holds nothing."""
+        rows = self._rows("SELECT day, amount FROM budget WHERE intent_id = ? AND kind = 'gas-usd'", intent_id)
+        return None if not rows else (rows[0]["day"], sum(int(row["amount"]) for row in rows))
+
+    def budget_of(self, firing_id: str) -> tuple[SpendEntry, ...]:
+        """Every entry of a firing, oldest first."""
+        return tuple(
+            SpendEntry(
+                SpendKind(row["kind"]), row["rule"], row["day"], int(row["amount"]), row["firing_id"], row["intent_id"]
+            )
+            for row in self._rows("SELECT * FROM budget WHERE firing_id = ? ORDER BY number", firing_id)
+        )
 
     def decisions(self, since: float = 0.0, limit: int = 500) -> tuple[Decision, ...]:
         """The latest decisions at or after `since` (unix seconds), oldest first."""

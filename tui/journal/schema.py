@@ -243,5 +243,27 @@ _FIRST = (
     """,
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+_GAS_IN_DOLLARS = (
+    "ALTER TABLE budget RENAME TO budget_without_gas",
+    """
+    CREATE TABLE budget (
+        number INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL CHECK (kind IN ('usd','gas-wei','gas-usd')),
+        rule TEXT NOT NULL,
+        day TEXT NOT NULL,
+        amount TEXT NOT NULL,
+        firing_id TEXT NOT NULL REFERENCES firings (id),
+        intent_id TEXT REFERENCES intents (id),
+        CHECK (kind <> 'gas-usd' OR intent_id IS NOT NULL)
+    ) STRICT
+    """,
+    "INSERT INTO budget (number, kind, rule, day, amount, firing_id)"
+    " SELECT number, kind, rule, day, amount, firing_id FROM budget_without_gas",
+    "DROP TABLE budget_without_gas",
+    "CREATE INDEX budget_by_day ON budget (kind, day)",
+    "CREATE INDEX budget_by_firing ON budget (firing_id)",
+    "CREATE INDEX budget_by_intent ON budget (intent_id)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _GAS_IN_DOLLARS)
 """One step a version; `user_version` counts those that were taken."""

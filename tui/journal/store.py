@@ -244,18 +244,32 @@ class SqliteJournal(SqliteReader):
         self._update("intents", before.id, {column: new[column] for column in _OUTCOME})
 
     def reserve(
-        self, before: Firing, after: Firing, intents: Sequence[Intent], debit: SpendEntry, daily_cap: int | None
+        self,
+        before: Firing,
+        after: Firing,
+        intents: Sequence[Intent],
+        debit: SpendEntry,
+        daily_cap: int | None,
+        gas: Sequence[SpendEntry] = (),
     ) -> None:
-        """One transaction: the firing runs, its intents own their nonces, the budget is debited."""
+        """One transaction: the firing runs, its intents own their nonces, the budget is debited, also for `gas`."""
         nonces = [intent.nonce for intent in intents]
         first = nonces[0] if nonces else None
         if first is None or nonces != list(range(first, first + len(nonces))):
             raise self._conflict(f"firing {before.id} needs consecutive nonces, not {nonces}")
         if debit.amount < 0 or debit.kind is not SpendKind.USD or debit.firing_id != before.id:
             raise self._conflict(f"firing {before.id} debits {debit.amount}")
+        ids = {intent.id for intent in intents}
+        if any(
+            (one.kind, one.rule, one.day, one.firing_id) != (SpendKind.GAS_USD, debit.rule, debit.day, before.id)
+            or one.amount < 0
+            or one.intent_id not in ids
+            for one in gas
+        ):
+            raise self._conflict(f"firing {before.id} debits gas that is not its own")
         with self._transaction():
-            spent = self.spent(SpendKind.USD, debit.day, debit.rule)
-            if daily_cap is not None and spent + debit.amount > daily_cap:
+            spent = sum(self.spent(kind, debit.day, debit.rule) for kind in (SpendKind.USD, SpendKind.GAS_USD))
+            if daily_cap is not None and spent + debit.amount + sum(one.amount for one in gas) > daily_cap:
                 raise self._conflict(f"the daily limit of rule {debit.rule} would be passed")
             known = self.next_nonce(before.chain_id, before.account)
             if known is not None and first < known:
@@ -267,7 +281,7 @@ class SqliteJournal(SqliteReader):
                 if (intent.chain_id, intent.account) != (before.chain_id, before.account):
                     raise self._conflict(f"intent {intent.id} is of another account than its firing")
                 self._insert("intents", intent_row(intent))
-            self._book([debit])
+            self._book([debit, *gas])
 
     def bind_data(self, intent_id: str, data: bytes) -> None:
         """The final calldata of a RESERVED intent, before anything of it is signed."""
@@ -343,6 +357,10 @@ class SqliteJournal(SqliteReader):
                 debited = sum(int(row["amount"]) for row in entries if row["day"] == day)
                 if debited:
                     self._book([SpendEntry(SpendKind.USD, stored.rule, day, -debited, firing.id)])
+            for intent in stored.intents:
+                gas = self.gas_debit(intent.id)
+                if gas is not None and gas[1]:
+                    self._book([SpendEntry(SpendKind.GAS_USD, stored.rule, gas[0], -gas[1], firing.id, intent.id)])
             after = advance_firing(stored, to, reason=reason)
             self._save_firing(stored, after)
         released = self.firing(firing.id)
@@ -399,6 +417,7 @@ class SqliteJournal(SqliteReader):
                     "day": entry.day,
                     "amount": str(entry.amount),
                     "firing_id": entry.firing_id,
+                    "intent_id": entry.intent_id,
                 },
             )
 

@@ -73,17 +73,24 @@ class SpendKind(StrEnum):
     """Dollars with 8 decimals, debited when a plan is reserved."""
     GAS = "gas-wei"
     """Wei of gas really paid, booked when an intent is final."""
+    GAS_USD = "gas-usd"
+    """Dollars with 8 decimals for gas: the most that any attempt may pay when a plan is reserved, what was really paid
+    once an intent is final, at the price of the reservation. None where the native coin had no price then.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class SpendEntry:
-    """One line of the budget. `day` is the UTC day of chain time, `2026-01-31`; a release has a negative `amount`."""
+    """One line of the budget. `day` is the UTC day of chain time, `2026-01-31`; a release has a negative `amount`.
+    `intent_id` names the transaction that gas is for.
+    """
 
     kind: SpendKind
     rule: str
     day: str
     amount: int
     firing_id: str
+    intent_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +161,14 @@ class JournalReader(Protocol):
     def spent(self, kind: SpendKind, day: str, rule: str | None = None) -> int:
         """The sum of a day's budget entries, of one rule or of all."""
 
+    def gas_debit(self, intent_id: str) -> tuple[str, int] | None:
+        """(day, dollars with 8 decimals) that the budget holds for an intent's gas now; None where nothing was debited:
+        its price was not known.
+        """
+
+    def budget_of(self, firing_id: str) -> tuple[SpendEntry, ...]:
+        """Every entry of a firing, oldest first."""
+
     def decisions(self, since: float = 0.0, limit: int = 500) -> tuple[Decision, ...]:
         """The latest decisions at or after `since` (unix seconds), oldest first."""
 
@@ -186,9 +201,15 @@ class Journal(JournalReader, Protocol):
         """Replace intents' states and outcomes, and book entries, in one transaction."""
 
     def reserve(
-        self, before: Firing, after: Firing, intents: Sequence[Intent], debit: SpendEntry, daily_cap: int | None
+        self,
+        before: Firing,
+        after: Firing,
+        intents: Sequence[Intent],
+        debit: SpendEntry,
+        daily_cap: int | None,
+        gas: Sequence[SpendEntry] = (),
     ) -> None:
-        """One transaction: the firing runs, its intents own their nonces, the budget is debited.
+        """One transaction: the firing runs, its intents own their nonces, the budget is debited, also for `gas`.
 
         Raises JournalConflict where a nonce is taken, another plan of the account lives, the account is halted, or the
         day's cap (dollars with 8 decimals) would be passed.
