@@ -498,6 +498,15 @@ def test_a_floor_or_an_exact_call_may_be_raised_but_not_loosened() -> None:
     assert not is_no_wider(other, exact)
 
 
+def test_an_entry_that_counts_less_often_is_not_the_same_entry() -> None:
+    uncounted = AllowedCall(POOL, REPAY, (WordRule(1, maximum=10),))
+    old = replace(POLICY, calls=(POLICY.calls[0], uncounted))
+    assert is_no_wider(old, old)
+    seldom = replace(POLICY.calls[0], data_hash=EXACT_HASH)
+    assert not is_no_wider(replace(old, calls=(seldom, uncounted)), old)
+    assert clamped(replace(old, calls=(seldom, uncounted)), old)[0].calls == (seldom,)
+
+
 def test_tightening_is_taken_for_what_it_is() -> None:
     capped = replace(POLICY.calls[0], rules=(*POLICY.calls[0].rules, WordRule(1, maximum=100)))
     assert is_no_wider(replace(POLICY, calls=(capped,), max_gas=1, daily_caps=((USDC, 1),), permits=()), POLICY)
