@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import re
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from tui.config.options import UsageError, options_from
+from tui.config.paths import locate_paths
 from tui.engine.killswitch import KillSwitch
-from tui.headless.as_json import decision_json, firing_json, usd, wad
+from tui.headless.as_json import Json, decision_json, firing_json, usd, wad
 from tui.headless.output import Exit, data, data_json, talk
+from tui.journal.lock import holder_pid, is_held
 from tui.model.intent import Firing
-from tui.ports.journal import Decision, JournalError, JournalMissing
+from tui.ports.journal import Decision, JournalError, JournalMissing, SpendEntry, SpendKind
 from tui.wiring import open_record, state_directory
 
 _AGO = re.compile(r"(\d{1,6})([smhd])", re.ASCII)
@@ -38,6 +42,9 @@ def run_journal(args: argparse.Namespace) -> int:
             (decision.at, 0, decision) for decision in record.decisions(since, limit=10_000)
         ]
         entries += [(firing.block_timestamp, 1, firing) for firing in record.firings(limit=1_000, since=since)]
+        counted = {
+            entry.id: counted_json(record.budget_of(entry.id)) for _, _, entry in entries if isinstance(entry, Firing)
+        }
     except JournalError as error:
         talk(f"trimtab journal: {error}")
         return Exit.REFUSED
@@ -45,10 +52,29 @@ def run_journal(args: argparse.Namespace) -> int:
         record.close()
     for _, _, entry in sorted(entries, key=lambda one: one[:2]):
         if args.json:
-            data_json(firing_json(entry) if isinstance(entry, Firing) else decision_json(entry))
+            told = firing_json(entry) | {"budget": counted[entry.id]} if isinstance(entry, Firing) else None
+            data_json(told or decision_json(entry))
         else:
             _print(entry)
+            if isinstance(entry, Firing) and entry.intents:
+                _print_counted(counted[entry.id])
     return Exit.DONE
+
+
+def counted_json(entries: Sequence[SpendEntry]) -> Json:
+    """What a firing counts for against its rule's daily limit, in dollars; `gas_usd` null: its gas has no price."""
+    moved = sum(one.amount for one in entries if one.kind is SpendKind.USD)
+    gas = [one.amount for one in entries if one.kind is SpendKind.GAS_USD]
+    return {
+        "day": next((one.day for one in entries), None),
+        "moved_usd": usd(moved),
+        "gas_usd": usd(sum(gas), 4) if gas else None,
+    }
+
+
+def _print_counted(counted: Json) -> None:
+    gas = "?" if counted["gas_usd"] is None else f"${counted['gas_usd']}"
+    data(f"    counted on {counted['day']}: ${counted['moved_usd']} moved, {gas} of gas")
 
 
 def _print(entry: Firing | Decision) -> None:
@@ -87,7 +113,9 @@ def parse_since(text: str | None, now: float) -> float:
 def run_kill(args: argparse.Namespace) -> int:
     """Pull or release the kill switch of a state directory; the exit code."""
     try:
-        directory = state_directory(options_from(args))
+        options = options_from(args)
+        was_there = locate_paths(options.config, options.state).state.is_dir()
+        directory = state_directory(options)
     except UsageError as error:
         talk(f"trimtab kill: {error}")
         return Exit.USAGE
@@ -100,5 +128,20 @@ def run_kill(args: argparse.Namespace) -> int:
     except OSError as error:
         talk(f"trimtab kill: {directory}: {error.strerror}; stop the engine itself if it must not sign")
         return Exit.REFUSED
-    talk(f"kill switch {'released' if args.off else 'on: nothing will be signed'} ({directory})")
+    talk(f"kill switch {'released' if args.off else 'on'}: {_whom_it_binds(directory, off=args.off)}")
+    if not was_there:
+        talk(
+            f"trimtab kill: CAREFUL: {directory} was not there and has just been made. An engine that runs on another "
+            "state directory is NOT stopped: give the --state that it was started with"
+        )
     return Exit.DONE
+
+
+def _whom_it_binds(directory: Path, *, off: bool) -> str:
+    """Whether an engine holds the state directory, in words."""
+    if not is_held(directory):
+        now = "" if off else "; one that is started there will sign nothing"
+        return f"no engine runs on {directory} now{now}"
+    pid = holder_pid(directory)
+    engine = f"the engine{'' if pid is None else f' with process id {pid}'} on {directory}"
+    return f"{engine} may sign again" if off else f"{engine} signs nothing more"
