@@ -55,10 +55,8 @@ def test_a_sale_alone_reaches_the_target() -> None:
     assert sale.path
     assert sale.sold <= sale.most_sold
     assert sale.min_health == (position.health_factor + reached(fall)) // 2
-    # A base unit less of debt would miss what is aimed at.
-    less = replace(step.action, amount=step.action.amount - 10**3)
-    aim = TARGET + TARGET // 5_000
-    assert market.after(position, (less,)).health_factor < aim <= reached(fall)
+    # It aims a little above the target, and comes near what it aims at.
+    assert TARGET + TARGET // 10_000 <= reached(fall) <= TARGET + TARGET * 3 // 10_000
 
 
 def test_what_a_sale_costs_adds_up() -> None:

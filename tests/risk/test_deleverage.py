@@ -231,6 +231,33 @@ def test_on_real_sizes_it_is_quick_and_exact(
         assert best < target or best - found.health < WAD // 10**4
 
 
+@settings(max_examples=60)
+@given(st.integers(10**20, 10**26), st.integers(101, 140), st.integers(5_000, 9_500), st.integers(10, 1_000))
+def test_what_hardly_passes_the_target_is_found_in_a_few_questions(
+    debt: int, now: int, threshold: int, depth: int
+) -> None:
+    collateral = debt * now * BPS // (threshold * 100)
+    target = (now + 20) * WAD // 100
+    health_after, sold_for = _market(collateral, debt, threshold, debt * depth // 10, 5)
+    asked = 0
+
+    def counted(repaid: int, sold: int) -> int | None:
+        nonlocal asked
+        asked += 1
+        found: int | None = health_after(repaid, sold)
+        return found
+
+    value = sale_value(collateral * threshold, debt, target * BPS // WAD, threshold, kept_share(5 * WAD // BPS))
+    guess = debt if value is None else min(value, debt)
+    slack = target // 5_000
+    found = size_deleverage(counted, sold_for, debt, target, guess, slack)
+    exact = size_deleverage(health_after, sold_for, debt, target, guess)
+    assert found.reaches == exact.reaches
+    if found.reaches:
+        assert target <= found.health <= target + slack
+        assert asked <= 16
+
+
 def _try(health_after: Any, sold_for: Any, repaid: int) -> int:
     sold = sold_for(repaid)
     if sold is None:

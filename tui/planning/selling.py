@@ -61,7 +61,8 @@ class SizedSale:
 def size_sale(
     market: LendingMarket, position: Position, order: SaleOrder, offer: Offer | None, target: int, aim: int
 ) -> SizedSale | str:
-    """The smallest sale that brings `position` to `aim` (wad), the best one where none does, or why there is none.
+    """A sale that brings `position` to `aim` (wad, give or take half its distance from `target`), the best one where
+    none does, or why there is none.
 
     `offer` None: nothing is known, the worst allowed is assumed.
     """
@@ -169,12 +170,13 @@ class _Sizing:
         if most <= 0:
             return f"{order.words}{self._why_nothing()}"
         guess = self._guess(most, aim)
-        found = size_deleverage(self._health_after, exchange.sold_for, most, aim, guess)
+        room = (aim - target) // 2
+        found = size_deleverage(self._health_after, exchange.sold_for, most, aim - room, guess, 2 * room)
         if found.repaid <= 0 or not self._improves(found.health):
             return f"{order.words}{self._why_useless(most, target)}"
         action = self._action(found.repaid, found.sold, found.health)
         note = ""
-        if not found.reaches and found.health < aim:
+        if not found.reaches:
             note = self._bound(found.repaid) if found.repaid == most else f"{order.words}: more would not help"
         return SizedSale(action, note)
 

@@ -119,8 +119,10 @@ def size_deleverage(
     most: int,
     target: int,
     guess: int,
+    slack: int = 0,
 ) -> SaleSize:
-    """The smallest repayment whose exact health reaches `target` (wad).
+    """The smallest repayment whose exact health reaches `target` (wad); one that passes it by no more than `slack`
+    (wad) is as good, and found in a few questions.
 
     `health_after(repaid, sold)` is the market's own answer (wad; None without debt), raising ActionImpossible where it
     would revert. `sold_for(repaid)` is what must be sold to repay so much, costs included, or None where that cannot
@@ -149,12 +151,16 @@ def size_deleverage(
     if now.reaches or most <= 0:
         return now
     high = ask(min(max(guess, 1), most))
+    if _close(high, target, slack):
+        return high
     if not high.reaches:
         high = _search(ask, most, high)
     if not high.reaches:
         return max((now, *asked.values()), key=lambda one: (one.health, -one.repaid))
     low = max((one for one in asked.values() if one.repaid < high.repaid and not one.reaches), key=_repaid)
-    low, high, guess = _narrowed(ask, low, high, target)
+    low, high, guess = _narrowed(ask, low, high, target, slack)
+    if _close(high, target, slack):
+        return high
     found = first_true(lambda amount: ask(amount).reaches, low.repaid + 1, high.repaid, guess)
     return ask(high.repaid if found is None else found)
 
@@ -164,7 +170,7 @@ def _repaid(size: SaleSize) -> int:
 
 
 def _narrowed(
-    ask: Callable[[int], SaleSize], low: SaleSize, high: SaleSize, target: int
+    ask: Callable[[int], SaleSize], low: SaleSize, high: SaleSize, target: int, slack: int
 ) -> tuple[SaleSize, SaleSize, int]:
     """A narrow bracket around the turn and a guess in it: false position, by the Illinois rule (an end that stays
     twice counts half), which closes in from both sides.
@@ -173,7 +179,7 @@ def _narrowed(
     guess, before = high.repaid, 0
     for _ in range(_REFINEMENTS):
         width = high.repaid - low.repaid
-        if width <= 1:
+        if width <= 1 or _close(high, target, slack):
             break
         if under is None or over is None:
             guess = low.repaid + width // 2
@@ -191,6 +197,11 @@ def _narrowed(
     return low, high, guess
 
 
+def _close(size: SaleSize, target: int, slack: int) -> bool:
+    """Whether a size reaches the target and hardly passes it."""
+    return slack > 0 and size.reaches and size.health - target <= slack
+
+
 def _gap(size: SaleSize, target: int) -> int | None:
     """How far health is from the target; None where it is no number to reckon with."""
     return None if size.health in (_NEVER, UINT256_MAX) else abs(size.health - target)
@@ -200,6 +211,9 @@ def _search(ask: Callable[[int], SaleSize], most: int, first: SaleSize) -> SaleS
     """Some amount that reaches the target, or the best one: the end where health still rises there, else steps to the
     right of the guess, then thirds.
     """
+    near = ask(min(first.repaid + max(first.repaid // 256, 1), most))
+    if near.reaches:
+        return near
     if most > _SMALL:
         end = ask(most)
         if end.reaches or (end.health != _NEVER and end.health > ask(most - most // 256).health):
