@@ -13,17 +13,19 @@ import pytest
 from tests.e2e.conftest import PASSWORD, MakeRig, Rig
 from tests.support.fault_rig import OpenRig
 from tests.support.program import network_file
-from tests.support.proxy import proxies
+from tests.support.proxy import Fault, Proxy, proxies
 from tui.config.options import Options
 from tui.config.paths import resolve_paths
+from tui.engine.budget import day_of
 from tui.engine.engine import Engine
 from tui.engine.facade import EngineFacade
 from tui.headless.checks import engine_checks
 from tui.headless.heartbeat import read_heartbeat
 from tui.launch import EngineLife
 from tui.model.block import BlockRef
-from tui.model.intent import FiringState
+from tui.model.intent import FiringState, IntentState
 from tui.model.view import Protection, ViewState
+from tui.ports.journal import SpendKind
 from tui.screen.app import TrimtabApp
 
 pytestmark = pytest.mark.node
@@ -272,3 +274,81 @@ async def test_58_a_url_no_socket_can_have_is_said_and_the_other_node_serves(mak
             await run.said('"event": "block"')
             assert await run.stop() == 0
         assert "Traceback" not in run.text
+
+
+LOST = ("eth_getTransactionCount", "eth_getTransactionReceipt", "eth_getTransactionByHash")
+
+
+def deny(proxy: Proxy) -> list[Fault]:
+    """A node that says that somebody else has used the nonce, and that it never saw ours."""
+    return [proxy.lie(method, answer) for method, answer in zip(LOST, ("0x63", None, None), strict=True)]
+
+
+async def test_30_one_node_of_two_cannot_make_a_nonce_lost(open_faulty: OpenRig) -> None:
+    """A quorum of one, and the first of two nodes lies about nonce and receipts."""
+    rig = await open_faulty(providers=2, quorum=1)
+    await rig.fall()
+    lies = deny(rig.proxies[0])
+    rig.clock.advance(2)
+    await rig.again()
+    await rig.again()
+    assert rig.intent_states == [IntentState.MAYBE_SENT]
+    assert rig.said.count("seems to be used by another transaction, which is not sure") == 1
+    assert rig.wired.engine.executor is not None
+    assert rig.wired.engine.executor.halted_accounts() == ()
+    assert rig.pooled() == [rig.intent.attempts[0].hash]
+    await rig.settle()
+    assert rig.firing.state is FiringState.DONE, "the other node's receipt counts"
+    for lie in lies:
+        lie.lift()
+    rig.check()
+
+
+async def test_30_a_node_that_still_has_ours_contradicts(open_faulty: OpenRig) -> None:
+    """Both count the nonce as used, and one has what was signed in its pool."""
+    rig = await open_faulty(providers=2, quorum=1)
+    await rig.fall()
+    for proxy in rig.proxies:
+        proxy.lie("eth_getTransactionCount", "0x63")
+    for _ in range(3):
+        rig.clock.advance(2)
+        await rig.again()
+    assert rig.intent_states == [IntentState.MAYBE_SENT]
+    assert "a node still has the transaction" in rig.said
+    for proxy in rig.proxies:
+        proxy.heal()
+    await rig.settle()
+    assert rig.firing.state is FiringState.DONE
+    rig.check()
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+async def test_30_what_was_called_lost_and_is_mined_after_all_is_booked(open_faulty: OpenRig, resumed: bool) -> None:
+    """The only node lies until the nonce counts as lost; then the transaction is mined, a restart later."""
+    rig = await open_faulty()
+    await rig.fall()
+    lies = deny(rig.proxies[0])
+    await rig.again()
+    assert rig.intent_states == [IntentState.NONCE_LOST]
+    assert rig.firing.state is FiringState.HALTED
+    for lie in lies:
+        lie.lift()
+    if resumed:
+        await rig.restart()
+        await rig.wired.commands.resume()
+    await rig.mine(3)
+    (mined,) = rig.on_chain()
+    assert rig.intent_states == [IntentState.NONCE_LOST], "final stays final"
+    assert mined["hash"] in rig.intent.reason
+    receipt = rig.chain.rpc("eth_getTransactionReceipt", mined["hash"])
+    paid = int(receipt["gasUsed"], 16) * int(receipt["effectiveGasPrice"], 16)
+    assert rig.intent.gas_paid_wei == paid > 0
+    assert rig.wired.journal is not None
+    day = day_of(int(rig.chain.rpc("eth_getBlockByHash", mined["blockHash"], False)["timestamp"], 16))
+    assert rig.wired.journal.spent(SpendKind.GAS, day, "guard") == paid
+    assert "after all" in rig.intent.reason
+    assert "after all" in rig.firing.reason
+    assert rig.said.count("it was mined in block") == 1
+    await rig.mine(3)
+    assert rig.wired.journal.spent(SpendKind.GAS, day, "guard") == paid, "once"
+    rig.check()

@@ -203,6 +203,9 @@ class MemoryChain:
                 return self.count(account, mined.block.number)
         raise ReadFailed("unknown block")
 
+    async def final_nonce(self, account: str, block_hash: str) -> int:
+        return await self.nonce(account, block_hash)
+
     async def knows(self, tx_hash: str) -> bool:
         self._reach()
         return await self.receipt(tx_hash) is not None or any(tx.hash == tx_hash for tx in self.pool.values())

@@ -185,6 +185,19 @@ class ChainBroadcaster:
             urgent=True,
         )
 
+    async def final_nonce(self, account: str, block_hash: str) -> int:
+        """Transactions of `account` mined up to a final block, sure enough to give up what was signed: two nodes at
+        least where there are two, as many as the quorum, and none that differs. Never from fewer, degraded or not.
+        Raises ChainUnreachable, ReadFailed.
+        """
+        told = await self.pool.everyone(lambda provider: _nonce(provider, account, at_hash(block_hash)), urgent=True)
+        if len({count for _, count in told}) > 1:
+            raise ReadFailed("nodes count different numbers of the account's transactions at a final block")
+        wanted = max(self.pool.quorum, min(2, len(self.pool.providers)))
+        if len(told) < wanted:
+            raise ReadFailed(f"only {len(told)} of the {wanted} nodes that must agree say so")
+        return told[0][1]
+
     async def knows(self, tx_hash: str) -> bool:
         """Whether any node has the transaction, mined or pending. Raises ChainUnreachable, ReadFailed."""
         told = await self.pool.everyone(lambda provider: _has(provider, tx_hash.lower()), urgent=True)

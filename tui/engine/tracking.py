@@ -28,6 +28,7 @@ from tui.engine.lifecycle import (
     settled,
     unmined,
 )
+from tui.engine.lost import LostNonces
 from tui.engine.sending import Sender, Teller
 from tui.model.block import BlockRef
 from tui.model.intent import Attempt, AttemptKind, Firing, FiringState, Intent, IntentState
@@ -73,9 +74,19 @@ class Tracker:
         self._chain_id = chain_id
         self._confirmations = max(1, confirmations)
         self._bump_after = bump_after
+        self._lost = LostNonces(journal, broadcaster, reader, teller, chain_id, self._confirmations)
 
     async def look(self, head: BlockRef) -> None:
         """One look at everything unsettled. An account whose facts cannot be had is left as it is until the next."""
+        try:
+            await self._lost.look(head)
+        except (ChainUnreachable, ReadFailed) as error:
+            self._teller.say_once(
+                Severity.WARNING,
+                f"whether a lost transaction was mined after all cannot be seen now: {clean_text(str(error), 160)}",
+                kind="blind",
+                about="lost",
+            )
         intents = self._journal.unsettled(self._chain_id)
         for account, group in groupby(intents, key=lambda intent: intent.account):
             try:
@@ -99,7 +110,7 @@ class Tracker:
                 assert intent.nonce is not None
                 if latest > intent.nonce:
                     # The nonce first and the receipts after it: a node that counts the nonce has had time to answer.
-                    final = await self._final_nonce(head, account)
+                    final = await self._final_nonce(head, intent)
                     receipt = await self._receipt(intent)
             if receipt is None and intent is intents[0]:
                 self._tell_of_a_gap(intent, latest)
@@ -124,10 +135,10 @@ class Tracker:
     def _may_send(self, account: str) -> bool:
         return not self._killed() and self._journal.halted(self._chain_id, account) is None
 
-    async def _final_nonce(self, head: BlockRef, account: str) -> int | None:
+    async def _final_nonce(self, head: BlockRef, intent: Intent) -> int | None:
         number = head.number - self._confirmations + 1
         block = await self._reader.block_by_number(number) if number >= 0 else None
-        return None if block is None else await self._broadcaster.nonce(account, block.hash)
+        return None if block is None else await self._lost.final_nonce(intent, block)
 
     async def _receipt(self, intent: Intent) -> Receipt | None:
         """The receipt of any attempt, newest first, whose block is canonical by its own height.
@@ -162,6 +173,7 @@ class Tracker:
                 after = lost(intent)
                 self._journal.halt(self._chain_id, intent.account, after.reason, self._clock.now())
                 self._journal.save_intents([(intent, after)])
+                self._lost.add(after, head)
                 self._say(Severity.ALARM, intent, f"{after.reason}; the account is halted until you resume it")
             case Send(attempt):
                 await self._send(intent, attempt, head)

@@ -128,5 +128,10 @@ class Broadcaster(Protocol):
     async def nonce(self, account: str, block_hash: str | None = None) -> int:
         """Transactions of `account` mined up to a block (latest where None). Raises ChainUnreachable, ReadFailed."""
 
+    async def final_nonce(self, account: str, block_hash: str) -> int:
+        """Transactions of `account` mined up to a final block, sure enough to give up what was signed: two nodes at
+        least where there are two, as many as the quorum, and none that differs. Raises ChainUnreachable, ReadFailed.
+        """
+
     async def knows(self, tx_hash: str) -> bool:
         """Whether any node has the transaction, mined or pending. Raises ChainUnreachable."""
