@@ -130,6 +130,7 @@ def _helper_options(parser: argparse.ArgumentParser) -> None:
 def _journal_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--since", metavar="T", help="unix seconds, a date and time (ISO 8601), or 30m, 2h, 7d ago")
+    parser.add_argument("--outcomes", action="store_true", help="what was expected of each firing and what came of it")
 
 
 def _kill_options(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -15,13 +16,14 @@ from hypothesis import strategies as st
 from tests.engine.conftest import Bench, bench
 from tests.support.fault_rig import FaultRig, World, open_rig, open_world
 from tests.support.firings import ACCOUNT, CHAIN_ID, GWEI, a_call, a_debit, a_firing, a_plan, an_intent, with_calls
+from tests.support.program import run_trimtab
 from tui.engine.budget import day_of, gas_correction, gas_debits
 from tui.journal import schema
 from tui.journal.reading import JOURNAL_FILE
 from tui.journal.store import open_journal
 from tui.model.intent import Firing, FiringState, IntentState
 from tui.model.transitions import advance_firing
-from tui.model.units import USD, WAD
+from tui.model.units import USD, WAD, format_units
 from tui.ports.journal import SpendKind
 from tui.practice.node import NodeProgram
 
@@ -190,3 +192,32 @@ async def test_a_defence_that_the_days_limit_cuts_short_leaves_room_for_its_gas(
     assert 1_000 * USD < moved <= 1_500 * USD - gas[0].amount
     assert sum(one.amount for one in gas) > 0
     assert rig.view.rules[0].spent_today_usd == moved + sum(one.amount for one in gas)
+
+
+@pytest.mark.node
+async def test_what_was_expected_stands_beside_what_came_of_it(open_faulty: OpenRig, tmp_path: Path) -> None:
+    rig = await open_faulty()
+    await rig.fall()
+    await rig.settle()
+    await rig.mine()
+    journal, firing = rig.wired.journal, rig.firing
+    assert journal is not None
+    ((_, outcome),) = journal.outcomes()
+    assert outcome.health_expected is not None
+    assert outcome.health_simulated == firing.health_factor_expected
+    assert outcome.health_actual == firing.health_factor_after == rig.chain.health_factor(rig.account)
+    assert outcome.gas_actual_usd == firing.cost_usd
+    assert outcome.gas_expected_usd is not None
+    assert outcome.gas_actual_usd is not None
+    assert 0 < outcome.gas_actual_usd <= outcome.gas_expected_usd
+    assert (outcome.swap_expected_usd, outcome.sold_asset, outcome.sold_actual) == (None, None, None)
+    options = ("--state", rig.wired.paths.state, "--config", tmp_path / "config")
+    code, out, _ = await run_trimtab("journal", "--outcomes", "--json", *options)
+    row, means = (json.loads(line) for line in out.splitlines())
+    assert code == 0
+    assert row["health_actual"] == format_units(outcome.health_actual or 0, 18)
+    off = (outcome.health_actual or 0) - (outcome.health_simulated or 0)
+    assert means["done"] == 1
+    assert means["health_actual_less_simulated"] == format_units(off, 18)
+    code, out, _ = await run_trimtab("journal", "--outcomes", *options)
+    assert "1 done; on average health came out" in out

@@ -16,6 +16,7 @@ from tui.engine.finality import Finality
 from tui.engine.intents import (
     awaits_signature,
     call_of,
+    expected_of,
     fault_of,
     intents_of,
     may_still_be_sent,
@@ -238,6 +239,7 @@ class Executor:
             reason="",
         )
         self._journal.save_firing(firing, planned)
+        self._journal.save_outcome(expected_of(planned, plan))
         try:
             nonce = await self._first_nonce(planned, mined)
         except (ChainUnreachable, ReadFailed) as error:
@@ -486,6 +488,7 @@ class Executor:
         firing = self._firing(firing_id)
         booked = replace(firing, health_factor_after=health_factor_after, cost_usd=cost_usd)
         self._journal.save_firing(firing, booked)
+        self._journal.book_outcome(firing_id, health_factor_after, cost_usd)
 
     # --- shared --------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from tui.model.errand import Errand
 from tui.model.intent import AttemptKind, Firing, FiringState, Intent, IntentState
 from tui.model.plan import Plan, PlannedCall
 from tui.model.text import short_address
+from tui.ports.journal import Outcome
 
 HOW_TO_CANCEL = "cancel it (`trimtab cancel`, or key z in the app, with a rule of that account armed)"
 """What a person does about a withheld transaction."""
@@ -50,6 +51,23 @@ def intents_of(firing: Firing, plan: Plan | Errand, nonce: int) -> list[Intent]:
         )
         for place, call in enumerate(plan.calls)
     ]
+
+
+def expected_of(firing: Firing, plan: Plan | Errand) -> Outcome:
+    """What a plan promises, to be held against what comes of it. Of several sales the first names the asset, and only
+    what is sold of that one is summed.
+    """
+    sales = [step.action.sale for step in plan.steps if step.action.sale is not None]
+    sold = None if not sales else sales[0].collateral
+    return Outcome(
+        firing.id,
+        health_expected=plan.steps[-1].health_factor_after if plan.steps else None,
+        health_simulated=plan.health_factor_after,
+        gas_expected_usd=plan.cost.gas_usd,
+        swap_expected_usd=plan.cost.swap_usd if sales else None,
+        sold_asset=None if sold is None else sold.symbol,
+        sold_expected=None if sold is None else sum(one.sold for one in sales if one.collateral == sold),
+    )
 
 
 def call_of(intent: Intent) -> PlannedCall:

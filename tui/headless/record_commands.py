@@ -13,8 +13,10 @@ from tui.config.options import UsageError, options_from
 from tui.config.paths import locate_paths
 from tui.engine.killswitch import KillSwitch
 from tui.headless.as_json import Json, decision_json, firing_json, usd, wad
+from tui.headless.outcomes import carried_out, differences_json, outcome_json, outcome_lines
 from tui.headless.output import Exit, data, data_json, talk
 from tui.journal.lock import holder_pid, is_held
+from tui.journal.reading import SqliteReader
 from tui.model.intent import Firing
 from tui.ports.journal import Decision, JournalError, JournalMissing, SpendEntry, SpendKind
 from tui.wiring import open_record, state_directory
@@ -37,6 +39,8 @@ def run_journal(args: argparse.Namespace) -> int:
     except JournalError as error:
         talk(f"trimtab journal: {error}")
         return Exit.REFUSED
+    if args.outcomes:
+        return _outcomes(record, since, as_json=args.json)
     try:
         entries: list[tuple[float, int, Firing | Decision]] = [
             (decision.at, 0, decision) for decision in record.decisions(since, limit=10_000)
@@ -52,12 +56,32 @@ def run_journal(args: argparse.Namespace) -> int:
         record.close()
     for _, _, entry in sorted(entries, key=lambda one: one[:2]):
         if args.json:
-            told = firing_json(entry) | {"budget": counted[entry.id]} if isinstance(entry, Firing) else None
-            data_json(told or decision_json(entry))
+            if isinstance(entry, Firing):
+                data_json(firing_json(entry) | {"budget": counted[entry.id]})
+            else:
+                data_json(decision_json(entry))
         else:
             _print(entry)
             if isinstance(entry, Firing) and entry.intents:
                 _print_counted(counted[entry.id])
+    return Exit.DONE
+
+
+def _outcomes(record: SqliteReader, since: float, *, as_json: bool) -> int:
+    try:
+        rows = carried_out(record.outcomes(1_000, since))
+    except JournalError as error:
+        talk(f"trimtab journal: {error}")
+        return Exit.REFUSED
+    finally:
+        record.close()
+    if as_json:
+        for row in rows:
+            data_json(outcome_json(row))
+        data_json(differences_json(rows))
+        return Exit.DONE
+    for line in outcome_lines(rows):
+        data(line)
     return Exit.DONE
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tui.journal.faults import corrupt, guard
-from tui.journal.rows import Value, attempt_of, decision_of, firing_of, int_of, intent_of
+from tui.journal.rows import Value, attempt_of, decision_of, firing_of, int_of, intent_of, outcome_of
 from tui.journal.schema import APPLICATION_ID, MIGRATIONS, OPEN_FIRING, UNSETTLED
 from tui.model.intent import Firing, Intent
-from tui.ports.journal import Decision, JournalMissing, JournalNewer, SpendEntry, SpendKind
+from tui.ports.journal import Decision, JournalMissing, JournalNewer, Outcome, SpendEntry, SpendKind
 
 JOURNAL_FILE = "journal.sqlite3"
 _BUSY_SECONDS = 2.0
@@ -190,6 +190,17 @@ class SqliteReader:
         """The latest decisions at or after `since` (unix seconds), oldest first."""
         rows = self._rows("SELECT * FROM decisions WHERE at >= ? ORDER BY number DESC LIMIT ?", since, max(0, limit))
         return tuple(map(decision_of, reversed(rows)))
+
+    def outcomes(self, limit: int = 50, since: float = 0.0) -> tuple[tuple[Firing, Outcome], ...]:
+        """The latest firings opened at or after `since` (unix seconds) with what was expected of them, oldest first."""
+        rows = self._rows(
+            "SELECT outcomes.* FROM outcomes JOIN firings ON firings.id = outcomes.firing_id"
+            " WHERE block_timestamp >= ? ORDER BY firings.number DESC LIMIT ?",
+            since,
+            max(0, limit),
+        )
+        found = ((self.firing(row["firing_id"]), outcome_of(row)) for row in reversed(rows))
+        return tuple((firing, outcome) for firing, outcome in found if firing is not None)
 
     def rule_state(self, rule_digest: str, position: str) -> str | None:
         """A rule's latch and counters for a position, as the JSON text that was kept."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from tui.model.intent import Attempt, AttemptKind, Firing, FiringState, Intent, IntentState
 from tui.model.view import Severity
-from tui.ports.journal import Decision, NewAttempt
+from tui.ports.journal import Decision, NewAttempt, Outcome
 
 Value = str | int | float | bytes | None
 
@@ -161,6 +161,38 @@ def attempt_of(row: sqlite3.Row) -> Attempt:
         sent_at=row["sent_at"],
         answer=row["answer"],
         block=row["block"],
+    )
+
+
+def outcome_row(outcome: Outcome) -> dict[str, Value]:
+    """The columns of an outcome, by name."""
+    return {
+        "firing_id": outcome.firing_id,
+        "health_expected": text_of(outcome.health_expected),
+        "health_simulated": text_of(outcome.health_simulated),
+        "health_actual": text_of(outcome.health_actual),
+        "gas_expected_usd": outcome.gas_expected_usd,
+        "gas_actual_usd": outcome.gas_actual_usd,
+        "swap_expected_usd": outcome.swap_expected_usd,
+        "sold_asset": outcome.sold_asset,
+        "sold_expected": text_of(outcome.sold_expected),
+        "sold_actual": text_of(outcome.sold_actual),
+    }
+
+
+def outcome_of(row: sqlite3.Row) -> Outcome:
+    """The outcome of a row."""
+    return Outcome(
+        firing_id=row["firing_id"],
+        health_expected=int_of(row["health_expected"]),
+        health_simulated=int_of(row["health_simulated"]),
+        health_actual=int_of(row["health_actual"]),
+        gas_expected_usd=row["gas_expected_usd"],
+        gas_actual_usd=row["gas_actual_usd"],
+        swap_expected_usd=row["swap_expected_usd"],
+        sold_asset=row["sold_asset"],
+        sold_expected=int_of(row["sold_expected"]),
+        sold_actual=int_of(row["sold_actual"]),
     )
 
 

@@ -265,5 +265,22 @@ _GAS_IN_DOLLARS = (
     "CREATE INDEX budget_by_intent ON budget (intent_id)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _GAS_IN_DOLLARS)
+_OUTCOMES = (
+    """
+    CREATE TABLE outcomes (
+        firing_id TEXT PRIMARY KEY REFERENCES firings (id),
+        health_expected TEXT,
+        health_simulated TEXT,
+        health_actual TEXT,
+        gas_expected_usd INTEGER,
+        gas_actual_usd INTEGER,
+        swap_expected_usd INTEGER,
+        sold_asset TEXT,
+        sold_expected TEXT,
+        sold_actual TEXT
+    ) STRICT
+    """,
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _GAS_IN_DOLLARS, _OUTCOMES)
 """One step a version; `user_version` counts those that were taken."""

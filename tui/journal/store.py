@@ -17,7 +17,7 @@ from pathlib import Path
 from tui.journal.faults import corrupt, guard, translate
 from tui.journal.lock import EngineLock
 from tui.journal.reading import JOURNAL_FILE, SqliteReader, check_identity
-from tui.journal.rows import Value, attempt_row, firing_row, intent_row
+from tui.journal.rows import Value, attempt_row, firing_row, intent_row, outcome_row
 from tui.journal.schema import APPLICATION_ID, MIGRATIONS
 from tui.model.intent import AttemptKind, Firing, FiringState, Intent, IntentState
 from tui.model.transitions import FIRING_TRANSITIONS, INTENT_TRANSITIONS, advance, advance_firing
@@ -30,6 +30,7 @@ from tui.ports.journal import (
     JournalReadOnly,
     JournalUnsafe,
     NewAttempt,
+    Outcome,
     SpendEntry,
     SpendKind,
 )
@@ -446,6 +447,22 @@ class SqliteJournal(SqliteReader):
             )
         assert cursor.lastrowid is not None
         return replace(decision, number=cursor.lastrowid)
+
+    def save_outcome(self, outcome: Outcome) -> None:
+        """What is expected of a firing, in place of what was expected before: what came of it is known later."""
+        with self._transaction():
+            self._write("DELETE FROM outcomes WHERE firing_id = ?", outcome.firing_id)
+            self._insert("outcomes", outcome_row(outcome))
+
+    def book_outcome(self, firing_id: str, health_actual: int | None, gas_actual_usd: int | None) -> None:
+        """What came of a firing that something was expected of."""
+        with self._transaction():
+            self._write(
+                "UPDATE outcomes SET health_actual = ?, gas_actual_usd = ? WHERE firing_id = ?",
+                None if health_actual is None else str(health_actual),
+                gas_actual_usd,
+                firing_id,
+            )
 
     def save_rule_state(self, rule_digest: str, position: str, state: str, at: float) -> None:
         """Keep a rule's latch and counters for a position, as opaque JSON text."""

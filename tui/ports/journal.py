@@ -120,6 +120,27 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a firing was expected to do and what it did. Health in wad, dollars with 8 decimals, `sold` in base units of
+    `sold_asset`; None: not known, or not so (no debt left, nothing sold).
+
+    `health_expected` is as sized, `health_simulated` as simulated before it was signed, `health_actual` as read from
+    the chain after the end.
+    """
+
+    firing_id: str
+    health_expected: int | None = None
+    health_simulated: int | None = None
+    health_actual: int | None = None
+    gas_expected_usd: int | None = None
+    gas_actual_usd: int | None = None
+    swap_expected_usd: int | None = None
+    sold_asset: str | None = None
+    sold_expected: int | None = None
+    sold_actual: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HealthPoint:
     """A health factor (wad; None without debt) of a position at a block's timestamp."""
 
@@ -171,6 +192,9 @@ class JournalReader(Protocol):
 
     def decisions(self, since: float = 0.0, limit: int = 500) -> tuple[Decision, ...]:
         """The latest decisions at or after `since` (unix seconds), oldest first."""
+
+    def outcomes(self, limit: int = 50, since: float = 0.0) -> tuple[tuple[Firing, Outcome], ...]:
+        """The latest firings opened at or after `since` (unix seconds) with what was expected of them, oldest first."""
 
     def rule_state(self, rule_digest: str, position: str) -> str | None:
         """What `save_rule_state` kept."""
@@ -257,6 +281,12 @@ class Journal(JournalReader, Protocol):
         detail: str = "",
     ) -> Decision:
         """Keep a line."""
+
+    def save_outcome(self, outcome: Outcome) -> None:
+        """What is expected of a firing, in place of what was expected before: what came of it is known later."""
+
+    def book_outcome(self, firing_id: str, health_actual: int | None, gas_actual_usd: int | None) -> None:
+        """What came of a firing that something was expected of."""
 
     def save_rule_state(self, rule_digest: str, position: str, state: str, at: float) -> None:
         """Keep a rule's latch and counters for a position, as opaque JSON text."""
