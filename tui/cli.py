@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from tui import __version__, crash
 from tui.config.options import UsageError, add_common_options, options_from
@@ -16,13 +17,28 @@ if TYPE_CHECKING:
 Command = Callable[[argparse.Namespace], int]
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments without repeating their values: they may be tokens or passwords."""
+
+    def error(self, message: str) -> NoReturn:
+        from tui.model.masking import HIDDEN, mask_url
+        from tui.model.text import clean_text
+
+        lead, found, rest = message.partition("unrecognized arguments: ")
+        if found:
+            names = (word.partition("=") if word.startswith("-") else (HIDDEN, "", "") for word in rest.split())
+            message = f"{lead}{found}" + " ".join(f"{name}={HIDDEN}" if equals else name for name, equals, _ in names)
+        message = re.sub(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"']+", lambda url: mask_url(url[0]), message)
+        super().error(clean_text(message, 600))
+
+
 def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
     """The command line as an argparse parser.
 
     With `words`, those that were typed, only commands that stand among them are given their options: each of the
     others costs imports and time before the first frame, and could not be meant.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="trimtab",
         allow_abbrev=False,
         description="Watch leveraged positions in a terminal and defend them with your own key.",
