@@ -12,6 +12,7 @@ from tests.support.pool_rules import ALREADY_KNOWN, SEND, UNDERPRICED, GethRules
 from tests.support.proxy import Row, Silent, Told
 from tui.chain.broadcast import ChainBroadcaster
 from tui.engine.budget import day_of
+from tui.engine.defender import MOST_TRIES
 from tui.model.intent import AttemptKind, FiringState, IntentState
 from tui.model.network import RelayConfig
 from tui.model.view import Protection
@@ -170,7 +171,7 @@ async def test_21_nonce_too_high_fills_the_gap(open_faulty: OpenRig) -> None:
     assert len(rig.attempts()) == 2
 
 
-@pytest.mark.parametrize("client", ["geth", "nethermind"])
+@pytest.mark.parametrize("client", list(UNDERPRICED))
 async def test_22_an_underpriced_replacement_is_raised_further_within_the_ceiling(
     open_faulty: OpenRig, client: str
 ) -> None:
@@ -420,9 +421,53 @@ async def test_30_a_foreign_transaction_takes_the_nonce_and_the_account_is_halte
     rig.check()
 
 
-async def test_31_reverted_on_chain_is_final_with_its_gas_and_not_tried_again(open_faulty: OpenRig) -> None:
+async def test_31_reverted_on_chain_is_final_with_its_gas_and_planned_anew_from_a_fresh_read(
+    open_faulty: OpenRig,
+) -> None:
     rig = await open_faulty()
     await rig.fall()
+    await _refuse_one_block(rig)
+    assert rig.intent_states == [IntentState.INCLUDED]
+    reverted = rig.on_chain()[0]["hash"]
+    while rig.firings[-1].state.is_open:
+        await rig.mine()
+    first = rig.firings[-1]
+    assert [intent.state for intent in first.intents] == [IntentState.FINAL_REVERTED]
+    assert first.state is FiringState.FAILED
+    receipt = rig.chain.rpc("eth_getTransactionReceipt", reverted)
+    paid = int(receipt["gasUsed"], 16) * int(receipt["effectiveGasPrice"], 16)
+    assert first.intents[0].gas_paid_wei == paid > 0
+    assert rig.wired.journal is not None
+    day = day_of(int(rig.chain.block()["timestamp"], 16))
+    assert rig.wired.journal.spent(SpendKind.GAS, day, "guard") == paid
+    # Not the same bytes again: a new firing, from a new block, with the next nonce.
+    await rig.mine(5)
+    second = rig.firing
+    assert second.id != first.id
+    assert second.state is FiringState.DONE
+    assert second.block_number > first.block_number
+    assert [intent.nonce for intent in second.intents] == [(first.intents[0].nonce or 0) + 1]
+    assert len(rig.on_chain()) == 2
+    assert "planned anew" in rig.said
+    rig.check()
+
+
+async def test_31_what_reverts_again_and_again_is_given_up_for_this_fall(open_faulty: OpenRig) -> None:
+    rig = await open_faulty()
+    await rig.fall()
+    for _ in range(6 * MOST_TRIES):
+        if rig.intent_states == [MAYBE]:
+            await _refuse_one_block(rig)
+        else:
+            await rig.mine()
+    assert [firing.state for firing in rig.firings] == [FiringState.FAILED] * MOST_TRIES
+    assert len(rig.on_chain()) == MOST_TRIES
+    assert "will not fire again before health was above it" in rig.said
+    rig.check()
+
+
+async def _refuse_one_block(rig: FaultRig) -> None:
+    """Mine a block in which the pool refuses whatever it is asked."""
     pool = rig.chain.market.pool
     code = rig.chain.rpc("eth_getCode", pool, "latest")
     rig.chain.rpc("anvil_setCode", pool, "0x60006000fd")
@@ -430,19 +475,6 @@ async def test_31_reverted_on_chain_is_final_with_its_gas_and_not_tried_again(op
     rig.chain.rpc("anvil_setCode", pool, code)
     rig.clock.advance(2)
     await rig.head()
-    await rig.mine(4)
-    assert rig.intent_states == [IntentState.FINAL_REVERTED]
-    assert rig.firing.state is FiringState.FAILED
-    assert len(rig.on_chain()) == 1, "no blind retry"
-    assert len(rig.firings) == 1
-    receipt = rig.chain.rpc("eth_getTransactionReceipt", rig.on_chain()[0]["hash"])
-    paid = int(receipt["gasUsed"], 16) * int(receipt["effectiveGasPrice"], 16)
-    assert rig.intent.gas_paid_wei == paid > 0
-    assert rig.wired.journal is not None
-    day = day_of(int(rig.chain.block()["timestamp"], 16))
-    assert rig.wired.journal.spent(SpendKind.GAS, day, "guard") == paid
-    assert rig.view.protection is not Protection.READ_ONLY
-    rig.check()
 
 
 async def test_31_out_of_gas_on_chain_is_final_with_its_gas(open_faulty: OpenRig) -> None:
@@ -456,16 +488,18 @@ async def test_31_out_of_gas_on_chain_is_final_with_its_gas(open_faulty: OpenRig
     rig.proxies[0].lie("eth_simulateV1", understate)
     await rig.fall()
     await rig.settle()
-    assert rig.intent_states == [DONE, IntentState.FINAL_REVERTED], rig.said
-    assert rig.firing.state is FiringState.FAILED
-    failed = rig.firing.intents[1]
+    firing = rig.firings[-1]  # the first of them: it is planned anew, and the node still lies
+    assert [intent.state for intent in firing.intents] == [DONE, IntentState.FINAL_REVERTED], rig.said
+    assert firing.state is FiringState.FAILED
+    failed = firing.intents[1]
     assert failed.gas_used is not None
     assert failed.gas_limit * 62 // 64 <= failed.gas_used <= failed.gas_limit
     assert rig.wired.journal is not None
     day = day_of(int(rig.chain.block()["timestamp"], 16))
-    assert rig.wired.journal.spent(SpendKind.GAS, day, "guard") == sum(i.gas_paid_wei or 0 for i in rig.firing.intents)
-    await rig.mine(3)
-    assert len(rig.on_chain()) == 2, "no blind retry"
+    gas = [intent.gas_paid_wei or 0 for one in rig.firings for intent in one.intents]
+    assert rig.wired.journal.spent(SpendKind.GAS, day, "guard") == sum(gas)
+    await rig.mine(20)
+    assert len(rig.firings) == MOST_TRIES, "tried anew a few times, and then no more"
     rig.check()
 
 

@@ -15,7 +15,7 @@ from tui.engine.intents import is_stuck, stuck_words
 from tui.engine.prospect import Prospect
 from tui.engine.rulebook import RuleBook
 from tui.engine.sending import Teller
-from tui.model.intent import Firing, FiringState
+from tui.model.intent import Firing, FiringState, IntentState
 from tui.model.plan import Evaluation, FeeQuote, Plan, PlannedCall, Refusal
 from tui.model.position import Position
 from tui.model.rule import Mode, Rule
@@ -34,6 +34,10 @@ CLOCK_SET_SECONDS = 2.0
 """A wall clock that is off by more than this against the steady one was set."""
 CONFIRM_ROOM_PERCENT = 2
 """A confirmed plan may have grown by this much when it is made again at the block of the yes."""
+MOST_TRIES = 3
+"""A rule whose transactions revert is given up for this fall at this many of them ..."""
+TRIES_SECONDS = 60 * 60
+"""... within so many seconds of chain time."""
 
 Pair = tuple[str, str]
 
@@ -310,8 +314,12 @@ class Defender:
             return
         if firing.health_factor_after is None and self._executor is not None:
             self._executor.book_outcome(firing.id, position.health_factor, _cost_usd(firing, snapshot))
-        self._book.conclude(rule, position, state.episode, end, now)
         below = position.health_factor is not None and position.health_factor < rule.health_factor_below
+        if below and self._may_try_again(firing):
+            self._book.forget(rule, position, now)
+            self._say(Severity.ALARM, rule, position, snapshot, "its rebalance reverted on chain: it is planned anew")
+            return
+        self._book.conclude(rule, position, state.episode, end, now)
         if below:
             self._say_once(
                 Severity.ALARM,
@@ -319,6 +327,23 @@ class Defender:
                 position,
                 "is still below its trigger after its rebalance, and will not fire again before health was above it",
             )
+
+    def _may_try_again(self, firing: Firing) -> bool:
+        """Whether a firing failed only because the chain refused it: a price that moved on, somebody who came first.
+
+        What a person cancelled and what a lost nonce stopped is not tried again, and nothing more than `MOST_TRIES`
+        times in `TRIES_SECONDS`: what reverts costs gas.
+        """
+        assert self._journal is not None
+        since = firing.block_timestamp - TRIES_SECONDS
+        tries = [
+            one
+            for one in self._journal.firings(limit=50)
+            if (one.rule_digest, one.position) == (firing.rule_digest, firing.position)
+            and one.block_timestamp >= since
+            and _reverted(one)
+        ]
+        return _reverted(firing) and len(tries) < MOST_TRIES
 
     def _withdraw(self, pair: Pair, verdict: Verdict) -> None:
         if self._asked.pop(pair, None) is not None:
@@ -352,6 +377,12 @@ class Defender:
             rule=rule.name,
             position=position.id,
         )
+
+
+def _reverted(firing: Firing) -> bool:
+    """Whether a firing ended by a transaction that the chain refused, and by nothing else."""
+    states = {intent.state for intent in firing.intents}
+    return firing.state is FiringState.FAILED and states <= {IntentState.FINAL_OK, IntentState.FINAL_REVERTED}
 
 
 def _cost_usd(firing: Firing, snapshot: Snapshot) -> int | None:
