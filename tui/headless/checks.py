@@ -168,8 +168,8 @@ def unarmed_checks(acting: Sequence[str], found: Sequence[Check], beat: Beat | N
     """Rules of mode auto or confirm (`acting`, by name) that the running engine has not armed: beside one that is armed
     they would look defended. `found`: the checks so far; nothing is said where no engine runs, that is one of them.
     """
-    if beat is None or not any(check.name == "engine" and check.ok for check in found):
-        return
+    if beat is None or not beat.armed or not any(check.name == "engine" and check.ok for check in found):
+        return  # that nothing at all is armed is told already
     known = {one.rule for one in beat.armed} | {name for name, _ in beat.disarmed}
     for name in acting:
         if name not in known:
