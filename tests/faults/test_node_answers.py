@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import PASSWORD, MakeRig, Rig
-from tests.support.fault_rig import OpenRig
+from tests.support.fault_rig import FaultRig, OpenRig
+from tests.support.pool_rules import GethRules
 from tests.support.program import network_file
 from tests.support.proxy import Fault, Proxy, proxies
 from tui.config.options import Options
@@ -22,9 +23,12 @@ from tui.engine.facade import EngineFacade
 from tui.headless.checks import engine_checks
 from tui.headless.heartbeat import read_heartbeat
 from tui.launch import EngineLife
+from tui.model.alert import Alert, AlertKind
 from tui.model.block import BlockRef
 from tui.model.intent import FiringState, IntentState
 from tui.model.view import Protection, ViewState
+from tui.notify.alerts import conditions
+from tui.notify.tracker import Tracker
 from tui.ports.journal import SpendKind
 from tui.screen.app import TrimtabApp
 
@@ -352,3 +356,84 @@ async def test_30_what_was_called_lost_and_is_mined_after_all_is_booked(open_fau
     await rig.mine(3)
     assert rig.wired.journal.spent(SpendKind.GAS, day, "guard") == paid, "once"
     rig.check()
+
+
+def stuck(rig: FaultRig) -> list[str]:
+    """What is alerted of defences that cannot go on."""
+    found = [one for one in conditions(rig.view).values() if one.key.startswith("stuck/")]
+    assert all((one.kind, one.lasts) == (AlertKind.FAILED, True) for one in found)
+    assert all(one.text in "\n".join(rig.view.would_stop) for one in found)
+    return [one.text for one in found]
+
+
+async def test_24_a_defence_stuck_at_its_ceiling_is_alerted_until_it_goes_on(open_faulty: OpenRig) -> None:
+    """The base fee stays above what the rule allows for many blocks."""
+    rig = await open_faulty()
+    told: list[Alert] = []
+    tracker = Tracker(frozenset(AlertKind), 0)
+    rig.wired.engine.subscribe(lambda view: told.extend(tracker.see(view, rig.clock.monotonic())))
+    await rig.fall()
+    ceiling = rig.intent.fee_ceiling
+    for _ in range(12):
+        rig.chain.rpc("anvil_setNextBlockBaseFeePerGas", hex(3 * ceiling))
+        await rig.mine()
+    assert any("at the ceiling of the rule" in text for text in stuck(rig))
+    begun = [one for one in told if one.key.startswith("stuck/ceiling/")]
+    assert len(begun) == 1
+    rig.chain.rpc("anvil_setNextBlockBaseFeePerGas", hex(10**9))
+    await rig.mine()
+    rig.chain.rpc("anvil_setNextBlockBaseFeePerGas", hex(10**9))
+    await rig.settle()
+    assert rig.firing.state is FiringState.DONE
+    assert stuck(rig) == []
+    over = [one for one in told if one.kind is AlertKind.ALIVE_AGAIN and "ceiling" in one.key]
+    assert len(over) == 1
+    rig.check()
+
+
+async def test_27_a_fee_cap_everywhere_is_alerted_until_a_node_takes_it(open_faulty: OpenRig) -> None:
+    rig = await open_faulty()
+    rule = GethRules(rig.chain.node.rpc, fee_cap=1).before(rig.proxies[0])
+    await rig.fall()
+    await rig.mine()
+    assert any("above the node's own limit" in text for text in stuck(rig))
+    rule.lift()
+    await rig.mine()
+    assert stuck(rig) == []
+    await rig.settle()
+    assert rig.firing.state is FiringState.DONE
+
+
+async def test_48_trouble_with_long_patience_starves_no_receipt_and_no_resend(open_faulty: OpenRig) -> None:
+    """HTTP 503 and two minutes of Retry-After on reads alone: what was signed is sent again and followed on."""
+    rig = await open_faulty()
+    (proxy,) = rig.proxies
+    await rig.fall()
+    rig.chain.rpc("anvil_dropAllTransactions")
+    proxy.http(503, "eth_call", "eth_simulateV1", "eth_feeHistory", retry_after="120")
+    await rig.mine()
+    assert rig.states == ["failing"]
+    assert rig.pooled() == [rig.intent.attempts[0].hash], "it was sent again"
+    await rig.mine(3)
+    assert rig.intent_states == [IntentState.FINAL_OK]
+    assert rig.view.protection is Protection.HELD
+    proxy.heal()
+    rig.clock.advance(31)
+    await rig.mine()
+    assert rig.states == ["ok"], "no node is left alone for longer than half a minute"
+    rig.check()
+
+
+async def test_48_a_limit_in_other_words_leaves_reads_to_the_other_node(open_faulty: OpenRig) -> None:
+    """A JSON-RPC error of a code of its own: `over rate limit`."""
+    rig = await open_faulty(providers=2)
+    reads = ("eth_call", "eth_simulateV1", "eth_feeHistory")
+    for method in reads:
+        rig.proxies[0].refuse(method, "over rate limit", code=-32016)
+    await rig.mine(2)
+    assert rig.states[0] == "failing"
+    assert "asks for fewer requests" in rig.statuses[0].detail
+    asked = sum(rig.proxies[0].count(method) for method in reads)
+    await rig.mine(4)
+    assert sum(rig.proxies[0].count(method) for method in reads) <= asked + 3
+    assert rig.view.protection is Protection.ARMED

@@ -109,6 +109,13 @@ async def test_36_finality_stalls_no_re_arm_and_it_is_shown(make_rig: MakeRig) -
     assert rig.health(rig.trader.address) < 125 * WAD // 100
     rule = rule_of(rig)
     assert (rule.activity, rule.detail) == (RuleActivity.FIRING, "a rebalance is under way")
+    told = "guard is carrying out a rebalance, mined in block {}, which is not final yet ({} of 4 blocks)"
+    view = rig.wired.engine.view
+    block = firing.intents[0].included_block
+    assert view.chain.block is not None
+    assert block is not None
+    assert told.format(block, view.chain.block.number - block + 1) in view.protection_why
+    assert any("not final yet" in line for line in view.would_stop)
     for _ in range(3):
         await rig.wired.engine.on_head(rig.wired.engine.snapshot.block)  # type: ignore[union-attr]
     assert len(rig.firings()) == 1

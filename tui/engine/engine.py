@@ -48,7 +48,6 @@ from tui.ports.journal import Decision, HealthPoint, Journal, JournalError, Jour
 from tui.ports.signer import Signer
 from tui.protocols.base import LendingMarket
 from tui.quotes.base import Quoter
-from tui.risk.trigger import trigger_price
 
 BLIND_AFTER_BLOCKS = 3
 """No new head for this many block times is a fault, whatever the connection says."""
@@ -113,7 +112,9 @@ class Engine:
         self._record: JournalReader | None = ports.journal or ports.record
         self.history = History()
         self.teller = Teller(ports.journal, ports.clock, self._heard)
-        self.book = RuleBook(setup.rules_files, ports.journal)
+        self.book = RuleBook(
+            setup.rules_files, ports.journal, lambda rule, position: self.prospect.price_of(rule, position)
+        )
         self.watch = Watch(ports.reader, setup.markets, setup.accounts, setup.network.native_usd_feed)
         self.prospect = Prospect(
             setup.markets,
@@ -122,6 +123,7 @@ class Engine:
             ports.reader.block_by_number,
             Offers(ports.reader.read, setup.quoters),
             setup.network.wrapped_native,
+            self.book.best,
         )
         self.guard = Guard(self.book, self.prospect, setup.network)
         self.armory = Armory(self.book, ports.signer, self.prospect, ports.clock, setup.network.chain_id, self.teller)
@@ -149,6 +151,7 @@ class Engine:
         self.breaker = Breaker()
         self._head_seen: float | None = None
         self.ended: str | None = None
+        self.troubles: tuple[tuple[str, str], ...] = ()
         self.ticked_at: float | None = None
         self._ticked: float | None = None
         self._deaf: dict[Callable[[ViewState], None], str] = {}
@@ -426,6 +429,8 @@ class Engine:
         async with self.acting:
             await self.defender.resume(snapshot, self.fees)
             await self.defender.consider(snapshot, self.fees)
+            if self.executor is not None:
+                self.troubles = self.executor.troubles()
         self.count_refusals()
         self._tell_degraded(block)
 
@@ -557,9 +562,20 @@ class Engine:
         found: list[TriggerPrice] = []
         for position in snapshot.positions:
             for rule in self.book.rules_of(position):
-                at = trigger_price(position, rule.health_factor_below, self.prospect.health_at(position))
+                at = self.prospect.fires_at(rule, position)
                 if at is not None:
-                    found.append(TriggerPrice(rule.name, position.id, *at))
+                    found.append(
+                        TriggerPrice(
+                            rule.name,
+                            position.id,
+                            at.asset,
+                            at.price_usd,
+                            at.distance_bps,
+                            rule.trigger.kind,
+                            at.level,
+                            at.quote,
+                        )
+                    )
         return tuple(found)
 
     def _what_would_stop(self, snapshot: Snapshot) -> tuple[str, ...]:
@@ -686,6 +702,7 @@ class Engine:
             triggers=self._triggers,
             would_stop=(
                 *self.breaker.counting,
+                *(text for _, text in self.troubles),
                 *(f"a screen or an output fails to follow: {trouble}" for trouble in self._deaf.values()),
                 *self.would_stop,
             ),
@@ -697,6 +714,7 @@ class Engine:
             disarmed=self.book.disarmed,
             degraded=self.degraded,
             left_behind=self._left_behind(firings),
+            troubles=self.troubles,
             stuck=stuck,
         )
         return publish.draw(self.view.sequence + 1, standing, facts, self.history)

@@ -27,6 +27,7 @@ from tui.engine.intents import (
 from tui.engine.lifecycle import BUMP_AFTER_BLOCKS
 from tui.engine.sending import Notify, Sender, Teller
 from tui.engine.tracking import Tracker
+from tui.engine.troubles import defence_troubles
 from tui.model.block import BlockRef
 from tui.model.errand import Errand
 from tui.model.intent import AttemptKind, Firing, FiringState, Intent, IntentState
@@ -482,6 +483,10 @@ class Executor:
         await self._finality.send_again(account)
         self._journal.resume(self._chain_id, account, nonce)
         self._teller.say(Severity.INFO, f"{short_address(account)} goes on, nonce {nonce}", kind="resumed")
+
+    def troubles(self) -> tuple[tuple[str, str], ...]:
+        """What keeps defences that have begun from going on: (key, text) of each. Ask between blocks."""
+        return defence_troubles(self._journal.open_firings(self._chain_id), self._teller)
 
     def book_outcome(self, firing_id: str, health_factor_after: int | None, cost_usd: int | None) -> None:
         """Keep what a fresh read after the end showed: health (wad) and cost (dollars with 8 decimals)."""

@@ -10,7 +10,7 @@ from tui.engine.conditions import Conditions, Consequence, first
 from tui.engine.history import History
 from tui.engine.intents import stuck_words
 from tui.engine.signerwatch import ARM_AGAIN
-from tui.model.intent import Firing, Intent
+from tui.model.intent import Firing, Intent, IntentState
 from tui.model.network import Network
 from tui.model.plan import Evaluation
 from tui.model.position import Position
@@ -85,6 +85,7 @@ class Facts:
     disarmed: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     degraded: str | None = None
     left_behind: tuple[str, ...] = ()
+    troubles: tuple[tuple[str, str], ...] = ()
     stuck: tuple[Intent, ...] = ()
 
 
@@ -133,6 +134,7 @@ def draw(sequence: int, standing: Standing, facts: Facts, history: History) -> V
         policy_until=facts.policy_until if facts.armed_since else None,
         degraded=facts.degraded,
         signer=standing.signer,
+        troubles=facts.troubles,
     )
 
 
@@ -182,9 +184,27 @@ def _spent(facts: Facts) -> dict[str, str]:
     found: dict[str, str] = {}
     for (rule, _), verdict in facts.verdicts.items():
         if rule in facts.armed_since and verdict.kind in (VerdictKind.LATCHED, VerdictKind.COOLING):
-            under_way = any(firing.rule == rule and firing.state.is_open for firing in facts.firings)
-            found[rule] = "is carrying out a rebalance" if under_way else f"will not fire now: {verdict.why}"
+            under_way = [firing for firing in facts.firings if firing.rule == rule and firing.state.is_open]
+            going_on = f"is carrying out a rebalance{_waiting_to_be_final(under_way, facts)}"
+            found[rule] = going_on if under_way else f"will not fire now: {verdict.why}"
     return found
+
+
+def _waiting_to_be_final(firings: Sequence[Firing], facts: Facts) -> str:
+    """How far what was mined is from being final: no rule arms again before."""
+    blocks = [
+        intent.included_block
+        for firing in firings
+        for intent in firing.intents
+        if intent.state is IntentState.INCLUDED and intent.included_block is not None
+    ]
+    if not blocks or facts.snapshot is None:
+        return ""
+    wanted = max(1, facts.network.confirmations)
+    deep = max(facts.snapshot.block.number - max(blocks) + 1, 0)
+    return (
+        f", mined in block {max(blocks)}, which is not final yet ({deep} of {wanted} blocks): it fires no more before"
+    )
 
 
 def _rule_view(rule: Rule, positions: Sequence[Position], standing: Standing, facts: Facts) -> RuleView:
@@ -247,6 +267,7 @@ def _position_view(position: Position, facts: Facts, rules: Mapping[str, RuleVie
     account = position.key.account
     mine = [rule for rule in watching if rule.mode is Mode.NOTIFY or account in facts.own_accounts]
     rule = mine[0] if mine else None
+    guarding = next((one for one in mine if one.health_factor_below is not None), None)
     activity = RuleActivity.OFF
     if rule is not None:
         activity = rules[rule.name].activity
@@ -257,8 +278,10 @@ def _position_view(position: Position, facts: Facts, rules: Mapping[str, RuleVie
         position=position,
         rule=None if rule is None else rule.name,
         rule_activity=activity,
-        trigger_health_factor=None if rule is None else rule.health_factor_below,
-        target_health_factor=None if rule is None or rule.mode is Mode.NOTIFY else rule.target_health_factor,
+        trigger_health_factor=None if guarding is None else guarding.health_factor_below,
+        target_health_factor=(
+            None if guarding is None or guarding.mode is Mode.NOTIFY else guarding.target_health_factor
+        ),
         trigger_prices=tuple(one for one in facts.triggers if one.position == position.id),
         own_key=account in facts.own_accounts,
         label=facts.labels.get(account, ""),

@@ -87,6 +87,14 @@ class Teller:
             self._said[(kind, about)] = text
             self.say(severity, text, kind=kind, firing_id=firing_id, rule=rule, position=position)
 
+    def standing(self, kind: str, about: str) -> str | None:
+        """What was said last, and is not over."""
+        return self._said.get((kind, about))
+
+    def over(self, kind: str, about: str) -> None:
+        """It is no more: where it comes back it is said again."""
+        self._said.pop((kind, about), None)
+
 
 def request_for(intent: Intent, kind: AttemptKind, max_fee: int, priority_fee: int) -> TransactionRequest:
     """What is asked of the signer: the intent's own meaning, or the no-op that closes its nonce."""
@@ -159,6 +167,7 @@ class Sender:
     def _tell(self, intent: Intent, attempt: Attempt, outcomes: tuple[SendOutcome, ...]) -> None:
         took = sum(outcome.kind in ("accepted", "already-known") for outcome in outcomes)
         if took:
+            self._teller.over("send-trouble", intent.id)
             if attempt.sent_at is None:
                 nodes = "1 node" if took == 1 else f"{took} nodes"
                 self._teller.say(

@@ -131,6 +131,8 @@ class Tracker:
                 about=intent.id,
                 firing_id=intent.firing_id,
             )
+        elif latest is not None:
+            self._teller.over("gap", intent.id)
 
     def _may_send(self, account: str) -> bool:
         return not self._killed() and self._journal.halted(self._chain_id, account) is None

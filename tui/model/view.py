@@ -9,7 +9,7 @@ from tui.model.block import BlockRef
 from tui.model.intent import Firing
 from tui.model.plan import Evaluation, Plan
 from tui.model.position import Asset, Position
-from tui.model.rule import Rule, RuleFault
+from tui.model.rule import Rule, RuleFault, TriggerKind
 from tui.model.wallet import Wallet
 
 
@@ -80,7 +80,8 @@ class ChainView:
 @dataclass(frozen=True, slots=True)
 class TriggerPrice:
     """At which price (8 decimals) of `asset` a rule would fire on a position; `distance_bps` of the present price
-    (negative: it must fall), None where a price could not be had.
+    (negative: it must fall), None where a price could not be had. `kind` says whether it waits for that price or for a
+    health factor; for a pair `level` (wad) is the price in units of `quote`.
     """
 
     rule: str
@@ -88,6 +89,9 @@ class TriggerPrice:
     asset: Asset
     price_usd: int
     distance_bps: int | None
+    kind: TriggerKind = TriggerKind.HEALTH_BELOW
+    level: int | None = None
+    quote: Asset | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +178,7 @@ class ViewState:
     nothing is known that would. `next_fire` is the nearest trigger. `held` says why the engine holds itself until a
     person goes on, `low_gas` by account what is too little, `policy_until` when the signer's permission ends (unix
     seconds), `degraded` why fewer nodes than the quorum had to do at this block, `signer` why nothing can be signed for
-    what is armed.
+    what is armed, `troubles` by key what keeps a defence that has begun from going on.
     """
 
     sequence: int
@@ -202,6 +206,7 @@ class ViewState:
     low_gas: tuple[tuple[str, str], ...] = ()
     policy_until: float | None = None
     degraded: str | None = None
+    troubles: tuple[tuple[str, str], ...] = ()
     signer: str | None = None
 
 

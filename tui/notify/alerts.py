@@ -18,6 +18,7 @@ from tui.model.view import PositionView, Protection, RuleView, Severity, ViewSta
 _TEXT = 300
 _PAIRED = (AlertKind.BLIND, AlertKind.HELD)
 """Lasting states whose end is told as well."""
+_STUCK = "stuck/"
 _FAILED = {
     FiringState.FAILED: "failed",
     FiringState.HALTED: "stands still and its account is halted",
@@ -35,13 +36,15 @@ def alerts(before: ViewState | None, after: ViewState, *, late: bool = False) ->
     earlier, known = conditions(before, late=late), happened(before)
     news = [alert for key, alert in happened(after).items() if key not in known]
     begun = [alert for key, alert in now.items() if key not in earlier or alert.level > earlier[key].level]
-    ended = [_ended(alert, after) for key, alert in earlier.items() if key not in now and alert.kind in _PAIRED]
+    ended = [_ended(alert, after) for key, alert in earlier.items() if key not in now and _is_paired(alert)]
     return (*_disarmed(before, after), *news, *begun, *ended)
 
 
 def conditions(view: ViewState, *, late: bool = False) -> dict[str, Alert]:
     """What lasts in a view and is worth an alert, by key."""
     found = [*_blindness(view, late), *_holds(view), *_risks(view)]
+    # A defence that has begun and cannot go on has failed until it can.
+    found += [_lasting(view, AlertKind.FAILED, f"{_STUCK}{key}", text, Severity.ALARM) for key, text in view.troubles]
     for account, text in view.low_gas:
         found.append(
             _lasting(view, AlertKind.LOW_GAS, f"low-gas/{account}", f"{short_address(account)}: {text}", Severity.ALARM)
@@ -97,6 +100,10 @@ def _why_disarmed(before: ViewState, after: ViewState, rule: str) -> str:
         if entry.number > told and entry.text.startswith(said):
             return entry.text.removeprefix(said)
     return ""
+
+
+def _is_paired(alert: Alert) -> bool:
+    return alert.kind in _PAIRED or alert.key.startswith(_STUCK)
 
 
 def _blindness(view: ViewState, late: bool) -> list[Alert]:

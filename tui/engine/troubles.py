@@ -1,0 +1,36 @@
+"""What keeps a defence that has begun from going on, as it was said last: shown and alerted as long as it lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tui.engine.intents import awaits_signature
+from tui.engine.sending import Teller
+from tui.model.intent import Firing, IntentState
+
+_OF_INTENT = ("ceiling", "gap", "send-trouble", "no-bump", "doubtful")
+_OF_FIRING = ("signing-stopped", "not-resumed")
+
+
+def defence_troubles(firings: Iterable[Firing], teller: Teller) -> tuple[tuple[str, str], ...]:
+    """(key, text) of each trouble of the open `firings`; the key stays the same while it lasts. What is over is
+    forgotten, so that it is said anew where it comes back.
+    """
+    found: list[tuple[str, str]] = []
+    for firing in firings:
+        kept = _OF_FIRING if awaits_signature(firing) else ()
+        found += _standing(teller, _OF_FIRING, kept, firing.id)
+        for intent in firing.intents:
+            waits = bool(intent.attempts) and not intent.state.is_final and intent.state is not IntentState.INCLUDED
+            found += _standing(teller, _OF_INTENT, _OF_INTENT if waits else (), intent.id)
+    return tuple(found)
+
+
+def _standing(teller: Teller, kinds: tuple[str, ...], kept: tuple[str, ...], about: str) -> list[tuple[str, str]]:
+    found = []
+    for kind in kinds:
+        if kind not in kept:
+            teller.over(kind, about)
+        elif (text := teller.standing(kind, about)) is not None:
+            found.append((f"{kind}/{about}", text))
+    return found
