@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tests.support import views
 from tests.support.clock import FakeClock
-from tui.headless.heartbeat import HEARTBEAT_FILE, Heartbeat, _parse, read_heartbeat
+from tui.headless.checks import Check, engine_checks
+from tui.headless.heartbeat import FRESH_WITHIN, HEARTBEAT_FILE, Beat, Heartbeat, _parse, read_heartbeat
 from tui.model.view import Protection
 
 
@@ -127,3 +128,44 @@ def test_any_field_may_be_anything(key: str, value: object) -> None:
         return
     for text in (beat.network, beat.protection, beat.why, beat.held or "", *beat.would_stop):
         assert all(character.isprintable() for character in text)
+
+
+def checks_of(beat: Beat, now: float) -> dict[str, Check]:
+    return {check.name: check for check in engine_checks(beat, "", beat.pid, True, now)}
+
+
+def test_a_head_of_more_than_three_block_times_is_blindness(tmp_path: Path) -> None:
+    clock = FakeClock()
+    heart = writer(tmp_path, clock)
+    view = views.armed()
+    view = replace(view, at=clock.now(), chain=replace(view.chain, block_time=2.0, head_age=0.0))
+    heart.see(view)
+    clock.advance(5)
+    heart.beat(ticked_at=clock.now())
+    beat = read_heartbeat(tmp_path)
+    assert beat is not None
+    assert beat.block_time == 2.0
+    assert checks_of(beat, clock.now())["engine's head"].ok
+    clock.advance(10)
+    heart.beat(ticked_at=clock.now())
+    beat = read_heartbeat(tmp_path)
+    assert beat is not None
+    found = checks_of(beat, clock.now())["engine's head"]
+    assert found.ok is False
+    assert "received 15 s ago: none for more than 3 block times of 2 s" in found.detail
+
+
+def test_a_beat_of_an_engine_that_stands_still_is_not_believed(tmp_path: Path) -> None:
+    clock = FakeClock()
+    heart = writer(tmp_path, clock)
+    heart.see(replace(views.armed(), at=clock.now()))
+    stood = clock.now()
+    clock.advance(FRESH_WITHIN + 1)
+    heart.beat(ticked_at=stood)
+    beat = read_heartbeat(tmp_path)
+    assert beat is not None
+    assert beat.ticked_at == stood
+    found = checks_of(beat, clock.now())
+    assert found["engine"].ok is False
+    assert "its engine has stood still for 21 s" in found["engine"].detail
+    assert "protection" not in found, "nothing it said is repeated"
