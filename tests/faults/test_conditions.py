@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tui.engine.conditions import Baseline, Condition, Consequence, baseline_of, conditions_of
 from tui.model.block import BlockRef
 from tui.model.position import Asset, Collateral, Debt, MarketKey, Position, PositionKey, unknown_position
-from tui.model.rule import ActionKind, Limits, Mode, Rule, StalePrice, Step
+from tui.model.rule import ActionKind, Limits, Mode, Rule, StalePrice, Step, health_below, restore
 from tui.model.snapshot import Listing, MarketFacts, Snapshot
 from tui.model.units import WAD
 from tui.model.wallet import Wallet
@@ -46,7 +46,7 @@ FACTS = MarketFacts(
 
 
 def rule_with(steps: tuple[Step, ...] = (), limits: Limits | None = None) -> Rule:
-    return Rule("guard", "*", Mode.AUTO, WAD, 1, 2 * WAD, steps, limits or Limits(), "d")
+    return Rule("guard", "*", Mode.AUTO, health_below(WAD), 1, restore(2 * WAD), steps, limits or Limits(), "d")
 
 
 def position_at(updated_at: int | None = NOW, health: int | None = None) -> Position:

@@ -17,7 +17,7 @@ from tests.support.plain_market import (
 )
 from tests.support.plain_rules import asked, burn, repay, rule_of, sell, supply
 from tui.model.position import Position, unknown_position
-from tui.model.rule import ActionKind, Order, Rule, StandingAllowance
+from tui.model.rule import ActionKind, Order, Rule, StandingAllowance, health_below, restore
 from tui.model.units import WAD
 from tui.model.wallet import Wallet
 from tui.planning.circumstances import Circumstances
@@ -58,10 +58,10 @@ def test_a_target_out_of_reach_says_how_far_it_gets() -> None:
 
 
 def test_a_sale_that_cannot_help_is_found_before_it_is_needed() -> None:
-    rule = replace(rule_of(sell(slippage=2_000), target=103 * WAD // 100), health_factor_below=102 * WAD // 100)
+    rule = replace(rule_of(sell(slippage=2_000), target=103 * WAD // 100), trigger=health_below(102 * WAD // 100))
     problem = found(rule)["slippage-too-large"]
     assert "would not lift" in problem.words
-    low = replace(rule, target_health_factor=80 * WAD // 100)
+    low = replace(rule, goal=restore(80 * WAD // 100))
     assert found(low)["sale-cannot-help"].decisive
 
 

@@ -23,7 +23,7 @@ from tests.support.plain_market import (
 from tests.support.plain_rules import asked, burn, repay, rule_of, sell, supply
 from tui.model.plan import Action, SwapCost
 from tui.model.position import Position
-from tui.model.rule import FROM_WALLET, ActionKind, Rule, Step
+from tui.model.rule import FROM_WALLET, ActionKind, Rule, Step, restore
 from tui.model.units import USD, WAD, value_usd
 from tui.model.wallet import Wallet
 from tui.planning.circumstances import Circumstances, Offer
@@ -191,9 +191,7 @@ def test_supply_of_what_is_owed_repays_it() -> None:
     assert fall.reaches_target is False
     assert step.action == Action(ActionKind.REPAY_WITH_ATOKENS, USDC, 40_000 * 10**6)
     assert "all that is owed and supplied is 40,000.00 USDC" in step.note
-    some = run_waterfall(
-        replace(rule, target_health_factor=112 * WAD // 100), market, position, wallet_of(), circumstances()
-    )
+    some = run_waterfall(replace(rule, goal=restore(112 * WAD // 100)), market, position, wallet_of(), circumstances())
     assert some.reaches_target
     aim = 112 * WAD // 100
     assert aim <= reached(some) <= aim + aim // 1_000

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tui.model.block import BlockRef
 from tui.model.position import MarketKey, Position, PositionKey, unknown_position
-from tui.model.rule import Limits, Mode, Rule
+from tui.model.rule import Limits, Mode, Rule, health_below, restore
 from tui.rules.evaluate import VerdictKind, conclude, initial_state, state_from_data, state_to_data, step
 
 KEY = PositionKey(MarketKey("aave-v3", "core"), "0x" + "ab" * 20)
@@ -24,7 +24,17 @@ class Hysteresis(RuleBasedStateMachine):
     @initialize(for_blocks=st.integers(1, 3), cooldown=st.sampled_from([0, 12, 60]), notify=st.booleans())
     def begin(self, for_blocks, cooldown, notify):
         mode = Mode.NOTIFY if notify else Mode.AUTO
-        self.rule = Rule("guard", "*", mode, TRIGGER, for_blocks, 2 * TRIGGER, (), Limits(cooldown=cooldown), "d" * 64)
+        self.rule = Rule(
+            "guard",
+            "*",
+            mode,
+            health_below(TRIGGER),
+            for_blocks,
+            restore(2 * TRIGGER),
+            (),
+            Limits(cooldown=cooldown),
+            "d" * 64,
+        )
         self.state = initial_state(self.rule, str(KEY))
         self.fork = 0
         self.chain: list[tuple[BlockRef, int | None]] = []  # canonical blocks read as known, with their health

@@ -139,7 +139,10 @@ CASES = {
         '6: health_factor_below is "1.1234567890123456789", with more than 18 digits after the point; '
         'write it like "1.25"'
     ),
-    (6, "when = {}"): '6: when of rule "guard" has no health_factor_below; add health_factor_below = "1.25"',
+    (6, "when = {}"): (
+        '6: when of rule "guard" has neither health_factor_below nor price_of; '
+        'add health_factor_below = "1.25", or price_of = "WETH" with below, above or trailing'
+    ),
     (6, "when = 5"): '6: when is 5, not a table; write when = { health_factor_below = "1.25", for_blocks = 1 }',
     (6, 'when = { health_factor_below = "1.25", blocks = 3 }'): (
         '6: when of rule "guard" has an unknown key "blocks"; did you mean for_blocks?'

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tests.support.plain_market import Exchange, PlainMarket, circumstances, wallet_of
 from tui.model.position import Position
-from tui.model.rule import ActionKind, Limits, Mode, Order, Rule, Step
+from tui.model.rule import ActionKind, Limits, Mode, Order, Rule, Step, health_below, restore
 from tui.model.units import WAD
 from tui.model.wallet import Wallet
 from tui.planning.circumstances import Circumstances
@@ -31,7 +31,8 @@ def sell(collateral: str = "WETH", debt: str = "USDC", maximum: str | None = Non
 
 
 def rule_of(*steps: Step, target: int = 15 * WAD // 10, order: Order = Order.WRITTEN, **limits) -> Rule:
-    return Rule("guard", "*", Mode.AUTO, 12 * WAD // 10, 1, target, steps, Limits(**limits), "digest", order=order)
+    trigger = health_below(12 * WAD // 10)
+    return Rule("guard", "*", Mode.AUTO, trigger, 1, restore(target), steps, Limits(**limits), "digest", order=order)
 
 
 def asked(

@@ -22,7 +22,7 @@ from tui.model.position import (
     PositionKey,
     unknown_position,
 )
-from tui.model.rule import ActionKind, Limits, Mode, Rule, RuleFault, Step
+from tui.model.rule import ActionKind, Limits, Mode, Rule, RuleFault, Step, health_below, restore
 from tui.model.units import USD, parse_units
 from tui.model.view import (
     ActivityEntry,
@@ -212,9 +212,9 @@ GUARD = Rule(
     "guard",
     f"aave-v3/core/{ALICE}",
     Mode.AUTO,
-    wad("1.15"),
+    health_below(wad("1.15")),
     2,
-    wad("1.5"),
+    restore(wad("1.5")),
     (Step(ActionKind.REPAY, "USDC", "8000"), Step(ActionKind.ADD_COLLATERAL, "WETH", "2")),
     Limits(200 * USD, 500 * 10**9, 50_000 * USD, 300),
     "d1",
@@ -224,9 +224,9 @@ CALM = Rule(
     "calm",
     f"aave-v3/core/{CAROL}",
     Mode.CONFIRM,
-    wad("1.4"),
+    health_below(wad("1.4")),
     1,
-    wad("1.7"),
+    restore(wad("1.7")),
     (Step(ActionKind.REPAY, "DAI"),),
     Limits(),
     "d2",

@@ -10,7 +10,7 @@ from tui.engine.facade import ArmingReport
 from tui.engine.prospect import Prospect
 from tui.model.plan import FeeQuote, Refusal
 from tui.model.position import Asset, Position
-from tui.model.rule import FROM_WALLET, SALES, Mode, Rule, Step
+from tui.model.rule import FROM_WALLET, SALES, Mode, Rule, Step, TriggerKind
 from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
 from tui.model.units import format_units, group_digits
@@ -18,8 +18,8 @@ from tui.model.wallet import Wallet
 from tui.planning.policy import ArmedScope, step_cap
 from tui.planning.waterfall import amount_text
 from tui.protocols.base import ActionImpossible
-from tui.risk.trigger import trigger_price
 from tui.rules.match import applies
+from tui.rules.prices import fact, level_words, pair_text, price_text
 
 BUMPS_TO_PAY = 3
 """Gas for this many raised attempts should be at hand before a rule is called well armed."""
@@ -64,9 +64,32 @@ def arming_report(
         found.append(f"the rule watches {rule.position}, where the account of the key ({accounts}) is not watched")
     account = positions[0].key.account if positions else None
     for position in positions:
+        found.extend(_too_late(rule, position, prospect))
+        warnings.extend(_at_once(rule, position, prospect))
         warnings.extend(obstacles(rule, position, snapshot, fees, prospect))
     path = None if account is None else str(keystores[account])
     return ArmingReport(rule.name, account, path, spends_of(rule), tuple(dict.fromkeys(warnings)), tuple(found))
+
+
+def _too_late(rule: Rule, position: Position, prospect: Prospect) -> list[str]:
+    """That a trailing stop lies beyond liquidation as things are; fixed levels are judged with the file."""
+    late = prospect.liquidated_first(rule, position) if rule.trigger.kind is TriggerKind.TRAILING else None
+    if late is None:
+        return []
+    level, at = late
+    pair = pair_text(rule.trigger)
+    return [
+        f"it fires at {pair} {level_words(rule.trigger, level)}, but the position is liquidated at {price_text(at)} "
+        "before that: write a smaller trailing"
+    ]
+
+
+def _at_once(rule: Rule, position: Position, prospect: Prospect) -> list[str]:
+    """That the price a rule waits for is there already."""
+    price = prospect.price_of(rule, position)
+    if price is None or not prospect.is_crossed(rule, position):
+        return []
+    return [f"it fires at once: {fact(rule.trigger, price, prospect.best_seen(rule, position))}"]
 
 
 def spends_of(rule: Rule) -> tuple[str, ...]:
@@ -149,7 +172,7 @@ def find_obstacles(
         elif step.maximum is not None and balance < step_cap(step, asset):
             text = f"the wallet holds {amount_text(balance, asset)}, less than the step's maximum"
             found.append(Obstacle("token-short", text, stops=False))
-    there = _at_trigger(rule, position, prospect)
+    there = prospect.at_trigger(rule, position)
     plan = prospect.plan(rule, there, snapshot, fees)
     if isinstance(plan, Refusal):
         code = GAS_IS_LOW if plan.code == "no-gas" else "would-not-act"
@@ -183,18 +206,8 @@ def _unable(step: Step, asset: Asset, position: Position, prospect: Prospect) ->
     return []
 
 
-def _at_trigger(rule: Rule, position: Position, prospect: Prospect) -> Position:
-    """The position where the rule would fire, or as it is where it fires already or no price brings it there."""
-    market = prospect.market(position)
-    found = trigger_price(position, rule.health_factor_below, prospect.health_at(position))
-    if found is None or found[2] == 0:
-        return position
-    asset, price, _ = found
-    return market.repriced(position, {asset.address: price})
-
-
 def preview_position(rule: Rule, position: Position, prospect: Prospect) -> Position:
     """The position a preview plans for: as it is where the rule would fire now, else where its trigger lies."""
     if position.unknown is not None or position.health_factor is None:
         return position
-    return _at_trigger(rule, position, prospect)
+    return prospect.at_trigger(rule, position)

@@ -13,7 +13,9 @@ from tui.engine.conditions import Condition, Consequence
 from tui.engine.engine import Engine
 from tui.engine.facade import ArmingReport, CommandRefused, Preview, RulesText
 from tui.engine.live_rules import live_errors, live_faults
+from tui.engine.prospect import Prospect
 from tui.model.plan import Evaluation, Refusal
+from tui.model.position import Position
 from tui.model.rule import Mode, Rule
 from tui.model.snapshot import Snapshot
 from tui.model.view import Severity, ViewState
@@ -21,6 +23,7 @@ from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.journal import JournalError
 from tui.rules.document import EditRefused
 from tui.rules.load import parse_rules
+from tui.rules.prices import fact, pair_text
 from tui.rules.save import save_rules, text_digest
 
 _UNKNOWN = ("position-unknown", "market-unknown", "wallet-unknown", "code-unknown")
@@ -116,6 +119,9 @@ class Commands:
         except CannotArm as refused:
             await engine.armory.settle()
             raise CommandRefused(str(refused)) from refused
+        armed_at = engine.snapshot or snapshot
+        for position in positions_for(found, armed_at, (report.account,)):
+            engine.book.begin_trailing(found, position, armed_at.block, engine.ports.clock.now())
         spends = "; ".join(report.spends)
         engine.teller.say(
             Severity.GOOD, f"{found.name}: armed for {report.account}, {spends}", kind="armed", rule=found.name
@@ -130,7 +136,9 @@ class Commands:
     async def disarm(self, rule: str, why: str) -> None:
         """Stop a rule; its signatures are withdrawn from the signer's policy, what was sent is followed."""
         engine = self._engine
-        if engine.armory.disarm(rule, why, Severity.WARNING):
+        armed = engine.book.armed.get(rule)
+        if armed is not None and engine.armory.disarm(rule, why, Severity.WARNING):
+            engine.book.end_trailing(armed.rule, engine.ports.clock.now())
             await engine.armory.settle()
             engine.look_again()
             engine.publish()
@@ -232,9 +240,8 @@ class Commands:
         engine = self._engine
         found = []
         for position in positions_for(rule, snapshot, tuple(engine.own_accounts()) or engine.setup.accounts):
-            health = position.health_factor
-            below = health is not None and position.unknown is None and health < rule.health_factor_below
-            why = f"health factor {'is' if below else 'is not'} below the trigger"
+            below = engine.prospect.is_crossed(rule, position)
+            why = _why(rule, position, engine.prospect, below)
             plan, refused = None, None
             if rule.mode is not Mode.NOTIFY and engine.fees is not None:
                 if below:
@@ -267,3 +274,14 @@ class Commands:
         if rule is None:
             raise CommandRefused(f'there is no usable rule "{name}" in the rules files')
         return rule
+
+
+def _why(rule: Rule, position: Position, prospect: Prospect, crossed: bool) -> str:
+    """Where a position stands beside the trigger of a rule that may not be saved yet."""
+    if not rule.trigger.is_price:
+        return f"health factor {'is' if crossed else 'is not'} below the trigger"
+    price = prospect.price_of(rule, position)
+    if price is None:
+        return f"the price of {pair_text(rule.trigger)} is not known"
+    best = prospect.best_seen(rule, position)
+    return fact(rule.trigger, price, price.wad if best is None else best)

@@ -84,6 +84,7 @@ def conditions_of(
             found.append(_hold("position-unknown", f"the position is unknown now: {position.unknown}"))
         else:
             found.extend(_prices(rule, position, heartbeat))
+            found.extend(_trigger_prices(rule, position, facts, heartbeat))
             found.extend(_steps(rule, position, facts, market, heartbeat))
     order = list(Consequence)
     return tuple(sorted(dict.fromkeys(found), key=lambda one: order.index(one.consequence)))
@@ -148,7 +149,7 @@ def _changes(rule: Rule, position: Position, baseline: Baseline, now: MarketFact
             )
     for address in sorted(baseline.assets | _assets_of(rule, position, now)):
         yield from _asset_changes(now, before.listing(address), now.listing(address))
-    for name in dict.fromkeys(name for step in rule.steps for name in step.names):
+    for name in dict.fromkeys((*(name for step in rule.steps for name in step.names), *rule.trigger.names)):
         then, current = before.named(name), now.named(name)
         if then is not None and (current is None or current.address != then.address):
             yield _disarm("token-changed", f"{key}: {clean_text(name)} is another token than when it was armed")
@@ -197,8 +198,9 @@ def _asset_changes(facts: MarketFacts, before: Listing | None, now: Listing | No
 
 
 def _assets_of(rule: Rule, position: Position, facts: MarketFacts) -> frozenset[str]:
-    """The assets that matter to a rule on a position: held, owed, or named by a step."""
-    steps = (facts.named(name) for step in rule.steps for name in step.names)
+    """The assets that matter to a rule on a position: held, owed, or named by a step or by the trigger."""
+    names = (*(name for step in rule.steps for name in step.names), *rule.trigger.names)
+    steps = (facts.named(name) for name in names)
     held = (one.asset.address for one in position.holdings if one.amount)
     return frozenset((*held, *(asset.address for asset in steps if asset is not None)))
 
@@ -235,6 +237,19 @@ def _prices(rule: Rule, position: Position, heartbeat: int) -> Iterable[Conditio
         elif one.price_updated_at is None:
             text = f"who prices {symbol} does not tell when: its age cannot be checked"
             yield Condition(Consequence.NOTE, "price-age-unknown", text, about=symbol)
+
+
+def _trigger_prices(rule: Rule, position: Position, facts: MarketFacts, heartbeat: int) -> Iterable[Condition]:
+    """Prices that the trigger itself waits for: none of them may be old, whatever the rule says of stale prices."""
+    for name in rule.trigger.names:
+        asset = facts.named(name)
+        listing = None if asset is None else facts.listing(asset.address)
+        if listing is None or listing.price_usd is None:
+            yield _hold("trigger-price", f"the price of {clean_text(name)}, which it waits for, is not known", name)
+            continue
+        strange = _strange_age(listing.price_updated_at, position.block.timestamp, heartbeat)
+        if strange is not None:
+            yield _hold("trigger-price", f"the price of {clean_text(name)}, which it waits for, {strange}", name)
 
 
 def _strange_age(updated_at: int | None, now: int, heartbeat: int) -> str | None:

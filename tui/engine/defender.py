@@ -26,7 +26,7 @@ from tui.model.view import Confirmation, Severity
 from tui.planning.waterfall import amount_text
 from tui.ports.clock import Clock
 from tui.ports.journal import Journal
-from tui.rules.evaluate import RuleState, Verdict, VerdictKind
+from tui.rules.evaluate import RuleState, Verdict, VerdictKind, recovery_text
 
 CONFIRM_SECONDS = 90.0
 """How long a confirmation waits; a position that still needs it is asked about again."""
@@ -212,7 +212,7 @@ class Defender:
             assert asked.state.episode is not None
             self._book.conclude(rule, position, asked.state.episode, snapshot.block.number, self._clock.now())
             self._say(
-                Severity.WARNING, rule, position, snapshot, "declined: it waits until health was above its trigger"
+                Severity.WARNING, rule, position, snapshot, f"declined: it waits for a block {recovery_text(rule)}"
             )
             return None
         obstacle = self._obstacle(rule, position) or (None if fees is not None else "fees could not be read")
@@ -314,13 +314,13 @@ class Defender:
             return
         if firing.health_factor_after is None and self._executor is not None:
             self._executor.book_outcome(firing.id, position.health_factor, _cost_usd(firing, snapshot))
-        below = position.health_factor is not None and position.health_factor < rule.health_factor_below
+        below = self._prospect.is_crossed(rule, position)
         if below and self._may_try_again(firing):
             self._book.forget(rule, position, now)
             self._say(Severity.ALARM, rule, position, snapshot, "its rebalance reverted on chain: it is planned anew")
             return
         self._book.conclude(rule, position, state.episode, end, now)
-        if below:
+        if below and not rule.trigger.is_price:  # what is done about a price does not move it back
             self._say_once(
                 Severity.ALARM,
                 rule,
@@ -392,7 +392,7 @@ def _cost_usd(firing: Firing, snapshot: Snapshot) -> int | None:
 
 
 def describe(plan: Plan) -> str:
-    """One line for a plan: `repay 5,214.20 USDC -> HF 1.5000`."""
+    """One line for a plan: `repay 5,214.20 USDC -> HF 1.5000`, `... -> closes 50%, HF 2.1000`."""
     steps = ", ".join(f"{step.action.kind} {amount_text(step.action.amount, step.action.asset)}" for step in plan.steps)
     after = "no debt" if plan.health_factor_after is None else f"HF {format_units(plan.health_factor_after, 18, 4)}"
-    return f"{steps} → {after}"
+    return f"{steps} → {after}" if plan.goal_words is None else f"{steps} → {plan.goal_words}, {after}"

@@ -48,7 +48,6 @@ from tui.ports.journal import Decision, HealthPoint, Journal, JournalError, Jour
 from tui.ports.signer import Signer
 from tui.protocols.base import LendingMarket
 from tui.quotes.base import Quoter
-from tui.risk.trigger import trigger_price
 
 BLIND_AFTER_BLOCKS = 3
 """No new head for this many block times is a fault, whatever the connection says."""
@@ -113,8 +112,16 @@ class Engine:
         self._record: JournalReader | None = ports.journal or ports.record
         self.history = History()
         self.teller = Teller(ports.journal, ports.clock, self._heard)
-        self.book = RuleBook(setup.rules_files, ports.journal)
-        self.watch = Watch(ports.reader, setup.markets, setup.accounts, setup.network.native_usd_feed)
+        self.book = RuleBook(
+            setup.rules_files, ports.journal, lambda rule, position: self.prospect.price_of(rule, position)
+        )
+        self.watch = Watch(
+            ports.reader,
+            setup.markets,
+            setup.accounts,
+            setup.network.native_usd_feed,
+            setup.network.l1_fee_oracle,
+        )
         self.prospect = Prospect(
             setup.markets,
             ports.simulator,
@@ -122,6 +129,7 @@ class Engine:
             ports.reader.block_by_number,
             Offers(ports.reader.read, setup.quoters),
             setup.network.wrapped_native,
+            self.book.best,
         )
         self.guard = Guard(self.book, self.prospect, setup.network)
         self.armory = Armory(self.book, ports.signer, self.prospect, ports.clock, setup.network.chain_id, self.teller)
@@ -560,9 +568,20 @@ class Engine:
         found: list[TriggerPrice] = []
         for position in snapshot.positions:
             for rule in self.book.rules_of(position):
-                at = trigger_price(position, rule.health_factor_below, self.prospect.health_at(position))
+                at = self.prospect.fires_at(rule, position)
                 if at is not None:
-                    found.append(TriggerPrice(rule.name, position.id, *at))
+                    found.append(
+                        TriggerPrice(
+                            rule.name,
+                            position.id,
+                            at.asset,
+                            at.price_usd,
+                            at.distance_bps,
+                            rule.trigger.kind,
+                            at.level,
+                            at.quote,
+                        )
+                    )
         return tuple(found)
 
     def _what_would_stop(self, snapshot: Snapshot) -> tuple[str, ...]:

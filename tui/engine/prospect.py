@@ -21,9 +21,11 @@ from tui.model.wallet import Wallet
 from tui.planning.circumstances import Circumstances
 from tui.planning.plan import balances_of, build_plan, price_plan
 from tui.planning.simulation import judge, simulation_calls, simulation_reads
+from tui.planning.triggering import FiresAt, at_trigger, fires_at, is_crossed, liquidation_first
 from tui.ports.chain import ChainUnreachable, ReadFailed, Simulator
 from tui.protocols.base import LendingMarket
 from tui.rules.match import applies
+from tui.rules.prices import PriceSeen, price_seen
 
 GAS_ROOM = 2
 """How much more than such calls usually take a plan's gas limit may come to, once it is simulated."""
@@ -34,7 +36,7 @@ LOOK_BLOCKS = 20
 class Prospect:
     """Plans and simulates against snapshots. `spent_today` gives a rule's dollars of the day (8 decimals), `canonical`
     the block that stands at a height now. `offers` asks what sales cost; `wrapped_native` is the token that the native
-    coin can be wrapped into.
+    coin can be wrapped into, `best_seen` the best price (wad) that a trailing rule saw.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Prospect:
         canonical: Callable[[int], Awaitable[BlockRef | None]],
         offers: Offers,
         wrapped_native: str | None = None,
+        best_seen: Callable[[Rule, Position], int | None] = lambda _rule, _position: None,
     ) -> None:
         self._markets = {str(market.key): market for market in markets}
         self._simulator = simulator
@@ -52,6 +55,7 @@ class Prospect:
         self._canonical = canonical
         self.offers = offers
         self._wrapped_native = wrapped_native
+        self.best_seen = best_seen
         self._looked = 0
         self._looked_at: frozenset[tuple[str, str]] = frozenset()
 
@@ -72,6 +76,26 @@ class Prospect:
             return market.repriced(position, prices).health_factor
 
         return health
+
+    def price_of(self, rule: Rule, position: Position) -> PriceSeen | None:
+        """The price that a rule waits for at a position's block, by the market itself; None where it is not known."""
+        return price_seen(rule, self.market(position), position)
+
+    def fires_at(self, rule: Rule, position: Position) -> FiresAt | None:
+        """Where a rule fires on a position."""
+        return fires_at(rule, self.market(position), position, self.best_seen(rule, position))
+
+    def at_trigger(self, rule: Rule, position: Position) -> Position:
+        """The position where a rule would fire, or as it is where it fires already or no price brings it there."""
+        return at_trigger(rule, self.market(position), position, self.best_seen(rule, position))
+
+    def is_crossed(self, rule: Rule, position: Position) -> bool:
+        """Whether a position is beyond the trigger of a rule now."""
+        return is_crossed(rule, self.market(position), position, self.best_seen(rule, position))
+
+    def liquidated_first(self, rule: Rule, position: Position) -> tuple[int, int] | None:
+        """The level of a price trigger and the price of liquidation that comes before it, in wad; else None."""
+        return liquidation_first(rule, self.market(position), position, self.best_seen(rule, position))
 
     async def look(self, rules: Iterable[Rule], snapshot: Snapshot) -> None:
         """Every `LOOK_BLOCKS` blocks, and where other sales are named: what would stop the sales that `rules` name.
@@ -101,7 +125,13 @@ class Prospect:
     def circumstances(self, rule: Rule, snapshot: Snapshot, fees: FeeQuote) -> Circumstances:
         """What a plan of `rule` depends on at a snapshot."""
         spent = self._spent_today(rule.name, snapshot.block.timestamp)
-        return Circumstances(fees, snapshot.native_price_usd, spent, wrapped_native=self._wrapped_native)
+        return Circumstances(
+            fees,
+            snapshot.native_price_usd,
+            spent,
+            wrapped_native=self._wrapped_native,
+            data_fees=snapshot.data_fees,
+        )
 
     def plan(self, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote) -> Plan | Refusal:
         """The plan as sized, not simulated. `position` may be a repriced one: what would be done there. No exchange is
@@ -121,7 +151,7 @@ class Prospect:
         price, spent = circumstances.native_price_usd, circumstances.spent_today_usd
         if isinstance(plan, Refusal) or daily is None or price is None:
             return plan
-        room = GAS_ROOM * plan.cost.gas_units * plan.fees.ceiling * price // WAD
+        room = (GAS_ROOM * plan.cost.gas_units * plan.fees.ceiling + (plan.cost.l1_fee_wei or 0)) * price // WAD
         if rule.limits.max_cost_usd is not None:
             room = min(room, rule.limits.max_cost_usd)  # the ceiling of its fees is held to that
         if spent + plan.spend_usd + room <= daily:

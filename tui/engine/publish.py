@@ -267,6 +267,7 @@ def _position_view(position: Position, facts: Facts, rules: Mapping[str, RuleVie
     account = position.key.account
     mine = [rule for rule in watching if rule.mode is Mode.NOTIFY or account in facts.own_accounts]
     rule = mine[0] if mine else None
+    guarding = next((one for one in mine if one.health_factor_below is not None), None)
     activity = RuleActivity.OFF
     if rule is not None:
         activity = rules[rule.name].activity
@@ -277,8 +278,10 @@ def _position_view(position: Position, facts: Facts, rules: Mapping[str, RuleVie
         position=position,
         rule=None if rule is None else rule.name,
         rule_activity=activity,
-        trigger_health_factor=None if rule is None else rule.health_factor_below,
-        target_health_factor=None if rule is None or rule.mode is Mode.NOTIFY else rule.target_health_factor,
+        trigger_health_factor=None if guarding is None else guarding.health_factor_below,
+        target_health_factor=(
+            None if guarding is None or guarding.mode is Mode.NOTIFY else guarding.target_health_factor
+        ),
         trigger_prices=tuple(one for one in facts.triggers if one.position == position.id),
         own_key=account in facts.own_accounts,
         label=facts.labels.get(account, ""),

@@ -6,7 +6,7 @@ Holds no keys and signs nothing; what a rule remembers is kept in the journal so
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -15,13 +15,15 @@ from tui.engine.conditions import Baseline
 from tui.model.block import BlockRef
 from tui.model.intent import Firing, FiringState
 from tui.model.position import Position
-from tui.model.rule import Rule, RuleFault
+from tui.model.rule import Rule, RuleFault, TriggerKind
 from tui.planning.policy import ArmedScope
-from tui.ports.journal import Journal
+from tui.ports.journal import Journal, JournalReader
 from tui.rules.evaluate import (
     RuleState,
     Verdict,
+    begin_trailing,
     conclude,
+    end_trailing,
     fired_state,
     held_back,
     initial_state,
@@ -31,6 +33,7 @@ from tui.rules.evaluate import (
 )
 from tui.rules.load import RuleSet, load_rule_files
 from tui.rules.match import rules_for
+from tui.rules.prices import PriceSeen
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,15 @@ _MOST_BRACKETS = 200
 class RuleBook:
     """All rules, their states and which of them are armed."""
 
-    def __init__(self, files: Sequence[Path], journal: Journal | None) -> None:
+    def __init__(
+        self,
+        files: Sequence[Path],
+        journal: Journal | None,
+        price_of: Callable[[Rule, Position], PriceSeen | None] = lambda _rule, _position: None,
+    ) -> None:
         self.files = tuple(files)
+        self.price_of = price_of
+        """The market's own price that a rule waits for, at a position's block; None: not known, so it never fires."""
         self._journal = journal
         self._stamps: tuple[object, ...] | None = None
         self._states: dict[tuple[str, str], RuleState] = {}
@@ -134,7 +144,7 @@ class RuleBook:
 
     def evaluate(self, rule: Rule, position: Position, block: BlockRef) -> tuple[RuleState, Verdict]:
         """The next state (not kept yet) and the verdict at a block."""
-        return step(rule, self.state(rule, position), position, block)
+        return step(rule, self.state(rule, position), position, block, self.price_of(rule, position))
 
     def keep(self, rule: Rule, position: Position, state: RuleState, at: float) -> None:
         """Remember a state; written down where what must survive a restart changed."""
@@ -146,7 +156,8 @@ class RuleBook:
 
     def hold_back(self, rule: Rule, position: Position, block: BlockRef, at: float) -> None:
         """A verdict to fire was not carried out: the block counts, nothing latches, the episode stays the same."""
-        self.keep(rule, position, held_back(rule, self.state(rule, position), position, block), at)
+        state = held_back(rule, self.state(rule, position), position, block, self.price_of(rule, position))
+        self.keep(rule, position, state, at)
 
     def conclude(self, rule: Rule, position: Position, episode: str, end_block: int, at: float) -> None:
         """The firing of `episode` is over since `end_block`."""
@@ -157,8 +168,31 @@ class RuleBook:
 
         When that was stays known, so that a restart does not take an older firing for the last and latch on it.
         """
-        fired = self.state(rule, position).fired_block
-        self.keep(rule, position, replace(initial_state(rule, position.id), fired_block=fired), at)
+        before = self.state(rule, position)
+        free = replace(initial_state(rule, position.id), fired_block=before.fired_block)
+        self.keep(rule, position, _trailing_as(before, free), at)
+
+    def begin_trailing(self, rule: Rule, position: Position, block: BlockRef, at: float) -> None:
+        """The rule was armed: what it trails begins here, or goes on where a restart broke it off."""
+        state = self.state(rule, position)
+        begun = begin_trailing(rule, state, self.price_of(rule, position), block)
+        if begun != state:
+            self.keep(rule, position, begun, at)
+
+    def end_trailing(self, rule: Rule, at: float) -> None:
+        """A person disarmed the rule: armed again, what it trails begins anew. A restart does not end it."""
+        for (digest, position), state in tuple(self._states.items()):
+            if digest == rule.digest and state.trails_armed:
+                ended = self._states[digest, position] = end_trailing(state)
+                if self._journal is not None:
+                    self._journal.save_rule_state(digest, position, json.dumps(state_to_data(ended)), at)
+
+    def best(self, rule: Rule, position: Position) -> int | None:
+        """The best price seen (wad) for a rule that trails one; None where it does not, or saw none."""
+        known = self.rule(rule.name)
+        if rule.trigger.kind is not TriggerKind.TRAILING or known is None or known.digest != rule.digest:
+            return None
+        return self.state(rule, position).best
 
     def _recall(self, rule: Rule, position: Position) -> RuleState:
         if self._journal is None:
@@ -179,7 +213,8 @@ class RuleBook:
         if kept is not None and (kept.fired_block or 0) > last.block_number:
             return kept
         # The crash came between the latch in the journal and the state: the journal is right.
-        return _state_of(rule, position, last)
+        fired = _state_of(rule, position, last)
+        return fired if kept is None else _trailing_as(kept, fired)
 
 
 def _parsed(text: str | None, rule: Rule, position: Position) -> RuleState | None:
@@ -206,8 +241,21 @@ def _state_of(rule: Rule, position: Position, firing: Firing) -> RuleState:
     return fired_state(rule, position.id, firing.episode, fired, ended)
 
 
+def recalled(record: JournalReader | None, rule: Rule, position: Position) -> RuleState:
+    """The state of a rule that has seen nothing, but for what it trails: that is on record. Raises JournalError."""
+    kept = None if record is None else _parsed(record.rule_state(rule.digest, position.id), rule, position)
+    fresh = initial_state(rule, position.id)
+    return fresh if kept is None else _trailing_as(kept, fresh)
+
+
+def _trailing_as(kept: RuleState, state: RuleState) -> RuleState:
+    """A state that trails what another one did."""
+    return replace(state, bests=kept.bests, trails_armed=kept.trails_armed)
+
+
 def _latch(state: RuleState) -> tuple[object, ...]:
-    return state.latched, state.episode, state.ended_block, state.recovered_block, state.cooldown_until
+    kept = state.latched, state.episode, state.ended_block, state.recovered_block, state.cooldown_until
+    return (*kept, state.bests, state.trails_armed)
 
 
 def _stamp(path: Path) -> object:

@@ -147,10 +147,12 @@ def plan_json(plan: Plan) -> Json:
             "gas": usd(plan.cost.gas_usd, 4),
             "swap": usd(plan.cost.swap_usd, 4),
             "total": usd(plan.cost.total_usd, 4),
+            "l1_data": usd(plan.cost.l1_data_usd, 4),  # a part of gas
         },
         "spend_usd": usd(plan.spend_usd),
         "avoided_loss_usd": usd(plan.avoided_loss_usd),
         "reaches_target": plan.reaches_target,
+        "closes": None if plan.closed_bps is None else ratio(plan.closed_bps * 10**14),
         "shortfall": plan.shortfall,
         "simulated": plan.simulated,
     }

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from tui.config.options import Options, UsageError, options_from
 from tui.engine.live_rules import live_errors
+from tui.engine.rulebook import recalled
 from tui.headless.as_json import block_json, evaluation_json, positions_json, usd, wad
 from tui.headless.output import Exit, data, data_json, talk
 from tui.model.block import BlockRef
@@ -18,7 +19,7 @@ from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
 from tui.ports.chain import ChainUnreachable, Reader, ReadFailed
 from tui.ports.journal import JournalError
-from tui.rules.evaluate import initial_state, step
+from tui.rules.evaluate import VerdictKind, step
 from tui.rules.match import applies
 from tui.wiring import Wired, wire
 
@@ -70,9 +71,10 @@ def run_plan(args: argparse.Namespace) -> int:
 
 async def evaluate(wired: Wired, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote) -> Evaluation:
     """What `rule` would do at this one block, counting only it: a rule of several blocks still has to wait."""
-    _, verdict = step(rule, initial_state(rule, position.id), position, snapshot.block)
-    health = position.health_factor
-    below = position.unknown is None and health is not None and health < rule.health_factor_below
+    state = recalled(wired.record, rule, position)
+    price = wired.engine.prospect.price_of(rule, position)
+    _, verdict = step(rule, state, position, snapshot.block, price)
+    below = verdict.kind in (VerdictKind.FIRES, VerdictKind.COUNTING)
     if not below or rule.mode is Mode.NOTIFY:
         refused = None if position.unknown is None else Refusal("unknown", position.unknown)
         return Evaluation(rule.name, position.id, snapshot.block, verdict.fires, verdict.why, None, refused)

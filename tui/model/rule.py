@@ -65,6 +65,80 @@ class StalePrice(StrEnum):
     """Repay all the same, and nothing but repay: paying debt back never harms, at whatever price."""
 
 
+class TriggerKind(StrEnum):
+    """What a rule waits for. The words are those of the rules file."""
+
+    HEALTH_BELOW = "health_factor_below"
+    PRICE_BELOW = "below"
+    PRICE_ABOVE = "above"
+    TRAILING = "trailing"
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """When a rule fires: health under `level`, a price of `asset` under or above it, or one that fell `trailing_bps`
+    below the best price seen.
+
+    `level` in wad: a health factor, or the price in dollars, or in units of `quote` where that is set. It is 0 in a
+    trailing trigger, whose level follows the price. `asset` and `quote` are symbols or addresses.
+    """
+
+    kind: TriggerKind
+    level: int = 0
+    asset: str | None = None
+    quote: str | None = None
+    trailing_bps: int | None = None
+
+    @property
+    def is_price(self) -> bool:
+        """Whether it waits for a price, and not for a health factor."""
+        return self.kind is not TriggerKind.HEALTH_BELOW
+
+    @property
+    def field(self) -> str:
+        """The dotted key of its level in the rules file."""
+        return f"when.{self.kind.value}"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The assets whose prices it needs."""
+        return tuple(name for name in (self.asset, self.quote) if name is not None)
+
+
+class GoalKind(StrEnum):
+    """What a firing is to achieve. The words are those of the rules file."""
+
+    HEALTH = "health_factor"
+    CLOSE = "close"
+    NOTHING = "nothing"
+    """A price trigger that only tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """How far a rule goes. `value`: the health factor in wad, or the part in basis points that is repaid of every debt
+    that the steps name.
+    """
+
+    kind: GoalKind
+    value: int = 0
+
+
+def health_below(level: int) -> Trigger:
+    """The trigger of a health factor (wad)."""
+    return Trigger(TriggerKind.HEALTH_BELOW, level)
+
+
+def restore(health_factor: int) -> Goal:
+    """The goal of a health factor (wad)."""
+    return Goal(GoalKind.HEALTH, health_factor)
+
+
+def close(bps: int) -> Goal:
+    """The goal of repaying a part, in basis points, of every debt that the steps name."""
+    return Goal(GoalKind.CLOSE, bps)
+
+
 class StandingAllowance(StrEnum):
     """What a rule does where the market may take more of the wallet's token than the plan needs."""
 
@@ -91,17 +165,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule. Health factors in wad. `order` says whether its steps are a waterfall as written, or a choice of which
-    the cheapest that reaches the target is taken. `digest` identifies its exact meaning: an armed rule whose digest
-    changes is disarmed. `source` is "FILE:LINE" of where it was read, for messages.
+    """One rule: when (`trigger`), how far (`goal`), by which `steps`. `order` says whether its steps are a waterfall as
+    written, or a choice of which the cheapest that reaches the goal is taken. `digest` identifies its exact meaning:
+    an armed rule whose digest changes is disarmed. `source` is "FILE:LINE" of where it was read, for messages.
     """
 
     name: str
     position: str
     mode: Mode
-    health_factor_below: int
+    trigger: Trigger
     for_blocks: int
-    target_health_factor: int
+    goal: Goal
     steps: tuple[Step, ...]
     limits: Limits
     digest: str
@@ -115,6 +189,21 @@ class Severity(StrEnum):
     ERROR = "error"
     WARNING = "warning"
 
+
+    @property
+    def health_factor_below(self) -> int | None:
+        """The trigger's health factor in wad; None where a price triggers it."""
+        return None if self.trigger.is_price else self.trigger.level
+
+    @property
+    def target_health_factor(self) -> int | None:
+        """The goal's health factor in wad; None where it closes a part of the debt, or only tells."""
+        return self.goal.value if self.goal.kind is GoalKind.HEALTH else None
+
+    @property
+    def close_bps(self) -> int | None:
+        """The part of the debts that it repays, in basis points; None where it restores a health factor."""
+        return self.goal.value if self.goal.kind is GoalKind.CLOSE else None
 
 @dataclass(frozen=True, slots=True)
 class RuleFault:

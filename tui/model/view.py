@@ -9,7 +9,7 @@ from tui.model.block import BlockRef
 from tui.model.intent import Firing
 from tui.model.plan import Evaluation, Plan
 from tui.model.position import Asset, Position
-from tui.model.rule import Rule, RuleFault
+from tui.model.rule import Rule, RuleFault, TriggerKind
 from tui.model.wallet import Wallet
 
 
@@ -80,7 +80,8 @@ class ChainView:
 @dataclass(frozen=True, slots=True)
 class TriggerPrice:
     """At which price (8 decimals) of `asset` a rule would fire on a position; `distance_bps` of the present price
-    (negative: it must fall), None where a price could not be had.
+    (negative: it must fall), None where a price could not be had. `kind` says whether it waits for that price or for a
+    health factor; for a pair `level` (wad) is the price in units of `quote`.
     """
 
     rule: str
@@ -88,6 +89,9 @@ class TriggerPrice:
     asset: Asset
     price_usd: int
     distance_bps: int | None
+    kind: TriggerKind = TriggerKind.HEALTH_BELOW
+    level: int | None = None
+    quote: Asset | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,11 +64,11 @@ class Ways:
         return self.along(self.numbers)
 
     def best_reach(self) -> Waterfall:
-        """The highest health that the rule's order of steps can come to, whatever it costs."""
+        """The furthest that the rule's order of steps can come to, whatever it costs."""
         if self._rule.order is Order.WRITTEN:
             return self.written().fall
         flows = [flow for _, flow in self._flows_to_choose_from()]
-        best = max(flows, key=lambda flow: UINT256_MAX if flow.meets_target else flow.current.health_factor or 0)
+        best = max(flows, key=lambda flow: UINT256_MAX if flow.meets_target else flow.reach)
         return best.result()
 
     def _flows_to_choose_from(self) -> list[tuple[Numbers, Flow]]:
@@ -85,11 +85,11 @@ class Ways:
         reaching = [(order, flow) for order, flow in flows if flow.meets_target]
         yield from sorted((self._way(*one) for one in reaching), key=self.cost_key)
         falling_short = [one for one in flows if not one[1].meets_target]
-        falling_short.sort(key=lambda one: -(one[1].current.health_factor or UINT256_MAX))
+        falling_short.sort(key=lambda one: -one[1].reach)
         at = 0
         while at < len(falling_short):
-            health = falling_short[at][1].current.health_factor
-            same = [one for one in falling_short[at:] if one[1].current.health_factor == health]
+            reach = falling_short[at][1].reach
+            same = [one for one in falling_short[at:] if one[1].reach == reach]
             yield from sorted((self._way(*one) for one in same), key=self.cost_key)
             at += len(same)
 
@@ -98,7 +98,8 @@ class Ways:
         circumstances = self._circumstances
         fees, price = circumstances.fees, circumstances.native_price_usd
         swap = way.fall.swap_cost.total_usd
-        wei = way.gas * (fees.base_fee + fees.priority_fee)
+        # A fee for data that is not known is not known for any way.
+        wei = way.gas * (fees.base_fee + fees.priority_fee) + (circumstances.l1_fee_wei(way.calls) or 0)
         # Without a price of the native coin gas and sales cannot be added up: sales weigh more.
         total, then = (swap, wei) if price is None else (swap * 10**18 + wei * price, 0)
         return way.refusal is not None, total, then, len(way.calls), way.fall.taken

@@ -15,7 +15,7 @@ from tui.planning.costs import lost_yield, plan_cost
 from tui.planning.limits import EMERGENCY_HEALTH as EMERGENCY_HEALTH
 from tui.planning.limits import price_plan as price_plan
 from tui.planning.limits import refuse_before_sizing
-from tui.planning.texts import health_text, step_text
+from tui.planning.texts import health_text, part_text, step_text
 from tui.planning.waterfall import Waterfall
 from tui.protocols.base import LendingMarket
 from tui.risk.probability import expected_loss, volatility_of
@@ -88,6 +88,7 @@ class _Pricing:
             spend_usd=fall.spend_usd,
             expected_loss_usd=None if avoided is None else expected_loss(avoided, before, self._volatility),
             volatility_bps=self._volatility,
+            closed_bps=fall.closed_bps,
         )
         return price_plan(plan, rule, self._wallet, self._circumstances, way.gas)
 
@@ -96,7 +97,7 @@ class _Pricing:
         if not way.calls:
             return None
         lost = lost_yield(self._position, way.fall.actions)
-        return plan_cost(way.gas, way.fall.swap_cost, lost, self._circumstances)
+        return plan_cost(way.gas, way.calls, way.fall.swap_cost, lost, self._circumstances)
 
 
 def _alternatives(rule: Rule, ways: Ways, pricing: _Pricing) -> tuple[Alternative, ...]:
@@ -125,9 +126,12 @@ def _alternatives(rule: Rule, ways: Ways, pricing: _Pricing) -> tuple[Alternativ
 
 
 def _shortfall(rule: Rule, fall: Waterfall) -> str:
-    reached = health_text(fall.position.health_factor, 4)
     notes = [step.note for step in fall.steps if step.note] + list(fall.skipped)
-    told = f"reaches {reached} of {health_text(rule.target_health_factor)}"
+    if rule.close_bps is not None:
+        told = f"closes {part_text(fall.closed_bps or 0)} of {part_text(rule.close_bps)}"
+    else:
+        reached = health_text(fall.position.health_factor, 4)
+        told = f"reaches {reached} of {health_text(rule.target_health_factor)}"
     return f"{told}: {'; '.join(notes)}" if notes else told
 
 

@@ -183,7 +183,7 @@ class _Sizes:
         every = written + alone
         if terms is None or owed is None or not every:
             return None
-        if len(alone) == 1:
+        if len(alone) == 1 and self._rule.close_bps is None:
             # It helps only where it costs less than the step allows: how much less, only quotes can tell.
             every.append(min(owed, 2 * alone[0]))
         decisive = max(written) if written and self._rule.order is Order.WRITTEN else max(every)

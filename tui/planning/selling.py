@@ -66,6 +66,21 @@ def size_sale(
 
     `offer` None: nothing is known, the worst allowed is assumed.
     """
+    sizing = _sizing(market, position, order, offer)
+    return sizing if isinstance(sizing, str) else sizing.run(target, aim)
+
+
+def size_close(
+    market: LendingMarket, position: Position, order: SaleOrder, offer: Offer | None, wanted: int
+) -> SizedSale | str:
+    """The sale that repays `wanted` base units of debt, the largest one below where that cannot be had, or why there is
+    none. As `size_sale`, without a search: how much is known.
+    """
+    sizing = _sizing(market, position, order, offer)
+    return sizing if isinstance(sizing, str) else sizing.close(wanted)
+
+
+def _sizing(market: LendingMarket, position: Position, order: SaleOrder, offer: Offer | None) -> _Sizing | str:
     try:
         terms = offer.terms if offer is not None else market.sale_shape(position, order.collateral)
         owed = market.ceiling(position, ActionKind.DELEVERAGE, order.debt, order.collateral)
@@ -82,7 +97,7 @@ def size_sale(
         market_of = _Exchange(order, terms, known, offer)
     except ValueError as wrong:
         return f"{order.words}: {wrong}"
-    return _Sizing(market, position, order, market_of, owed).run(target, aim)
+    return _Sizing(market, position, order, market_of, owed)
 
 
 class _Exchange:
@@ -179,6 +194,26 @@ class _Sizing:
         if not found.reaches:
             note = self._bound(found.repaid) if found.repaid == most else f"{order.words}: more would not help"
         return SizedSale(action, note)
+
+    def close(self, wanted: int) -> SizedSale | str:
+        """See size_close."""
+        exchange, order = self.exchange, self.order
+        repaid = wanted if 0 < wanted <= self.lendable and exchange.sold_for(wanted) is not None else 0
+        most = 0
+        if repaid <= 0:
+            most = min(self._most(), wanted)
+            repaid = most
+        sold = exchange.sold_for(repaid) if repaid > 0 else None
+        if sold is None:
+            return f"{order.words}{self._why_nothing()}"
+        try:
+            health = self._health_after(repaid, sold)
+        except ActionImpossible as refused:
+            return f"{order.words}: {refused}"
+        expected = UINT256_MAX if health is None else health
+        if not self._improves(expected):
+            return f"{order.words} would not raise the health factor"
+        return SizedSale(self._action(repaid, sold, expected), self._bound(repaid) if repaid < wanted else "")
 
     def _most(self) -> int:
         """The most debt that may be repaid within price and limits."""

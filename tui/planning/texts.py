@@ -21,6 +21,12 @@ def percent_text(part: int, of: int = WAD) -> str:
     return f"{format_units(part * BPS // of, 2)}%"
 
 
+def part_text(bps: int) -> str:
+    """A part of a debt in basis points, as short as it can be: `50%`, `32.5%`."""
+    text = format_units(bps, 2)
+    return f"{text.rstrip('0').rstrip('.')}%"
+
+
 def health_text(health_factor: int | None, places: int = 2) -> str:
     """A health factor (wad) cut to `places`, or "no debt"."""
     return "no debt" if health_factor is None else format_units(health_factor, 18, places)

@@ -1,6 +1,7 @@
 """What would keep a rule from working, found before it is armed and again when the chain's parameters change. Pure.
 
-Everything is judged where the rule would fire: at the price at which health falls under its trigger.
+Everything is judged where the rule would fire: at the price at which health falls under its trigger, or at the
+price that it waits for.
 """
 
 from __future__ import annotations
@@ -10,18 +11,20 @@ from dataclasses import dataclass, replace
 
 from tui.model.plan import SaleTerms
 from tui.model.position import Asset, Position
-from tui.model.rule import FROM_WALLET, SALES, ActionKind, Order, Rule, StandingAllowance, Step
+from tui.model.rule import FROM_WALLET, SALES, ActionKind, Order, Rule, StandingAllowance, Step, TriggerKind
 from tui.model.text import clean_text, short_address
 from tui.model.units import BPS, WAD, parse_units
 from tui.model.wallet import Wallet
 from tui.planning.calling import UNLIMITED, calls_of
 from tui.planning.choice import Ways
 from tui.planning.circumstances import Circumstances
-from tui.planning.texts import amount_text, health_text, percent_text, step_text
+from tui.planning.texts import amount_text, health_text, part_text, percent_text, step_text
+from tui.planning.triggering import at_trigger as at_trigger
+from tui.planning.triggering import is_crossed, liquidation_first
 from tui.planning.waterfall import DEFAULT_SLIPPAGE_BPS, Waterfall
 from tui.protocols.base import ActionImpossible, LendingMarket
 from tui.risk.deleverage import feasible, kept_share
-from tui.risk.trigger import trigger_price
+from tui.rules.prices import fact, level_words, pair_text, price_seen, price_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +44,24 @@ class RuleProblem:
 
 
 def validate(
-    rule: Rule, market: LendingMarket, position: Position, wallet: Wallet, circumstances: Circumstances
+    rule: Rule,
+    market: LendingMarket,
+    position: Position,
+    wallet: Wallet,
+    circumstances: Circumstances,
+    best: int | None = None,
 ) -> tuple[RuleProblem, ...]:
     """What is wrong with `rule` on `position`, decisive problems first; none where the position says nothing (unknown,
     or without debt).
 
     `circumstances.offers`, where given, are looked at for what exchanges charge at least; sizes at the trigger price
-    assume the worst that each step allows.
+    assume the worst that each step allows. `best`: the best price seen (wad), for a trigger that trails.
     """
     if position.unknown is not None or position.health_factor is None:
         return ()
-    there = at_trigger(rule, market, position)
-    found = list(_of_steps(rule, market, there, wallet, circumstances))
+    there = at_trigger(rule, market, position, best)
+    found = list(_of_trigger(rule, market, position, best))
+    found += list(_of_steps(rule, market, there, wallet, circumstances))
     # Quotes hold at the price they were asked at; at another one the worst is assumed.
     assumed = replace(circumstances, offers=None, spent_today_usd=0)
     ways = Ways(rule, market, there, wallet, assumed)
@@ -64,20 +73,44 @@ def validate(
     return tuple(sorted(unique, key=lambda one: (not one.decisive, -1 if one.step is None else one.step)))
 
 
-def at_trigger(rule: Rule, market: LendingMarket, position: Position) -> Position:
-    """The position where the rule would fire, or as it is where it fires already or no price brings it there."""
-    found = trigger_price(
-        position, rule.health_factor_below, lambda prices: market.repriced(position, prices).health_factor
-    )
-    if found is None or found[2] == 0:
-        return position
-    asset, price, _ = found
-    return market.repriced(position, {asset.address: price})
+def _of_trigger(rule: Rule, market: LendingMarket, position: Position, best: int | None) -> Iterator[RuleProblem]:
+    """A price that is crossed already, or that liquidation comes before."""
+    if not rule.trigger.is_price:
+        return
+    late = liquidation_first(rule, market, position, best)
+    if late is not None:
+        level, at = late
+        pair = pair_text(rule.trigger)
+        other = "lower" if rule.trigger.kind is TriggerKind.PRICE_ABOVE else "higher"
+        yield RuleProblem(
+            "stop-beyond-liquidation",
+            None,
+            f"it fires at {pair} {level_words(rule.trigger, level)}, but the position is liquidated "
+            f"at {price_text(at)} before that",
+            f"write a {other} price, with room to act in before {price_text(at)}",
+            decisive=True,
+        )
+    price = price_seen(rule, market, position)
+    if price is not None and is_crossed(rule, market, position, best):
+        said = fact(rule.trigger, price, price.wad if best is None else best)
+        yield RuleProblem(
+            "fires-at-once", None, f"{said} already: it fires at once", "write another price if that is not meant",
+            decisive=False,
+        )  # fmt: skip
 
 
 def _out_of_reach(rule: Rule, fall: Waterfall) -> RuleProblem:
     notes = [step.note for step in fall.steps if step.note] + list(fall.skipped)
     because = f" ({'; '.join(notes)})" if notes else ""
+    if rule.close_bps is not None:
+        return RuleProblem(
+            "out-of-reach",
+            None,
+            f"where it fires, with what is there now, it closes {part_text(fall.closed_bps or 0)}, not "
+            f"{part_text(rule.close_bps)}{because}",
+            "fund the wallet, raise a max, add a step, or close less",
+            decisive=True,
+        )
     return RuleProblem(
         "out-of-reach",
         None,
@@ -200,7 +233,8 @@ def _of_sale(
             f"the pool's fee alone is {percent_text(fees)}, the step allows {percent_text(slippage, BPS)}",
             f"write a max_slippage above {percent_text(fees)}",
         )  # fmt: skip
-    target = rule.target_health_factor
+    # Closing a part is no question of how far health rises, but it is to rise.
+    target = rule.target_health_factor or max(position.health_factor or 0, WAD)
     if not feasible(target, threshold, kept_share(least, terms.premium_bps)):
         yield _problem(number, step, "sale-cannot-help", _useless(target, threshold, least, terms),
                        "write a higher target, or sell a collateral with a lower threshold")  # fmt: skip

@@ -13,10 +13,12 @@ from tui.model.plan import Action, PlannedStep, SwapCost
 from tui.model.position import Asset, Position
 from tui.model.rule import FROM_WALLET, SALES, ActionKind, Rule, Step
 from tui.model.text import clean_text
-from tui.model.units import USD, parse_units, value_usd, whole
+from tui.model.units import UINT256_MAX, parse_units, value_usd, whole
 from tui.model.wallet import Wallet
 from tui.planning.circumstances import Circumstances
-from tui.planning.selling import SaleOrder, size_sale
+from tui.planning.closing import LEAST_USD as LEAST_USD
+from tui.planning.closing import Closing
+from tui.planning.selling import SaleOrder, size_close, size_sale
 from tui.planning.texts import amount_text as amount_text
 from tui.planning.texts import step_text
 from tui.protocols.base import ActionImpossible, LendingMarket
@@ -26,8 +28,6 @@ INTEREST_ROOM = 5_000
 """A step aims above the target by this part of it (0.02%): until the transaction is in a block, and a while after,
 interest eats into the health, which is to lie between the target and 0.1% above it.
 """
-LEAST_USD = USD // 100
-"""A step worth less than a cent is dust that a limit left over: it is no defence and costs gas and a nonce."""
 DEFAULT_SLIPPAGE_BPS = 50
 """What a sale may lose where its step does not say it."""
 
@@ -37,6 +37,7 @@ class Waterfall:
     """What the steps come to. `position` is the exact state they leave; `skipped` says why steps add nothing.
 
     `taken` are the numbers of the steps in the rule, and `befores` the states that each of them found, as `steps`.
+    `closed_bps`: the part of the debts that they close, where that is the goal.
     """
 
     steps: tuple[PlannedStep, ...]
@@ -46,6 +47,7 @@ class Waterfall:
     skipped: tuple[str, ...]
     taken: tuple[int, ...] = ()
     befores: tuple[Position, ...] = ()
+    closed_bps: int | None = None
 
     @property
     def actions(self) -> tuple[Action, ...]:
@@ -80,7 +82,8 @@ def run_waterfall(
     """Size the steps of `rule` against `position` with what `wallet` holds, in `order` (None: as written).
 
     The rule's daily spend caps the value moved over all steps. The result's health factor is at least the target and
-    less than 0.1% above it where the means suffice; otherwise every step gives all it may.
+    less than 0.1% above it where the means suffice; otherwise every step gives all it may. Where a part of the debts
+    is to be closed, each step repays what is left of that part.
     """
     flow = Flow.start(rule, market, position, wallet, circumstances)
     for number in range(len(rule.steps)) if order is None else order:
@@ -105,6 +108,7 @@ class Flow:
     taken: tuple[int, ...] = ()
     befores: tuple[Position, ...] = ()
     skipped: tuple[str, ...] = ()
+    closing: Closing | None = None
 
     @classmethod
     def start(
@@ -112,17 +116,35 @@ class Flow:
     ) -> Flow:
         """Nothing done yet."""
         balances = {token: holding.balance for token, holding in wallet.tokens.items()}
-        return cls(rule, market, circumstances, position, MappingProxyType(balances), wallet.native)
+        closing = Closing.start(rule, market, position)
+        return cls(rule, market, circumstances, position, MappingProxyType(balances), wallet.native, closing=closing)
 
     @property
     def meets_target(self) -> bool:
         """Whether nothing more is to be done."""
-        return meets(self.current.health_factor, self.rule.target_health_factor)
+        if self.closing is not None:
+            return self.closing.is_done
+        return meets(self.current.health_factor, self._target)
+
+    @property
+    def _target(self) -> int:
+        """The health (wad) that is to be reached, where that is the goal."""
+        target = self.rule.target_health_factor
+        if target is None:
+            raise ValueError(f"rule {self.rule.name!r} restores no health factor")
+        return target
 
     @property
     def aim(self) -> int:
         """The health (wad) that sizes aim at."""
-        return self.rule.target_health_factor + self.rule.target_health_factor // INTEREST_ROOM
+        return self._target + self._target // INTEREST_ROOM
+
+    @property
+    def reach(self) -> int:
+        """How far it has come: a number that grows towards the goal."""
+        if self.closing is not None:
+            return self.closing.repaid_usd
+        return UINT256_MAX if self.current.health_factor is None else self.current.health_factor
 
     @property
     def spend_left(self) -> int | None:
@@ -132,13 +154,16 @@ class Flow:
 
     def result(self) -> Waterfall:
         """What it comes to."""
+        closed = None if self.closing is None else self.closing.closed_bps
         return Waterfall(
-            self.steps, self.current, self.meets_target, self.spent, self.skipped, self.taken, self.befores
+            self.steps, self.current, self.meets_target, self.spent, self.skipped, self.taken, self.befores, closed
         )
 
     def then(self, number: int) -> Flow:
         """After the rule's step of this number (from 0) as well, or with the reason why it adds nothing."""
         step = self.rule.steps[number]
+        if self._is_closed(step):
+            return self
         found = self._sized(step)
         if isinstance(found, str):
             return replace(self, skipped=(*self.skipped, found))
@@ -163,10 +188,20 @@ class Flow:
             balances=balances,
             native=native,
             spent=self.spent + spends,
+            closing=None
+            if self.closing is None
+            else self.closing.after(action.kind, action.asset.address, action.amount),
             steps=(*self.steps, PlannedStep(action, after.health_factor, note)),
             taken=(*self.taken, number),
             befores=(*self.befores, self.current),
         )
+
+    def _is_closed(self, step: Step) -> bool:
+        """Whether the debt of a step is closed already, as far as it is to be."""
+        asset = None if self.closing is None else self.market.find_asset(self.current, step.asset)
+        if self.closing is None or asset is None or asset.address not in self.closing.wanted:
+            return False
+        return self.closing.left_of(asset.address) == 0
 
     def _passing(self, step: Step, why: str) -> Flow:
         return replace(self, skipped=(*self.skipped, f"{step_text(step)}: {why}"))
@@ -205,13 +240,17 @@ class Flow:
         bounds.extend(maximum)
         bounds.extend(self._spendable(asset, price))
         most, why = min(bounds, key=lambda bound: bound[0])
-        amount = size_action(self.market, self.current, step.action, asset, most, self.aim) if most > 0 else 0
+        if self.closing is None:
+            amount = size_action(self.market, self.current, step.action, asset, most, self.aim) if most > 0 else 0
+        else:
+            amount = min(most, self.closing.left_of(asset.address))
         if amount <= 0:
             return f"{step_text(step)}: {why}" if most <= 0 else f"{step_text(step)}: adds nothing"
         wrap = max(amount - (self.balances.get(asset.address) or 0), 0) if step.action in FROM_WALLET else 0
         action = Action(step.action, asset, amount, wrap=wrap)
         # What bounds a step is told only where it did bind: then it explains why the waterfall goes on.
-        return action, why if amount == most else "", value_usd(amount, asset.decimals, price)
+        binds = amount == most and (self.closing is None or amount < self.closing.left_of(asset.address))
+        return action, why if binds else "", value_usd(amount, asset.decimals, price)
 
     def _funds(self, step: Step, asset: Asset) -> tuple[int, str] | str:
         """What the wallet has of `asset`, native coin that can be wrapped counted in, in units and in words."""
@@ -269,7 +308,10 @@ class Flow:
                 return f"{step_text(step)}: {self._why_not_asked(collateral)}"
         slippage = DEFAULT_SLIPPAGE_BPS if step.max_slippage_bps is None else step.max_slippage_bps
         order = SaleOrder(debt, collateral, slippage, most, why)
-        sized = size_sale(self.market, self.current, order, offer, self.rule.target_health_factor, self.aim)
+        if self.closing is None:
+            sized = size_sale(self.market, self.current, order, offer, self._target, self.aim)
+        else:
+            sized = size_close(self.market, self.current, order, offer, self.closing.left_of(debt.address))
         if isinstance(sized, str):
             return f"{step.action}: {sized}"
         assert sized.action.sale is not None

@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tui.model.position import Asset, Collateral, MarketKey, Position
-from tui.model.rule import FROM_WALLET, SALES, ActionKind, Mode, Rule, RuleFault, Severity, Step
+from tui.model.rule import FROM_WALLET, SALES, ActionKind, Mode, Rule, RuleFault, Severity, Step, TriggerKind
 from tui.model.text import clean_text, short_address
-from tui.model.units import BPS, WAD, format_units
+from tui.model.units import BPS, USD, WAD, format_units
 from tui.model.wallet import Wallet
 from tui.rules.fields import choices, closest, percent_text, plain_decimal
 from tui.rules.load import RuleSet
 from tui.rules.match import EVERYTHING, applies, overlap
+from tui.rules.prices import PriceSeen, fact, has_crossed, level_of, level_text, pair_text, price_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class _RuleCheck:
                 self.warn("position", f"{market.key} could not be read ({reason})", "check again once it can be read")
         readable = [market for market in matching if market.error is None]
         if readable:
+            self._priced(readable)
             for number, step in enumerate(self.rule.steps):
                 self._step(number, step, readable)
         positions = [item for market in readable for item in market.positions if applies(self.rule, item.key)]
@@ -88,6 +90,7 @@ class _RuleCheck:
             self.warn("position", "no watched account matches it", "add the account to those you watch, or mend it")
         for position in positions:
             self._position(position)
+        self._beyond_liquidation(positions)
         if self.rule.mode is not Mode.NOTIFY:
             for number, step in enumerate(self.rule.steps):
                 self._reach(number, step, positions)
@@ -118,6 +121,19 @@ class _RuleCheck:
             say(f"step.{number}.action", f"{step.action.value} is not possible in {where}", fix)
         if step.collateral is not None:
             self._pair(number, step, step.collateral, markets)
+
+    def _priced(self, markets: Sequence[LiveMarket]) -> None:
+        """The assets whose prices it waits for, as the markets list them."""
+        trigger = self.rule.trigger
+        for key, name in (("price_of", trigger.asset), ("in", trigger.quote)):
+            if name is not None:
+                self._asset(f"when.{key}", name, markets)
+        for market in markets:
+            asset = _one(market.assets, trigger.asset or "")
+            if asset is not None and trigger.quote is not None and asset == _one(market.assets, trigger.quote):
+                what = f"in {market.key} {pair_text(trigger)} is the price of an asset in itself"
+                self.error("when.in", what, "name another asset, or take it out for dollars")
+                return
 
     def _asset(self, dotted: str, name: str, markets: Sequence[LiveMarket]) -> None:
         lacking = [market for market in markets if not _named(market.assets, name)]
@@ -161,9 +177,10 @@ class _RuleCheck:
         """A sale at the loss that it may take moves health towards LT / (1 - loss): a target not above that is out of
         its reach, and under it every such sale makes things worse. An error where it is so for all positions.
         """
-        if step.collateral is None or step.max_slippage_bps is None:
+        target = self.rule.target_health_factor
+        if step.collateral is None or step.max_slippage_bps is None or target is None:
             return
-        kept, target = BPS - step.max_slippage_bps, self.rule.target_health_factor
+        kept = BPS - step.max_slippage_bps
         held = [found for one in positions if (found := _supplied(one, step.collateral)) is not None]
         limits = [one.liquidation_threshold if one.counts else 0 for one in held]
         worst = max(limits, default=0)
@@ -190,25 +207,90 @@ class _RuleCheck:
             reason = clean_text(position.unknown, 160)
             self.warn("position", f"{called} is unknown now ({reason})", "nothing fires on it until it can be read")
             return
-        health = position.health_factor
-        if health is not None and health < self.rule.health_factor_below:
-            self.warn(
-                "when.health_factor_below",
-                f"{called} is at {_short(health)} already, below the trigger: it fires at once",
-                "write a lower trigger if that is not meant",
-            )
+        self._already(position, called)
         if self.rule.mode is Mode.NOTIFY:
             return
         self._funds(position, called)
         outlook = self.forecast(self.rule, position) if self.forecast is not None else None
-        if outlook is not None and not outlook.reaches_target:
-            reach = "no debt" if outlook.health_factor_after is None else _short(outlook.health_factor_after)
-            because = f" ({clean_text(outlook.shortfall, 160)})" if outlook.shortfall else ""
+        if outlook is None or outlook.reaches_target:
+            return
+        because = f" ({clean_text(outlook.shortfall, 160)})" if outlook.shortfall else ""
+        reach = "no debt" if outlook.health_factor_after is None else _short(outlook.health_factor_after)
+        target = self.rule.target_health_factor
+        short = f"gets to {reach} only, not {plain_decimal(target, 18)}" if target is not None else "falls short"
+        self.warn(
+            f"target.{self.rule.goal.kind.value}",
+            f"{called} {short}{because}",
+            "fund the wallet, raise a max or add a step",
+        )
+
+    # -- what it waits for
+
+    def _already(self, position: Position, called: str) -> None:
+        """A trigger that is crossed already, or that liquidation comes before."""
+        level, health = self.rule.health_factor_below, position.health_factor
+        if level is not None:
+            if health is not None and health < level:
+                self.warn(
+                    "when.health_factor_below",
+                    f"{called} is at {_short(health)} already, below the trigger: it fires at once",
+                    "write a lower trigger if that is not meant",
+                )
+            return
+        trigger = self.rule.trigger
+        price = self._price_in(position)
+        other = "higher" if trigger.kind is TriggerKind.PRICE_ABOVE else "lower"
+        if price is not None and has_crossed(trigger, price):
             self.warn(
-                "target.health_factor",
-                f"{called} gets to {reach} only, not {plain_decimal(self.rule.target_health_factor, 18)}{because}",
-                "fund the wallet, raise a max or add a step",
+                trigger.field,
+                f"{called}: {fact(trigger, price)} already: it fires at once",
+                f"write a {other} price if that is not meant",
             )
+
+    def _beyond_liquidation(self, positions: Sequence[Position]) -> None:
+        """A stop that liquidation comes before. An error where it is so for every position that owes anything."""
+        trigger = self.rule.trigger
+        level = level_of(trigger)
+        if self.rule.mode is Mode.NOTIFY or level is None:
+            return
+        owing = [one for one in positions if one.unknown is None and one.health_factor is not None]
+        late = [(one, at) for one in owing if (at := self._liquidated_first(one, level)) is not None]
+        for position, at in late:
+            say = self.error if len(late) == len(owing) else self.warn
+            called = f"{position.key.market}/{short_address(position.key.account)}"
+            word = "below" if trigger.kind is TriggerKind.PRICE_BELOW else "above"
+            other = "above" if word == "below" else "below"
+            say(
+                trigger.field,
+                f"{called} is liquidated at {pair_text(trigger)} {price_text(at)}, before it is {word} "
+                f"{level_text(level)}: the rule would come too late",
+                f"write a price {other} {price_text(at)}, with room to act in",
+            )
+
+    def _liquidated_first(self, position: Position, level: int) -> int | None:
+        """The price (wad) at which a position is liquidated, where the trigger's level is at it or beyond."""
+        trigger, price = self.rule.trigger, self._price_in(position)
+        held = next(
+            (one for one in position.holdings if one.amount and _is_named(one.asset, trigger.asset or "")), None
+        )
+        at_usd = None if held is None else held.liquidation_price_usd
+        if price is None or at_usd is None or held is None or not held.price_usd:
+            return None
+        at = PriceSeen(at_usd, price.unit_usd)
+        if trigger.kind is TriggerKind.PRICE_BELOW and at_usd <= held.price_usd and not at.is_below(level):
+            return at.wad
+        if trigger.kind is TriggerKind.PRICE_ABOVE and at_usd >= held.price_usd and not at.is_above(level):
+            return at.wad
+        return None
+
+    def _price_in(self, position: Position) -> PriceSeen | None:
+        """The price that the rule waits for, as far as the position itself holds the assets."""
+        trigger = self.rule.trigger
+        price = _held_price(position, trigger.asset)
+        unit = USD if trigger.quote is None else _held_price(position, trigger.quote)
+        return None if price is None or unit is None else PriceSeen(price, unit)
+
+    # -- what the steps need
 
     def _funds(self, position: Position, called: str) -> None:
         for number, step in enumerate(self.rule.steps):
@@ -278,6 +360,12 @@ def _supplied(position: Position, name: str) -> Collateral | None:
     if position.unknown is not None:
         return None
     return next((one for one in position.collateral if one.amount and _is_named(one.asset, name)), None)
+
+
+def _held_price(position: Position, name: str | None) -> int | None:
+    if name is None or position.unknown is not None:
+        return None
+    return next((one.price_usd for one in position.holdings if _is_named(one.asset, name)), None)
 
 
 def _one(assets: Sequence[Asset], name: str) -> Asset | None:

@@ -2,16 +2,20 @@
 
 No clock, no IO. The state of one (rule, position) pair is a frozen value that the engine keeps between blocks.
 
-- A rule fires once health was below its trigger in `for_blocks` evaluated blocks in a row. Equal is not below.
+- A rule fires once health, or the price it waits for, was beyond its trigger in `for_blocks` evaluated blocks in a
+  row. Equal is not beyond.
 - Having fired it is latched: it can fire again only after its episode was concluded (`conclude`), then a block after
-  the concluding one was read with health at or above the trigger, and the cooldown is over by chain time. Where health
-  falls again while the rule still cools down, it fires as soon as the cooldown ends.
-- Unknown is neither below nor above. It never fires and never re-arms, and it breaks the row: three blocks in a row
-  means three that were seen. The verdict says what was lost.
+  the concluding one was read on the other side of the trigger (at it counts), and the cooldown is over by chain time.
+  Where it is crossed again while the rule still cools down, it fires as soon as the cooldown ends.
+- Unknown is on neither side, and a price that the market does not tell is unknown. It never fires and never re-arms,
+  and it breaks the row: three blocks in a row means three that were seen. The verdict says what was lost.
 - One block counts once, however often it is read. A reorganisation (a number that does not rise, or a parent that is
   not the block before) starts the row anew, and a recovery seen on a block that is gone did not happen.
 - A restart is a blind spot: latch, episode and cooldown survive it, the row does not.
 - Blocks that were never read neither count nor break the row: the row is of evaluated blocks.
+- A trailing trigger follows the best price seen on the chain since it was armed or, before that, first judged. It
+  survives a restart; a price seen on a block that is gone was not seen.
+- A price fires nothing that acts while nothing is owed: such a block breaks the row, and frees nothing.
 """
 
 from __future__ import annotations
@@ -21,14 +25,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
 from tui.model.block import BlockRef
 from tui.model.position import Position
-from tui.model.rule import Mode, Rule
+from tui.model.rule import Mode, Rule, TriggerKind
 from tui.model.units import WAD, format_units
 from tui.rules.match import applies
+from tui.rules.prices import PriceSeen, fact, has_crossed, level_of, level_words, pair_text, side_word
+
+MOST_BESTS = 16
+"""So many rises of the best price are remembered, for the case that a reorganisation takes the last of them back."""
 
 
 class VerdictKind(StrEnum):
@@ -61,9 +70,11 @@ class Verdict:
 class RuleState:
     """What a rule remembers of one position. Block numbers and chain timestamps (unix seconds) only.
 
-    `seen_*` is the last block with a known reading; `below` the row of blocks below the trigger that began at
+    `seen_*` is the last block with a known reading; `below` the row of blocks beyond the trigger that began at
     `crossing_*`. `episode` is the last one that fired, at `fired_block`; `ended_block` is the block that concluded it,
-    `recovered_block` the first one seen after that with health at or above the trigger, which ends `latched`.
+    `recovered_block` the first one seen after that on the other side of the trigger, which ends `latched`.
+    `bests` are (block number, price in wad) at which the price rose to a new best, the best last; `trails_armed` is
+    whether they began when the rule was armed.
     """
 
     rule_digest: str
@@ -80,6 +91,13 @@ class RuleState:
     cooldown_until: int | None = None
     ended_block: int | None = None
     recovered_block: int | None = None
+    bests: tuple[tuple[int, int], ...] = ()
+    trails_armed: bool = False
+
+    @property
+    def best(self) -> int | None:
+        """The best price seen, in wad; None where the trigger does not trail, or none was seen."""
+        return self.bests[-1][1] if self.bests else None
 
 
 def initial_state(rule: Rule, position_id: str) -> RuleState:
@@ -111,14 +129,31 @@ def conclude(state: RuleState, end_block: int, episode: str | None = None) -> Ru
     return replace(_without_row(state), latched=True, recovered_block=None)
 
 
+def begin_trailing(rule: Rule, state: RuleState, price: PriceSeen | None, block: BlockRef) -> RuleState:
+    """The state once the rule was armed: what it trails begins at the price of `block` (None: at the next one seen).
+    Armed again after a restart it goes on where it was, until `end_trailing`.
+    """
+    if rule.trigger.kind is not TriggerKind.TRAILING or state.trails_armed:
+        return state
+    return replace(state, bests=() if price is None else ((block.number, price.wad),), trails_armed=True)
+
+
+def end_trailing(state: RuleState) -> RuleState:
+    """The state once a person disarmed the rule: armed again, it begins anew."""
+    return replace(state, trails_armed=False) if state.trails_armed else state
+
+
 def episode_id(rule: Rule, position_id: str, crossing_number: int, crossing_hash: str) -> str:
     """Hex sha256 that names one fall below the trigger, from canonical chain data alone."""
     parts = ["episode", rule.name, rule.digest, position_id, str(crossing_number), crossing_hash.lower()]
     return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()
 
 
-def step(rule: Rule, state: RuleState, position: Position, block: BlockRef) -> tuple[RuleState, Verdict]:
-    """The next state and the verdict, given the position as read at `block`.
+def step(
+    rule: Rule, state: RuleState, position: Position, block: BlockRef, price: PriceSeen | None = None
+) -> tuple[RuleState, Verdict]:
+    """The next state and the verdict, given the position as read at `block`, and the `price` there for a rule that
+    waits for one (`rules.prices.price_seen`).
 
     Raises ValueError where `state` belongs to another rule, another version of it, or another position: a changed
     rule starts from `initial_state`, after a person armed it again.
@@ -126,29 +161,38 @@ def step(rule: Rule, state: RuleState, position: Position, block: BlockRef) -> t
     _check_own(rule, state, position)
     if not applies(rule, position.key):
         return state, Verdict(VerdictKind.NOT_APPLICABLE, f"the rule watches {rule.position}")
-    blind = _why_blind(position, block)
+    blind = _why_blind(rule, position, block, price)
     if blind is not None:
         return _blinded(rule, state, blind)
-    return _judge(rule, _advance(rule, state, position, block), block, position.health_factor)
+    state = _advance(rule, state, position, block, price)
+    return _judge(rule, state, block, position.health_factor, price)
 
 
-def held_back(rule: Rule, state: RuleState, position: Position, block: BlockRef) -> RuleState:
+def held_back(
+    rule: Rule, state: RuleState, position: Position, block: BlockRef, price: PriceSeen | None = None
+) -> RuleState:
     """The state to keep instead of `step`'s where a verdict to fire was not carried out (not armed, a limit, no gas).
 
-    The block is counted but nothing is latched: the rule fires again at the next block below, in the same episode.
+    The block is counted but nothing is latched: the rule fires again at the next block beyond, in the same episode.
     Raises ValueError as `step`.
     """
     _check_own(rule, state, position)
     if not applies(rule, position.key):
         return state
-    if _why_blind(position, block) is not None:
-        return step(rule, state, position, block)[0]
-    return _advance(rule, state, position, block)
+    if _why_blind(rule, position, block, price) is not None:
+        return step(rule, state, position, block, price)[0]
+    return _advance(rule, state, position, block, price)
 
 
-def state_to_data(state: RuleState) -> dict[str, str | int | bool | None]:
+def state_to_data(state: RuleState) -> dict[str, object]:
     """What must survive a restart, as plain JSON data. The row is left out: a restart is a blind spot."""
-    return {name: getattr(state, name) for name in _KEPT}
+    data: dict[str, object] = {name: getattr(state, name) for name in _KEPT}
+    # What trails only: states of other rules are written as they always were.
+    if state.bests:
+        data["bests"] = [number for best in state.bests for number in best]
+    if state.trails_armed:
+        data["trails_armed"] = True
+    return data
 
 
 def state_from_data(data: Mapping[str, object]) -> RuleState:
@@ -163,9 +207,27 @@ def state_from_data(data: Mapping[str, object]) -> RuleState:
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise ValueError(f"rule state has {name} = {value!r}")
         values[name] = value
+    if "bests" in data:
+        values["bests"] = _bests_of(data["bests"])
+    if "trails_armed" in data:
+        if not isinstance(data["trails_armed"], bool):
+            raise ValueError(f"rule state has trails_armed = {data['trails_armed']!r}")
+        values["trails_armed"] = data["trails_armed"]
     if len(data) != len(values):
         raise ValueError("rule state has unknown fields")
     return RuleState(**values)
+
+
+def _bests_of(value: object) -> tuple[tuple[int, int], ...]:
+    """Block numbers and prices, one after the other, both rising."""
+    if not isinstance(value, list) or len(value) % 2 or len(value) > 2 * MOST_BESTS:
+        raise ValueError("rule state has bests that are none")
+    if not all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in value):
+        raise ValueError("rule state has bests that are none")
+    bests = tuple(zip(value[::2], value[1::2], strict=True))
+    if any(later[0] <= sooner[0] or later[1] <= sooner[1] for sooner, later in pairwise(bests)):
+        raise ValueError("rule state has bests that do not rise")
+    return bests
 
 
 _KEPT: Mapping[str, Any] = MappingProxyType(
@@ -188,12 +250,26 @@ def _check_own(rule: Rule, state: RuleState, position: Position) -> None:
         raise ValueError(f"this state is not of rule {rule.name!r} on {position.id}")
 
 
-def _advance(rule: Rule, state: RuleState, position: Position, block: BlockRef) -> RuleState:
+class _Side(StrEnum):
+    """On which side of its trigger a position is. Idle: a price is beyond it, but nothing is owed."""
+
+    CLEAR = "clear"
+    CROSSED = "crossed"
+    IDLE = "idle"
+
+
+def _advance(rule: Rule, state: RuleState, position: Position, block: BlockRef, price: PriceSeen | None) -> RuleState:
     """The state after a known reading: chain followed, recovery noted, the row counted. Nothing fires here."""
     state = _follow_chain(state, block)
     counts = state.seen_hash != block.hash
-    if _is_above(rule, position.health_factor):
+    if rule.trigger.kind is TriggerKind.TRAILING and price is not None and price.wad > (state.best or 0):
+        kept = tuple(best for best in state.bests if best[0] < block.number)[1 - MOST_BESTS :]
+        state = replace(state, bests=(*kept, (block.number, price.wad)))
+    side = _side(rule, state, position.health_factor, price)
+    if side is _Side.CLEAR:
         state = _without_row(_recover(state, block))
+    elif side is _Side.IDLE:
+        state = _without_row(state)
     elif counts and not state.latched:
         state = replace(
             state,
@@ -204,21 +280,28 @@ def _advance(rule: Rule, state: RuleState, position: Position, block: BlockRef) 
     return replace(state, seen_number=block.number, seen_hash=block.hash)
 
 
-def _is_above(rule: Rule, health: int | None) -> bool:
-    """At or above the trigger; without debt nothing is nearer to it."""
-    return health is None or health >= rule.health_factor_below
+def _side(rule: Rule, state: RuleState, health: int | None, price: PriceSeen | None) -> _Side:
+    """At the trigger is on its safe side; without debt nothing is nearer to a health factor."""
+    if rule.health_factor_below is not None:
+        return _Side.CLEAR if health is None or health >= rule.health_factor_below else _Side.CROSSED
+    if price is None or not has_crossed(rule.trigger, price, state.best):
+        return _Side.CLEAR
+    return _Side.IDLE if health is None and rule.mode is not Mode.NOTIFY else _Side.CROSSED
 
 
-def _why_blind(position: Position, block: BlockRef) -> str | None:
+def _why_blind(rule: Rule, position: Position, block: BlockRef, price: PriceSeen | None) -> str | None:
     if position.unknown is not None:
         return position.unknown
     if position.block.hash != block.hash or position.block.number != block.number:
         return f"the position was read at block {position.block.number}, not at block {block.number}"
+    if rule.trigger.is_price and price is None:
+        return f"the market does not tell the price of {pair_text(rule.trigger)}"
     return None
 
 
 def _blinded(rule: Rule, state: RuleState, why: str) -> tuple[RuleState, Verdict]:
-    lost = f"; {state.below} of {rule.for_blocks} blocks below are forgotten" if state.below else ""
+    side = side_word(rule.trigger)
+    lost = f"; {state.below} of {rule.for_blocks} blocks {side} are forgotten" if state.below else ""
     after = replace(_without_row(state), seen_number=None, seen_hash=None)
     return after, Verdict(VerdictKind.BLIND, f"unknown: {why}{lost}", state.episode if state.latched else None)
 
@@ -232,6 +315,8 @@ def _follow_chain(state: RuleState, block: BlockRef) -> RuleState:
     follows = state.seen_number is None or block.number > state.seen_number
     if state.seen_number is not None and block.number == state.seen_number + 1 and block.parent_hash != state.seen_hash:
         gone, follows = state.seen_number, False
+    if state.bests and state.bests[-1][0] >= gone:
+        state = replace(state, bests=tuple(best for best in state.bests if best[0] < gone))
     if state.recovered_block is not None and state.recovered_block >= gone:
         # The recovery is not part of the chain any more: the episode that fired still holds.
         return replace(_without_row(state), latched=True, recovered_block=None)
@@ -239,7 +324,7 @@ def _follow_chain(state: RuleState, block: BlockRef) -> RuleState:
 
 
 def _recover(state: RuleState, block: BlockRef) -> RuleState:
-    """Unlatch at the first block after the end of the episode that is read at or above the trigger."""
+    """Unlatch at the first block after the end of the episode that is read on the safe side of the trigger."""
     if state.latched and state.ended_block is not None and block.number > state.ended_block:
         return replace(state, latched=False, recovered_block=block.number)
     return state
@@ -263,35 +348,54 @@ def _fire(rule: Rule, state: RuleState, episode: str, block: BlockRef) -> RuleSt
     )
 
 
-def _judge(rule: Rule, state: RuleState, block: BlockRef, health: int | None) -> tuple[RuleState, Verdict]:
-    above = _is_above(rule, health)
-    trigger = _ratio(rule.health_factor_below)
-    if above:
-        fact = "no debt" if health is None else f"health factor {_beside(health, rule)} is not below {trigger}"
-    else:
-        fact = f"health factor {_beside(health or 0, rule)} below {trigger}"
+def _judge(
+    rule: Rule, state: RuleState, block: BlockRef, health: int | None, price: PriceSeen | None
+) -> tuple[RuleState, Verdict]:
+    side = _side(rule, state, health, price)
+    said = _fact(rule, state, health, price, side)
     if state.latched:
-        waits = f"waits for a block at or above {trigger}"
+        waits = f"waits for a block {recovery_text(rule, state)}"
         if state.ended_block is None:
             waits = "its last firing is not concluded"
-        return state, Verdict(VerdictKind.LATCHED, f"{fact}; already fired, {waits}", state.episode)
+        return state, Verdict(VerdictKind.LATCHED, f"{said}; already fired, {waits}", state.episode)
     if state.cooldown_until is not None and block.timestamp < state.cooldown_until:
         rest = state.cooldown_until - block.timestamp
-        return state, Verdict(VerdictKind.COOLING, f"{fact}; rests {rest} s more", state.episode)
-    if above:
-        return state, Verdict(VerdictKind.CALM, fact)
+        return state, Verdict(VerdictKind.COOLING, f"{said}; rests {rest} s more", state.episode)
+    if side is not _Side.CROSSED:
+        return state, Verdict(VerdictKind.CALM, said)
     if state.below < rule.for_blocks or state.crossing_number is None or state.crossing_hash is None:
-        count = f"{fact} for {state.below} of {rule.for_blocks} blocks"
+        count = f"{said} for {state.below} of {rule.for_blocks} blocks"
         return state, Verdict(VerdictKind.COUNTING, count)
     episode = episode_id(rule, state.position, state.crossing_number, state.crossing_hash)
     held = f" for {state.below} blocks" if rule.for_blocks > 1 else ""
-    return _fire(rule, state, episode, block), Verdict(VerdictKind.FIRES, f"{fact}{held}", episode)
+    return _fire(rule, state, episode, block), Verdict(VerdictKind.FIRES, f"{said}{held}", episode)
 
 
-def _beside(health: int, rule: Rule) -> str:
+def recovery_text(rule: Rule, state: RuleState | None = None) -> str:
+    """Where a rule that has fired must be seen before it can fire again: `at or above 1.25`."""
+    if rule.health_factor_below is not None:
+        return f"at or above {_ratio(rule.health_factor_below)}"
+    other = "at or below" if rule.trigger.kind is TriggerKind.PRICE_ABOVE else "at or above"
+    level = level_of(rule.trigger, None if state is None else state.best)
+    at = "its level" if level is None else level_words(rule.trigger, level)
+    return f"with {pair_text(rule.trigger)} {other} {at}"
+
+
+def _fact(rule: Rule, state: RuleState, health: int | None, price: PriceSeen | None, side: _Side) -> str:
+    level = rule.health_factor_below
+    if level is None:
+        said = "" if price is None else fact(rule.trigger, price, state.best)
+        return f"{said}, but nothing is owed" if side is _Side.IDLE else said
+    if health is None:
+        return "no debt"
+    verb = "below" if side is _Side.CROSSED else "is not below"
+    return f"health factor {_beside(health, level)} {verb} {_ratio(level)}"
+
+
+def _beside(health: int, level: int) -> str:
     """A health factor to be read beside the trigger: four digits, or all where four would show the same as its own."""
     cut = WAD // 10_000
-    return _ratio(health if health // cut == rule.health_factor_below // cut else health // cut * cut)
+    return _ratio(health if health // cut == level // cut else health // cut * cut)
 
 
 def _ratio(wad: int) -> str:

@@ -24,19 +24,18 @@ from tui.model.rule import (
     StalePrice,
     StandingAllowance,
     Step,
+    Trigger,
 )
 from tui.model.text import clean_text
-from tui.model.units import WAD
-from tui.rules.fields import FaultList, TableReader, closest, plain_decimal, quoted
+from tui.rules.fields import FaultList, TableReader, closest, quoted
 from tui.rules.match import EVERYTHING, overlap
 from tui.rules.spans import scan
 from tui.rules.steps import is_address, read_steps
+from tui.rules.triggers import check_goal, goal_meaning, read_goal, read_trigger, trigger_meaning
 
 MAX_FILE_BYTES = 256 * 1024
 MAX_RULES = 256
 MAX_NAME = 40
-HIGHEST_HEALTH_FACTOR = 100
-MOST_BLOCKS = 100_000
 MOST_USD = 10**12
 MOST_GWEI = 10**6
 
@@ -152,9 +151,9 @@ def rule_digest(rule: Rule) -> str:
         "name": rule.name,
         "position": rule.position,
         "mode": rule.mode.value,
-        "health_factor_below": rule.health_factor_below,
+        **trigger_meaning(rule.trigger),
         "for_blocks": rule.for_blocks,
-        "target_health_factor": rule.target_health_factor,
+        **goal_meaning(rule.goal),
         "steps": [_step_meaning(step) for step in rule.steps],
         "limits": [
             rule.limits.max_cost_usd,
@@ -259,16 +258,20 @@ def _read_rule(table: Mapping[str, object], index: int, faults: FaultList, first
     name = _read_name(reader, first_lines)
     position = _read_position(reader)
     mode = reader.choice("mode", tuple(Mode))
-    trigger, for_blocks = _read_trigger(reader)
-    target = _read_target(reader, mode, trigger)
+    trigger, for_blocks = read_trigger(reader)
+    goal = read_goal(reader, mode, trigger)
     order = reader.choice("order", tuple(Order), required=False)
     steps = read_steps(reader, mode)
+    check_goal(reader, goal, steps)
     limits = _read_limits(reader)
     reader.finish({"steps": "write [[rule.step]] tables", "action": "write it in a [[rule.step]] table"})
     if any(fault.severity is Severity.ERROR for fault in faults.faults[before:]):
         return None
-    if name is None or position is None or mode is None or trigger is None or for_blocks is None or limits is None:
+    if name is None or position is None or mode is None or trigger is None or for_blocks is None:
         return None
+    if goal is None or limits is None:
+        return None
+    _warn_of_share(reader, trigger, limits)
     source = f"{faults.file}:{faults.scan.line_of(('rule', index))}"
     rule = Rule(
         name,
@@ -276,7 +279,7 @@ def _read_rule(table: Mapping[str, object], index: int, faults: FaultList, first
         Mode(mode),
         trigger,
         for_blocks,
-        trigger if target is None else target,
+        goal,
         steps,
         limits,
         "",
@@ -326,40 +329,6 @@ def _read_position(reader: TableReader) -> str | None:
     return text.lower()
 
 
-def _read_trigger(reader: TableReader) -> tuple[int | None, int | None]:
-    when = reader.subtable("when", 'when = { health_factor_below = "1.25", for_blocks = 1 }')
-    if when is None:
-        return None, None
-    trigger = when.decimal("health_factor_below", 18, "1.25", HIGHEST_HEALTH_FACTOR, required=True)
-    for_blocks = when.whole_number("for_blocks", 1, 1, MOST_BLOCKS)
-    when.finish()
-    if trigger is not None and trigger <= WAD:
-        when.fault(
-            "health_factor_below",
-            f"health_factor_below is {plain_decimal(trigger, 18)}: at 1 the position is already liquidated",
-            'act earlier, for example at "1.25"',
-        )
-        return None, for_blocks
-    return trigger, for_blocks
-
-
-def _read_target(reader: TableReader, mode: str | None, trigger: int | None) -> int | None:
-    # A rule that only notifies restores nothing: without a target it stands for its own trigger.
-    optional = mode == Mode.NOTIFY and "step" not in reader.table
-    table = reader.subtable("target", None if optional else 'target = { health_factor = "1.50" }')
-    if table is None:
-        return None
-    target = table.decimal("health_factor", 18, "1.50", HIGHEST_HEALTH_FACTOR, required=True)
-    table.finish()
-    if target is not None and trigger is not None and target <= trigger:
-        table.fault(
-            "health_factor",
-            f"target {plain_decimal(target, 18)} is not above the trigger {plain_decimal(trigger, 18)}",
-            "write a target above health_factor_below, or the rule would fire again at once",
-        )
-    return target
-
-
 def _read_limits(reader: TableReader) -> Limits | None:
     if "limits" not in reader.table:
         reader.take("limits")
@@ -386,14 +355,26 @@ def _read_limits(reader: TableReader) -> Limits | None:
     )
 
 
+def _warn_of_share(reader: TableReader, trigger: Trigger, limits: Limits) -> None:
+    """A share of the loss avoided is next to nothing where a price fires far from liquidation."""
+    if trigger.is_price and limits.max_cost_share_bps is not None:
+        reader.faults.add(
+            (*reader.path, "limits", "max_cost_share"),
+            f"{reader.name} fires at a price, and max_cost_share weighs its cost by how near liquidation is",
+            "use max_cost_usd: far from liquidation the rule would be held back",
+            rule=reader.rule,
+            severity=Severity.WARNING,
+        )
+
+
 def _warn_of_rivals(rules: list[tuple[int, Rule]], faults: FaultList) -> None:
     """Two rules that act on one position at one trigger: only the first can, and that is seldom meant."""
     acting = [(index, rule) for index, rule in rules if rule.mode is not Mode.NOTIFY]
     for number, (index, rule) in enumerate(acting):
         for _, earlier in acting[:number]:
-            if earlier.health_factor_below == rule.health_factor_below and overlap(earlier.position, rule.position):
+            if earlier.trigger == rule.trigger and overlap(earlier.position, rule.position):
                 faults.add(
-                    ("rule", index, "when", "health_factor_below"),
+                    ("rule", index, *rule.trigger.field.split(".")),
                     f'rule "{rule.name}" has the trigger of rule "{earlier.name}" on the same position',
                     "use another trigger: one account has one plan at a time, and the first rule goes first",
                     rule=rule.name,

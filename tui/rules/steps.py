@@ -68,7 +68,7 @@ def _read_step(reader: TableReader) -> Step | None:
     action = reader.choice("action", tuple(ActionKind))
     if _means_sale(said, reader.table):
         return _read_sale(reader, action)
-    asset = _read_asset(reader, "asset", "USDC")
+    asset = read_asset(reader, "asset", "USDC")
     maximum = _read_maximum(reader, "5000")
     reader.finish(_NOT_A_SALE)
     if action is None or asset is None:
@@ -85,8 +85,8 @@ def _means_sale(action: object, table: Mapping[str, object]) -> bool:
 
 
 def _read_sale(reader: TableReader, action: str | None) -> Step | None:
-    collateral = _read_asset(reader, "collateral", "WETH")
-    debt = _read_asset(reader, "debt", "USDC")
+    collateral = read_asset(reader, "collateral", "WETH")
+    debt = read_asset(reader, "debt", "USDC")
     slippage = reader.share("max_slippage", "0.5%", MOST_SLIPPAGE_BPS, required=True)
     maximum = _read_maximum(reader, "2")
     reader.finish(_A_SALE)
@@ -104,7 +104,8 @@ def _read_maximum(reader: TableReader, example: str) -> str | None:
     return None if maximum is None else plain_decimal(maximum, TOKEN_TEXT_DECIMALS)
 
 
-def _read_asset(reader: TableReader, key: str, example: str) -> str | None:
+def read_asset(reader: TableReader, key: str, example: str) -> str | None:
+    """A symbol or an address (lower-case) at a key that must be there, or None with a fault noted."""
     asset = reader.text(key, f'"{example}"')
     if asset is None:
         return None

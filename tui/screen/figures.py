@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, tzinfo
 
+from tui.model.text import clean_text, short_address
 from tui.model.units import BPS, USD, USD_DECIMALS, WAD, format_units, group_digits, whole
 
 UNKNOWN = "unknown"
@@ -36,6 +37,22 @@ def ratio(value: int) -> str:
     text = format_units(value, 18).rstrip("0")
     integer, _, fraction = text.partition(".")
     return f"{integer}.{fraction.ljust(2, '0')}"
+
+
+def level(value: int) -> str:
+    """A price level in wad as it was written, its digits in groups: `2,000`, `0.05`."""
+    text = format_units(value, 18).rstrip("0").rstrip(".")
+    return group_digits(text)
+
+
+def part(bps: int) -> str:
+    """A part in basis points, as short as it can be: `50%`, `0.5%`."""
+    return f"{format_units(bps, 2).rstrip('0').rstrip('.')}%"
+
+
+def asset_word(name: str) -> str:
+    """The name that a rule calls an asset by, short where it is an address."""
+    return short_address(name) if name.startswith("0x") else clean_text(name, 12)
 
 
 def dollars(value: int | None, places: int = 2) -> str:

@@ -12,13 +12,14 @@ from textual.geometry import Size
 from textual.widgets import Input, Label
 
 from tui.engine.facade import ArmingReport, CommandRefused
+from tui.model.rule import TriggerKind
 from tui.model.text import short_address
-from tui.model.view import RuleView
+from tui.model.view import RuleView, TriggerPrice
 from tui.screen.actions import Where
 from tui.screen.base import Dialog, FooterLine, bindings_for
 from tui.screen.clean import clean_text
-from tui.screen.draw.rules import limits_sentence, plan_sentence
-from tui.screen.figures import ratio
+from tui.screen.draw.rules import goal_words, limits_sentence, plan_sentence, trigger_words
+from tui.screen.figures import distance, level, part, price, ratio
 from tui.screen.lines import BLANK, Line, heading, line, wrap
 from tui.screen.pane import LinePane, ScrollPane
 from tui.screen.password import PasswordInput
@@ -27,21 +28,40 @@ from tui.screen.words import MODE
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
-def report_lines(report: ArmingReport | None, rule: RuleView | None, width: int) -> list[Line]:
-    """What arming would mean."""
+def level_now(rule: RuleView, triggers: Sequence[TriggerPrice]) -> list[str]:
+    """Where the price of a trigger that trails is now: its level is written nowhere else."""
+    if rule.rule.trigger.kind is not TriggerKind.TRAILING:
+        return []
+    found = []
+    for one in triggers:
+        if one.rule == rule.rule.name:
+            at = price(one.price_usd) if one.level is None else level(one.level)
+            away = "" if one.distance_bps is None else f" ({distance(one.distance_bps)})"
+            found.append(f"{clean_text(one.asset.symbol, 12)} {at}{away}")
+    return list(dict.fromkeys(found))
+
+
+def report_lines(
+    report: ArmingReport | None, rule: RuleView | None, width: int, triggers: Sequence[TriggerPrice] = ()
+) -> list[Line]:
+    """What arming would mean. `triggers` are the prices at which rules fire now."""
     rows: list[Line] = []
     if rule is not None:
         meant = rule.rule
         does = {"notify": "only tells you", "confirm": "asks you before it signs", "auto": "signs and sends by itself"}
         rows.append(line((f"{MODE[meant.mode]}: ", "strong"), does[meant.mode.value]))
+        closes = meant.close_bps is not None
+        goal = f"{part(meant.close_bps or 0)} of the debt" if closes else goal_words(meant)
+        by_price = meant.trigger.is_price
         rows.append(
             line(
-                ("fires below ", "muted"),
-                (ratio(meant.health_factor_below), "trigger"),
-                (" and goes to ", "muted"),
-                (ratio(meant.target_health_factor), "target"),
+                ("fires with " if by_price else "fires below ", "muted"),
+                (trigger_words(meant) if by_price else ratio(meant.trigger.level), "trigger"),
+                (" and closes " if closes else " and goes to ", "muted"),
+                (goal, "target"),
             )
         )
+        rows += [line((f"now that is at {one}", "muted")) for one in level_now(rule, triggers)]
         if rule.evaluation is not None and rule.evaluation.plan is not None:
             rows += wrap(f"now it would {plan_sentence(rule.evaluation.plan)}", width, "")
         limits = limits_sentence(meant)
@@ -71,8 +91,9 @@ class Report(ScrollPane):
 
     def draw(self, size: Size) -> Sequence[Line]:
         dialog = cast("ArmDialog", self.screen)
+        triggers = [at for one in dialog.owner.view.positions for at in one.trigger_prices]
         title = heading(f"Arm {clean_text(dialog.rule, 40)}", size.width)
-        return [title, BLANK, *report_lines(dialog.report, dialog.rule_view(), size.width)]
+        return [title, BLANK, *report_lines(dialog.report, dialog.rule_view(), size.width, triggers)]
 
 
 class Outcome(LinePane):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tui.model.position import Asset, Position, Status
+from tui.model.rule import TriggerKind
 from tui.model.view import PositionView, ViewState
 from tui.screen.clean import clean_text
 from tui.screen.draw.gauge import gauge, gauge_labels
@@ -196,7 +197,8 @@ def detail_lines(view: ViewState, shown: PositionView | None, width: int) -> lis
     rows += _asset_rows(position, width, stale)
     for trigger in shown.trigger_prices:
         far = "" if trigger.distance_bps is None else f" ({distance(trigger.distance_bps)})"
-        level = "" if shown.trigger_health_factor is None else f" below {ratio(shown.trigger_health_factor)}"
+        by_health = trigger.kind is TriggerKind.HEALTH_BELOW and shown.trigger_health_factor is not None
+        level = f" below {ratio(shown.trigger_health_factor or 0)}" if by_health else ""
         rows += wrap(
             f"{clean_text(trigger.rule, 24)} fires{level}: {_symbol(trigger.asset)} {price(trigger.price_usd)}{far}",
             width,

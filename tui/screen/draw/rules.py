@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from tui.model.plan import Evaluation, Plan
-from tui.model.rule import Order, Rule, StalePrice, StandingAllowance
+from tui.model.rule import GoalKind, Order, Rule, StalePrice, StandingAllowance, TriggerKind
 from tui.model.rule import Severity as FaultSeverity
 from tui.model.units import format_units
 from tui.model.view import RuleView, ViewState
 from tui.screen.clean import clean_text
 from tui.screen.draw.sales import alternative_lines, deed, sale_lines, sales_of, swap_lines, swap_words
-from tui.screen.figures import age, dollars, dollars_short, health, health_or, ratio
+from tui.screen.figures import age, asset_word, dollars, dollars_short, health, health_or, level, part, ratio
 from tui.screen.lines import BLANK, Line, Span, fitted, line, split, width_of, wrap
 from tui.screen.words import ACTIVITY, MODE
 
@@ -20,7 +20,8 @@ def plan_sentence(plan: Plan) -> str:
     deeds = ", then ".join(done) if done else "do nothing"
     gas = "gas of unknown price" if plan.cost.gas_usd is None else f"gas {dollars(plan.cost.gas_usd)}"
     sale = f", sale {swap_words(plan)}" if sales_of(plan) else ""
-    text = f"{deeds} → health {health_or(plan.health_factor_after, 'without debt')} · {gas}{sale}"
+    goal = "" if plan.goal_words is None else f"{plan.goal_words}, "
+    text = f"{deeds} → {goal}health {health_or(plan.health_factor_after, 'without debt')} · {gas}{sale}"
     if plan.shortfall:
         text += f" · falls short: {clean_text(plan.shortfall, 200)}"
     return text
@@ -113,15 +114,33 @@ def _rule(entry: RuleView, width: int, chosen: bool, now: float) -> list[Line]:
     return rows
 
 
+def trigger_words(rule: Rule) -> str:
+    """What a rule waits for: `below 1.25`, `WETH below $2,000`, `WETH 10% under its best`."""
+    trigger = rule.trigger
+    if not trigger.is_price:
+        return f"below {ratio(trigger.level)}"
+    names = "/".join(asset_word(name) for name in trigger.names)
+    if trigger.trailing_bps is not None:
+        return f"{names} {part(trigger.trailing_bps)} under its best"
+    side = "above" if trigger.kind is TriggerKind.PRICE_ABOVE else "below"
+    return f"{names} {side} {'' if trigger.quote else '$'}{level(trigger.level)}"
+
+
+def goal_words(rule: Rule) -> str:
+    """How far a rule goes: `1.50`, `closes 50%`."""
+    if rule.goal.kind is GoalKind.NOTHING:
+        return ""
+    return ratio(rule.goal.value) if rule.goal.kind is GoalKind.HEALTH else f"closes {part(rule.goal.value)}"
+
+
 def _trigger(entry: RuleView, width: int, blocks: str, tag: str) -> list[Line]:
     """Trigger and target, with what was spent today at the right or below."""
     rule = entry.rule
     left = [
         Span("  "),
-        Span(f"below {ratio(rule.health_factor_below)}", "trigger"),
+        Span(trigger_words(rule), "trigger"),
         Span(blocks, "muted"),
-        Span(" → "),
-        Span(ratio(rule.target_health_factor), "target"),
+        *([] if rule.goal.kind is GoalKind.NOTHING else [Span(" → "), Span(goal_words(rule), "target")]),
     ]
     right = [Span(_spent(entry), "muted"), Span(" ")]
     if width_of(left) + width_of(right) + 1 <= width:

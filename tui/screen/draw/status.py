@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tui.model.view import Protection, ProviderView, ViewState
+from tui.model.view import Protection, ProviderView, TriggerPrice, ViewState
 from tui.screen.clean import clean_text
-from tui.screen.figures import age, distance, dollars_short, gwei, price
+from tui.screen.figures import age, distance, dollars_short, gwei, level, price
 from tui.screen.lines import Line, Span, fitted, line, shorten, split, width_of, wrap
 from tui.screen.words import BLIND, KILLED, PROTECTION, PROVIDER_ROLE
 
@@ -135,12 +135,18 @@ def _next(view: ViewState) -> list[Span]:
     spans = [
         Span(lead, "muted"),
         Span(clean_text(following.rule, 24), "strong"),
-        Span(f" at {clean_text(following.asset.symbol, 12)} "),
-        Span(price(following.price_usd), "trigger"),
+        Span(f" at {_traded(following)} "),
+        Span(price(following.price_usd) if following.level is None else level(following.level), "trigger"),
     ]
     if following.distance_bps is not None:
         spans.append(Span(f" {distance(following.distance_bps)}", "muted"))
     return spans
+
+
+def _traded(at: TriggerPrice) -> str:
+    """`WETH`, or `WETH/WBTC`."""
+    names = (at.asset, at.quote) if at.quote is not None else (at.asset,)
+    return "/".join(clean_text(one.symbol, 12) for one in names)
 
 
 def _fee(view: ViewState) -> list[Span]:

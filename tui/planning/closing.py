@@ -1,0 +1,87 @@
+"""Closing a part of a position: how much of each debt a firing is to repay, and what is left to do. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from tui.model.position import Position
+from tui.model.rule import ActionKind, Rule
+from tui.model.units import BPS, USD, value_usd
+from tui.protocols.base import LendingMarket
+
+LEAST_USD = USD // 100
+"""What is worth less than a cent is dust."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What is to be repaid of each debt that the steps name, in base units by asset address: `wanted` when it fires,
+    `left` of that still. `prices` in dollars with 8 decimals, `decimals` of the assets; `bps` is the part wanted.
+    """
+
+    bps: int
+    owed: Mapping[str, int]
+    wanted: Mapping[str, int]
+    left: Mapping[str, int]
+    prices: Mapping[str, int]
+    decimals: Mapping[str, int]
+
+    @classmethod
+    def start(cls, rule: Rule, market: LendingMarket, position: Position) -> Closing | None:
+        """Before anything is done; None where the rule restores a health factor."""
+        bps = rule.close_bps
+        if bps is None:
+            return None
+        named = {
+            asset.address
+            for step in rule.steps
+            if step.action is not ActionKind.ADD_COLLATERAL
+            and (asset := market.find_asset(position, step.asset)) is not None
+        }
+        debts = [one for one in position.debt if one.asset.address in named and one.amount > 0]
+        wanted = MappingProxyType({one.asset.address: -(-one.amount * bps // BPS) for one in debts})
+        return cls(
+            bps,
+            MappingProxyType({one.asset.address: one.amount for one in debts}),
+            wanted,
+            wanted,
+            MappingProxyType({one.asset.address: one.price_usd or 0 for one in debts}),
+            MappingProxyType({one.asset.address: one.asset.decimals for one in debts}),
+        )
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to do. Of a part, less than a cent of a debt counts as nothing; of all of it, all."""
+        if not self.wanted:
+            return False
+        return all(
+            not left or (self.bps < BPS and self._value(one, left) < LEAST_USD) for one, left in self.left.items()
+        )
+
+    @property
+    def repaid_usd(self) -> int:
+        """What was repaid so far, in dollars with 8 decimals."""
+        return sum(self._value(one, wanted - self.left[one]) for one, wanted in self.wanted.items())
+
+    @property
+    def closed_bps(self) -> int:
+        """The part of all named debts that was repaid so far, by value, cut."""
+        if self.is_done:
+            return self.bps
+        owed = sum(self._value(one, amount) for one, amount in self.owed.items())
+        return self.repaid_usd * BPS // owed if owed else 0
+
+    def left_of(self, token: str) -> int:
+        """Base units of a debt that are still to be repaid."""
+        return self.left.get(token, 0)
+
+    def after(self, kind: ActionKind, token: str, amount: int) -> Closing:
+        """Once so much of a debt is repaid."""
+        if kind is ActionKind.ADD_COLLATERAL or token not in self.left:
+            return self
+        return replace(self, left=MappingProxyType({**self.left, token: max(self.left[token] - amount, 0)}))
+
+    def _value(self, token: str, amount: int) -> int:
+        return value_usd(amount, self.decimals[token], self.prices[token])

@@ -1,0 +1,161 @@
+"""The trigger and the goal of a rule: which keys say them, and what is wrong with what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tui.model.rule import ActionKind, Goal, GoalKind, Mode, Step, Trigger, TriggerKind, close, health_below, restore
+from tui.model.units import BPS, WAD
+from tui.rules.fields import TableReader, percent_text, plain_decimal
+from tui.rules.steps import read_asset
+
+HIGHEST_HEALTH_FACTOR = 100
+MOST_BLOCKS = 100_000
+MOST_PRICE = 10**12
+LEAST_TRAILING_BPS, MOST_TRAILING_BPS = 10, 9_000
+"""A stop that trails closer than a tenth of a percent is noise; one that trails by more than nine tenths is none."""
+
+_HEALTH = "health_factor_below"
+_PRICE = "price_of"
+_LEVELS = (TriggerKind.PRICE_BELOW, TriggerKind.PRICE_ABOVE, TriggerKind.TRAILING)
+_WHEN = 'when = { health_factor_below = "1.25", for_blocks = 1 }'
+
+
+def read_trigger(reader: TableReader) -> tuple[Trigger | None, int | None]:
+    """The trigger and the blocks in a row of the rule that `reader` stands in; None with faults noted."""
+    when = reader.subtable("when", _WHEN)
+    if when is None:
+        return None, None
+    levels = [kind for kind in _LEVELS if kind.value in when.table]
+    about_price = _PRICE in when.table or "in" in when.table or bool(levels)
+    if _HEALTH in when.table and about_price:
+        # All of it is known: only which of the two is meant is not.
+        for key in (_HEALTH, _PRICE, "in", "for_blocks", *(kind.value for kind in _LEVELS)):
+            when.take(key)
+        fix = "keep one of the two: write another rule for the other"
+        when.fault(_PRICE if _PRICE in when.table else levels[0].value if levels else "in",
+                   f"{when.name} waits for a health factor and for a price", fix)  # fmt: skip
+        when.finish()
+        return None, None
+    trigger = _price_trigger(when, levels) if about_price else _health_trigger(when)
+    for_blocks = when.whole_number("for_blocks", 1, 1, MOST_BLOCKS)
+    if not about_price:
+        when.taken.extend((_PRICE, *(kind.value for kind in _LEVELS)))
+    when.finish()
+    return trigger, for_blocks
+
+
+def _health_trigger(when: TableReader) -> Trigger | None:
+    if _HEALTH not in when.table:
+        line = when.faults.scan.line_of(when.path)
+        what = f"{when.name} has neither {_HEALTH} nor {_PRICE}"
+        fix = f'add {_HEALTH} = "1.25", or {_PRICE} = "WETH" with below, above or trailing'
+        when.take(_HEALTH)
+        when.faults.add((*when.path, _HEALTH), what, fix, rule=when.rule, line=line)
+        return None
+    level = when.decimal(_HEALTH, 18, "1.25", HIGHEST_HEALTH_FACTOR)
+    if level is not None and level <= WAD:
+        when.fault(
+            _HEALTH,
+            f"{_HEALTH} is {plain_decimal(level, 18)}: at 1 the position is already liquidated",
+            'act earlier, for example at "1.25"',
+        )
+        return None
+    return None if level is None else health_below(level)
+
+
+def _price_trigger(when: TableReader, levels: Sequence[TriggerKind]) -> Trigger | None:
+    asset = read_asset(when, _PRICE, "WETH")
+    quote = read_asset(when, "in", "WBTC") if "in" in when.table else None
+    when.take("in")
+    if quote is not None and quote == asset:
+        when.fault("in", f"in is {quote}, whose price is asked for", "name another asset, or take it out for dollars")
+        return None
+    found: Trigger | None = None
+    example = "0.05" if "in" in when.table else "2000"
+    for kind in _LEVELS:
+        if kind not in levels:
+            when.take(kind.value)
+        elif kind is TriggerKind.TRAILING:
+            trailing = when.share(kind.value, "10%", MOST_TRAILING_BPS)
+            if trailing is not None and trailing < LEAST_TRAILING_BPS:
+                least, most = percent_text(LEAST_TRAILING_BPS), percent_text(MOST_TRAILING_BPS)
+                when.fault(
+                    kind.value, f"trailing is {percent_text(trailing)}, nearer than prices stand still",
+                    f'write a share from "{least}" to "{most}"',
+                )  # fmt: skip
+            elif trailing is not None:
+                found = Trigger(kind, 0, asset, quote, trailing)
+        else:
+            level = when.decimal(kind.value, 18, example, MOST_PRICE)
+            if level is not None:
+                found = Trigger(kind, level, asset, quote)
+    if not levels:
+        line = when.faults.scan.line_of(when.path)
+        what = f"{when.name} has none of below, above and trailing"
+        fix = f'add below = "{example}", above = "{example}" or trailing = "10%"'
+        when.faults.add((*when.path, "below"), what, fix, rule=when.rule, line=line)
+    elif len(levels) > 1:
+        words = " and ".join(kind.value for kind in levels)
+        when.fault(levels[-1].value, f"{when.name} has {words}", "keep one of them: write another rule for the other")
+        return None
+    return None if asset is None or ("in" in when.table and quote is None) else found
+
+
+def read_goal(reader: TableReader, mode: str | None, trigger: Trigger | None) -> Goal | None:
+    """The goal of the rule that `reader` stands in; None with faults noted. A rule that only notifies needs none."""
+    optional = mode == Mode.NOTIFY and "step" not in reader.table
+    about_price = trigger is not None and trigger.is_price
+    example = 'target = { close = "50%" }' if about_price else 'target = { health_factor = "1.50" }'
+    table = reader.subtable("target", None if optional else example)
+    if table is None:
+        # A rule that only notifies restores nothing: without a target it stands for its own trigger.
+        if trigger is None or "target" in reader.table:
+            return None
+        return Goal(GoalKind.NOTHING) if about_price else restore(trigger.level)
+    if GoalKind.CLOSE in table.table and GoalKind.HEALTH in table.table:
+        table.take(GoalKind.HEALTH.value)
+        table.take(GoalKind.CLOSE.value)
+        table.fault("close", f"{table.name} has both health_factor and close", "keep one of the two")
+        table.finish()
+        return None
+    if GoalKind.CLOSE in table.table:
+        bps = table.share("close", "50%", BPS)
+        table.taken.append(GoalKind.HEALTH.value)
+        table.finish()
+        return None if bps is None else close(bps)
+    target = table.decimal("health_factor", 18, "1.50", HIGHEST_HEALTH_FACTOR, required=True)
+    table.taken.append(GoalKind.CLOSE.value)
+    table.finish()
+    if target is not None and trigger is not None and not trigger.is_price and target <= trigger.level:
+        table.fault(
+            "health_factor",
+            f"target {plain_decimal(target, 18)} is not above the trigger {plain_decimal(trigger.level, 18)}",
+            "write a target above health_factor_below, or the rule would fire again at once",
+        )
+    return None if target is None else restore(target)
+
+
+def check_goal(reader: TableReader, goal: Goal | None, steps: Sequence[Step]) -> None:
+    """Note the steps that do nothing towards closing a position."""
+    if goal is None or goal.kind is not GoalKind.CLOSE:
+        return
+    for number, step in enumerate(steps):
+        if step.action is ActionKind.ADD_COLLATERAL:
+            path = (*reader.path, "step", number, "action")
+            what = f"step {number + 1} of {reader.name} adds collateral, which closes no debt"
+            reader.faults.add(path, what, "write a step that repays, or a target health_factor", rule=reader.rule)
+
+
+def trigger_meaning(trigger: Trigger) -> Mapping[str, object]:
+    """What a trigger means, for a rule's digest: one of health as it always was, one of a price in its own words."""
+    if not trigger.is_price:
+        return {"health_factor_below": trigger.level}
+    return {"trigger": [trigger.kind.value, trigger.level, trigger.asset, trigger.quote, trigger.trailing_bps]}
+
+
+def goal_meaning(goal: Goal) -> Mapping[str, object]:
+    """What a goal means, for a rule's digest."""
+    if goal.kind is GoalKind.HEALTH:
+        return {"target_health_factor": goal.value}
+    return {"goal": [goal.kind.value, goal.value]}
