@@ -241,3 +241,16 @@ async def test_other_errors_are_answers(proxy: Proxy, code: int, words: str) -> 
     finally:
         await client.aclose()
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize("hidden", ["\u200b", "\u202e", "\x1b", "\x00", "\ufeff"])
+async def test_a_token_that_a_node_repeats_with_something_unseen_in_it_is_not_shown(proxy: Proxy, hidden: str) -> None:
+    token = "q7Zk29sLmXw83VbTjc0R"
+    proxy.refuse("eth_chainId", f"no access for {token[:7]}{hidden}{token[7:]}", code=3)
+    client = RpcClient(f"{proxy.url}v2/{token}")
+    try:
+        with pytest.raises(RpcError) as caught:
+            await client.call("eth_chainId")
+    finally:
+        await client.aclose()
+    assert token not in str(caught.value)

@@ -53,6 +53,16 @@ RESULTS: dict[str, object] = {
 }  # fmt: skip
 WORDS = (b'"id":', b'"result":', b'"error":{"code":-32000,"message":"', b'"0x', b"null", b"0x" + b"00" * 4_000)
 
+HEADERS = (
+    "retry-after", "content-encoding", "transfer-encoding", "content-type", "location", "set-cookie", "connection",
+    "upgrade", "content-length", "age",
+)  # fmt: skip
+VALUES = (
+    "1e9", "nan", "-1", "9" * 400, "Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "gzip", "gzip, gzip", "deflate",
+    "br", "gzip," * 500, "chunked", "identity", "text/html; charset=nonsense", "http://xn--a/", "http://[::1",
+    "a=b; expires=Mon, 01 Jan 99999 00:00:00 GMT", "close", "websocket", "\u0663\u0663",
+)  # fmt: skip
+
 
 class Node:
     """Answers properly now and then, and badly else."""
@@ -78,7 +88,17 @@ class Node:
             return "close"
         status = self.chance.choice((200, 200, 200, 200, 400, 401, 402, 413, 429, 500, 503))
         spoiled = Mutator([body], WORDS, self.chance.randrange(1 << 30)).variant()
-        return status, self.chance.choice(({}, {"retry-after": "1e9"}, {"content-encoding": "gzip"})), spoiled
+        return status, self._headers(), spoiled
+
+    def _headers(self) -> dict[str, str]:
+        """None, one that means something as it should not be, or one out of the mutator."""
+        name = self.chance.choice(HEADERS)
+        if self.chance.random() < 0.4:
+            return {}
+        if self.chance.random() < 0.6:
+            return {name: self.chance.choice(VALUES)}
+        value = Mutator([one.encode() for one in VALUES], (), self.chance.randrange(1 << 30)).variant()
+        return {name: value.decode("latin-1").replace("\r", "").replace("\n", " ")}
 
 
 async def run(number: int, cases: int) -> str:
