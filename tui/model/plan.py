@@ -8,6 +8,7 @@ from tui.model.block import BlockRef
 from tui.model.position import Asset, PositionKey
 from tui.model.rule import ActionKind
 from tui.model.signing import WordRule
+from tui.model.units import format_units
 from tui.model.wallet import PermitFacts
 
 
@@ -199,6 +200,7 @@ class Plan:
     `avoided_loss_usd` is what a liquidation now would take; `expected_loss_usd` that times the modelled probability of
     getting there, which is what a limit on the share of cost is held against. `alternatives`: what else was looked
     at, the cheapest that reaches the target first. `volatility_bps`: what the model takes it to be, a year.
+    `closed_bps`: the part of the debts that it closes, where closing is the goal.
     """
 
     rule: str
@@ -220,6 +222,15 @@ class Plan:
     expected_loss_usd: int | None = None
     alternatives: tuple[Alternative, ...] = ()
     volatility_bps: int | None = None
+    closed_bps: int | None = None
+
+    @property
+    def goal_words(self) -> str | None:
+        """What of the goal it reaches where a part of the debt is to be closed: `closes 50%`; else None."""
+        if self.closed_bps is None:
+            return None
+        part = format_units(self.closed_bps, 2).rstrip("0").rstrip(".")
+        return f"closes {part}%"
 
 
 @dataclass(frozen=True, slots=True)
