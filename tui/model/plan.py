@@ -16,11 +16,11 @@ from tui.model.wallet import PermitFacts
 class SaleTerms:
     """What a market says about selling one collateral for debt in one transaction, read when a plan wants it.
 
-    `helper` is the contract that does it (lower-case hex), `receipt` the token by which it is let (the aToken of the
-    collateral sold, or the debt token of what is borrowed), `allowed` how much it may take or borrow now, `permit` what
-    a signature that lets it needs (None: there is none). `premium_bps` is what the flash loan costs. `available` is how
-    much of what is lent can be lent for it now, `withdrawable` how much of what pays the market can give out (None: not
-    asked, or not told). `impossible` says why it cannot be done at all.
+    `helper` is the contract that does it (lower-case hex), `receipt` the token (the collateral's aToken) that it takes
+    from the account, `allowed` how much of that it may take now, `permit` what a permit of it needs (None: it has
+    none). `premium_bps` is what the flash loan costs. `available` is how much of the debt's asset can be lent for it now,
+    `withdrawable` how much of the collateral the market can give out (None: not asked, or not told). `impossible` says
+    why it cannot be done at all.
     """
 
     helper: str
@@ -151,9 +151,7 @@ class FeeQuote:
 class PlanCost:
     """Dollars with 8 decimals; None where the native coin's price is not known. `gas_units` over all calls.
 
-    Gas at the fee that is expected, and `gas_ceiling_usd` at the most that any attempt may pay; both hold what a rollup
-    charges for data on layer 1, of which `l1_fee_wei` and `l1_data_usd` are the part: 0 where nothing is charged apart,
-    and None where it is not known, as the sums in dollars are then (`gas_wei` is without it). `lost_yield_usd_year`
+    Gas at the fee that is expected, and `gas_ceiling_usd` at the most that any attempt may pay. `lost_yield_usd_year`
     is what the collateral sold or the debt repaid would have gone on to earn less cost, a year: shown apart, in no sum.
     """
 
@@ -168,8 +166,6 @@ class PlanCost:
     def swap_usd(self) -> int:
         """What all sales cost together."""
         return self.swap.total_usd
-    l1_fee_wei: int | None = 0
-    l1_data_usd: int | None = 0
 
     @property
     def total_usd(self) -> int | None:
@@ -206,7 +202,6 @@ class Plan:
     rule: str
     rule_digest: str
     position: PositionKey
-    `closed_bps`: the part of the debts that it closes, where closing is the goal.
     block: BlockRef
     steps: tuple[PlannedStep, ...]
     calls: tuple[PlannedCall, ...]
@@ -236,15 +231,6 @@ class Plan:
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why a rule does nothing now, in words a trader can act on. `code` is stable for scripts.
-    closed_bps: int | None = None
-
-    @property
-    def goal_words(self) -> str | None:
-        """What of the goal it reaches where a part of the debt is to be closed: `closes 50%`; else None."""
-        if self.closed_bps is None:
-            return None
-        part = format_units(self.closed_bps, 2).rstrip("0").rstrip(".")
-        return f"closes {part}%"
 
     Where a limit on cost suspends protection, `acts_below` is the health factor (wad) under which it does no longer.
     """
