@@ -57,14 +57,6 @@ class Step:
         return (self.asset,) if self.collateral is None else (self.collateral, self.asset)
 
 
-class StalePrice(StrEnum):
-    """What a rule does where a price of its position is too old, or from the future."""
-
-    HOLD = "hold"
-    ACT = "act"
-    """Repay all the same, and nothing but repay: paying debt back never harms, at whatever price."""
-
-
 class TriggerKind(StrEnum):
     """What a rule waits for. The words are those of the rules file."""
 
@@ -139,6 +131,14 @@ def close(bps: int) -> Goal:
     return Goal(GoalKind.CLOSE, bps)
 
 
+class StalePrice(StrEnum):
+    """What a rule does where a price of its position is too old, or from the future."""
+
+    HOLD = "hold"
+    ACT = "act"
+    """Repay all the same, and nothing but repay: paying debt back never harms, at whatever price."""
+
+
 class StandingAllowance(StrEnum):
     """What a rule does where the market may take more of the wallet's token than the plan needs."""
 
@@ -182,14 +182,6 @@ class Rule:
     source: str = ""
     order: Order = Order.WRITTEN
 
-
-class Severity(StrEnum):
-    """An error makes its rule unusable; a warning does not."""
-
-    ERROR = "error"
-    WARNING = "warning"
-
-
     @property
     def health_factor_below(self) -> int | None:
         """The trigger's health factor in wad; None where a price triggers it."""
@@ -204,6 +196,14 @@ class Severity(StrEnum):
     def close_bps(self) -> int | None:
         """The part of the debts that it repays, in basis points; None where it restores a health factor."""
         return self.goal.value if self.goal.kind is GoalKind.CLOSE else None
+
+
+class Severity(StrEnum):
+    """An error makes its rule unusable; a warning does not."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
 
 @dataclass(frozen=True, slots=True)
 class RuleFault:
