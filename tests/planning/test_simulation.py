@@ -11,7 +11,7 @@ from tests.support.plain_rules import asked, burn, repay, rule_of, sell, supply
 from tui.model.calls import CallResult, SimulatedCall, Simulation
 from tui.model.plan import Plan, Refusal
 from tui.model.position import Position
-from tui.model.rule import Rule
+from tui.model.rule import Rule, Step
 from tui.model.units import WAD
 from tui.model.wallet import Wallet
 from tui.planning.plan import balances_of, build_plan
@@ -22,9 +22,9 @@ from tui.protocols import erc20
 class Scene:
     """A plan, and a simulation of it that agrees to the wei until something in it is changed."""
 
-    def __init__(self, rule: Rule, wallet: Wallet) -> None:
+    def __init__(self, rule: Rule, wallet: Wallet, usdc: int = 9_000) -> None:
         self.market = PlainMarket()
-        position = self.market.position({WETH: 100 * WAD, USDC: 9_000 * 10**6}, {USDC: 160_000 * 10**6})
+        position = self.market.position({WETH: 100 * WAD, USDC: usdc * 10**6}, {USDC: 160_000 * 10**6})
         around = asked(rule, self.market, position, wallet, around=circumstances(wrapped_native=WETH.address))
         plan = build_plan(rule, self.market, position, wallet, around)
         assert isinstance(plan, Plan)
@@ -81,11 +81,25 @@ def _moved(scene: Scene, parts: int) -> Scene:
 
 
 def test_a_sale_may_come_out_better_and_not_worse() -> None:
-    assert isinstance(_moved(sale(), 99).judged(), Plan)
-    assert "instead of" in refused(_moved(sale(), 102))
-    assert "instead of" in refused(_moved(sale(), -3))
-    plain = Scene(rule_of(repay()), wallet_of(USDC=90_000 * 10**6))
-    assert "instead of" in refused(_moved(plain, 3))
+    assert isinstance(_moved(_one_kind(sell()), 99).judged(), Plan)
+    assert "instead of" in refused(_moved(_one_kind(sell()), 102))
+    assert "instead of" in refused(_moved(_one_kind(sell()), -3))
+    assert "instead of" in refused(_moved(_one_kind(repay()), 3))
+
+
+def test_of_several_kinds_of_collateral_the_average_threshold_may_turn() -> None:
+    """By one basis point of about 82 in a hundred: 0.012% of health, and no more."""
+    mixed = rule_of(repay())
+    for parts in (12, -12):
+        assert isinstance(_moved(Scene(mixed, wallet_of(USDC=90_000 * 10**6)), parts).judged(), Plan)
+        assert "instead of" in refused(_moved(_one_kind(repay()), parts))
+    for parts in (15, -15):
+        assert "instead of" in refused(_moved(Scene(mixed, wallet_of(USDC=90_000 * 10**6)), parts))
+
+
+def _one_kind(step: Step) -> Scene:
+    """A scene in which WETH alone is supplied."""
+    return Scene(rule_of(step), wallet_of(USDC=90_000 * 10**6), usdc=0)
 
 
 def test_the_wallet_may_only_grow_where_it_does_not_pay() -> None:

@@ -60,6 +60,7 @@ class Offers:
         for one, group in zip(wanted, terms_calls, strict=True):
             told = market.sale_terms(position, one.collateral, _taken(answers, group), one.debt)
             self._terms[position.id, one.collateral.address] = told
+            told = told if wallet.permits else replace(told, permit=None)
             terms.append(told)
         quotes: list[list[list[Quote]]] = []
         for one, requests in zip(wanted, quote_calls, strict=True):

@@ -34,6 +34,7 @@ def without_permits(snapshot: Snapshot, now: float) -> Snapshot:
         account: replace(
             wallet,
             tokens=MappingProxyType({token: replace(held, permit=None) for token, held in wallet.tokens.items()}),
+            permits=False,
         )
         for account, wallet in snapshot.wallets.items()
     }

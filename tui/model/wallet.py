@@ -34,7 +34,8 @@ class Wallet:
     """One account at one block. `native` in wei, `nonce` the next one by the chain at that block. None: not read.
 
     `has_code` says that the account is a contract or carries a delegation: then it is not a plain account. Where its
-    code could not be looked at, `code_read` is False, and it is taken for one that has code.
+    code could not be looked at, `code_read` is False, and it is taken for one that has code. `permits` False: nothing
+    is to be permitted by signature now, not even of a token that is not listed here.
     """
 
     account: str
@@ -43,6 +44,7 @@ class Wallet:
     tokens: Mapping[str, TokenHolding] = field(default_factory=lambda: MappingProxyType({}))
     has_code: bool = False
     code_read: bool = True
+    permits: bool = True
 
     def holding(self, token: str) -> TokenHolding | None:
         """The holding of a token by lower-case address, or None where it was not asked for."""
