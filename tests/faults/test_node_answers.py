@@ -262,7 +262,7 @@ async def test_37_an_app_whose_engine_dies_says_so_everywhere_and_leaves_without
     assert rig.transactions_of(rig.trader.address) == []
 
 
-async def test_58_a_url_no_socket_can_have_is_said_and_the_other_node_serves(make_rig: MakeRig, tmp_path: Path) -> None:
+async def test_45_a_url_no_socket_can_have_is_said_and_the_other_node_serves(make_rig: MakeRig, tmp_path: Path) -> None:
     """A name that is none, before the one good node of a real engine."""
     from tests.support.program import trimtab
 
