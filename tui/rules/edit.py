@@ -25,6 +25,7 @@ __all__ = [
     "add_rule",
     "add_step",
     "change_step",
+    "change_table",
     "move_step",
     "remove_rule",
     "remove_step",
@@ -166,6 +167,30 @@ def change_step(
     for key, value in step.items():
         if present.get(key) != value:
             text = set_field(text, rule, f"step.{number}.{key}", value)
+    return text
+
+
+def change_table(
+    text: str, rule: str, table: str, data: RuleData, renamed: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """The text with a rule's `when` or `target` meaning exactly `data`, `renamed` as in `change_step`. What goes, goes
+    last, so that what comes stands in its table.
+    """
+    path = ("rule", Document(text).rule_index(rule), table)
+    for old, new in renamed.items():
+        document = Document(text)
+        expected = document.expected()
+        holder = expected["rule"][path[1]].get(table, {})
+        entry = document.scan.entry((*path, old))
+        if entry is not None and new not in holder:
+            holder[new] = holder.pop(old)
+            text = document.checked(document.with_key_renamed(entry, new), expected)
+    for key, value in data.items():
+        if Document(text).data["rule"][path[1]].get(table, {}).get(key) != value:
+            text = set_field(text, rule, f"{table}.{key}", value)
+    for key in Document(text).data["rule"][path[1]].get(table, {}):
+        if key not in data:
+            text = unset_field(text, rule, f"{table}.{key}")
     return text
 
 

@@ -18,6 +18,7 @@ from tui.rules.edit import (
     add_rule,
     add_step,
     change_step,
+    change_table,
     move_step,
     remove_rule,
     remove_step,
@@ -29,10 +30,22 @@ from tui.screen.actions import Where
 from tui.screen.base import FooterLine, Page, bindings_for
 from tui.screen.clean import clean_text
 from tui.screen.editor_panes import Head, PreviewPane
-from tui.screen.form import ACTIONS, Edited, Entry, is_sale, read_rules, step_at, steps_in, value_at
+from tui.screen.form import (
+    ACTIONS,
+    TARGET_KIND,
+    WHEN_KIND,
+    Edited,
+    Entry,
+    is_sale,
+    read_rules,
+    step_at,
+    steps_in,
+    value_at,
+)
 from tui.screen.lines import line
 from tui.screen.rule_form import RuleForm
 from tui.screen.step_kinds import changed_step
+from tui.screen.trigger_kinds import changed_goal, changed_trigger, kind_of
 
 PREVIEW_AFTER = 0.3
 """Seconds without an edit before the engine is asked what the text would do."""
@@ -72,6 +85,7 @@ class EditorPage(Page):
         self._asked = 0
         self._refused: dict[str, str] = {}
         self._left: dict[tuple[str, int, bool], Mapping[str, Any]] = {}
+        self._left_parts: dict[tuple[str, str, str], Mapping[str, Any]] = {}
 
     def compose(self) -> ComposeResult:
         yield Head(id="head")
@@ -123,7 +137,7 @@ class EditorPage(Page):
         self.path, self.digest = found.path, found.digest
         self.text = self.saved_text = found.text
         self.trouble = ""
-        self._left.clear()
+        self._forget_left()
         await self.fill()
         if self.on_top and not self.as_text:
             self.form.focus_field("name")
@@ -233,7 +247,9 @@ class EditorPage(Page):
         if value_at(table, key) == value:
             return
         self.form.fault_at(key, "")
-        if key.startswith("step.") and key.endswith(".action"):
+        if key in (WHEN_KIND, TARGET_KIND):
+            self._change_part(rule, table, key, value)
+        elif key.startswith("step.") and key.endswith(".action"):
             self._change_kind(rule, table, int(key.split(".")[1]), value)
         elif key == "name":
             if self.try_edit(lambda: rename_rule(self.text, rule, value), key):
@@ -261,6 +277,25 @@ class EditorPage(Page):
             self._left[(rule, number, not sale)] = before
             self.refill(key)
 
+    def _change_part(self, rule: str, table: Mapping[str, Any], key: str, kind: str) -> None:
+        """Another kind of trigger or goal: its keys come with it; what the kind it leaves said is kept in mind."""
+        part = key.partition(".")[0]
+        before = table.get(part)
+        before = before if isinstance(before, Mapping) else {}
+        known = self._left_parts.get((rule, part, kind), {})
+        if part == "when":
+            watched = [one.position for one in self.owner.view.positions]
+            after, renamed = changed_trigger(before, kind, str(table.get("position", "")), watched, known)
+        else:
+            after, renamed = changed_goal(kind, known)
+        if self.try_edit(lambda: change_table(self.text, rule, part, after, renamed), key):
+            self._left_parts[(rule, part, kind_of(table, part))] = before
+            self.refill(key)
+
+    def _forget_left(self) -> None:
+        self._left.clear()
+        self._left_parts.clear()
+
     def show_faults(self, faults: Sequence[RuleFault]) -> None:
         """Put each fault of the chosen rule under its field."""
         self.form.show_faults([one for one in faults if one.rule == self.rule], self._refused)
@@ -284,7 +319,7 @@ class EditorPage(Page):
             return
         self.as_text = False
         self.trouble = ""
-        self._left.clear()
+        self._forget_left()
         self.remove_class("-text")
         self.refill("name")
 
@@ -321,7 +356,7 @@ class EditorPage(Page):
             self._shown_again("name")
 
     def _shown_again(self, focus: str) -> None:
-        self._left.clear()
+        self._forget_left()
         if self.as_text:
             self.query_one(TextArea).load_text(self.text)
         else:

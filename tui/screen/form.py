@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from textual import events
@@ -34,15 +35,64 @@ class Field:
 MODES = ("notify", "confirm", "auto")
 ACTIONS = tuple(kind.value for kind in ActionKind)
 ORDERS = tuple(order.value for order in Order)
-FIELDS: tuple[Field, ...] = (
-    Field("name", "Name", "a word of your own"),
-    Field("position", "Position", 'a market, market/account, or "*"'),
-    Field("mode", "Mode", "", MODES),
-    Field("when.health_factor_below", "Fires below health", "1.25"),
-    Field("when.for_blocks", "for blocks in a row", "1", needed=False),
-    Field("target.health_factor", "Restores health to", "1.50", needed=False),
-    Field("order", "Steps are taken", "", ORDERS, needed=False),
+HEALTH, PRICE_BELOW, PRICE_ABOVE, TRAILING = "health", "price below", "price above", "trailing price"
+TRIGGERS = (HEALTH, PRICE_BELOW, PRICE_ABOVE, TRAILING)
+RESTORES, CLOSES = "restore health", "close a part"
+GOALS = (RESTORES, CLOSES)
+WHEN_KIND, TARGET_KIND = "when.kind", "target.kind"
+"""Fields that are no keys of the file: which other keys there are says them."""
+_PRICE_OF = (
+    Field("when.price_of", "Price of", "WETH"),
+    Field("when.in", "counted in", "dollars, or an asset", needed=False),
 )
+_TRIGGER_FIELDS: Mapping[str, tuple[Field, ...]] = MappingProxyType(
+    {
+        HEALTH: (Field("when.health_factor_below", "Fires below health", "1.25"),),
+        PRICE_BELOW: (*_PRICE_OF, Field("when.below", "Fires below", "2000")),
+        PRICE_ABOVE: (*_PRICE_OF, Field("when.above", "Fires above", "4000")),
+        TRAILING: (*_PRICE_OF, Field("when.trailing", "Fires under its best", "10%")),
+    }
+)
+_GOAL_FIELDS: Mapping[str, Field] = MappingProxyType(
+    {
+        RESTORES: Field("target.health_factor", "Restores health to", "1.50", needed=False),
+        CLOSES: Field("target.close", "Closes of the debt", "50%"),
+    }
+)
+
+
+def trigger_kind(rule: Mapping[str, Any]) -> str:
+    """What a rule waits for, by the keys that are there."""
+    when = rule.get("when")
+    keys = when if isinstance(when, Mapping) else {}
+    if "health_factor_below" in keys or not ({"price_of", "in", "below", "above", "trailing"} & set(keys)):
+        return HEALTH
+    if "trailing" in keys:
+        return TRAILING
+    return PRICE_ABOVE if "above" in keys else PRICE_BELOW
+
+
+def goal_kind(rule: Mapping[str, Any]) -> str:
+    """What a rule wants, by the keys that are there."""
+    target = rule.get("target")
+    return CLOSES if isinstance(target, Mapping) and "close" in target else RESTORES
+
+
+def rule_fields(rule: Mapping[str, Any]) -> tuple[Field, ...]:
+    """The fields of a rule above its steps, as its trigger and its goal want them."""
+    return (
+        Field("name", "Name", "a word of your own"),
+        Field("position", "Position", 'a market, market/account, or "*"'),
+        Field("mode", "Mode", "", MODES),
+        Field(WHEN_KIND, "Fires on", "", TRIGGERS),
+        *_TRIGGER_FIELDS[trigger_kind(rule)],
+        Field("when.for_blocks", "for blocks in a row", "1", needed=False),
+        Field(TARGET_KIND, "Goal", "", GOALS),
+        _GOAL_FIELDS[goal_kind(rule)],
+        Field("order", "Steps are taken", "", ORDERS, needed=False),
+    )
+
+
 LIMITS: tuple[Field, ...] = (
     Field("limits.max_cost_usd", "Cost a firing, $", "no limit", needed=False),
     Field("limits.max_cost_share", "Cost, of loss avoided", "no limit, or 25%", needed=False),
@@ -84,6 +134,8 @@ def read_rules(text: str) -> list[Mapping[str, Any]]:
 
 def value_at(rule: Mapping[str, Any], key: str) -> str:
     """What stands at a dotted key as text, empty where nothing does."""
+    if key in (WHEN_KIND, TARGET_KIND):
+        return trigger_kind(rule) if key == WHEN_KIND else goal_kind(rule)
     here: Any = rule
     for part in key.split("."):
         if isinstance(here, Mapping):

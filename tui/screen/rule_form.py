@@ -14,15 +14,17 @@ from textual.containers import VerticalScroll
 
 from tui.model.rule import RuleFault, Severity
 from tui.screen.form import (
-    FIELDS,
     LIMITS,
     Choice,
     Entry,
     Row,
     Section,
+    goal_kind,
     is_sale,
+    rule_fields,
     step_fields,
     steps_in,
+    trigger_kind,
     value_at,
     widget_id,
 )
@@ -33,13 +35,15 @@ _TOOLS = (("↑", "editor-step-up"), ("↓", "editor-step-down"), ("✕", "edito
 class RuleForm(VerticalScroll):
     """The fields of the chosen rule."""
 
-    _shape: tuple[bool, ...] | None = None
-    """For each step whether it is a sale; None where no rule is shown."""
+    _shape: tuple[str | bool, ...] | None = None
+    """The kinds of trigger and goal, then for each step whether it is a sale; None where no rule is shown."""
 
     async def fill(self, table: Mapping[str, Any] | None, blink: bool) -> None:
         """Show a rule; None where there is none. `blink`: whether cursors do."""
         actions = [] if table is None else [value_at(table, f"step.{at}.action") for at in range(steps_in(table))]
-        shape = None if table is None else tuple(is_sale(action) for action in actions)
+        shape: tuple[str | bool, ...] | None = None
+        if table is not None:
+            shape = (trigger_kind(table), goal_kind(table), *(is_sale(action) for action in actions))
         if table is not None and shape == self._shape:
             for row in self.query(Row):
                 row.take(value_at(table, row.field.key))
@@ -49,7 +53,7 @@ class RuleForm(VerticalScroll):
         if table is None:
             await self.mount(Section("There is no rule in the file yet.", (("F4 add rule", "editor-add"),)))
             return
-        rows: list[Row | Section] = [Row(field, value_at(table, field.key), blink) for field in FIELDS]
+        rows: list[Row | Section] = [Row(field, value_at(table, field.key), blink) for field in rule_fields(table)]
         for number, action in enumerate(actions):
             rows.append(Section(f"Step {number + 1}", _TOOLS, number))
             rows += [Row(field, value_at(table, field.key), blink) for field in step_fields(number, action)]
@@ -80,8 +84,12 @@ class RuleForm(VerticalScroll):
             self.fault_at(key, said)
 
     def _nearest(self, key: str) -> str:
-        """The field of a key; for a key that a step should not have, the field of its action."""
-        if not key.startswith("step.") or self.query(f"#row-{widget_id(key)}"):
+        """The field of a key; for a key that has none, the field of the kind that it is of."""
+        if self.query(f"#row-{widget_id(key)}"):
+            return key
+        if key.partition(".")[0] in ("when", "target"):
+            return f"{key.partition('.')[0]}.kind"
+        if not key.startswith("step."):
             return key
         return ".".join([*key.split(".")[:2], "action"])
 
