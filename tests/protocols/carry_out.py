@@ -10,6 +10,8 @@ from tests.support.chain import Chain
 from tests.support.deleverage import GAS, Holder
 from tui.model.plan import PermitNeed, PlannedCall, SaleTerms
 from tui.model.position import Asset, Position
+from tui.model.rule import ActionKind
+from tui.model.signing import PermitKind
 from tui.protocols.aave_v3.market import AaveV3Market
 
 
@@ -34,6 +36,17 @@ def signed(holder: Holder, call: PlannedCall) -> bytes:
 def sign(holder: Holder, need: PermitNeed) -> tuple[int, bytes, bytes]:
     """v, r, s by what the need itself says and nothing else."""
     kinds = {"owner": "address", "spender": "address", "value": "uint256", "nonce": "uint256", "deadline": "uint256"}
+    said = {
+        "owner": holder.address,
+        "spender": need.spender,
+        "value": need.value,
+        "nonce": need.nonce,
+        "deadline": need.deadline,
+    }
+    name = "Permit"
+    if need.kind is PermitKind.DELEGATION:
+        name, kinds = "DelegationWithSig", {"delegatee": "address"} | dict.fromkeys(list(kinds)[2:], "uint256")
+        said = {"delegatee": need.spender} | {one: said[one] for one in list(kinds)[1:]}
     made = holder.key.sign_typed_data(
         {
             "name": need.name,
@@ -41,14 +54,8 @@ def sign(holder: Holder, need: PermitNeed) -> tuple[int, bytes, bytes]:
             "chainId": holder.chain.market.chain_id,
             "verifyingContract": need.token,
         },
-        {"Permit": [{"name": name, "type": kind} for name, kind in kinds.items()]},
-        {
-            "owner": holder.address,
-            "spender": need.spender,
-            "value": need.value,
-            "nonce": need.nonce,
-            "deadline": need.deadline,
-        },
+        {name: [{"name": one, "type": kind} for one, kind in kinds.items()]},
+        said,
     )
     return made.v, made.r.to_bytes(32, "big"), made.s.to_bytes(32, "big")
 
@@ -78,9 +85,14 @@ def carry_out(holder: Holder, calls: Sequence[PlannedCall], at: int | None = Non
 
 
 def read_terms(
-    chain: Chain, aave: AaveV3Market, position: Position, collateral: Asset, debt: Asset | None = None
+    chain: Chain,
+    aave: AaveV3Market,
+    position: Position,
+    collateral: Asset,
+    debt: Asset | None = None,
+    kind: ActionKind = ActionKind.DELEVERAGE,
 ) -> SaleTerms:
     """The terms of a sale as the chain tells them at its head."""
     block = head(chain)
-    calls = aave.sale_calls(position, collateral, debt)
-    return aave.sale_terms(position, collateral, [eth_call(chain, block, call) for call in calls], debt)
+    calls = aave.sale_calls(position, collateral, debt, kind)
+    return aave.sale_terms(position, collateral, [eth_call(chain, block, call) for call in calls], debt, kind)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tui.model.signing import (
     AllowedCall,
     AllowedPermit,
+    PermitKind,
     PermitRequest,
     SignerRefused,
     SigningPolicy,
@@ -236,10 +237,37 @@ def test_permits_stop_with_the_kill_switch_and_the_policy() -> None:
         check_permit(POLICY, PERMIT, now=POLICY.expires_at, killed=False)
 
 
+DELEGATION = AllowedPermit(USDC, POOL, 5_000, PermitKind.DELEGATION)
+
+
+def test_a_delegation_is_not_a_permit_and_is_bound_the_same_way() -> None:
+    """Taking a token and borrowing on somebody's account are two things: the one never stands for the other."""
+    lending = replace(POLICY, permits=(DELEGATION,))
+    delegation = replace(PERMIT, kind=PermitKind.DELEGATION)
+    check_permit(lending, delegation, now=NOW, killed=False)
+    for policy, asked in ((POLICY, delegation), (lending, PERMIT)):
+        with pytest.raises(SignerRefused, match=f"a {asked.kind} of token .* is not on the list"):
+            check_permit(policy, asked, now=NOW, killed=False)
+    for change, reason in (
+        ({"value": 5_001}, "the delegation's value 5001 is above the limit"),
+        ({"spender": OTHER}, "not on the list"),
+        ({"token": OTHER}, "not on the list"),
+        ({"owner": OTHER}, "the delegation's owner"),
+        ({"deadline": NOW}, "the delegation's deadline has passed"),
+        ({"deadline": POLICY.expires_at + 1}, "after the policy ends"),
+        ({"chain_id": 1}, "chain id 1"),
+    ):
+        with pytest.raises(SignerRefused, match=reason):
+            check_permit(lending, replace(delegation, **change), now=NOW, killed=False)  # type: ignore[arg-type]
+    with pytest.raises(SignerRefused, match="kill switch"):
+        check_permit(lending, delegation, now=NOW, killed=True)
+
+
 addresses = st.sampled_from([ACCOUNT, POOL, OTHER, USDC])
 selectors = st.sampled_from([REPAY, APPROVE])
 small = st.integers(0, 6)
 tokens = st.sampled_from([USDC, OTHER])
+kinds = st.sampled_from(tuple(PermitKind))
 EXACT = (2, 3, 1)
 EXACT_HASH = data_hash(words(REPAY, *EXACT))
 
@@ -273,7 +301,7 @@ def policies(draw: st.DrawFn) -> SigningPolicy:
         account=draw(st.sampled_from([ACCOUNT, OTHER])),
         calls=tuple(draw(st.lists(calls(), min_size=1, max_size=3))),
         permits=tuple(
-            draw(st.lists(st.builds(AllowedPermit, tokens, st.sampled_from([POOL, OTHER]), small), max_size=2))
+            draw(st.lists(st.builds(AllowedPermit, tokens, st.sampled_from([POOL, OTHER]), small, kinds), max_size=2))
         ),
         daily_caps=tuple(
             (token, draw(st.integers(2, 12))) for token in (USDC, OTHER)[draw(st.sampled_from([0, 0, 0, 1])) :]
@@ -415,6 +443,63 @@ def test_whatever_passes_is_within_every_limit(
     )
 
 
+permit_requests = st.builds(
+    PermitRequest,
+    intent_id=st.just("i"),
+    chain_id=st.sampled_from([1, 31337]),
+    token=tokens,
+    name=st.just("T"),
+    version=st.just("1"),
+    domain_separator=st.just("0x" + "00" * 32),
+    owner=st.sampled_from([ACCOUNT, OTHER]),
+    spender=st.sampled_from([POOL, OTHER]),
+    value=small,
+    nonce=small,
+    deadline=small,
+    kind=kinds,
+)
+
+
+def signs(policy: SigningPolicy, request: PermitRequest, now: int, killed: bool) -> bool:
+    try:
+        check_permit(policy, request, now=now, killed=killed)
+    except SignerRefused:
+        return False
+    return True
+
+
+@settings(max_examples=400)
+@given(policies(), permit_requests, small, st.booleans())
+def test_no_permit_or_delegation_is_signed_beyond_its_entry(
+    policy: SigningPolicy, request: PermitRequest, now: int, killed: bool
+) -> None:
+    if not signs(policy, request, now, killed):
+        return
+    event(request.kind.value)
+    assert not killed
+    assert (request.chain_id, request.owner) == (policy.chain_id, policy.account)
+    assert now < request.deadline <= policy.expires_at
+    assert any(
+        (one.kind, one.token, one.spender) == (request.kind, request.token, request.spender)
+        and request.value <= one.maximum
+        for one in policy.permits
+    )
+
+
+@settings(max_examples=400)
+@given(st.data(), policies(), permit_requests, small)
+def test_no_narrowing_and_no_clamping_lets_more_be_signed(
+    data: st.DataObject, armed: SigningPolicy, request: PermitRequest, now: int
+) -> None:
+    other = data.draw(st.one_of(narrowed(armed), policies()))
+    if is_no_wider(other, armed) and signs(other, request, now, killed=False):
+        assert signs(armed, request, now, killed=False)
+    part, _ = clamped(replace(other, chain_id=armed.chain_id, account=armed.account), armed)
+    if signs(part, request, now, killed=False):
+        event("signed")
+        assert signs(replace(armed, expires_at=99), request, now, killed=False)
+
+
 @settings(max_examples=400)
 @given(st.data(), policies(), usages)
 def test_what_a_narrower_policy_lets_through_the_wider_one_does_too(
@@ -466,6 +551,7 @@ def test_a_policy_is_no_wider_than_itself(policy: SigningPolicy) -> None:
         replace(POLICY, daily_caps=((USDC, 8_000), (OTHER, 1))),
         replace(POLICY, permits=(AllowedPermit(USDC, POOL, 5_001),)),
         replace(POLICY, permits=(AllowedPermit(USDC, OTHER, 1),)),
+        replace(POLICY, permits=(AllowedPermit(USDC, POOL, 1, PermitKind.DELEGATION),)),
         replace(POLICY, calls=(replace(POLICY.calls[0], rules=POLICY.calls[0].rules[1:]),)),
         replace(
             POLICY, calls=(replace(POLICY.calls[1], rules=(POLICY.calls[1].rules[0], WordRule(1, maximum=5_001))),)

@@ -23,6 +23,7 @@ from eth_account import Account
 from tui.model.signing import (
     AllowedCall,
     AllowedPermit,
+    PermitKind,
     PermitRequest,
     SignerRefused,
     SignerUnavailable,
@@ -46,7 +47,7 @@ def policy(account: str) -> SigningPolicy:
         chain_id=31337,
         account=account,
         calls=(AllowedCall(POOL, "0x573ade81"),),
-        permits=(AllowedPermit(USDC, POOL, 5_000),),
+        permits=(AllowedPermit(USDC, POOL, 5_000), AllowedPermit(POOL, USDC, 9, PermitKind.DELEGATION)),
         daily_caps=(),
         max_fee_per_gas=100 * GWEI,
         max_gas=1_000_000,
@@ -108,6 +109,12 @@ async def test_it_signs_and_the_parent_checks(signer: SignerClient, key_file: An
         PermitRequest("i", 31337, USDC, "USD Coin", "2", separator, key_file.address, POOL, 1, 0, int(time.time()) + 60)
     )
     assert permit.v in (27, 28)
+    separator = "0x" + domain_separator("Debt", "1", 31337, POOL).hex()
+    delegation = PermitRequest("i", 31337, POOL, "Debt", "1", separator, key_file.address, USDC, 9, 0,
+                               int(time.time()) + 60, PermitKind.DELEGATION)  # fmt: skip
+    assert (await signer.sign_permit(delegation)).v in (27, 28)
+    with pytest.raises(SignerRefused, match="not on the list"):
+        await signer.sign_permit(replace(delegation, kind=PermitKind.PERMIT))
     # An address in mixed case is the same account.
     mixed = replace(request(Account.from_key(key_file.key).address, 2), to=POOL.upper().replace("X", "x"))
     assert (await signer.sign_transaction(mixed)).raw[0] == 2

@@ -339,6 +339,7 @@ class Executor:
                 value=need.value,
                 nonce=need.nonce,
                 deadline=need.deadline,
+                kind=need.kind,
             )
         )
         words = b"".join(part.to_bytes(32, "big") for part in (signature.v, signature.r, signature.s))

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from tui.model.block import BlockRef
 from tui.model.position import Asset, PositionKey
 from tui.model.rule import ActionKind
-from tui.model.signing import WordRule
+from tui.model.signing import PermitKind, WordRule
 from tui.model.units import format_units
 from tui.model.wallet import PermitFacts
 
 
 @dataclass(frozen=True, slots=True)
 class SaleTerms:
-    """What a market says about selling one collateral for debt in one transaction, read when a plan wants it.
+    """What a market says about one sale in one transaction, read when a plan wants it.
 
-    `helper` is the contract that does it (lower-case hex), `receipt` the token (the collateral's aToken) that it takes
-    from the account, `allowed` how much of that it may take now, `permit` what a permit of it needs (None: it has
-    none). `premium_bps` is what the flash loan costs. `available` is how much of the debt's asset can be lent for it now,
-    `withdrawable` how much of the collateral the market can give out (None: not asked, or not told). `impossible` says
-    why it cannot be done at all.
+    `helper` is the contract that does it (lower-case hex), `receipt` the token by which it is let (the aToken of the
+    collateral sold, or the debt token of what is borrowed), `allowed` how much it may take or borrow now, `permit` what
+    a signature that lets it needs (None: there is none). `premium_bps` is what the flash loan costs. `available` is how
+    much of what is lent can be lent for it now, `withdrawable` how much of what pays the market can give out (None: not
+    asked, or not told). `impossible` says why it cannot be done at all.
     """
 
     helper: str
@@ -52,8 +52,9 @@ class SwapCost:
 
 @dataclass(frozen=True, slots=True)
 class Sale:
-    """How collateral pays for an action. Base units of `collateral`: `sold` is expected, `most_sold` is the limit that
-    the chain itself holds to and what is taken out of the position (the rest goes back into it).
+    """How a sale is paid for. `collateral` is what pays, which in a debt switch and a boost is borrowed. Base units of
+    it: `sold` is expected, `most_sold` is the limit that the chain itself holds to. Of collateral that much is taken out
+    of the position, and the rest goes back into it; borrowed is only what is sold.
 
     `path` as the exchange packs it for an exact output, `venue` for people. `min_health` (wad) is the floor that the
     chain holds the position against afterwards.
@@ -85,7 +86,9 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class PermitNeed:
-    """An EIP-2612 signature that a call wants in its calldata. All integers in base units; `deadline` unix seconds."""
+    """A signature that a call wants in its calldata: an EIP-2612 permit of a token, or a delegation of credit by a
+    variable debt token (`kind`). All integers in base units; `deadline` unix seconds.
+    """
 
     token: str
     name: str
@@ -95,6 +98,7 @@ class PermitNeed:
     value: int
     nonce: int
     deadline: int
+    kind: PermitKind = PermitKind.PERMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +155,9 @@ class FeeQuote:
 class PlanCost:
     """Dollars with 8 decimals; None where the native coin's price is not known. `gas_units` over all calls.
 
-    Gas at the fee that is expected, and `gas_ceiling_usd` at the most that any attempt may pay. `lost_yield_usd_year`
+    Gas at the fee that is expected, and `gas_ceiling_usd` at the most that any attempt may pay; both hold what a rollup
+    charges for data on layer 1, of which `l1_fee_wei` and `l1_data_usd` are the part: 0 where nothing is charged apart,
+    and None where it is not known, as the sums in dollars are then (`gas_wei` is without it). `lost_yield_usd_year`
     is what the collateral sold or the debt repaid would have gone on to earn less cost, a year: shown apart, in no sum.
     """
 
@@ -161,6 +167,8 @@ class PlanCost:
     swap: SwapCost = SwapCost()
     gas_ceiling_usd: int | None = None
     lost_yield_usd_year: int | None = None
+    l1_fee_wei: int | None = 0
+    l1_data_usd: int | None = 0
 
     @property
     def swap_usd(self) -> int:

@@ -21,12 +21,19 @@ class ActionKind(StrEnum):
     ADD_COLLATERAL = "add-collateral"
     REPAY_WITH_ATOKENS = "repay-with-atokens"
     DELEVERAGE = "deleverage"
+    SWITCH_COLLATERAL = "switch-collateral"
+    SWITCH_DEBT = "switch-debt"
+    BOOST = "boost"
 
 
 FROM_WALLET = frozenset({ActionKind.REPAY, ActionKind.ADD_COLLATERAL})
 """Defences that are paid for out of the wallet; the others live off the position itself."""
-SALES = frozenset({ActionKind.DELEVERAGE})
-"""Defences that sell collateral on an exchange."""
+SALES = frozenset({ActionKind.DELEVERAGE, ActionKind.SWITCH_COLLATERAL, ActionKind.SWITCH_DEBT, ActionKind.BOOST})
+"""What swaps on an exchange: a loan is repaid or supplied, and bought back with what is withdrawn or borrowed."""
+SUPPLYING = frozenset({ActionKind.SWITCH_COLLATERAL, ActionKind.BOOST})
+"""Sales whose loan is supplied; the others repay with it."""
+BORROWING = frozenset({ActionKind.SWITCH_DEBT, ActionKind.BOOST})
+"""Sales that pay by borrowing; the others withdraw collateral."""
 
 
 class Order(StrEnum):
@@ -40,9 +47,10 @@ class Order(StrEnum):
 class Step:
     """One step of the waterfall. `asset` is a symbol or an address: what is repaid or supplied.
 
-    A sale also names the `collateral` that it sells and the loss that it may take against the market's own prices,
-    `max_slippage_bps`. `maximum` is a decimal text in whole tokens, of the collateral in a sale, else of the asset;
-    it stays text until the token's decimals are known from the chain. None: no such limit.
+    A sale also names in `collateral` what pays for it (what is sold: collateral that is withdrawn, or a token that is
+    borrowed) and the loss that it may take against the market's own prices, `max_slippage_bps`. Its `asset` is what is
+    bought: the debt repaid, the collateral received. `maximum` is a decimal text in whole tokens, of what pays in a
+    sale, else of the asset; it stays text until the token's decimals are known from the chain. None: no such limit.
     """
 
     action: ActionKind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +38,26 @@ class AllowedCall:
     data_hash: str | None = None
 
 
+class PermitKind(StrEnum):
+    """What a signature outside of a transaction lets somebody do."""
+
+    PERMIT = "permit"
+    """Take a token (EIP-2612)."""
+    DELEGATION = "delegation"
+    """Borrow for the one who signs (DelegationWithSig of a variable debt token)."""
+
+
 @dataclass(frozen=True, slots=True)
 class AllowedPermit:
-    """An EIP-2612 permit the signer may sign: at most `maximum` base units of `token` for `spender`."""
+    """A permit or a delegation the signer may sign: at most `maximum` base units of `token` for `spender`.
+
+    In a delegation the token is the variable debt token, the spender the one who may borrow.
+    """
 
     token: str
     spender: str
     maximum: int
+    kind: PermitKind = PermitKind.PERMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +106,7 @@ class SignedTransaction:
 
 @dataclass(frozen=True, slots=True)
 class PermitRequest:
-    """An EIP-2612 permit to sign; `domain_separator` as the token itself answers, checked against the fields."""
+    """A permit or a delegation to sign; `domain_separator` as the token itself answers, checked against the fields."""
 
     intent_id: str
     chain_id: int
@@ -105,6 +119,7 @@ class PermitRequest:
     value: int
     nonce: int
     deadline: int
+    kind: PermitKind = PermitKind.PERMIT
 
 
 @dataclass(frozen=True, slots=True)

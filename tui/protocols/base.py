@@ -79,8 +79,8 @@ class LendingMarket(Protocol):
         """The same position with other prices (8 decimals, by asset address), health and values computed anew."""
 
     def ceiling(self, position: Position, kind: ActionKind, asset: Asset, collateral: Asset | None = None) -> int:
-        """The most base units that `kind` could use of `asset` here: what is owed, or what a supply cap leaves; in a
-        sale of `collateral`, what of `asset` is owed.
+        """The most base units that `kind` could use of `asset` here: what is owed, or what a supply cap leaves. In a
+        sale `collateral` is what pays: how much of that can be had is not looked at.
 
         Raises ActionImpossible where it can do nothing at all, with the reason (paused, frozen, cap reached ...).
         """
@@ -93,19 +93,31 @@ class LendingMarket(Protocol):
         an exact approval (after a reset to zero where something smaller stands) and the call. `deadline` is unix time.
         """
 
-    def sale_calls(self, position: Position, collateral: Asset, debt: Asset | None = None) -> tuple[Call, ...]:
-        """The reads, at one block, that tell the terms on which the account can sell `collateral`; none where this
-        market cannot do it. `debt` is what the sale repays; None: the one asset that is owed, where it is one.
+    def sale_calls(
+        self,
+        position: Position,
+        collateral: Asset,
+        debt: Asset | None = None,
+        kind: ActionKind = ActionKind.DELEVERAGE,
+    ) -> tuple[Call, ...]:
+        """The reads, at one block, that tell the terms on which a sale of `kind` can be paid for with `collateral`
+        (withdrawn or borrowed, as the kind has it); none where this market cannot do it. `debt` is what is bought:
+        repaid or supplied; None: the one asset that is owed, where it is one.
         """
 
     def sale_terms(
-        self, position: Position, collateral: Asset, results: Sequence[CallResult], debt: Asset | None = None
+        self,
+        position: Position,
+        collateral: Asset,
+        results: Sequence[CallResult],
+        debt: Asset | None = None,
+        kind: ActionKind = ActionKind.DELEVERAGE,
     ) -> SaleTerms:
-        """The terms from the answers of `sale_calls` for the same `debt`. Never raises for what a node may answer:
-        `impossible` says it.
+        """The terms from the answers of `sale_calls` for the same `debt` and `kind`. Never raises for what a node may
+        answer: `impossible` says it.
         """
 
-    def sale_shape(self, position: Position, collateral: Asset) -> SaleTerms:
+    def sale_shape(self, position: Position, collateral: Asset, kind: ActionKind = ActionKind.DELEVERAGE) -> SaleTerms:
         """The terms as far as they are known without asking (who sells, which token it takes, the dearest usual
         premium): for previews, and for what a signer may be asked. Raises ActionImpossible where there are none.
         """

@@ -100,6 +100,9 @@ ACTION: dict[ActionKind, str] = {
     ActionKind.ADD_COLLATERAL: "add",
     ActionKind.REPAY_WITH_ATOKENS: "repay from supply",
     ActionKind.DELEVERAGE: "deleverage",
+    ActionKind.SWITCH_COLLATERAL: "switch collateral",
+    ActionKind.SWITCH_DEBT: "switch debt",
+    ActionKind.BOOST: "boost",
 }
 
 PROVIDER_ROLE = {"ok": "good", "lagging": "warn", "wrong-chain": "alarm", "failing": "alarm", "lying": "alarm"}

@@ -206,7 +206,7 @@ class SignerClient:
         raise self._fail("the signer's transaction is not the one that was asked for")
 
     async def sign_permit(self, request: PermitRequest) -> PermitSignature:
-        """A permit signature, checked here against the request's fields and owner."""
+        """The signature of a permit or a delegation, checked here against the request's fields and owner."""
         wire = protocol.permit_to_wire(request)
         asked = protocol.permit_from_wire(wire)
         answer = await self._request({"op": "sign_permit", "request": wire}, ANSWER_SECONDS)
@@ -220,7 +220,7 @@ class SignerClient:
             and recover(permit_digest(asked), v - 27, r, s) == asked.owner
         ):
             return PermitSignature(v, r, s)
-        raise self._fail("the signer's permit is not the one that was asked for")
+        raise self._fail(f"the signer's {request.kind} is not the one that was asked for")
 
     async def lock(self) -> None:
         """Forget keys and policies. A process that is gone has forgotten them."""

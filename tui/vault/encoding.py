@@ -1,4 +1,4 @@
-"""The bytes that are signed: RLP and typed transactions (EIP-2718, EIP-1559), permit digests (EIP-712, EIP-2612).
+"""The bytes that are signed: RLP and typed transactions (EIP-2718, EIP-1559), permit and delegation digests (EIP-712).
 
 Written out here so that the parent can check, without the signing library, that it got exactly what it asked for.
 """
@@ -10,13 +10,14 @@ from collections.abc import Sequence
 import coincurve
 from eth_hash.auto import keccak
 
-from tui.model.signing import PermitRequest, TransactionRequest
+from tui.model.signing import PermitKind, PermitRequest, TransactionRequest
 
 SECP256K1_HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 """Signatures with a larger s are refused by the chain (EIP-2)."""
 
 _DOMAIN_TYPE = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
 _PERMIT_TYPE = keccak(b"Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)")
+_DELEGATION_TYPE = keccak(b"DelegationWithSig(address delegatee,uint256 value,uint256 nonce,uint256 deadline)")
 
 
 def rlp_encode(item: bytes | int | Sequence[object]) -> bytes:
@@ -77,17 +78,20 @@ def domain_separator(name: str, version: str, chain_id: int, contract: str) -> b
 
 
 def permit_digest(request: PermitRequest) -> bytes:
-    """The 32 bytes that an EIP-2612 permit's signature is over, from the request's fields alone."""
+    """The 32 bytes that the signature of a permit (EIP-2612) or of a delegation (Aave's debt tokens) is over, from the
+    request's fields alone. A delegation does not name its owner: whoever signed it is.
+    """
     separator = domain_separator(request.name, request.version, request.chain_id, request.token)
-    permit = keccak(
-        _PERMIT_TYPE
-        + bytes.fromhex(request.owner[2:]).rjust(32, b"\0")
-        + bytes.fromhex(request.spender[2:]).rjust(32, b"\0")
+    owner = bytes.fromhex(request.owner[2:]).rjust(32, b"\0")
+    said = (
+        bytes.fromhex(request.spender[2:]).rjust(32, b"\0")
         + request.value.to_bytes(32, "big")
         + request.nonce.to_bytes(32, "big")
         + request.deadline.to_bytes(32, "big")
     )
-    return keccak(b"\x19\x01" + separator + permit)
+    delegates = request.kind is PermitKind.DELEGATION
+    structure = keccak(_DELEGATION_TYPE + said if delegates else _PERMIT_TYPE + owner + said)
+    return keccak(b"\x19\x01" + separator + structure)
 
 
 def recover(digest: bytes, y_parity: int, r: int, s: int) -> str | None:

@@ -186,27 +186,28 @@ def _misfit(rule: WordRule, data: bytes) -> str:
 
 
 def check_permit(policy: SigningPolicy, request: PermitRequest, *, now: int, killed: bool) -> None:
-    """Raises `SignerRefused` unless the policy lists this permit: token, spender, value, owner, deadline."""
+    """Raises `SignerRefused` unless the policy lists this permit or delegation: kind, token, spender, value, owner and
+    deadline.
+    """
     if request.chain_id != policy.chain_id:
         raise SignerRefused(f"chain id {request.chain_id} is not the armed one, {policy.chain_id}")
     if request.owner != policy.account:
-        raise SignerRefused(f"the permit's owner {request.owner} is not the armed account")
+        raise SignerRefused(f"the {request.kind}'s owner {request.owner} is not the armed account")
     if killed:
         raise SignerRefused("the kill switch is on")
     if now >= policy.expires_at:
         raise SignerRefused("the policy has expired; arm again")
-    listed = [
-        permit for permit in policy.permits if permit.token == request.token and permit.spender == request.spender
-    ]
+    kind, wanted = request.kind, (request.kind, request.token, request.spender)
+    listed = [permit for permit in policy.permits if (permit.kind, permit.token, permit.spender) == wanted]
     if not listed:
-        raise SignerRefused(f"a permit of token {request.token} for {request.spender} is not on the list")
+        raise SignerRefused(f"a {kind} of token {request.token} for {request.spender} is not on the list")
     limit = max(permit.maximum for permit in listed)
     if request.value > limit:
-        raise SignerRefused(f"the permit's value {request.value} is above the limit of {limit}")
+        raise SignerRefused(f"the {kind}'s value {request.value} is above the limit of {limit}")
     if request.deadline <= now:
-        raise SignerRefused("the permit's deadline has passed")
+        raise SignerRefused(f"the {kind}'s deadline has passed")
     if request.deadline > policy.expires_at:
-        raise SignerRefused(f"the permit's deadline {request.deadline} is after the policy ends, {policy.expires_at}")
+        raise SignerRefused(f"the {kind}'s deadline {request.deadline} is after the policy ends, {policy.expires_at}")
 
 
 def is_no_wider(new: SigningPolicy, old: SigningPolicy) -> bool:
@@ -255,14 +256,15 @@ def clamped(new: SigningPolicy, armed: SigningPolicy) -> tuple[SigningPolicy, tu
         part = replace(part, calls=kept)
     withheld = [f"call {call.selector} of {call.to}" for call in new.calls if call not in part.calls]
     withheld += [
-        f"permit of {permit.token} for {permit.spender}" for permit in new.permits if permit not in part.permits
+        f"{permit.kind} of {permit.token} for {permit.spender}" for permit in new.permits if permit not in part.permits
     ]
     return part, tuple(dict.fromkeys(withheld))
 
 
 def _permit_is_covered(new: AllowedPermit, old: SigningPolicy) -> bool:
     return any(
-        (permit.token, permit.spender) == (new.token, new.spender) and new.maximum <= permit.maximum
+        (permit.kind, permit.token, permit.spender) == (new.kind, new.token, new.spender)
+        and new.maximum <= permit.maximum
         for permit in old.permits
     )
 

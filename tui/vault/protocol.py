@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from tui.model.signing import (
     AllowedCall,
     AllowedPermit,
+    PermitKind,
     PermitRequest,
     SigningPolicy,
     TransactionRequest,
@@ -21,7 +22,7 @@ from tui.model.signing import (
 )
 from tui.vault.bounded_json import loads
 
-VERSION = 2
+VERSION = 3
 MAX_FRAME_BYTES = 256 * 1024
 MAX_DATA_BYTES = 64 * 1024
 MAX_LIST = 2048
@@ -117,6 +118,13 @@ class Fields:
             raise ProtocolError(f"{self._what}.{name} is not {shape}")
         return value
 
+    def permit_kind(self, name: str) -> PermitKind:
+        """What a signature is to let somebody do, by its own word."""
+        value = self.take(name)
+        if not isinstance(value, str) or value not in tuple(PermitKind):
+            raise ProtocolError(f"{self._what}.{name} is no kind of signature")
+        return PermitKind(value)
+
     def address(self, name: str) -> str:
         """Lower-case 0x hex of 20 bytes."""
         return self.matching(name, _ADDRESS, "a lower-case address")
@@ -207,6 +215,7 @@ def permit_to_wire(request: PermitRequest) -> dict[str, object]:
         "value": request.value,
         "nonce": request.nonce,
         "deadline": request.deadline,
+        "kind": request.kind.value,
     }
 
 
@@ -225,6 +234,7 @@ def permit_from_wire(source: object) -> PermitRequest:
         value=fields.whole("value"),
         nonce=fields.whole("nonce"),
         deadline=fields.whole("deadline"),
+        kind=fields.permit_kind("kind"),
     )
     fields.done()
     return request
@@ -256,7 +266,12 @@ def policy_to_wire(policy: SigningPolicy) -> dict[str, object]:
             for call in policy.calls
         ],
         "permits": [
-            {"token": permit.token.lower(), "spender": permit.spender.lower(), "maximum": permit.maximum}
+            {
+                "token": permit.token.lower(),
+                "spender": permit.spender.lower(),
+                "maximum": permit.maximum,
+                "kind": permit.kind.value,
+            }
             for permit in policy.permits
         ],
         "daily_caps": [{"token": token.lower(), "cap": cap} for token, cap in policy.daily_caps],
@@ -325,7 +340,9 @@ def _rule_from_wire(source: object) -> WordRule:
 
 def _allowed_permit_from_wire(source: object) -> AllowedPermit:
     fields = Fields(source, "permit")
-    permit = AllowedPermit(fields.address("token"), fields.address("spender"), fields.whole("maximum"))
+    permit = AllowedPermit(
+        fields.address("token"), fields.address("spender"), fields.whole("maximum"), fields.permit_kind("kind")
+    )
     fields.done()
     return permit
 

@@ -220,7 +220,8 @@ class Service:
         own = "0x" + domain_separator(request.name, request.version, request.chain_id, request.token).hex()
         if own != request.domain_separator:
             raise SignerRefused(
-                f"token {request.token} has another permit domain than its name and version give; use approve instead"
+                f"token {request.token} has another {request.kind} domain than its name and version give; "
+                "use approve instead"
             )
         signature = signer.unsafe_sign_hash(permit_digest(request))
         return {"v": signature.v, "r": signature.r, "s": signature.s}

@@ -44,12 +44,12 @@ def after_action(
         raise ActionImpossible(f"{kind} of nothing")
     reserve = reserve_for(market, kind, asset)
     if kind is ActionKind.REPAY:
-        return market, _repaid(market, account, reserve, amount)
+        return market, after_repayment(market, account, reserve, amount)
     if kind is ActionKind.REPAY_WITH_ATOKENS:
         return _repaid_with_a_tokens(market, account, reserve, amount)
     if kind is not ActionKind.ADD_COLLATERAL:
         raise ActionImpossible(f"{kind} is more than one step of the pool")
-    return _supplied(market, account, reserve, amount)
+    return after_supply(market, account, reserve, amount)
 
 
 def after_deleverage(market: MarketState, account: AccountState, deal: Deleverage) -> tuple[MarketState, AccountState]:
@@ -58,18 +58,26 @@ def after_deleverage(market: MarketState, account: AccountState, deal: Deleverag
     The premium of a flash loan that the pool shares out among suppliers of the debt's asset is left out: it can only
     raise what this account may have supplied of it. Whether the pool has enough to lend is not looked at.
     """
-    symbol = deal.collateral.symbol
     owing, reserve = _sides(market, account, deal.debt, deal.collateral)
-    account = _repaid(market, account, owing, deal.repaid)
-    market, account, received = _taken(market, account, reserve, deal)
-    if deal.sold > received:
-        raise ActionImpossible(f"more {symbol} sold than taken")
-    rest = received - deal.sold
+    account = after_repayment(market, account, owing, deal.repaid)
+    return after_sale_of(market, account, reserve, deal.taken, deal.sold, deal.delegated)
+
+
+def after_sale_of(
+    market: MarketState, account: AccountState, reserve: Reserve, taken: int, sold: int, delegated: bool
+) -> tuple[MarketState, AccountState]:
+    """The state after `taken` base units of a collateral went out, `sold` of them to an exchange and the rest back in;
+    `delegated` as in Deleverage. Raises ActionImpossible where the pool would revert.
+    """
+    market, account, received = _taken(market, account, reserve, taken, delegated)
+    if sold > received:
+        raise ActionImpossible(f"more {reserve.asset.symbol} sold than taken")
+    rest = received - sold
     if not rest:
         return market, account
     try:
-        again = reserve_for(market, ActionKind.ADD_COLLATERAL, deal.collateral)
-        return _supplied(market, account, again, rest)
+        again = reserve_for(market, ActionKind.ADD_COLLATERAL, reserve.asset)
+        return after_supply(market, account, again, rest)
     except ActionImpossible:
         return market, account  # the pool takes no more of it: the rest is in the wallet
 
@@ -117,7 +125,7 @@ def ceiling(market: MarketState, account: AccountState, kind: ActionKind, asset:
         if not held:
             raise ActionImpossible(f"no {symbol} is supplied")
         return min(amount, held)
-    reason = _why_not_counting(market, account, reserve)
+    reason = why_not_counting(market, account, reserve)
     if reason:
         raise ActionImpossible(reason)
     room = cap_room(market, reserve.id)
@@ -133,17 +141,25 @@ def sale_ceiling(market: MarketState, account: AccountState, debt: Asset, collat
     all debt, which the pool would let through: whoever holds such collateral is asked to withdraw it first.
     """
     owing, reserve = _sides(market, account, debt, collateral)
-    if account.is_collateral(reserve.id) and reserve.terms.ltv:
-        try:
-            lines = lines_of(market, account)
-        except HealthUnknown as why:
-            raise ActionImpossible(f"the position is unknown: {why}") from why
-        first = next((line for line in lines if line.counts and not line.ltv), None)
-        if first is not None:
-            raise ActionImpossible(
-                f"{first.reserve.asset.symbol} has LTV 0: it must be withdrawn before any other collateral is sold"
-            )
+    require_sellable(market, account, reserve)
     return owed(market, account, owing)[0]
+
+
+def require_sellable(market: MarketState, account: AccountState, reserve: Reserve) -> None:
+    """Raises ActionImpossible where no collateral of a reserve is there to be sold, or other must go first."""
+    if not supplied(market, account, reserve):
+        raise ActionImpossible(f"no {reserve.asset.symbol} is supplied")
+    if not account.is_collateral(reserve.id) or not reserve.terms.ltv:
+        return
+    try:
+        lines = lines_of(market, account)
+    except HealthUnknown as why:
+        raise ActionImpossible(f"the position is unknown: {why}") from why
+    first = next((line for line in lines if line.counts and not line.ltv), None)
+    if first is not None:
+        raise ActionImpossible(
+            f"{first.reserve.asset.symbol} has LTV 0: it must be withdrawn before any other collateral is sold"
+        )
 
 
 def supplied(market: MarketState, account: AccountState, reserve: Reserve) -> int:
@@ -153,11 +169,20 @@ def supplied(market: MarketState, account: AccountState, reserve: Reserve) -> in
 
 
 def _sides(market: MarketState, account: AccountState, debt: Asset, collateral: Asset) -> tuple[Reserve, Reserve]:
-    """The reserves of both sides of a sale, if it can be made at all. Raises ActionImpossible."""
+    """The reserves of both sides of a deleverage, if it can be made at all. Raises ActionImpossible."""
     if debt.address == collateral.address:
         raise ActionImpossible(
             f"{debt.symbol} cannot be sold for itself: {ActionKind.REPAY_WITH_ATOKENS} does that without an exchange"
         )
+    owing = owing_for(market, account, debt)
+    reserve = reserve_for(market, ActionKind.DELEVERAGE, collateral)
+    if not supplied(market, account, reserve):
+        raise ActionImpossible(f"no {collateral.symbol} is supplied")
+    return owing, reserve
+
+
+def owing_for(market: MarketState, account: AccountState, debt: Asset) -> Reserve:
+    """The reserve of a debt, if a flash loan can repay it. Raises ActionImpossible."""
     owing = reserve_for(market, ActionKind.REPAY, debt)
     amount, stable = owed(market, account, owing)
     if not amount:
@@ -166,12 +191,14 @@ def _sides(market: MarketState, account: AccountState, debt: Asset, collateral: 
         raise ActionImpossible(
             f"{debt.symbol} is owed at a stable rate: only debt at the variable rate can be sold for"
         )
-    if not owing.terms.flash_loans:
-        raise ActionImpossible(f"flash loans of {debt.symbol} are switched off in this market")
-    reserve = reserve_for(market, ActionKind.DELEVERAGE, collateral)
-    if not supplied(market, account, reserve):
-        raise ActionImpossible(f"no {collateral.symbol} is supplied")
-    return owing, reserve
+    require_lent(owing)
+    return owing
+
+
+def require_lent(reserve: Reserve) -> None:
+    """Raises ActionImpossible where a reserve makes no flash loans."""
+    if not reserve.terms.flash_loans:
+        raise ActionImpossible(f"flash loans of {reserve.asset.symbol} are switched off in this market")
 
 
 def _repaid_with_a_tokens(
@@ -180,7 +207,7 @@ def _repaid_with_a_tokens(
     """A repayment out of what is supplied of the same asset (executeRepay with useATokens)."""
     if amount > supplied(market, account, reserve):
         raise ActionImpossible(f"more {reserve.asset.symbol} than is supplied")
-    account = _repaid(market, account, reserve, amount)
+    account = after_repayment(market, account, reserve, amount)
     counted = account.is_collateral(reserve.id)
     market, account = _burnt(market, account, reserve, amount)
     if counted and market.rules.emptied_collateral_off and not account.holdings[reserve.id].supply:
@@ -209,7 +236,8 @@ def _burnt(
     )
 
 
-def _repaid(market: MarketState, account: AccountState, reserve: Reserve, amount: int) -> AccountState:
+def after_repayment(market: MarketState, account: AccountState, reserve: Reserve, amount: int) -> AccountState:
+    """The account once `amount` of a debt is repaid. Raises ActionImpossible where the pool would revert."""
     symbol = reserve.asset.symbol
     debt, stable = owed(market, account, reserve)
     if not debt:
@@ -236,9 +264,10 @@ def _repaid(market: MarketState, account: AccountState, reserve: Reserve, amount
     return replace(account, configuration=configuration, holdings={**account.holdings, reserve.id: left})
 
 
-def _supplied(
+def after_supply(
     market: MarketState, account: AccountState, reserve: Reserve, amount: int
 ) -> tuple[MarketState, AccountState]:
+    """The state once `amount` is supplied. Raises ActionImpossible where the pool would revert."""
     symbol = reserve.asset.symbol
     room = cap_room(market, reserve.id)
     if room is not None and amount > room:
@@ -264,22 +293,22 @@ def _supplied(
 
 
 def _taken(
-    market: MarketState, account: AccountState, reserve: Reserve, deal: Deleverage
+    market: MarketState, account: AccountState, reserve: Reserve, taken: int, delegated: bool
 ) -> tuple[MarketState, AccountState, int]:
-    """`deal.taken` out of the position, with the pool's own checks; base units that arrive."""
+    """`taken` out of the position, with the pool's own checks; base units that arrive."""
     held = supplied(market, account, reserve)
-    if deal.taken > held:
+    if taken > held:
         raise ActionImpossible(f"more {reserve.asset.symbol} than is supplied")
     counted = account.is_collateral(reserve.id)
     before = account.holdings[reserve.id].supply
-    market, account = _burnt(market, account, reserve, deal.taken)
+    market, account = _burnt(market, account, reserve, taken)
     scaled = before - account.holdings[reserve.id].supply
-    if deal.taken == held:
+    if taken == held:
         account = replace(account, configuration=account.configuration & ~(1 << (2 * reserve.id + 1)))
     if counted:
         _require_healthy(market, account, reserve)
     mul = ray_mul_floor if market.rules.directed_rounding else ray_mul
-    return market, account, deal.taken if deal.delegated else mul(scaled, reserve.supply_index)
+    return market, account, taken if delegated else mul(scaled, reserve.supply_index)
 
 
 def _require_healthy(market: MarketState, account: AccountState, reserve: Reserve) -> None:
@@ -302,7 +331,7 @@ def _health(market: MarketState, account: AccountState) -> tuple[int | None, tup
         raise ActionImpossible(f"what it would leave is unknown: {why}") from why
 
 
-def _why_not_counting(market: MarketState, account: AccountState, reserve: Reserve) -> str | None:
+def why_not_counting(market: MarketState, account: AccountState, reserve: Reserve) -> str | None:
     """Why supplying more of a reserve would do nothing for the health of this account, or None."""
     symbol = reserve.asset.symbol
     if account.is_collateral(reserve.id):

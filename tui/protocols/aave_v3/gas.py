@@ -18,6 +18,15 @@ from tui.protocols.aave_v3.calls import (
     SUPPLY_WITH_PERMIT,
 )
 from tui.protocols.aave_v3.helper import DELEVERAGE, DELEVERAGE_WITH_PERMIT, MAX_POOLS
+from tui.protocols.aave_v3.helper_orders import (
+    APPROVE_DELEGATION,
+    BOOST,
+    BOOST_WITH_SIGNATURE,
+    SWITCH_COLLATERAL,
+    SWITCH_COLLATERAL_WITH_PERMIT,
+    SWITCH_DEBT,
+    SWITCH_DEBT_WITH_SIGNATURE,
+)
 from tui.protocols.aave_v3.sales import POOLS_WORD
 from tui.protocols.erc20 import APPROVE
 
@@ -34,6 +43,13 @@ TYPICAL_GAS: Mapping[bytes, int] = MappingProxyType(
         SUPPLY_WITH_PERMIT: 190_000,
         DELEVERAGE: 800_000,
         DELEVERAGE_WITH_PERMIT: 840_000,
+        SWITCH_COLLATERAL: 800_000,
+        SWITCH_COLLATERAL_WITH_PERMIT: 840_000,
+        SWITCH_DEBT: 700_000,
+        SWITCH_DEBT_WITH_SIGNATURE: 740_000,
+        BOOST: 600_000,
+        BOOST_WITH_SIGNATURE: 640_000,
+        APPROVE_DELEGATION: 55_000,
     }
 )
 """Units of gas of a whole transaction by its selector, the most that was measured, up to the next 5,000.
@@ -43,6 +59,18 @@ supplied and USDC owed, and one with three more assets supplied and owed; repayi
 selling 4 WETH for 10,000 USDC through one pool. Each sale checks health twice, so that it takes 55,000 more for each
 further asset of the account. `tests/protocols/test_aave_gas.py` measures it anew.
 """
+_SALES = frozenset(
+    {
+        DELEVERAGE,
+        DELEVERAGE_WITH_PERMIT,
+        SWITCH_COLLATERAL,
+        SWITCH_COLLATERAL_WITH_PERMIT,
+        SWITCH_DEBT,
+        SWITCH_DEBT_WITH_SIGNATURE,
+        BOOST,
+        BOOST_WITH_SIGNATURE,
+    }
+)
 FURTHER_POOL_GAS = 85_000
 """What a sale takes more for each pool after the first."""
 
@@ -50,7 +78,7 @@ FURTHER_POOL_GAS = 85_000
 def typical_gas(call: PlannedCall) -> int:
     """Units of gas that a transaction like `call` usually takes."""
     gas = TYPICAL_GAS.get(call.selector, UNKNOWN_GAS)
-    if call.selector not in (DELEVERAGE, DELEVERAGE_WITH_PERMIT):
+    if call.selector not in _SALES:
         return gas
     start = 4 + 32 * POOLS_WORD
     pools = int.from_bytes(call.data[start : start + 32], "big")

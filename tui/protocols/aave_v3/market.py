@@ -10,7 +10,7 @@ from tui.model.calls import Call, CallResult
 from tui.model.network import PRICE_HEARTBEAT, MarketConfig, Network
 from tui.model.plan import Action, PlannedCall, Sale, SaleTerms
 from tui.model.position import Asset, MarketKey, Position, PositionKey
-from tui.model.rule import FROM_WALLET, SALES, ActionKind
+from tui.model.rule import FROM_WALLET, SALES, SUPPLYING, ActionKind
 from tui.model.snapshot import Listing
 from tui.model.wallet import Wallet
 from tui.protocols.aave_v3 import actions as pool_actions
@@ -20,6 +20,7 @@ from tui.protocols.aave_v3.gas import typical_gas
 from tui.protocols.aave_v3.health import HealthUnknown, figures, lines_of, with_prices
 from tui.protocols.aave_v3.helper import Helper
 from tui.protocols.aave_v3.position import build_position, checked_position, unknown
+from tui.protocols.aave_v3.reshape import Reshaping, after_reshaping, reshaping_ceiling
 from tui.protocols.aave_v3.rules import version_text
 from tui.protocols.aave_v3.sales import sale_calls_for, shape_of, terms_calls, terms_of
 from tui.protocols.aave_v3.state import (
@@ -87,7 +88,7 @@ class AaveV3Market:
         with_pool = {ActionKind.REPAY, ActionKind.ADD_COLLATERAL, ActionKind.REPAY_WITH_ATOKENS}
         if self._router is None or (self._pool is not None and isinstance(self._helper(self._pool), str)):
             return frozenset(with_pool)
-        return frozenset(with_pool | SALES)
+        return frozenset(with_pool | {ActionKind.DELEVERAGE})
 
     def read_calls(self, accounts: Sequence[str]) -> tuple[Call, ...]:
         """One call of the lens for each 200 accounts; one even without any, for the market alone."""
@@ -167,8 +168,8 @@ class AaveV3Market:
         if kind in SALES:
             self._seller(market.pool)
             if collateral is None:
-                raise ActionImpossible(f"{kind} needs the collateral that is to be sold")
-            return pool_actions.sale_ceiling(market, account, asset, collateral)
+                raise ActionImpossible(f"{kind} needs the collateral that is to be sold, or what is to be borrowed")
+            return reshaping_ceiling(market, account, kind, asset, collateral)
         return pool_actions.ceiling(market, account, kind, asset)
 
     def spender(self, kind: ActionKind) -> str | None:
@@ -182,10 +183,11 @@ class AaveV3Market:
         owed, stable = pool_actions.owed(market, account, reserve)
         if action.kind in SALES:
             sale = _sale_of(action)
-            shape = self._shape(market, sale.collateral)
+            shape = self._shape(market, sale.collateral, action.kind)
             if (sale.terms.helper, sale.terms.receipt) != (shape.helper, shape.receipt):
                 raise ActionImpossible(f"the terms of the sale of {sale.collateral.symbol} are not this market's")
-            return sale_calls_for(action, sale, action.amount == owed, deadline)
+            everything = action.kind not in SUPPLYING and action.amount == owed
+            return sale_calls_for(action, sale, everything, deadline)
         if action.kind is ActionKind.REPAY_WITH_ATOKENS:
             return (repay_with_a_tokens(market.pool, action, stable),)
         if action.wrap > 0 and self._wrapped not in (None, action.asset.address):
@@ -193,15 +195,22 @@ class AaveV3Market:
         repaying = action.kind is ActionKind.REPAY
         return calls_for(market.pool, account.account, action, repaying and stable, wallet, deadline)
 
-    def sale_calls(self, position: Position, collateral: Asset, debt: Asset | None = None) -> tuple[Call, ...]:
+    def sale_calls(
+        self,
+        position: Position,
+        collateral: Asset,
+        debt: Asset | None = None,
+        kind: ActionKind = ActionKind.DELEVERAGE,
+    ) -> tuple[Call, ...]:
         """The reads that tell the terms of a sale; none where `sale_shape` says that there are none."""
         try:
             market, account = _known_state(position)
-            shape = self._shape(market, collateral)
-            reserve = pool_actions.reserve_for(market, ActionKind.DELEVERAGE, collateral)
+            shape = self._shape(market, collateral, kind)
+            reserve = pool_actions.reserve_for(market, kind, collateral)
         except ActionImpossible:
             return ()
-        return terms_calls(market.pool, shape.helper, account.account, reserve, _repaid_one(market, position, debt))
+        lent = _lent_one(market, position, kind, debt)
+        return terms_calls(market.pool, shape.helper, account.account, reserve, lent, kind)
 
     def sale_terms(
         self,
@@ -209,26 +218,27 @@ class AaveV3Market:
         collateral: Asset,
         results: Sequence[CallResult],
         debt: Asset | None = None,  # noqa: ARG002
+        kind: ActionKind = ActionKind.DELEVERAGE,
     ) -> SaleTerms:
         """The terms from the answers of `sale_calls`; see LendingMarket.sale_terms."""
         try:
-            shape = self.sale_shape(position, collateral)
+            shape = self.sale_shape(position, collateral, kind)
         except ActionImpossible as impossible:
             return SaleTerms("", "", 0, impossible=str(impossible))
-        return terms_of(shape, collateral, self._chain_id, results)
+        return terms_of(shape, collateral, self._chain_id, results, kind)
 
-    def sale_shape(self, position: Position, collateral: Asset) -> SaleTerms:
-        """Helper, aToken and the usual premium. Raises ActionImpossible where nothing can be sold here."""
+    def sale_shape(self, position: Position, collateral: Asset, kind: ActionKind = ActionKind.DELEVERAGE) -> SaleTerms:
+        """Helper, token by which it is let and the usual premium. Raises ActionImpossible where nothing can be sold."""
         market, _ = _known_state(position)
-        return self._shape(market, collateral)
+        return self._shape(market, collateral, kind)
 
     def typical_gas(self, call: PlannedCall) -> int:
         """What a call of this kind took on a pool of 3.2, up; see `gas`."""
         return typical_gas(call)
 
-    def _shape(self, market: MarketState, collateral: Asset) -> SaleTerms:
+    def _shape(self, market: MarketState, paying: Asset, kind: ActionKind) -> SaleTerms:
         helper = self._seller(market.pool)
-        return shape_of(helper.address, pool_actions.reserve_for(market, ActionKind.DELEVERAGE, collateral))
+        return shape_of(helper.address, pool_actions.reserve_for(market, kind, paying), kind)
 
     def _seller(self, pool: str) -> Helper:
         """The helper of a pool. Raises ActionImpossible, with how to mend it, where there is none."""
@@ -336,8 +346,8 @@ def _known_state(position: Position) -> tuple[MarketState, AccountState]:
 def _after(market: MarketState, account: AccountState, action: Action) -> tuple[MarketState, AccountState]:
     if action.kind in SALES:
         sale = _sale_of(action)
-        deal = pool_actions.Deleverage(action.asset, sale.collateral, action.amount, sale.most_sold, sale.sold)
-        return pool_actions.after_deleverage(market, account, deal)
+        deal = Reshaping(action.kind, action.asset, sale.collateral, action.amount, sale.most_sold, sale.sold)
+        return after_reshaping(market, account, deal)
     return pool_actions.after_action(market, account, action.kind, action.asset, action.amount)
 
 
@@ -347,11 +357,11 @@ def _sale_of(action: Action) -> Sale:
     return action.sale
 
 
-def _repaid_one(market: MarketState, position: Position, debt: Asset | None) -> Reserve | None:
-    """The reserve of what a sale repays: `debt`, else the only one that is owed."""
-    if debt is None and len(position.debt) == 1:
-        debt = position.debt[0].asset
-    return None if debt is None else market.reserve(debt.address)
+def _lent_one(market: MarketState, position: Position, kind: ActionKind, loaned: Asset | None) -> Reserve | None:
+    """The reserve of what is lent for a sale: `loaned`, else, where debt is repaid, the only one that is owed."""
+    if loaned is None and kind not in SUPPLYING and len(position.debt) == 1:
+        loaned = position.debt[0].asset
+    return None if loaned is None else market.reserve(loaned.address)
 
 
 @lru_cache(maxsize=64)

@@ -1,6 +1,7 @@
-"""Selling collateral for debt through the helper: the terms on which it can be done, and the transactions that do it.
+"""Sales through the helper, of all four kinds: the terms on which they can be done, and the transactions that do it.
 
-Sans-IO: reads out, answers in. The helper takes aTokens of the collateral for exactly what may be sold at most.
+Sans-IO: reads out, answers in. The helper takes aTokens of collateral for exactly what may be sold at most, or is given
+credit for exactly what may be borrowed at most.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from dataclasses import replace
 from tui.model.calls import Call, CallResult
 from tui.model.plan import Action, PlannedCall, Sale, SaleTerms
 from tui.model.position import Asset
-from tui.model.signing import WordRule
+from tui.model.rule import BORROWING, ActionKind
+from tui.model.signing import PermitKind, WordRule
 from tui.model.units import BPS, UINT256_MAX, WAD
 from tui.protocols.aave_v3.calls import Taking, amount_text, approvals, permit_need, standing
 from tui.protocols.aave_v3.helper import (
@@ -20,6 +22,19 @@ from tui.protocols.aave_v3.helper import (
     Order,
     deleverage_data,
     deleverage_with_permit_data,
+)
+from tui.protocols.aave_v3.helper_orders import (
+    Boost,
+    SwitchCollateral,
+    SwitchDebt,
+    approve_delegation_data,
+    boost_data,
+    boost_with_signature_data,
+    borrow_allowance_data,
+    switch_collateral_data,
+    switch_collateral_with_permit_data,
+    switch_debt_data,
+    switch_debt_with_signature_data,
 )
 from tui.protocols.aave_v3.state import Reserve
 from tui.protocols.base import ActionImpossible
@@ -37,24 +52,32 @@ USUAL_PREMIUM_BPS = 9
 _FIXED = 3
 _PERMIT = 5
 _LIQUID = 2
-_COLLATERAL_WORD, _MOST_SOLD_WORD, _HEALTH_WORD = 1, 3, 4
+_MOST_SOLD_WORD, _HEALTH_WORD = 3, 4
 POOLS_WORD = 6
 """The place among a sale's arguments of how many pools it goes through."""
 
 
-def shape_of(helper: str, collateral: Reserve) -> SaleTerms:
+def receipt_of(kind: ActionKind, paying: Reserve) -> str:
+    """The token by which the helper is let: the aToken of what is withdrawn, the debt token of what is borrowed."""
+    return paying.debt_token if kind in BORROWING else paying.a_token
+
+
+def shape_of(helper: str, paying: Reserve, kind: ActionKind = ActionKind.DELEVERAGE) -> SaleTerms:
     """The terms without asking anybody."""
-    return SaleTerms(helper, collateral.a_token, USUAL_PREMIUM_BPS)
+    return SaleTerms(helper, receipt_of(kind, paying), USUAL_PREMIUM_BPS)
 
 
-def terms_calls(pool: str, helper: str, account: str, collateral: Reserve, debt: Reserve | None) -> tuple[Call, ...]:
+def terms_calls(
+    pool: str, helper: str, account: str, paying: Reserve, loaned: Reserve | None, kind: ActionKind
+) -> tuple[Call, ...]:
     """The reads that tell the terms; decode with `terms_of`."""
-    token = collateral.a_token
-    sides = (collateral,) if debt is None else (collateral, debt)
+    token = receipt_of(kind, paying)
+    sides = (paying,) if loaned is None else (paying, loaned)
+    credit = Call(token, borrow_allowance_data(account, helper))
     return (
         Call(pool, PREMIUM_TOTAL),
         Call(helper, HELPER),
-        allowance(token, account, helper),
+        credit if kind in BORROWING else allowance(token, account, helper),
         *permit_calls(token, account),
         *(
             call
@@ -67,10 +90,16 @@ def terms_calls(pool: str, helper: str, account: str, collateral: Reserve, debt:
     )
 
 
-def terms_of(shape: SaleTerms, asset: Asset, chain_id: int | None, results: Sequence[CallResult]) -> SaleTerms:
+def terms_of(
+    shape: SaleTerms,
+    asset: Asset,
+    chain_id: int | None,
+    results: Sequence[CallResult],
+    kind: ActionKind = ActionKind.DELEVERAGE,
+) -> SaleTerms:
     """The terms from the answers of `terms_calls`; what keeps a sale from being made is in `impossible`.
 
-    `shape` is that of the helper that was asked about, `asset` the collateral. Without a `chain_id` no permit can be
+    `shape` is that of the helper that was asked about, `asset` what pays. Without a `chain_id` no permit can be
     signed, and an approval is taken instead.
     """
     if len(results) < _FIXED + _PERMIT + _LIQUID:
@@ -85,7 +114,9 @@ def terms_of(shape: SaleTerms, asset: Asset, chain_id: int | None, results: Sequ
             shape, impossible="the helper contract is not deployed on this chain: run `trimtab helper deploy`"
         )
     if allowed is None:
-        return replace(shape, impossible=f"what the helper may take of the {asset.symbol} supplied could not be read")
+        does = "borrow of" if kind in BORROWING else "take of the"
+        what = asset.symbol if kind in BORROWING else f"{asset.symbol} supplied"
+        return replace(shape, impossible=f"what the helper may {does} {what} could not be read")
     permit = None
     if chain_id is not None:
         permit = decode_permit(results[_FIXED : _FIXED + _PERMIT], shape.receipt, chain_id)
@@ -101,11 +132,12 @@ def terms_of(shape: SaleTerms, asset: Asset, chain_id: int | None, results: Sequ
 
 
 def sale_calls_for(action: Action, sale: Sale, everything: bool, deadline: int) -> tuple[PlannedCall, ...]:
-    """The calls that do a sale for whoever sends them; `deadline` (unix seconds) holds for a permit and for the sale.
+    """The calls that do a sale for whoever sends them; `deadline` (unix seconds) holds for a signature and the sale.
 
-    With enough allowance: the call alone. Else, with a permit of the aToken: the call that carries it. Else an
-    approval of exactly what may be sold (after one of zero where something smaller stands), then the call.
-    `everything`: all that is owed when the transaction runs is repaid, interest to then included.
+    With enough allowance: the call alone. Else, with a permit of the aToken or a delegation by the debt token: the call
+    that carries it. Else an approval of exactly what may be sold or borrowed (of a token after one of zero where
+    something smaller stands), then the call. `everything`: all that is owed when the transaction runs is repaid,
+    interest to then included.
 
     Raises ActionImpossible for terms under which nothing can be sold, and for a route that is none.
     """
@@ -114,51 +146,99 @@ def sale_calls_for(action: Action, sale: Sale, everything: bool, deadline: int) 
         raise ActionImpossible(terms.impossible)
     # Without a route it is only a shape; the helper takes none without a limit, so neither does the packing.
     most = sale.most_sold if sale.path else min(sale.most_sold, UINT256_MAX - 1)
-    taking = Taking(terms.receipt, sale.collateral, terms.helper, most, "the helper", " of what is supplied")
-    order = Order(
-        debt=action.asset.address,
-        collateral=sale.collateral.address,
-        amount=ALL_OF_IT if everything else action.amount,
-        max_sold=most,
-        min_health=sale.min_health,
-        deadline=deadline,
-        path=sale.path,
-    )
+    borrows = action.kind in BORROWING
+    what = "" if borrows else " of what is supplied"
+    taking = Taking(terms.receipt, sale.collateral, terms.helper, most, "the helper", what)
+    amount = ALL_OF_IT if everything else action.amount
     try:
-        plain = _plain(order, action, sale, taking, everything, standing(terms.allowed, taking))
+        data, carrying = _packed(action.kind, action.asset.address, sale, amount, most, deadline)
     except ValueError as error:
         raise ActionImpossible(f"{sale.venue or 'the route'}: {error}") from error
+    suffix = _credit_standing(terms.allowed, taking) if borrows else standing(terms.allowed, taking)
+    plain = _plain(data, action, sale, taking, everything, suffix)
     if terms.allowed >= most:
         return (plain,)
-    approve = approvals(taking, terms.allowed)
+    kept = ""
+    if borrows:
+        rest = amount_text(max(most - sale.sold, 0), sale.collateral)
+        kept = f"what is not borrowed of it (some {rest}) stays delegated to the helper, which acts for you alone"
+    let = (_delegation(taking, kept),) if borrows else approvals(taking, terms.allowed)
     if terms.permit is None:
-        return (*approve, plain)
-    carrying = replace(
+        return (*let, plain)
+    with_one = f"a signed delegation of exactly that amount: {kept}" if borrows else "a permit for exactly that amount"
+    need = permit_need(taking, terms.permit, deadline)
+    call = replace(
         plain,
-        data=deleverage_with_permit_data(order),
-        words=f"{plain.words}, with a permit for exactly that amount",
-        permit=permit_need(taking, terms.permit, deadline),
-        stand_in=(*approve, plain),
+        data=carrying,
+        words=f"{plain.words}, with {with_one}",
+        permit=replace(need, kind=PermitKind.DELEGATION) if borrows else need,
+        stand_in=(*let, plain),
     )
-    return (carrying,)
+    return (call,)
 
 
-def _plain(order: Order, action: Action, sale: Sale, taking: Taking, everything: bool, suffix: str) -> PlannedCall:
+def _packed(kind: ActionKind, loaned: str, sale: Sale, amount: int, most: int, deadline: int) -> tuple[bytes, bytes]:
+    """Calldata without a signature and with room for one. Raises ValueError where the helper could not take it."""
+    paying, floor, path = sale.collateral.address, sale.min_health, sale.path
+    if kind is ActionKind.DELEVERAGE:
+        order = Order(loaned, paying, amount, most, floor, deadline, path)
+        return deleverage_data(order), deleverage_with_permit_data(order)
+    if kind is ActionKind.SWITCH_COLLATERAL:
+        switch = SwitchCollateral(loaned, paying, amount, most, floor, deadline, path)
+        return switch_collateral_data(switch), switch_collateral_with_permit_data(switch)
+    if kind is ActionKind.SWITCH_DEBT:
+        debts = SwitchDebt(loaned, paying, amount, most, floor, deadline, path)
+        return switch_debt_data(debts), switch_debt_with_signature_data(debts)
+    boost = Boost(paying, loaned, amount, most, floor, deadline, path)
+    return boost_data(boost), boost_with_signature_data(boost)
+
+
+def _delegation(taking: Taking, kept: str) -> PlannedCall:
+    """Credit for exactly the amount, in place of whatever was delegated before."""
+    return PlannedCall(
+        to=taking.token,
+        data=approve_delegation_data(taking.spender, taking.amount),
+        value=0,
+        words=f"Let {taking.whose} borrow exactly {amount_text(taking.amount, taking.asset)} for you: {kept}",
+        action=None,
+        rules=(WordRule(0, equals=int(taking.spender, 16)), WordRule(1, maximum=taking.amount)),
+    )
+
+
+def _credit_standing(allowed: int, taking: Taking) -> str:
+    """Said where credit that was delegated before is used."""
+    if allowed < taking.amount:
+        return ""
+    kept = "without limit" if allowed >= 2**255 else amount_text(allowed, taking.asset)
+    return f", with the credit that stands delegated ({kept})"
+
+
+def _plain(data: bytes, action: Action, sale: Sale, taking: Taking, everything: bool, suffix: str) -> PlannedCall:
     now = amount_text(action.amount, action.asset)
-    what = f"all the {action.asset.symbol} owed by then ({now} now)" if everything else now
+    owed = f"all the {action.asset.symbol} owed by then ({now} now)" if everything else now
     through = f" through {sale.venue}" if sale.venue else ""
+    most = amount_text(taking.amount, sale.collateral)
+    words = {
+        ActionKind.DELEVERAGE: f"Sell at most {most} of the collateral{through} and repay {owed}",
+        ActionKind.SWITCH_COLLATERAL: f"Sell at most {most} of the collateral{through} and supply {now} in its place",
+        ActionKind.SWITCH_DEBT: f"Borrow and sell at most {most}{through} and repay {owed}",
+        ActionKind.BOOST: f"Borrow and sell at most {most}{through} and supply {now} as collateral",
+    }[action.kind]
+    loaned, paying = int(action.asset.address, 16), int(sale.collateral.address, 16)
+    # Never past the target: a boost's floor is part of what is agreed to, the others' is at least not to be liquidated.
+    floor = max(sale.min_health, WAD) if action.kind is ActionKind.BOOST else WAD
+    first, second = (paying, loaned) if action.kind is ActionKind.BOOST else (loaned, paying)
     return PlannedCall(
         to=sale.terms.helper,
-        data=deleverage_data(order),
+        data=data,
         value=0,
-        words=f"Sell at most {amount_text(taking.amount, sale.collateral)} of the collateral{through} and repay "
-        f"{what}{suffix}",
+        words=f"{words}{suffix}",
         action=action,
         rules=(
-            WordRule(0, equals=int(order.debt, 16)),
-            WordRule(_COLLATERAL_WORD, equals=int(order.collateral, 16)),
+            WordRule(0, equals=first),
+            WordRule(1, equals=second),
             WordRule(_MOST_SOLD_WORD, maximum=taking.amount),
-            WordRule(_HEALTH_WORD, minimum=WAD),
+            WordRule(_HEALTH_WORD, minimum=floor),
             WordRule(POOLS_WORD, maximum=MAX_POOLS),
         ),
         spend_token=sale.collateral.address,

@@ -33,6 +33,7 @@ class Terms:
     """A reserve's configuration word, unpacked. Caps in whole tokens (0: none).
 
     `flash_loans`: the bit is there since 3.0.2; before it every reserve could be lent so, which is not counted on.
+    `siloed`: who borrows it can borrow nothing else.
     """
 
     ltv: int
@@ -48,6 +49,10 @@ class Terms:
     e_mode: int
     debt_ceiling: int
     flash_loans: bool
+    borrowing: bool = False
+    borrowable_in_isolation: bool = False
+    siloed: bool = False
+    borrow_cap: int = 0
 
 
 @lru_cache(maxsize=1024)
@@ -71,6 +76,10 @@ def terms_of(configuration: int) -> Terms:
         e_mode=bits(168, 8),
         debt_ceiling=bits(212, 40),
         flash_loans=bool(bits(63, 1)),
+        borrowing=bool(bits(58, 1)),
+        borrowable_in_isolation=bool(bits(61, 1)),
+        siloed=bool(bits(62, 1)),
+        borrow_cap=bits(80, 36),
     )
 
 
@@ -79,8 +88,8 @@ class Reserve:
     """One listed asset at the block. Indices, totals and `accrued` are grown to the block's time.
 
     `price` None: the oracle does not answer. `fault`: why nothing may be computed with this reserve, or None.
-    `a_token` in lower-case hex. `token_decimals` as the token itself says, `scaled_debt` all variable debt; None: could
-    not be read.
+    `a_token` and `debt_token` (variable) in lower-case hex. `token_decimals` as the token itself says, `scaled_debt` all
+    variable debt; None: could not be read.
     """
 
     id: int
@@ -100,11 +109,14 @@ class Reserve:
     fault: str | None = None
     token_decimals: int | None = None
     scaled_debt: int | None = None
+    debt_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """One e-mode category. `price`: of its own price source (3.0), 0 where it has none."""
+    """One e-mode category. `price`: of its own price source (3.0), 0 where it has none. `borrowable_bitmap` None: what
+    can be borrowed in it could not be read, or goes by the reserves' own numbers (until 3.1).
+    """
 
     id: int
     label: str
@@ -117,6 +129,7 @@ class Category:
     ltvzero_bitmap: int
     isolated: bool
     fault: str | None = None
+    borrowable_bitmap: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +265,7 @@ def _reserve(raw: lens.RawReserve, timestamp: int, rules: Rules) -> Reserve:
         fault=fault,
         token_decimals=None if raw.flags & lens.NO_DECIMALS else raw.decimals,
         scaled_debt=None if raw.flags & lens.NO_DEBT_SUPPLY else raw.scaled_debt,
+        debt_token=raw.variable_token,
     )
 
 
@@ -296,4 +310,10 @@ def _category(raw: lens.RawCategory, rules: Rules) -> Category:
         ltvzero_bitmap=raw.ltvzero_bitmap if rules.own_e_mode_terms else 0,
         isolated=raw.isolated and not rules.isolation_mode,
         fault=fault,
+        borrowable_bitmap=_borrowable(raw, rules),
     )
+
+
+def _borrowable(raw: lens.RawCategory, rules: Rules) -> int | None:
+    known = rules.liquid_e_modes and not raw.flags & lens.NO_BORROWABLE_BITMAP
+    return raw.borrowable_bitmap if known else None
