@@ -209,6 +209,15 @@ def test_the_networks_that_come_along() -> None:
         assert network.markets[0].name == "core"
 
 
+def test_chains_that_charge_for_data_name_who_tells_it() -> None:
+    told = {name: builtin_network(name).l1_fee_oracle for name in builtin_names()}
+    predeploy = "0x420000000000000000000000000000000000000f"
+    assert told == {"arbitrum": None, "base": predeploy, "ethereum": None, "optimism": predeploy, "polygon": None}
+    mistyped = parse_network(f'{SMALL}l1_fee_oracle = "0x42"\n'.encode(), "f")
+    assert mistyped.network is None
+    assert mistyped.errors == ("f:4: l1_fee_oracle is not an address; write 0x and 40 hex digits",)
+
+
 def test_a_name_that_is_none_of_them() -> None:
     for name in ("mainnet", "../chains/base", "", "base.toml"):
         with pytest.raises(NetworkFault, match="use one of arbitrum, base"):

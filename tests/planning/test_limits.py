@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.plain_market import DAI, FEES, GWEI, USDC, WETH, PlainMarket, circumstances, wallet_of
 from tests.support.plain_rules import asked, burn, repay, rule_of, sell, supply
+from tui.model.data_fee import DataFees
 from tui.model.plan import Plan, Refusal
 from tui.model.position import Position
 from tui.model.units import USD, WAD
@@ -48,7 +49,7 @@ def test_what_is_avoided_and_what_is_expected() -> None:
 
 def test_gas_is_counted_as_expected_and_at_its_ceiling_with_data() -> None:
     plain = plan_of(110)
-    data = plan_of(110, circumstances(l1_fee_wei=10**15))
+    data = plan_of(110, circumstances(data_fees=DataFees(((10_000, 10**15 // 2),))))
     assert isinstance(plain, Plan)
     assert isinstance(data, Plan)
     assert plain.cost.gas_units == 260_000
@@ -56,6 +57,41 @@ def test_gas_is_counted_as_expected_and_at_its_ceiling_with_data() -> None:
     assert plain.cost.gas_ceiling_usd == 260_000 * 80 * GWEI * 2_000 * USD // WAD
     assert data.cost.gas_wei == plain.cost.gas_wei + 10**15
     assert data.cost.gas_ceiling_usd == plain.cost.gas_ceiling_usd + 2 * USD
+    assert (plain.cost.l1_fee_wei, plain.cost.l1_data_usd) == (0, 0)
+    assert (data.cost.l1_fee_wei, data.cost.l1_data_usd) == (10**15, 2 * USD)
+
+
+def test_data_of_unknown_price_holds_back_what_limits_its_cost_alone() -> None:
+    blind = circumstances(data_fees=DataFees())
+    plan = plan_of(110, blind)
+    assert isinstance(plan, Plan)
+    assert (plan.cost.l1_fee_wei, plan.cost.l1_data_usd, plan.cost.gas_usd, plan.cost.total_usd) == (None,) * 4
+    for health, limits in ((110, {"max_cost_usd": 100 * USD}), (101, {"max_cost_usd": 100 * USD}),
+                           (110, {"max_cost_share_bps": 5_000})):  # fmt: skip
+        refused = plan_of(health, blind, **limits)
+        assert isinstance(refused, Refusal)
+        assert refused.code == "cost-unknown"
+        assert "what layer 1 charges for its data is not known: l1_fee_oracle" in refused.reason
+    assert isinstance(plan_of(101, blind, max_cost_share_bps=5_000), Plan)
+
+
+def test_the_fee_for_data_is_taken_from_the_ceiling_of_gas_and_from_the_money_there_is() -> None:
+    dear = circumstances(data_fees=DataFees(((10_000, WAD // 200),)))  # two calls
+    plan = plan_of(110, dear, max_cost_usd=30 * USD)
+    assert isinstance(plan, Plan)
+    assert plan.cost.gas_ceiling_usd is not None
+    assert plan.cost.gas_ceiling_usd <= 30 * USD < plan.cost.gas_ceiling_usd + USD // 100
+    assert plan.cost.gas_units * plan.fees.ceiling * 2_000 * USD // WAD <= 10 * USD
+    refused = plan_of(110, dear, max_cost_usd=20 * USD)
+    assert isinstance(refused, Refusal)
+    assert refused.code == "max-cost"
+    assert "gas would cost $25.72, $20.00 of it for data on layer 1, over the rule's $20.00" in refused.reason
+    gas = plan.cost.gas_units * FEES.max_fee
+    for native, enough in ((gas + WAD // 100, True), (gas + WAD // 100 - 1, False)):
+        wallet = wallet_of(native=native, USDC=400_000 * 10**6)
+        found = build_plan(rule_of(repay()), MARKET, at(110), wallet, dear)
+        assert isinstance(found, Plan) is enough
+        assert enough or (isinstance(found, Refusal) and found.code == "no-gas")
 
 
 def test_the_ceiling_is_what_the_sale_leaves_of_the_limit() -> None:

@@ -21,6 +21,7 @@ from tests.support.plain_market import (
     wallet_of,
 )
 from tests.support.plain_rules import asked, burn, repay, rule_of, sell, supply
+from tui.model.data_fee import DataFees
 from tui.model.plan import Action, SwapCost
 from tui.model.position import Position
 from tui.model.rule import FROM_WALLET, ActionKind, Rule, Step, restore
@@ -247,11 +248,12 @@ def test_what_was_wrapped_is_not_wrapped_twice() -> None:
 
 
 def test_the_reserve_pays_a_plan_and_three_raised_attempts() -> None:
-    around = circumstances(l1_fee_wei=GWEI)
+    around = circumstances(data_fees=DataFees(((10_000, GWEI),)))
     fee = around.fees.max_fee
     for _ in range(3):
         fee = -(-fee * 9 // 8)
-    assert around.gas_reserve > 2_000_000 * fee + GWEI
+    assert around.gas_reserve > 2_000_000 * fee + 4 * GWEI
+    assert circumstances(data_fees=DataFees()).gas_reserve > around.gas_reserve
 
 
 # -- whatever the state

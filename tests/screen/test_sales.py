@@ -77,6 +77,27 @@ def test_what_is_not_known_is_never_nothing() -> None:
     assert "total unknown" in confirmation(sale_plan(cost=unpriced)), "gas alone is not what a sale costs"
 
 
+@pytest.mark.parametrize("width", [30, 44, 70])
+def test_data_on_layer_1_is_shown_apart_and_where_it_is_unknown_nothing_is_summed(width: int) -> None:
+    assert "l1 data" not in confirmation(sale_plan(), width)
+    charged = replace(COST, l1_fee_wei=10**14, l1_data_usd=usd("0.31"))
+    assert "l1 data $0.31 of the gas, for data on layer 1" in confirmation(sale_plan(cost=charged), width)
+    unpriced = replace(charged, gas_usd=None, gas_ceiling_usd=None, l1_data_usd=None)
+    assert "l1 data unknown price" in confirmation(sale_plan(cost=unpriced), width)
+    blind = replace(unpriced, l1_fee_wei=None)
+    said = confirmation(sale_plan(cost=blind), width)
+    for part in (
+        "gas unknown 612,000",
+        "l1 data unknown l1_fee_oracle of the network file gives no answer",
+        "total un",
+    ):
+        assert part in said, part
+    for plan in (sale_plan(cost=charged), sale_plan(cost=blind)):
+        view = confirming_sale(plan)
+        for one in confirmation_lines(view.confirmations[0], view.positions[0], width):
+            assert width_of(one.spans) <= width, one.text
+
+
 def test_before_a_pool_is_asked_only_the_most_is_said() -> None:
     plan = sale_plan(replace(SALE, path=b""))
     assert plan_sentence(plan) == (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from tui.chain.blocks import at_hash, parse_block
@@ -18,6 +18,7 @@ from tui.chain.providers import GRACE, BlockUnknown, Pool, Provider
 from tui.chain.reverts import is_unknown_block, revert_data, revert_reason
 from tui.chain.rpc import Request, RpcError, RpcUnreachable
 from tui.chain.send_words import classify_send_error
+from tui.model.data_fee import MOST_DATA_FEE
 from tui.model.text import clean_text
 from tui.ports.chain import ProviderStatus, ReadFailed, Receipt, SendOutcome
 
@@ -159,11 +160,12 @@ class ChainBroadcaster:
             return None
         (same, backers), *others = counted.most_common()
         if backers >= wanted or (self.pool.degraded and len(found) < wanted and not others and backers == len(found)):
-            return next(
+            alike = [
                 receipt
                 for _, receipt in found
                 if receipt is not None and (receipt.block_number, receipt.block_hash) == same[:2]
-            )
+            ]
+            return replace(alike[0], l1_fee=_told_by_most(alike))
         if sum(receipt is None for _, receipt in found) >= wanted:
             return None
         raise ReadFailed(f"only {backers} of the {wanted} nodes that must agree have the receipt yet")
@@ -202,6 +204,22 @@ class ChainBroadcaster:
         """Whether any node has the transaction, mined or pending. Raises ChainUnreachable, ReadFailed."""
         told = await self.pool.everyone(lambda provider: _has(provider, tx_hash.lower()), urgent=True)
         return any(has for _, has in told)
+
+
+def _told_by_most(receipts: Sequence[Receipt]) -> int:
+    """The fee for data out of receipts that agree in all else. Not every node tells it, so those that do decide, by
+    their median: one that lies does not move it where there are others.
+    """
+    told = sorted(receipt.l1_fee for receipt in receipts if receipt.l1_fee)
+    return told[(len(told) - 1) // 2] if told else 0
+
+
+def _data_fee(told: object) -> int:
+    """`l1Fee` of a receipt; 0 on chains that have none. Raises Malformed where it cannot be one."""
+    fee = 0 if told is None else quantity(told, "the receipt's fee for data")
+    if fee > MOST_DATA_FEE:
+        raise Malformed("the receipt tells a fee for data that nobody can have paid")
+    return fee
 
 
 async def _nonce(provider: Provider, account: str, at: object) -> int:
@@ -247,6 +265,7 @@ async def _receipt(provider: Provider, tx_hash: str) -> Receipt | None:
         gas_used=quantity(fields.get("gasUsed"), "the receipt's gas"),
         gas_price=quantity(price, "the receipt's gas price"),
         revert_reason=None if ok else await _why(provider, tx_hash, block.parent_hash),
+        l1_fee=_data_fee(fields.get("l1Fee")),
     )
 
 

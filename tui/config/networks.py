@@ -38,6 +38,7 @@ _PLACE = re.compile(r" ?\(at (?:line (\d+), column \d+|end of document)\)$")
 _TOP_KEYS = (
     "name", "chain_id", "block_time", "confirmations", "rpc", "quorum", "wrapped_native", "native_usd_feed",
     "multicall3", "market", "swap", "helpers", "relay", "degraded", "rpc_budget",
+    "l1_fee_oracle",
 )  # fmt: skip
 
 _log = logging.getLogger(__name__)
@@ -144,7 +145,8 @@ def _network(data: Mapping[str, object], reader: _Reader) -> Network | None:
             ("quorum",), f"{quorum} nodes must agree but only {asked} http(s) URLs are listed", "list more, or lower it"
         )
     addresses = {
-        key: reader.take(data, (key,), _address) for key in ("wrapped_native", "native_usd_feed", "multicall3")
+        key: reader.take(data, (key,), _address)
+        for key in ("wrapped_native", "native_usd_feed", "multicall3", "l1_fee_oracle")
     }
     markets = tuple(
         _market(heads, options, path, reader)
@@ -176,6 +178,7 @@ def _network(data: Mapping[str, object], reader: _Reader) -> Network | None:
         relay=relay,
         degraded=degraded,
         rpc_budget=budget,
+        l1_fee_oracle=addresses["l1_fee_oracle"],
     )
 
 

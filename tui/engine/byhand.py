@@ -18,6 +18,7 @@ from tui.engine.lifecycle import is_cancelling
 from tui.engine.sending import Notify
 from tui.model.block import BlockRef
 from tui.model.calls import Call, Simulation
+from tui.model.data_fee import DataFees
 from tui.model.errand import Errand
 from tui.model.intent import Firing, FiringState, IntentState
 from tui.model.network import Network
@@ -33,7 +34,7 @@ from tui.ports.chain import Broadcaster, ChainUnreachable, Fees, Reader, ReadFai
 from tui.ports.clock import Clock
 from tui.ports.journal import Journal
 from tui.ports.signer import Signer
-from tui.protocols import chainlink
+from tui.protocols import chainlink, op_stack
 
 BY_HAND = "by hand: "
 """How the record's names of such firings begin."""
@@ -183,7 +184,7 @@ class ByHand:
         if refusal is not None:
             raise CannotDo(refusal)
         _, (wallet,) = await self._hands.reader.read_all(block, (), [WalletQuery(wish.account)])
-        price = await self._price(block)
+        price, data_fees = await self._price(block), await self._data_fees(block)
         simulation = await self._hands.simulator.simulate(block, wish.account, wish.calls, wish.reads)
         wrong = _fault(wish.calls, simulation, wish.judge)
         if wrong is not None:
@@ -194,7 +195,9 @@ class ByHand:
         )
         fees = await self._hands.fees.quote(block)
         gas = sum(call.gas_limit for call in calls)
-        needed = gas * fees.max_fee + sum(call.value for call in calls)
+        l1_fee = 0 if data_fees is None else data_fees.of_calls(calls)
+        data = l1_fee or 0
+        needed = gas * fees.max_fee + data + sum(call.value for call in calls)
         if wallet.native is None:
             raise CannotDo("the account's balance for gas could not be read")
         if wallet.native < needed:
@@ -202,12 +205,15 @@ class ByHand:
                 f"it may take {format_units(needed, 18, 6)} of the native coin, {short_address(wish.account)} has "
                 f"{format_units(wallet.native, 18, 6)}; add some"
             )
-        wei = gas * (fees.base_fee + fees.priority_fee)
+        wei = gas * (fees.base_fee + fees.priority_fee) + data
+        priced = None if l1_fee is None else price
         cost = PlanCost(
             gas,
             wei,
-            None if price is None else wei * price // WAD,
-            gas_ceiling_usd=None if price is None else gas * fees.ceiling * price // WAD,
+            None if priced is None else wei * priced // WAD,
+            gas_ceiling_usd=None if priced is None else (gas * fees.ceiling + data) * priced // WAD,
+            l1_fee_wei=l1_fee,
+            l1_data_usd=0 if l1_fee == 0 else None if priced is None else data * priced // WAD,
         )
         return Errand(BY_HAND + wish.name, wish.digest, wish.position, block, calls, fees, cost)
 
@@ -257,6 +263,17 @@ class ByHand:
         except (ReadFailed, ChainUnreachable):
             return None
         return chainlink.decode_price(rounds, decimals, block.timestamp)
+
+    async def _data_fees(self, block: BlockRef) -> DataFees | None:
+        """What layer 1 charges for data, None where the network names no oracle of it."""
+        oracle = self._network.l1_fee_oracle
+        if oracle is None:
+            return None
+        asked = op_stack.DataFeeReading(oracle)
+        try:
+            return asked.decode(await self._hands.reader.read(block, asked.calls()))
+        except (ReadFailed, ChainUnreachable):
+            return DataFees()
 
     def _latch(self, errand: Errand, block: BlockRef, nonce: int) -> Firing:
         """One firing for the same calls at the same nonce, however often they are asked for."""

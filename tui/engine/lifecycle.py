@@ -143,7 +143,7 @@ def included(intent: Intent, receipt: Receipt) -> Intent:
         included_block=receipt.block_number,
         included_block_hash=receipt.block_hash,
         gas_used=receipt.gas_used,
-        gas_paid_wei=receipt.gas_used * receipt.gas_price,
+        gas_paid_wei=receipt.paid_wei,
         reason="" if receipt.ok else (receipt.revert_reason or "reverted on chain"),
     )
 

@@ -131,7 +131,7 @@ def mined_after_all(intent: Intent, receipt: Receipt) -> Intent:
     return replace(
         intent,
         gas_used=receipt.gas_used,
-        gas_paid_wei=receipt.gas_used * receipt.gas_price,
+        gas_paid_wei=receipt.paid_wei,
         reason=f"it was mined in block {receipt.block_number} after all, {how}: nonce {intent.nonce} was not lost "
         f"({receipt.hash})",
     )

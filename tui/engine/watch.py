@@ -13,7 +13,7 @@ from tui.model.rule import ActionKind
 from tui.model.snapshot import MarketFacts, Snapshot
 from tui.model.wallet import WalletQuery
 from tui.ports.chain import Reader
-from tui.protocols import chainlink
+from tui.protocols import chainlink, op_stack
 from tui.protocols.base import LendingMarket, MarketReading
 
 IMPLEMENTATION_SLOT = 0x360894A13BA1A3210667C828492DB98DCA3E2076CC3735A920A3CA505D382BBC
@@ -46,16 +46,24 @@ class Watch:
     behind the markets.
 
     Tokens and proxies of a market are known from its first reading on; until then they are read in a second call.
+    What layer 1 charges for data is asked of `l1_fee_oracle` in the same call, in both ways that there are until the
+    short one has been answered, and again where it no longer is.
     """
 
     def __init__(
-        self, reader: Reader, markets: Sequence[LendingMarket], accounts: Sequence[str], native_feed: str | None
+        self,
+        reader: Reader,
+        markets: Sequence[LendingMarket],
+        accounts: Sequence[str],
+        native_feed: str | None,
+        l1_fee_oracle: str | None = None,
     ) -> None:
         self._reader = reader
         self.markets = tuple(markets)
         self.accounts = tuple(dict.fromkeys(account.lower() for account in accounts))
         self.defended: tuple[str, ...] = ()
         self._feed_calls = () if native_feed is None else chainlink.price_calls(native_feed)
+        self._data_fees = None if l1_fee_oracle is None else op_stack.DataFeeReading(l1_fee_oracle)
         self._assets: tuple[Asset, ...] = ()
         self._proxies: Mapping[str, tuple[str, ...]] = {}
 
@@ -78,6 +86,8 @@ class Watch:
         groups = [market.read_calls(self.accounts) for market in self.markets]
         calls: list[Call] = [call for group in groups for call in group]
         calls.extend(self._feed_calls)
+        data_calls = () if self._data_fees is None else self._data_fees.calls()
+        calls.extend(data_calls)
         slots = self._slots()
         results, wallets = await self._reader.read_all(block, [*calls, *slots], self._queries())
         code = {slot.to: _address(word) for slot, word in zip(slots, results[len(calls) :], strict=True)}
@@ -95,12 +105,14 @@ class Watch:
         price = None
         if self._feed_calls:
             price = chainlink.decode_price(results[at], results[at + 1], block.timestamp)
+            at += len(self._feed_calls)
         snapshot = Snapshot(
             block,
             tuple(positions),
             MappingProxyType({wallet.account: wallet for wallet in wallets}),
             tuple(facts),
             price,
+            None if self._data_fees is None else self._data_fees.decode(results[at : at + len(data_calls)]),
         )
         return snapshot, proxies
 

@@ -35,7 +35,7 @@ from tui.model.calls import Simulation
 from tui.model.errand import Errand
 from tui.model.intent import Firing, FiringState
 from tui.model.network import Network
-from tui.model.plan import PlannedCall
+from tui.model.plan import PlanCost, PlannedCall
 from tui.model.position import PositionKey
 from tui.model.text import clean_text
 from tui.model.units import format_units, usd_text
@@ -271,16 +271,22 @@ async def _finish_earlier(hand: ByHand, signer: _Signer, block: BlockRef) -> Blo
 
 def _cost_lines(errand: Errand, account: str) -> tuple[str, ...]:
     cost, fees = errand.cost, errand.fees
-    most = cost.gas_units * fees.ceiling
+    most = cost.gas_units * fees.ceiling + (cost.l1_fee_wei or 0)
     likely = "" if cost.gas_usd is None else f" (${usd_text(cost.gas_usd)})"
     at_most = "" if cost.gas_ceiling_usd is None else f" (${usd_text(cost.gas_ceiling_usd)})"
     return (
         f"    by        {account}, {_count(len(errand.calls))}",
         f"    gas       {cost.gas_units:,} at most",
         f"    cost      about {format_units(cost.gas_wei, 18, 6)}{likely}, never above {format_units(most, 18, 6)}"
-        f"{at_most} of the native coin"
-        + ("" if cost.gas_usd is not None else "; its price is not known: set native_usd_feed in the network file"),
+        f"{at_most} of the native coin" + _unknown_words(cost),
     )
+
+
+def _unknown_words(cost: PlanCost) -> str:
+    if cost.l1_fee_wei is None:
+        return ", and what layer 1 charges for its data, which is not known: l1_fee_oracle gives no answer"
+    held = "; while layer 1 charges no more for data than now" if cost.l1_fee_wei else ""
+    return held if cost.gas_usd is not None else "; its price is not known: set native_usd_feed in the network file"
 
 
 def _count(calls: int) -> str:

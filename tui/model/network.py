@@ -45,7 +45,8 @@ DE_RISK = "de-risk"
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One chain. `block_time` in seconds; addresses lower-case hex. `degraded` is empty or DE_RISK.
+    """One chain. `block_time` in seconds; addresses lower-case hex. `degraded` is empty or DE_RISK. `l1_fee_oracle`
+    tells what an OP chain charges for data on layer 1.
 
     `rpc_budget` in requests a second and node; None: as many as it takes.
     """
@@ -65,3 +66,4 @@ class Network:
     relay: RelayConfig | None = None
     degraded: str = ""
     rpc_budget: int | None = None
+    l1_fee_oracle: str | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from tui.model.block import BlockRef
+from tui.model.data_fee import DataFees
 from tui.model.position import Asset, MarketKey, Position
 from tui.model.wallet import Wallet
 
@@ -55,8 +56,8 @@ class MarketFacts:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Every watched position, the wallets that may defend them, and the native coin's price (8 decimals; None: not
-    known), all at `block`.
+    """Every watched position, the wallets that may defend them, the native coin's price (8 decimals; None: not known)
+    and what layer 1 charges for data (None: the network names no oracle of such fees), all at `block`.
     """
 
     block: BlockRef
@@ -64,6 +65,7 @@ class Snapshot:
     wallets: Mapping[str, Wallet] = field(default_factory=lambda: MappingProxyType({}))
     markets: tuple[MarketFacts, ...] = ()
     native_price_usd: int | None = None
+    data_fees: DataFees | None = None
 
     def position(self, position_id: str) -> Position | None:
         """The position of an id (`protocol/market/account`)."""

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from tui.model.plan import FeeQuote, SaleTerms
+from tui.model.data_fee import DataFees
+from tui.model.plan import FeeQuote, PlannedCall, SaleTerms
+from tui.model.units import WAD
 from tui.quotes.base import Quote
 
 GAS_RESERVE_UNITS = 2_000_000
 """Gas kept back when native coin is wrapped: a plan of four calls at the usual half million each."""
 GAS_RESERVE_FACTOR = 2
 """Three raised attempts, an eighth more each, come to 1.43 times the first fee; the rest is for a rising base fee."""
+DATA_RESERVE_CALLS = 4
+DATA_RESERVE_BYTES = 1_024
+"""What a plan's data is taken to be when native coin is kept back for it: four transactions of a long call each."""
+UNKNOWN_DATA_RESERVE = WAD // 100
+"""Kept back for data whose fee is not known, in wei: a plan of four kilobytes comes to a tenth of it on a dear day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +40,7 @@ class Circumstances:
     `native_price_usd` with 8 decimals (None: unknown), `spent_today_usd` what this rule already moved today.
     `offers` by (collateral, debt) address; None: exchanges were not asked, and the worst that each step allows is
     assumed (such a plan is for looking at, never for signing). `wrapped_native` is the address of the wrapped native
-    coin; `l1_fee_wei` what a rollup charges for a plan's data beside gas.
+    coin; `data_fees` what a rollup charges for data beside gas (None: nothing, or nothing that is asked for).
     """
 
     fees: FeeQuote
@@ -41,9 +48,22 @@ class Circumstances:
     spent_today_usd: int
     offers: Mapping[tuple[str, str], Offer] | None = None
     wrapped_native: str | None = None
-    l1_fee_wei: int = 0
+    data_fees: DataFees | None = None
+
+    def l1_fee_wei(self, calls: Iterable[PlannedCall]) -> int | None:
+        """What layer 1 charges for the data of `calls`, a transaction each: 0 where nothing is charged apart, None
+        where it is not known.
+        """
+        return 0 if self.data_fees is None else self.data_fees.of_calls(calls)
 
     @property
     def gas_reserve(self) -> int:
         """Wei that wrapping leaves for gas."""
-        return GAS_RESERVE_UNITS * self.fees.max_fee * GAS_RESERVE_FACTOR + self.l1_fee_wei * GAS_RESERVE_FACTOR
+        return GAS_RESERVE_UNITS * self.fees.max_fee * GAS_RESERVE_FACTOR + self._data_reserve
+
+    @property
+    def _data_reserve(self) -> int:
+        if self.data_fees is None:
+            return 0
+        one = self.data_fees.of_size(DATA_RESERVE_BYTES)
+        return UNKNOWN_DATA_RESERVE if one is None else one * DATA_RESERVE_CALLS * GAS_RESERVE_FACTOR

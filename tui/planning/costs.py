@@ -18,14 +18,24 @@ def gas_of(market: LendingMarket, calls: Iterable[PlannedCall]) -> int:
     return sum(call.gas_limit or market.typical_gas(call) for call in calls)
 
 
-def plan_cost(gas: int, swap: SwapCost, lost_yield_usd_year: int | None, circumstances: Circumstances) -> PlanCost:
-    """The cost at the fees quoted. A rollup's charge for data is in both sums of gas.
+def plan_cost(
+    gas: int,
+    calls: Iterable[PlannedCall],
+    swap: SwapCost,
+    lost_yield_usd_year: int | None,
+    circumstances: Circumstances,
+) -> PlanCost:
+    """The cost of `calls` at the fees quoted. A rollup's charge for their data is in both sums of gas, and where it is
+    not known, neither is what they come to in dollars.
 
     What is likely to be paid is the whole gas limit at the next base fee and the tip, which errs on the dear side.
     """
     fees, price = circumstances.fees, circumstances.native_price_usd
-    wei = gas * (fees.base_fee + fees.priority_fee) + circumstances.l1_fee_wei
-    most = gas * fees.ceiling + circumstances.l1_fee_wei
+    l1_fee = circumstances.l1_fee_wei(calls)
+    wei = gas * (fees.base_fee + fees.priority_fee) + (l1_fee or 0)
+    most = gas * fees.ceiling + (l1_fee or 0)
+    if l1_fee is None:
+        price = None
     return PlanCost(
         gas_units=gas,
         gas_wei=wei,
@@ -33,15 +43,19 @@ def plan_cost(gas: int, swap: SwapCost, lost_yield_usd_year: int | None, circums
         swap=swap,
         gas_ceiling_usd=None if price is None else most * price // WAD,
         lost_yield_usd_year=lost_yield_usd_year,
+        l1_fee_wei=l1_fee,
+        l1_data_usd=0 if l1_fee == 0 else None if l1_fee is None or price is None else l1_fee * price // WAD,
     )
 
 
-def gas_ceiling_wei(budget_usd: int, gas: int, circumstances: Circumstances) -> int:
-    """The most wei a unit of gas that keeps all gas within `budget_usd` (8 decimals). Needs a native price above 0."""
+def gas_ceiling_wei(budget_usd: int, gas: int, l1_fee_wei: int, circumstances: Circumstances) -> int:
+    """The most wei a unit of gas that keeps all gas, and the fee for data, within `budget_usd` (8 decimals). Needs a
+    native price above 0.
+    """
     price = circumstances.native_price_usd
     if price is None or price <= 0 or gas <= 0:
         raise ValueError("without a price of the native coin there is no ceiling")
-    return max(budget_usd * WAD // price - circumstances.l1_fee_wei, 0) // gas
+    return max(budget_usd * WAD // price - l1_fee_wei, 0) // gas
 
 
 def with_ceiling(fees: FeeQuote, ceiling: int) -> FeeQuote:

@@ -23,6 +23,7 @@ UNSIMULATED_GAS = 450_000
 EMERGENCY_HEALTH = 105 * WAD // 100
 """Under this health factor a limit on cost gives way up to the whole loss that acting avoids."""
 _DAY = 24 * 60 * 60
+_UNKNOWN_DATA_FEE = "what layer 1 charges for its data is not known: l1_fee_oracle of the network file gives no answer"
 
 
 def refuse_before_sizing(
@@ -64,14 +65,14 @@ def price_plan(
     """
     if gas is None:
         gas = sum(call.gas_limit or UNSIMULATED_GAS for call in plan.calls)
-    cost = plan_cost(gas, swap_of(plan), plan.cost.lost_yield_usd_year, circumstances)
+    cost = plan_cost(gas, plan.calls, swap_of(plan), plan.cost.lost_yield_usd_year, circumstances)
     refusal = _over_cost(rule, cost) or _over_base_fee(plan, rule, cost, circumstances) or _over_share(plan, rule, cost)
     if refusal is not None:
         return refusal
     fees = with_ceiling(circumstances.fees, _ceiling(plan, rule, cost, gas, circumstances))
     held_to = replace(circumstances, fees=replace(circumstances.fees, ceiling=fees.ceiling))
-    cost = plan_cost(gas, cost.swap, cost.lost_yield_usd_year, held_to)
-    refusal = _no_gas(plan, wallet, gas * fees.max_fee + circumstances.l1_fee_wei)
+    cost = plan_cost(gas, plan.calls, cost.swap, cost.lost_yield_usd_year, held_to)
+    refusal = _no_gas(plan, wallet, gas * fees.max_fee + (cost.l1_fee_wei or 0))
     return replace(plan, cost=cost, fees=fees) if refusal is None else refusal
 
 
@@ -88,11 +89,11 @@ def swap_of(plan: Plan) -> SwapCost:
 
 def _ceiling(plan: Plan, rule: Rule, cost: PlanCost, gas: int, circumstances: Circumstances) -> int:
     """The most wei a unit of gas that any attempt may pay."""
-    ceiling, limit = circumstances.fees.ceiling, rule.limits.max_cost_usd
+    ceiling, limit, data = circumstances.fees.ceiling, rule.limits.max_cost_usd, cost.l1_fee_wei or 0
     if limit is not None:
-        ceiling = min(ceiling, gas_ceiling_wei(limit - cost.swap_usd, gas, circumstances))
+        ceiling = min(ceiling, gas_ceiling_wei(limit - cost.swap_usd, gas, data, circumstances))
     if _lifts_base_fee(rule, circumstances.fees) and plan.avoided_loss_usd is not None and cost.gas_usd is not None:
-        ceiling = min(ceiling, gas_ceiling_wei(plan.avoided_loss_usd - cost.swap_usd, gas, circumstances))
+        ceiling = min(ceiling, gas_ceiling_wei(plan.avoided_loss_usd - cost.swap_usd, gas, data, circumstances))
     return ceiling
 
 
@@ -105,6 +106,8 @@ def _over_cost(rule: Rule, cost: PlanCost) -> Refusal | None:
     limit = rule.limits.max_cost_usd
     if limit is None:
         return None
+    if cost.l1_fee_wei is None:
+        return Refusal("cost-unknown", f"the rule limits its cost, but {_UNKNOWN_DATA_FEE}")
     if cost.total_usd is None or not cost.gas_usd:
         return Refusal(
             "cost-unknown",
@@ -147,8 +150,9 @@ def _over_share(plan: Plan, rule: Rule, cost: PlanCost) -> Refusal | None:
             return None
         return Refusal(
             "cost-unknown",
-            "the rule limits its cost to a share of the loss avoided, which is not known now: protection is suspended "
-            f"until it is, or until the health factor is under {health_text(EMERGENCY_HEALTH)}",
+            "the rule limits its cost to a share of the loss avoided, "
+            f"{'which is not known now' if cost.l1_fee_wei is not None else f'but {_UNKNOWN_DATA_FEE}'}: protection is "
+            f"suspended until it is, or until the health factor is under {health_text(EMERGENCY_HEALTH)}",
             acts_below=EMERGENCY_HEALTH,
         )
     if total <= loss if emergency else total * BPS <= expected * share:
@@ -181,9 +185,10 @@ def _over_share(plan: Plan, rule: Rule, cost: PlanCost) -> Refusal | None:
 
 def _cost_words(cost: PlanCost) -> str:
     gas, total = cost.gas_usd or 0, cost.total_usd or 0
+    data = f", ${usd_text(cost.l1_data_usd)} of it for data on layer 1" if cost.l1_data_usd else ""
     if not cost.swap_usd:
-        return f"gas would cost ${usd_text(gas)}"
-    return f"it would cost ${usd_text(total)} (gas ${usd_text(gas)}, sales ${usd_text(cost.swap_usd)})"
+        return f"gas would cost ${usd_text(gas)}{data}"
+    return f"it would cost ${usd_text(total)} (gas ${usd_text(gas)}{data}, sales ${usd_text(cost.swap_usd)})"
 
 
 def _no_gas(plan: Plan, wallet: Wallet, wei: int) -> Refusal | None:

@@ -22,7 +22,9 @@ class ReadFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of a transaction on a canonical block. Gas price in wei, as really paid."""
+    """What became of a transaction on a canonical block. Gas price in wei, as really paid; `l1_fee` in wei is what a
+    rollup took for its data beside the gas, where its receipts tell that.
+    """
 
     hash: str
     block_number: int
@@ -31,6 +33,12 @@ class Receipt:
     gas_used: int
     gas_price: int
     revert_reason: str | None = None
+    l1_fee: int = 0
+
+    @property
+    def paid_wei(self) -> int:
+        """All that it cost in the native coin, in wei, without what it sent."""
+        return self.gas_used * self.gas_price + self.l1_fee
 
 
 @dataclass(frozen=True, slots=True)

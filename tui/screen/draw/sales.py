@@ -89,12 +89,23 @@ def figure_lines(label: str, figure: str, note: str, width: int) -> list[Line]:
 
 
 def gas_lines(plan: Plan, width: int) -> list[Line]:
-    """Gas as expected, and at the most that any attempt may pay."""
+    """Gas as expected, and at the most that any attempt may pay; what layer 1 takes of it for data, on rollups."""
     cost = plan.cost
-    figure = "unknown price" if cost.gas_usd is None else dollars(cost.gas_usd)
+    unknown = "unknown" if cost.l1_fee_wei is None else "unknown price"
+    figure = unknown if cost.gas_usd is None else dollars(cost.gas_usd)
     most = "" if cost.gas_ceiling_usd is None else f", {dollars(cost.gas_ceiling_usd)} in all"
     note = f"{cost.gas_units:,} units, at most {gwei(plan.fees.ceiling)} a unit{most}"
-    return figure_lines("gas", figure, note, width)
+    return figure_lines("gas", figure, note, width) + _data_lines(cost, width)
+
+
+def _data_lines(cost: PlanCost, width: int) -> list[Line]:
+    """Nothing where a chain charges nothing for data, or has it in its gas."""
+    if cost.l1_fee_wei == 0:
+        return []
+    if cost.l1_fee_wei is None:
+        return figure_lines("l1 data", "unknown", "l1_fee_oracle of the network file gives no answer", width)
+    figure = "unknown price" if cost.l1_data_usd is None else dollars(cost.l1_data_usd)
+    return figure_lines("l1 data", figure, "of the gas, for data on layer 1", width)
 
 
 def swap_lines(plan: Plan, width: int) -> list[Line]:
