@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tui.model.block import BlockRef
 from tui.model.intent import Attempt, Firing, Intent
-from tui.model.plan import Evaluation, Plan
+from tui.model.plan import Alternative, Evaluation, Plan, PlanCost, PlannedStep, Sale, SwapCost
 from tui.model.position import Collateral, Debt, Position
 from tui.model.snapshot import Snapshot
 from tui.model.units import USD_DECIMALS, format_units
@@ -126,35 +126,80 @@ def evaluation_json(evaluation: Evaluation) -> Json:
 def plan_json(plan: Plan) -> Json:
     """A plan: sizes, calls, costs, health before and after."""
     return {
-        "steps": [
-            {
-                "action": str(step.action.kind),
-                "asset": step.action.asset.symbol,
-                "address": step.action.asset.address,
-                "amount": str(step.action.amount),
-                "decimals": step.action.asset.decimals,
-                "health_factor_after": wad(step.health_factor_after),
-            }
-            for step in plan.steps
-        ],
+        "steps": [_step_json(step) for step in plan.steps],
         "calls": [
             {"to": call.to, "words": call.words, "selector": "0x" + call.selector.hex(), "gas_limit": call.gas_limit}
             for call in plan.calls
         ],
         "health_factor_before": wad(plan.health_factor_before),
         "health_factor_after": wad(plan.health_factor_after),
-        "cost_usd": {
-            "gas": usd(plan.cost.gas_usd, 4),
-            "swap": usd(plan.cost.swap_usd, 4),
-            "total": usd(plan.cost.total_usd, 4),
-            "l1_data": usd(plan.cost.l1_data_usd, 4),  # a part of gas
-        },
+        "cost_usd": _cost_json(plan.cost),
+        "swap_parts_usd": _swap_json(plan.cost.swap),
+        "gas_ceiling_usd": usd(plan.cost.gas_ceiling_usd, 4),
+        "lost_yield_usd_year": usd(plan.cost.lost_yield_usd_year),
+        "alternatives": [_alternative_json(one) for one in plan.alternatives],
         "spend_usd": usd(plan.spend_usd),
         "avoided_loss_usd": usd(plan.avoided_loss_usd),
         "reaches_target": plan.reaches_target,
         "closes": None if plan.closed_bps is None else ratio(plan.closed_bps * 10**14),
         "shortfall": plan.shortfall,
         "simulated": plan.simulated,
+    }
+
+
+def _step_json(step: PlannedStep) -> Json:
+    action = step.action
+    return {
+        "action": str(action.kind),
+        "asset": action.asset.symbol,
+        "address": action.asset.address,
+        "amount": str(action.amount),
+        "decimals": action.asset.decimals,
+        "health_factor_after": wad(step.health_factor_after),
+        "wrap_wei": str(action.wrap),
+        "note": step.note or None,
+        "sale": None if action.sale is None else _sale_json(action.sale),
+    }
+
+
+def _sale_json(sale: Sale) -> Json:
+    """What is sold, in base units of the collateral, and the limits that the chain itself holds it to."""
+    return {
+        "collateral": sale.collateral.symbol,
+        "address": sale.collateral.address,
+        "decimals": sale.collateral.decimals,
+        "sold": str(sale.sold),
+        "most_sold": str(sale.most_sold),
+        "venue": sale.venue,
+        "min_health": wad(sale.min_health),
+        "cost_usd": _swap_json(sale.cost),
+    }
+
+
+def _swap_json(cost: SwapCost) -> Json:
+    """The parts of what a sale costs; a gap under nothing is a gain."""
+    parts = {"fees": cost.fees_usd, "impact": cost.impact_usd, "gap": cost.gap_usd, "premium": cost.premium_usd}
+    return {name: usd(part, 4) for name, part in parts.items()}
+
+
+def _cost_json(cost: PlanCost) -> Json:
+    return {
+        "gas": usd(cost.gas_usd, 4),
+        "swap": usd(cost.swap_usd, 4),
+        "total": usd(cost.total_usd, 4),
+        "l1_data": usd(cost.l1_data_usd, 4),  # a part of gas
+    }
+
+
+def _alternative_json(way: Alternative) -> Json:
+    """Another way at the same block. `steps` are numbers in the rule, from 1."""
+    return {
+        "words": way.words,
+        "steps": [number + 1 for number in way.steps],
+        "cost_usd": None if way.cost is None else _cost_json(way.cost),
+        "health_factor_after": wad(way.health_factor_after),
+        "reaches_target": way.reaches_target,
+        "why_not": way.why_not,
     }
 
 

@@ -12,11 +12,13 @@ from tui.engine.rulebook import recalled
 from tui.headless.as_json import block_json, evaluation_json, positions_json, usd, wad
 from tui.headless.output import Exit, data, data_json, talk
 from tui.model.block import BlockRef
-from tui.model.plan import Evaluation, FeeQuote, Refusal
+from tui.model.plan import Alternative, Evaluation, FeeQuote, Plan, Refusal
 from tui.model.position import Position
 from tui.model.rule import Mode, Rule
 from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
+from tui.model.units import USD
+from tui.planning.texts import amount_text
 from tui.ports.chain import ChainUnreachable, Reader, ReadFailed
 from tui.ports.journal import JournalError
 from tui.rules.evaluate import VerdictKind, step
@@ -165,14 +167,53 @@ def _print_positions(snapshot: Snapshot) -> None:
             data(f"    {held.asset.symbol} ${usd(held.value_usd)} at ${usd(held.price_usd)}{at}")
 
 
+def _print_plan(plan: Plan, described: str) -> None:
+    told = f"    would {described}, gas {_dollars(plan.cost.gas_usd)}"
+    sales = [step.action.sale for step in plan.steps if step.action.sale is not None]
+    data(f"{told}, sales {_dollars(plan.cost.swap_usd)}, {_dollars(plan.cost.total_usd)} in all" if sales else told)
+    if plan.shortfall is not None:
+        data(f"    {plan.shortfall}")
+    for sale in sales:
+        sold, most = (amount_text(amount, sale.collateral) for amount in (sale.sold, sale.most_sold))
+        floor = wad(sale.min_health, 4)
+        data(f"    sells {sold}, at most {most}, on {sale.venue}; undone if health would end under {floor}")
+        cost = sale.cost
+        parts = {
+            "pools": cost.fees_usd,
+            "impact": cost.impact_usd,
+            "gap to the oracle": cost.gap_usd,
+            "flash loan": cost.premium_usd,
+        }
+        data("    it costs: " + ", ".join(f"{name} {_dollars(part)}" for name, part in parts.items()))
+    if len(plan.alternatives) > 1:
+        data("    ways to do it at this block:")
+        for way in plan.alternatives:
+            data(f"      {_way_text(way)}")
+
+
+def _way_text(way: Alternative) -> str:
+    """`repay USDC: $1.20, HF 1.5003`, with the reason where it cannot be taken or does not suffice."""
+    why = "" if way.why_not is None else f" ({way.why_not})"
+    if way.cost is None:
+        return f"{way.words}: no{why}"
+    health = "no debt" if way.health_factor_after is None else f"HF {wad(way.health_factor_after, 4)}"
+    return f"{way.words}: {_dollars(way.cost.total_usd)}, {health}{why}"
+
+
+def _dollars(amount: int | None) -> str:
+    """Dollars with 8 decimals as `$1.20`; a question mark where they are not known."""
+    if amount is None:
+        return "$?"
+    sign = "-" if amount <= -USD // 100 else ""
+    return f"{sign}${usd(abs(amount))}"
+
+
 def _print_plans(found: list[Evaluation]) -> None:
     from tui.engine.defender import describe
 
     for one in found:
         data(f"{one.rule} on {one.position}: {'FIRES' if one.fires else 'calm'}, {one.why}")
         if one.plan is not None:
-            data(f"    would {describe(one.plan)}, gas ${usd(one.plan.cost.gas_usd) or '?'}")
-            if one.plan.shortfall is not None:
-                data(f"    {one.plan.shortfall}")
+            _print_plan(one.plan, describe(one.plan))
         if one.refused is not None:
             data(f"    refused: {one.refused.reason}")
