@@ -36,6 +36,10 @@ BORROWING = frozenset({ActionKind.SWITCH_DEBT, ActionKind.BOOST})
 """Sales that pay by borrowing; the others withdraw collateral."""
 
 
+REPAYING = frozenset({ActionKind.REPAY, ActionKind.REPAY_WITH_ATOKENS, ActionKind.DELEVERAGE})
+"""Defences after which less is owed."""
+
+
 class Order(StrEnum):
     """In which order a rule's steps are taken."""
 

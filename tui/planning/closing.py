@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from tui.model.position import Position
-from tui.model.rule import ActionKind, Rule
+from tui.model.rule import REPAYING, ActionKind, Rule
 from tui.model.units import BPS, USD, value_usd
 from tui.protocols.base import LendingMarket
 
@@ -37,8 +37,7 @@ class Closing:
         named = {
             asset.address
             for step in rule.steps
-            if step.action is not ActionKind.ADD_COLLATERAL
-            and (asset := market.find_asset(position, step.asset)) is not None
+            if step.action in REPAYING and (asset := market.find_asset(position, step.asset)) is not None
         }
         debts = [one for one in position.debt if one.asset.address in named and one.amount > 0]
         wanted = MappingProxyType({one.asset.address: -(-one.amount * bps // BPS) for one in debts})
@@ -79,7 +78,7 @@ class Closing:
 
     def after(self, kind: ActionKind, token: str, amount: int) -> Closing:
         """Once so much of a debt is repaid."""
-        if kind is ActionKind.ADD_COLLATERAL or token not in self.left:
+        if kind not in REPAYING or token not in self.left:
             return self
         return replace(self, left=MappingProxyType({**self.left, token: max(self.left[token] - amount, 0)}))
 

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from tui.model.plan import Action, PlannedStep, SwapCost
 from tui.model.position import Asset, Position
-from tui.model.rule import FROM_WALLET, SALES, ActionKind, Rule, Step
+from tui.model.rule import FROM_WALLET, REPAYING, SALES, ActionKind, Rule, Step
 from tui.model.text import clean_text
 from tui.model.units import UINT256_MAX, parse_units, value_usd, whole
 from tui.model.wallet import Wallet
@@ -164,6 +164,8 @@ class Flow:
         step = self.rule.steps[number]
         if self._is_closed(step):
             return self
+        if self.closing is not None and step.action not in REPAYING:
+            return self._passing(step, "after it no less is owed")
         found = self._sized(step)
         if isinstance(found, str):
             return replace(self, skipped=(*self.skipped, found))

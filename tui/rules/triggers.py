@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tui.model.rule import ActionKind, Goal, GoalKind, Mode, Step, Trigger, TriggerKind, close, health_below, restore
+from tui.model.rule import REPAYING, Goal, GoalKind, Mode, Step, Trigger, TriggerKind, close, health_below, restore
 from tui.model.units import BPS, WAD
 from tui.rules.fields import TableReader, percent_text, plain_decimal
 from tui.rules.steps import read_asset
@@ -66,9 +66,13 @@ def _health_trigger(when: TableReader) -> Trigger | None:
 
 def _price_trigger(when: TableReader, levels: Sequence[TriggerKind]) -> Trigger | None:
     asset = read_asset(when, _PRICE, "WETH")
-    quote = read_asset(when, "in", "WBTC") if "in" in when.table else None
-    when.take("in")
+    quote = None
+    if "in" in when.table:
+        quote = read_asset(when, "in", "WBTC")
+    else:
+        when.taken.append("in")
     if quote is not None and quote == asset:
+        when.taken.extend(kind.value for kind in _LEVELS)
         when.fault("in", f"in is {quote}, whose price is asked for", "name another asset, or take it out for dollars")
         return None
     found: Trigger | None = None
@@ -141,9 +145,9 @@ def check_goal(reader: TableReader, goal: Goal | None, steps: Sequence[Step]) ->
     if goal is None or goal.kind is not GoalKind.CLOSE:
         return
     for number, step in enumerate(steps):
-        if step.action is ActionKind.ADD_COLLATERAL:
+        if step.action not in REPAYING:
             path = (*reader.path, "step", number, "action")
-            what = f"step {number + 1} of {reader.name} adds collateral, which closes no debt"
+            what = f"step {number + 1} of {reader.name} is {step.action.value}, after which no less is owed"
             reader.faults.add(path, what, "write a step that repays, or a target health_factor", rule=reader.rule)
 
 
