@@ -89,13 +89,14 @@ class World:
         self.verdicts: list[str | None] = []
         self.kill = KillSwitch(state)
         self.lines: list[str] = []
+        self.l1_fee_oracle: str | None = None
         self.client: ChainClient
         self.signer: Meddler
         self.journal: SqliteJournal
         self.hand: ByHand
 
     def start(self) -> None:
-        network = Network("practice", CHAIN_ID, 2.0, 2, (self.node.url,))
+        network = Network("practice", CHAIN_ID, 2.0, 2, (self.node.url,), l1_fee_oracle=self.l1_fee_oracle)
         self.client = open_chain(network, FakeClock(time.time()))
         self.journal = open_journal(self.state)
         self.signer = Meddler(spawn_signer(self.state))
@@ -189,6 +190,20 @@ async def test_what_was_agreed_to_is_done_and_recorded_whole(world: World) -> No
     assert world.judged == 2  # once to show it, once before it is signed
     assert world.journal.next_nonce(CHAIN_ID, world.account) == 2
     assert world.hand.left_over(world.account) == ()
+
+
+async def test_what_layer_1_charges_for_data_is_in_the_cost_and_in_what_the_account_must_hold(world: World) -> None:
+    world.l1_fee_oracle = "0x42" + "00" * 18 + "0f"
+    await world.restart()
+    plain = await world.hand.draft(world.wish(1, 2), await world.head())
+    assert (plain.cost.l1_fee_wei, plain.cost.gas_usd) == (None, None), "nothing is there to tell it"
+    world.rpc("anvil_setCode", world.l1_fee_oracle, f"0x7f{ETHER:064x}60005260206000f3")
+    errand = await world.hand.draft(world.wish(1, 2), await world.head())
+    assert errand.cost.l1_fee_wei == 2 * ETHER
+    assert errand.cost.gas_wei == 2 * ETHER + errand.cost.gas_units * (errand.fees.base_fee + errand.fees.priority_fee)
+    world.rpc("anvil_setBalance", world.account, hex(2 * ETHER))
+    with pytest.raises(CannotDo, match=r"it may take 2\.\d+ of the native coin"):
+        await world.hand.draft(world.wish(1, 2), await world.head())
 
 
 async def test_the_signer_signs_those_bytes_and_nothing_else(world: World) -> None:

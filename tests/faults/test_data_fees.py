@@ -117,8 +117,8 @@ async def test_a_block_stays_one_call_and_a_firing_asks_no_more_for_it(open_faul
 
 @pytest.mark.parametrize(
     "code",
-    [REVERTING, "0x", "0xfe", constant_code(2**255), constant_code(MOST_DATA_FEE + 1), "0x60016000f3", "0x60406000f3"],
-    ids=["reverts", "gone", "burns-all-gas", "lies", "lies-less", "a-byte", "two-words"],
+    [REVERTING, "0xfe", constant_code(2**255), "0x60016000f3"],
+    ids=["reverts", "burns-all-gas", "lies", "a-byte"],
 )
 async def test_a_limit_on_cost_holds_back_where_the_fee_is_unknown(open_faulty: OpenRig, code: str) -> None:
     rig = await opened(open_faulty, code)
@@ -183,7 +183,7 @@ async def test_what_was_taken_for_data_is_in_the_record(open_faulty: OpenRig) ->
     assert firing.cost_usd == paid(rig.intent) * 2_600 * 10**8 // WAD
 
 
-@pytest.mark.parametrize("l1_fee", [hex(2**255), hex(MOST_DATA_FEE + 1), "0x", "-0x1", 5, {}])
+@pytest.mark.parametrize("l1_fee", [hex(2**255), hex(MOST_DATA_FEE + 1), {}])
 async def test_a_node_that_lies_about_it_counts_for_nothing(open_faulty: OpenRig, l1_fee: object) -> None:
     """Two of three nodes tell the fee that was taken; the third one's receipts are no receipts."""
     rig = await opened(open_faulty, FJORD, providers=3, quorum=2)
@@ -196,7 +196,7 @@ async def test_a_node_that_lies_about_it_counts_for_nothing(open_faulty: OpenRig
     assert paid(rig.intent) == int(receipt["gasUsed"], 16) * int(receipt["effectiveGasPrice"], 16) + 3 * 10**14
 
 
-@pytest.mark.parametrize("others", [["0x5", "0x5", hex(WAD)], [None, "0x5", "0x5"], ["0x5", hex(WAD), "0x5"]])
+@pytest.mark.parametrize("others", [[hex(WAD), "0x5", "0x5"], [None, "0x5", "0x5"]])
 async def test_a_believable_lie_is_outvoted(open_faulty: OpenRig, others: list[str | None]) -> None:
     rig = await opened(open_faulty, FJORD, providers=3, quorum=2)
     for proxy, fee in zip(rig.proxies, others, strict=True):
