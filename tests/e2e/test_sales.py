@@ -1,0 +1,395 @@
+"""Sales through the whole engine on real contracts: keystore, signer, journal, exchange, and what may go wrong on it.
+
+Health falls from the position's 1.38 to 1.05 in one block; the wallet is of no use unless a test fills it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contracts.test_deleverage import check_nothing_left
+from tests.support.chain import ETHER, Chain
+from tests.support.deleverage import WAD, Holder, remove_code, the_helper
+from tests.support.fault_rig import ADD, REPAY, RULE, FaultRig, World, open_rig, open_world
+from tests.support.pool_rules import read_raw
+from tests.support.positions import PPM, follow, network_of
+from tests.support.program import run_trimtab
+from tui.model.intent import FiringState, IntentState
+from tui.model.plan import Plan
+from tui.model.units import BPS
+from tui.planning.circumstances import GAS_RESERVE_UNITS
+from tui.practice.node import NodeProgram
+
+pytestmark = pytest.mark.node
+
+TARGET = 15 * WAD // 10
+USD_AT_105 = Decimal("2277.11")
+"""The price of WETH at which the position's health is 1.05."""
+SLIPPAGE_BPS = 200
+SELL = '[[rule.step]]\naction = "deleverage"\ncollateral = "WETH"\ndebt = "USDC"\nmax_slippage = "{}"\n'
+MOST_SOLD_WORD = 3
+
+
+@pytest.fixture(scope="module")
+def world(
+    anvil: NodeProgram, artifact_folders: dict[str, Path], artifacts_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    yield from open_world(anvil, artifact_folders, artifacts_dir, tmp_path_factory.mktemp("world"))
+
+
+Open = Callable[..., Awaitable[FaultRig]]
+
+
+@pytest.fixture
+async def selling(world: World, tmp_path: Path) -> AsyncIterator[Open]:
+    """Opens an armed engine whose network names the exchange; `steps` are the rule's."""
+    async with AsyncExitStack() as stack:
+
+        async def make(steps: str = SELL.format("2%"), **options: Any) -> FaultRig:
+            network = network_of(world.chain)
+            named = {"swaps": network.swaps, "wrapped_native": network.wrapped_native, "helpers": network.helpers}
+            rig = await open_rig(stack, world, tmp_path, steps=steps, **{**named, **options})
+            await rig.arm()
+            return rig
+
+        yield make
+
+
+async def fall(rig: FaultRig, usd: Decimal = USD_AT_105) -> None:
+    """The oracle and the pools fall, and the engine sees it."""
+    rig.chain.set_price("WETH", usd)
+    follow(rig.chain)
+    rig.clock.advance(2)
+    await rig.head()
+
+
+def health(rig: FaultRig) -> int:
+    return rig.chain.health_factor(rig.account)
+
+
+def wallet(rig: FaultRig) -> dict[str, int]:
+    return {symbol: rig.chain.balance(symbol, rig.account) for symbol in rig.chain.market.tokens}
+
+
+def nothing_left(rig: FaultRig) -> None:
+    holder = Holder.__new__(Holder)
+    holder.address = rig.account
+    check_nothing_left(rig.chain, the_helper(rig.chain), holder)
+
+
+def plan_of(rig: FaultRig) -> Plan:
+    """What the rule made of the last block."""
+    (evaluation,) = [one for one in rig.wired.engine.defender.evaluations.values() if one.rule == "guard"]
+    assert evaluation.plan is not None, evaluation.refused
+    return evaluation.plan
+
+
+def refusal_of(rig: FaultRig) -> str:
+    (evaluation,) = [one for one in rig.wired.engine.defender.evaluations.values() if one.rule == "guard"]
+    assert evaluation.refused is not None, evaluation.plan
+    return evaluation.refused.reason
+
+
+def within_the_bound(rig: FaultRig) -> None:
+    """Whatever was signed lets the chain take no more than the oracle's price and the step's slippage allow."""
+    price = rig.chain.price("WETH")
+    for firing in rig.firings:
+        for intent in firing.intents:
+            for attempt in intent.attempts:
+                data = read_raw("0x" + attempt.raw.hex()).data
+                words = [int.from_bytes(data[at : at + 32], "big") for at in range(4, 4 + 32 * 6, 32)]
+                repaid, most = words[2], words[MOST_SOLD_WORD]
+                fair = (repaid * 10_005 // BPS + 1) * 10**8 * 10**12 // price
+                assert most <= fair * BPS // (BPS - SLIPPAGE_BPS) + 10**10, "sells for less than the bound"
+
+
+def on_target(rig: FaultRig) -> None:
+    assert TARGET <= health(rig) <= TARGET * 1_001 // 1_000
+
+
+async def test_from_105_to_150_in_one_transaction(selling: Open) -> None:
+    rig = await selling()
+    before = wallet(rig)
+    await fall(rig)
+    assert 1049 * WAD // 1000 < health(rig) < 1051 * WAD // 1000
+    plan = plan_of(rig)
+    assert plan.reaches_target
+    assert (await rig.settle()).state is FiringState.DONE
+    (intent,) = rig.firing.intents
+    assert [tx["hash"] for tx in rig.on_chain()] == [intent.included_hash]
+    on_target(rig)
+    assert rig.firing.health_factor_after is not None
+    assert abs(rig.firing.health_factor_after - health(rig)) < WAD // 10**6
+    assert wallet(rig) == before
+    nothing_left(rig)
+    within_the_bound(rig)
+    rig.check()
+
+
+async def test_a_clock_far_from_chain_time_sells_by_an_exact_approval(selling: Open) -> None:
+    rig = await selling()
+    rig.clock.advance(-3 * 86_400)
+    await fall(rig)
+    assert (await rig.settle()).state is FiringState.DONE
+    assert len(rig.firing.intents) == 2
+    on_target(rig)
+    nothing_left(rig)
+    rig.check()
+
+
+async def test_where_the_sale_would_lose_too_much_the_next_step_does_it(selling: Open) -> None:
+    rig = await selling(f"{SELL.format('0.04%')}\n{ADD}")
+    await fall(rig)
+    plan = plan_of(rig)
+    (why,) = [one.why_not for one in plan.alternatives if one.steps == (0,)]
+    assert why is not None
+    assert "would lose" in why
+    assert "over the step's 0.04%" in why
+    assert [step.action.kind for step in plan.steps] == ["add-collateral"]
+    assert (await rig.settle()).state is FiringState.DONE
+    on_target(rig)
+    rig.check()
+
+
+async def test_where_no_step_may_sell_it_says_why(selling: Open) -> None:
+    rig = await selling(SELL.format("0.04%"))
+    await fall(rig)
+    assert "selling WETH for USDC would lose 0.0" in refusal_of(rig)
+    assert "would lose" in rig.said
+    assert rig.firings == ()
+    assert rig.on_chain() == []
+
+
+async def test_without_the_helper_the_step_is_passed_over_and_that_is_said_before(selling: Open, world: World) -> None:
+    snapshot = world.chain.snapshot()
+    try:
+        remove_code(world.chain, the_helper(world.chain).address)
+        rig = await selling(f"{SELL.format('2%')}\n{ADD}")
+        report = await rig.wired.commands.arming_report("guard")
+        assert any("helper contract is not deployed" in warning for warning in report.warnings)
+        assert any(
+            "trimtab helper deploy" in line for line in rig.wired.engine.would_stop + rig.wired.engine.worth_knowing
+        )
+        await fall(rig)
+        plan = plan_of(rig)
+        (why,) = [one.why_not for one in plan.alternatives if one.steps == (0,)]
+        assert why is not None
+        assert "not deployed on this chain: run `trimtab helper deploy`" in why
+        assert (await rig.settle()).state is FiringState.DONE
+        on_target(rig)
+        rig.check()
+    finally:
+        world.chain.revert(snapshot)
+
+
+async def test_a_pool_that_moves_before_inclusion_undoes_it_and_it_is_planned_anew(selling: Open) -> None:
+    rig = await selling(SELL.format("0.3%"))
+    await fall(rig)
+    (raw,) = [attempt.raw for attempt in rig.intent.attempts]
+    most = plan_of(rig).steps[0].action.sale
+    assert most is not None
+    rig.chain.rpc("anvil_dropAllTransactions")
+    follow(rig.chain, {"WETH": PPM - 10_000})
+    rig.chain.rpc("eth_sendRawTransaction", "0x" + raw.hex())
+    before = health(rig)
+    await rig.settle()
+    assert rig.firings[-1].state is FiringState.FAILED
+    reverted = rig.firings[-1].intents[0]
+    assert reverted.state is IntentState.FINAL_REVERTED
+    assert reverted.gas_paid_wei is not None
+    assert reverted.gas_paid_wei > 0
+    assert rig.firings[-1].cost_usd
+    assert health(rig) <= before
+    await rig.mine(2)
+    # While the pool stands there a sale would lose more than the step allows: nothing is fired at it again.
+    assert len(rig.firings) == 1
+    assert "would lose" in refusal_of(rig)
+    follow(rig.chain)
+    await rig.mine()
+    assert len(rig.firings) == 2
+    fresh = rig.firing.intents[0]
+    assert fresh.data != reverted.data
+    assert (await rig.settle()).state is FiringState.DONE
+    on_target(rig)
+    nothing_left(rig)
+    rig.check()
+
+
+def _scaled(chain: Chain, hundredths: int) -> Callable[[list[Any], Any], Any]:
+    """Answers in which everything that can be a price in WETH is scaled, where pools are asked."""
+    asked = chain.market.quoter_v2[2:].lower()
+
+    def lie(params: list[Any], result: Any) -> Any:
+        if not isinstance(result, str) or asked not in json.dumps(params).lower():
+            return result
+        raw = bytearray.fromhex(result[2:])
+        for at in range(0, len(raw) - 31):
+            word = int.from_bytes(raw[at : at + 32], "big")
+            if WAD // 10 < word < 20 * WAD and not any(raw[at : at + 22]):
+                raw[at : at + 32] = (word * hundredths // 100).to_bytes(32, "big")
+        return "0x" + raw.hex()
+
+    return lie
+
+
+@pytest.mark.parametrize("hundredths", [50, 90, 99, 101, 110, 200])
+async def test_a_node_that_lies_about_prices_gets_nothing_signed_beyond_the_bound(
+    selling: Open, hundredths: int
+) -> None:
+    rig = await selling()
+    lie = rig.proxies[0].lie("eth_call", _scaled(rig.chain, hundredths))
+    before = health(rig)
+    await fall(rig)
+    await rig.mine(2)
+    assert lie.hits
+    within_the_bound(rig)
+    if rig.firings:
+        assert (await rig.settle()).state is FiringState.DONE
+        assert health(rig) > before * 75 // 100
+    else:
+        assert refusal_of(rig)
+        lie.lift()
+        await rig.mine()
+        assert (await rig.settle()).state is FiringState.DONE
+    on_target(rig)
+    within_the_bound(rig)
+    nothing_left(rig)
+    rig.check()
+
+
+async def test_prices_of_a_block_that_a_reorg_took_back_are_not_used(selling: Open) -> None:
+    rig = await selling()
+    chain, asked = rig.chain, rig.chain.market.quoter_v2[2:].lower()
+    snapshot = chain.snapshot()
+
+    def reorg(params: list[Any], result: Any) -> Any:
+        if asked in json.dumps(params).lower() and fault.left:
+            fault.lift()
+            chain.revert(snapshot)
+            chain.set_automine(False)
+            chain.set_price("WETH", USD_AT_105 + 1)
+            follow(chain)
+            chain.mine()
+        return result
+
+    fault = rig.proxies[0].lie("eth_call", reorg, times=10**6)
+    await fall(rig)
+    assert fault.left == 0, "no price was asked for"
+    assert rig.attempts() == []
+    assert refusal_of(rig)
+    await rig.mine()
+    assert (await rig.settle()).state is FiringState.DONE
+    on_target(rig)
+    rig.check()
+
+
+# --- the cheapest ----------------------------------------------------------------------------------------------------
+
+
+THREE = f'order = "cheapest"\n\n{SELL.format("2%")}\n{REPAY}\n\n{ADD}'
+
+
+def leave(rig: FaultRig, *symbols: str) -> None:
+    """Take everything out of the wallet but these tokens; of the native coin only gas money stays."""
+    for symbol in {"USDC", "WETH"} - set(symbols):
+        amount = rig.chain.balance(symbol, rig.account)
+        rig.chain.send(
+            rig.account, rig.chain.token(symbol).address, "transfer(address,uint256)", rig.chain.market.pool, amount
+        )
+    assert rig.wired.engine.fees is not None
+    rig.chain.set_ether(rig.account, GAS_RESERVE_UNITS * rig.wired.engine.fees.max_fee)
+
+
+@pytest.mark.parametrize(
+    ("held", "chosen"), [(("USDC", "WETH"), "repay"), (("WETH",), "add-collateral"), ((), "deleverage")]
+)
+async def test_the_cheapest_that_reaches_is_taken(selling: Open, held: tuple[str, ...], chosen: str) -> None:
+    rig = await selling(THREE)
+    leave(rig, *held)
+    await fall(rig)
+    plan = plan_of(rig)
+    assert [step.action.kind for step in plan.steps] == [chosen]
+    assert len(plan.alternatives) == 3
+    reaching = [one.cost.total_usd for one in plan.alternatives if one.reaches_target and one.cost and not one.why_not]
+    assert len(reaching) == len(held) + 1
+    assert None not in reaching
+    assert reaching == sorted(reaching, key=lambda cost: cost or 0)
+    assert (await rig.settle()).state is FiringState.DONE
+    on_target(rig)
+    rig.check()
+
+
+@pytest.fixture
+def commands(world: World, tmp_path: Path) -> Iterator[list[object]]:
+    """What `trimtab plan` is given, on a chain where health is 1.05; put back afterwards."""
+    chain = world.chain
+    snapshot = chain.snapshot()
+    chain.set_price("WETH", USD_AT_105)
+    follow(chain)
+    market = chain.market
+    network = tmp_path / "network.toml"
+    network.write_text(
+        f'name = "test"\nchain_id = 31337\nblock_time = 2.0\nconfirmations = 2\nrpc = ["{chain.url}"]\n'
+        f'native_usd_feed = "{chain.token("WETH").feed}"\nwrapped_native = "{market.wrapped_native}"\n'
+        f'[[market]]\nprotocol = "aave-v3"\nname = "core"\npool_addresses_provider = "{market.provider}"\n'
+        f'[[swap]]\nkind = "uniswap-v3"\nfactory = "{market.uniswap_factory}"\nquoter_v2 = "{market.quoter_v2}"\n'
+        f'router02 = "{market.router02}"\n'
+    )
+    network.chmod(0o600)
+    rules = tmp_path / "rules.toml"
+    rules.write_text(RULE.format(steps=THREE.replace("max_slippage", 'max = "9"\nmax_slippage'), daily="100000"))
+    yield [
+        *("--network", network, "--rules", rules, "--address", world.account),
+        *("--state", tmp_path / "looked", "--config", tmp_path / "config"),
+    ]
+    chain.revert(snapshot)
+
+
+async def test_plan_shows_every_way_with_its_reason(commands: list[object], world: World) -> None:
+    code, out, err = await run_trimtab("plan", "--json", *commands)
+    assert code == 0, err
+    (rule,) = json.loads(out)["rules"]
+    ways = rule["plan"]["alternatives"]
+    assert [one["words"] for one in ways] == ["repay USDC", "add-collateral WETH", "deleverage WETH for USDC"]
+    assert [one["steps"] for one in ways] == [[2], [3], [1]]
+    assert [one["reaches_target"] for one in ways] == [True] * 3
+    assert [one["why_not"] for one in ways] == [None] * 3
+    costs = [Decimal(one["cost_usd"]["total"]) for one in ways]
+    assert costs == sorted(costs)
+    assert Decimal(ways[2]["cost_usd"]["swap"]) > 5
+    assert rule["plan"]["steps"][0]["sale"] is None
+
+    chain = world.chain
+    for symbol in ("USDC", "WETH"):
+        token, amount = chain.token(symbol).address, chain.balance(symbol, world.account)
+        chain.send(world.account, token, "transfer(address,uint256)", chain.market.pool, amount)
+    chain.set_ether(world.account, ETHER // 2)
+    code, out, err = await run_trimtab("plan", "--json", *commands)
+    assert code == 0, err
+    plan = json.loads(out)["rules"][0]["plan"]
+    *_, step = plan["steps"]  # a little of the native coin may be wrapped before
+    sale = step["sale"]
+    assert (sale["collateral"], sale["decimals"], sale["venue"]) == ("WETH", 18, "Uniswap V3 0.05%")
+    assert 0 < int(sale["sold"]) < int(sale["most_sold"]) <= 9 * WAD
+    assert 1 < Decimal(sale["min_health"]) < Decimal(step["health_factor_after"])
+    parts = [Decimal(one) for one in sale["cost_usd"].values()]
+    assert abs(sum(parts) - Decimal(plan["cost_usd"]["swap"])) < Decimal("0.001")
+    assert set(sale["cost_usd"]) == {"fees", "impact", "gap", "premium"}
+    reasons = {one["words"]: one["why_not"] for one in plan["alternatives"]}
+    assert reasons["deleverage WETH for USDC"] is None
+    assert "the wallet holds none" in reasons["repay USDC"]
+
+    code, out, err = await run_trimtab("plan", *commands)
+    assert code == 0, err
+    assert "    sells 5." in out or "    sells 4." in out
+    assert ", on Uniswap V3 0.05%; undone if health would end under 1." in out
+    assert "it costs: pools $" in out
+    assert "ways to do it at this block:\n      deleverage WETH for USDC: $" in out
+    assert "repay USDC: no (repay USDC: the wallet holds none)" in out
