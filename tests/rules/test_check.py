@@ -311,3 +311,70 @@ def test_the_bound_of_a_sale_is_exact(threshold, slippage, target):
     found = check(text, held, {})
     # Fractions of 1e-8: T * (1 - k) against LT.
     assert bool(found) == (target * (10_000 - slippage) <= threshold * 10_000)
+
+
+# -- rules that wait for a price
+
+PRICED = """\
+[[rule]]
+name = "guard"
+position = "aave-v3/core"
+mode = "auto"
+when = {when}
+target = {{ close = "50%" }}
+[[rule.step]]
+action = "repay"
+asset = "USDC"
+"""
+USD_8 = 10**8
+
+
+def priced(when: str, *, at: int = 2_000, liquidation: int | None = 1_600) -> list[str]:
+    threshold = parse_units("0.8", 18)
+    held = Collateral(
+        WETH, 10**18, at * USD_8, at * USD_8, threshold, counts=True,
+        liquidation_price_usd=None if liquidation is None else liquidation * USD_8,
+    )  # fmt: skip
+    position = replace(POSITION, collateral=(held,), debt=(Debt(USDC, 10**9, USD_8, 1_000 * USD_8),))
+    return check(PRICED.format(when=when), (replace(MARKET, positions=(position,)),))
+
+
+def test_a_price_trigger_with_nothing_wrong():
+    assert priced('{ price_of = "WETH", below = "1900" }') == []
+    assert priced('{ price_of = "WETH", trailing = "5%" }') == []
+    assert priced('{ price_of = "WETH", in = "USDC", above = "3000" }') == []
+
+
+def test_assets_that_a_trigger_names_are_looked_for():
+    assert priced('{ price_of = "weth", below = "1900" }') == [
+        'E5 when.price_of aave-v3/core lists no weth; did you mean "WETH"?'
+    ]
+    assert priced('{ price_of = "WETH", in = "WBTC", below = "1900" }') == [
+        "E5 when.in aave-v3/core lists no WBTC; write one it lists: DAI, USDC, WETH"
+    ]
+
+
+def test_a_price_in_the_asset_itself_is_none():
+    said, _ = priced(f'{{ price_of = "WETH", in = "{WETH.address}", below = "2" }}')
+    assert said.startswith("E5 when.in in aave-v3/core WETH/0x0202…0202 is the price of an asset in itself; ")
+
+
+def test_a_stop_beyond_liquidation_names_both_prices():
+    (said,) = priced('{ price_of = "WETH", below = "1600" }')
+    assert said == (
+        "E5 when.below aave-v3/core/0xabab…abab is liquidated at WETH 1,600.00, before it is below 1,600: "
+        "the rule would come too late; write a price above 1,600.00, with room to act in"
+    )
+    assert priced('{ price_of = "WETH", below = "1600.01" }') == []
+    assert priced('{ price_of = "WETH", below = "1600" }', liquidation=None) == []
+    told = PRICED.format(when='{ price_of = "WETH", below = "1600" }').partition("target")[0].replace("auto", "notify")
+    assert parse_rules(told, "r.toml").faults == ()
+
+
+def test_a_price_that_is_there_already_is_told():
+    assert priced('{ price_of = "WETH", above = "1999" }') == [
+        "W5 when.above aave-v3/core/0xabab…abab: WETH 2,000.00 above 1,999 already: it fires at once; write a higher price if that is not meant"
+    ]
+    assert priced('{ price_of = "WETH", below = "2001" }') == [
+        "W5 when.below aave-v3/core/0xabab…abab: WETH 2,000.00 below 2,001 already: it fires at once; write a lower price if that is not meant"
+    ]

@@ -385,3 +385,50 @@ async def test_faults_of_a_sale_stand_by_its_fields(open_app: Open) -> None:
         assert "up to 20%" in bench.text(f"#fault-{widget_id('step.0.max_slippage')}").replace("\n", " ")
         assert "sells WETH for itself" in bench.text(f"#fault-{widget_id('step.0.debt')}").replace("\n", " ")
         assert 'unknown key "asset"' in bench.text(f"#fault-{widget_id('step.0.action')}").replace("\n", " ")
+
+
+# ---- triggers and goals
+
+
+async def test_a_trigger_of_another_kind_brings_its_own_fields(open_app: Open) -> None:
+    async with open_app(views.watching()) as bench:
+        await bench.press("e")
+        before = page(bench).text
+        await turn(bench, "when.kind", "right")
+        assert page(bench).text == before.replace(
+            'when = { health_factor_below = "1.15", for_blocks = 2 }',
+            'when = { for_blocks = 2, price_of = "WETH", below = "2711" }',
+        )
+        assert entry(bench, "when.below").value == "2711"
+        assert not page(bench).query(f"#{widget_id('when.health_factor_below')}")
+        await set_entry(bench, "when.below", "2500")
+        await turn(bench, "when.kind", "right")
+        assert 'when = { for_blocks = 2, price_of = "WETH", above = "3614" }' in page(bench).text
+        await turn(bench, "when.kind", "right")
+        assert 'trailing = "10%"' in page(bench).text
+        assert parse_rules(page(bench).text, "rules.toml").errors == ()
+        # What a kind said comes back with it.
+        await turn(bench, "when.kind", "left")
+        await turn(bench, "when.kind", "left")
+        assert entry(bench, "when.below").value == "2500"
+        await turn(bench, "when.kind", "left")
+        assert entry(bench, "when.health_factor_below").value == "1.15"
+
+
+async def test_a_goal_of_another_kind_brings_its_own_field(open_app: Open) -> None:
+    async with open_app(views.watching()) as bench:
+        await bench.press("e")
+        await turn(bench, "target.kind", "right")
+        assert 'close = "50%"' in page(bench).text
+        assert entry(bench, "target.close").value == "50%"
+        await turn(bench, "target.kind", "right")
+        assert 'health_factor = "1.5' in page(bench).text
+        assert not page(bench).query(f"#{widget_id('target.close')}")
+
+
+async def test_a_fault_of_a_key_without_a_field_stands_by_its_kind(open_app: Open) -> None:
+    fault = RuleFault("rules.toml", 7, "price_of is not for this", "take it out", "guard", "when.price_of")
+    facade = FakeFacade(views.watching(), preview_answer=Preview((fault,), ()))
+    async with open_app(facade.view, facade=facade) as bench:
+        await bench.press("e")
+        assert "take it out" in bench.text(f"#fault-{widget_id('when.kind')}").replace("\n", " ")
