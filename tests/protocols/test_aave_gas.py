@@ -44,6 +44,15 @@ def _measured(chain: Chain, holder: Holder) -> dict[Kind, list[int]]:
         sale = Sale(weth, 0, 4 * WAD, WAD, holder.path(*between), "", terms)
         (call,) = aave.calls_for(position, Action(DELEVERAGE, usdc, 10_000 * 10**6, sale), held, DEADLINE)
         plans += [(call,), call.stand_in]
+        for kind, loaned, paying, amount, most in (
+            (ActionKind.SWITCH_COLLATERAL, usdc, weth, 10_000 * 10**6, 4 * WAD),
+            (ActionKind.SWITCH_DEBT, usdc, weth, 10_000 * 10**6, 4 * WAD),
+            (ActionKind.BOOST, usdc, weth, 100 * 10**6, WAD),
+        ):
+            its = read_terms(chain, aave, position, paying, loaned, kind)
+            sale = Sale(paying, 0, most, WAD, holder.path(*between), "", its)
+            (call,) = aave.calls_for(position, Action(kind, loaned, amount, sale), held, DEADLINE)
+            plans += [(call,), call.stand_in]
     found: dict[Kind, list[int]] = defaultdict(list)
     for plan in plans:
         snapshot = chain.snapshot()

@@ -159,8 +159,8 @@ CASES = {
         '8: health_factor is a bare number, which is not read exactly; put it in quotes: health_factor = "2"'
     ),
     (10, 'action = "add_collateral"'): (
-        '10: action is "add_collateral", which is none of "repay", "add-collateral", "repay-with-atokens" or '
-        '"deleverage"; did you mean "add-collateral"?'
+        '10: action is "add_collateral", which is none of "repay", "add-collateral", "repay-with-atokens", '
+        '"deleverage", "switch-collateral", "switch-debt" or "boost"; did you mean "add-collateral"?'
     ),
     (10, ""): '9: step 1 of rule "guard" has no action; add action = "repay"',
     (11, 'asset = "0x1234"'): '11: "0x1234" is not an address; write 0x and 40 hexadecimal digits',
@@ -523,12 +523,15 @@ SALE_CASES = {
     (7, 'order = "cheap"'): ('7: order is "cheap", which is none of "written" or "cheapest"; did you mean "cheapest"?'),
     (7, "ordre = 'written'"): '7: rule "guard" has an unknown key "ordre"; did you mean order?',
     (10, 'action = "deleverag"'): (
-        '10: action is "deleverag", which is none of "repay", "add-collateral", "repay-with-atokens" or "deleverage"; '
+        '10: action is "deleverag", which is none of "repay", "add-collateral", "repay-with-atokens", "deleverage", '
+        '"switch-collateral", "switch-debt" or "boost"; '
         'did you mean "deleverage"?'
     ),
     (10, 'action = "sell"'): (
-        '10: action is "sell", which is none of "repay", "add-collateral", "repay-with-atokens" or "deleverage"; '
-        'write "repay", "add-collateral", "repay-with-atokens" or "deleverage"'
+        '10: action is "sell", which is none of "repay", "add-collateral", "repay-with-atokens", "deleverage", '
+        '"switch-collateral", "switch-debt" or "boost"; '
+        'write "repay", "add-collateral", "repay-with-atokens", "deleverage", "switch-collateral", "switch-debt" or '
+        '"boost"'
     ),
     (10, ""): '9: step 1 of rule "guard" has no action; add action = "repay"',
     (11, ""): '9: step 1 of rule "guard" has no collateral; add collateral = "WETH"',

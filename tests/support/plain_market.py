@@ -228,15 +228,28 @@ class PlainMarket:
         need = PermitNeed(of, permit.name, permit.version, permit.domain_separator, spender, amount, permit.nonce, 0)
         return (replace(call, permit=need, stand_in=(approve, call), data=b"\xfe" + call.data[1:] + bytes(96)),)
 
-    def sale_calls(self, position: Position, collateral: Asset, debt: Asset | None = None) -> tuple[Call, ...]:
+    def sale_calls(
+        self,
+        position: Position,
+        collateral: Asset,
+        debt: Asset | None = None,
+        kind: ActionKind = ActionKind.DELEVERAGE,
+    ) -> tuple[Call, ...]:
         return ()
 
     def sale_terms(
-        self, position: Position, collateral: Asset, results: Sequence[CallResult], debt: Asset | None = None
+        self,
+        position: Position,
+        collateral: Asset,
+        results: Sequence[CallResult],
+        debt: Asset | None = None,
+        kind: ActionKind = ActionKind.DELEVERAGE,
     ) -> SaleTerms:
-        return replace(self.sale_shape(position, collateral), withdrawable=self.withdrawable, available=self.available)
+        return replace(
+            self.sale_shape(position, collateral, kind), withdrawable=self.withdrawable, available=self.available
+        )
 
-    def sale_shape(self, position: Position, collateral: Asset) -> SaleTerms:
+    def sale_shape(self, position: Position, collateral: Asset, kind: ActionKind = ActionKind.DELEVERAGE) -> SaleTerms:
         if not self.sells:
             raise ActionImpossible("nothing can be sold here")
         return SaleTerms(HELPER, receipt_of(collateral), self.premium_bps)

@@ -10,7 +10,7 @@ from tui.engine.facade import ArmingReport
 from tui.engine.prospect import Prospect
 from tui.model.plan import FeeQuote, Refusal
 from tui.model.position import Asset, Position
-from tui.model.rule import FROM_WALLET, SALES, Mode, Rule, Step, TriggerKind
+from tui.model.rule import BORROWING, FROM_WALLET, SALES, ActionKind, Mode, Rule, Step, TriggerKind
 from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
 from tui.model.units import format_units, group_digits
@@ -37,7 +37,7 @@ def positions_for(rule: Rule, snapshot: Snapshot, accounts: Sequence[str]) -> tu
 def scope_of(rule: Rule, position: Position, snapshot: Snapshot, prospect: Prospect) -> ArmedScope:
     """A rule on a position, as the signer's policy wants it."""
     wallet = snapshot.wallets.get(position.key.account) or Wallet(position.key.account, None, None)
-    return ArmedScope(rule, prospect.market(position), position, wallet)
+    return ArmedScope(rule, prospect.market(position), position, wallet, prospect.wrapped_native)
 
 
 def arming_report(
@@ -113,6 +113,15 @@ def _most_of(step: Step) -> str:
     most = f"up to {group_digits(step.maximum)} {moved}" if step.maximum else f"any {moved}"
     if step.action in SALES:
         loss = (step.max_slippage_bps or 0) / 100
+        limit = f"losing at most {loss:g}% against the market's prices"
+        if step.action is ActionKind.SWITCH_COLLATERAL:
+            return f"sell {most} of the collateral for {step.asset} in its place, {limit}"
+        if step.action in BORROWING:
+            what = "repay" if step.action is ActionKind.SWITCH_DEBT else "buy collateral of"
+            return (
+                f"borrow {most} to {what} {step.asset}, {limit}; what is not borrowed of it stays delegated to the "
+                "helper, which acts for you alone"
+            )
         return f"sell {most} of the collateral for {step.asset}, losing at most {loss:g}% against the market's prices"
     if step.action in FROM_WALLET:
         return most if step.maximum else f"{most} in the wallet"

@@ -17,7 +17,7 @@ from tui.engine.rulebook import RuleBook
 from tui.engine.sending import Teller
 from tui.model.intent import Firing, FiringState, IntentState
 from tui.model.plan import Evaluation, FeeQuote, Plan, PlannedCall, Refusal
-from tui.model.position import Position
+from tui.model.position import Position, Status
 from tui.model.rule import Mode, Rule
 from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
@@ -130,7 +130,7 @@ class Defender:
             return
         # The fired state is kept only where a firing is opened: whatever holds it back leaves the rule free to fire.
         self._book.hold_back(rule, position, snapshot.block, self._clock.now())
-        obstacle = self._obstacle(rule, position)
+        obstacle = self._obstacle(rule, position) or self._no_time_to_boost(rule, position, snapshot)
         if obstacle is None and fees is None:
             obstacle = "fees could not be read"
         if obstacle is not None or fees is None:
@@ -166,6 +166,29 @@ class Defender:
                 return stuck_words(intent).rstrip(".")
         if under_way:
             return "another rebalance of this account is under way"
+        return None
+
+    def _no_time_to_boost(self, rule: Rule, position: Position, snapshot: Snapshot) -> str | None:
+        """Why a boost has to wait, or None: nobody borrows more while anything else of the account is in danger, is
+        unknown or wants to be done.
+        """
+        if not rule.boosts:
+            return None
+        account = position.key.account
+        for one in (one for one in snapshot.positions if one.key.account == account):
+            called = "this position" if one.id == position.id else f"the position in {one.key.market}"
+            if one.unknown is not None:
+                return f"no boost while {called} is unknown: {one.unknown}"
+            if one.status in (Status.AT_RISK, Status.LIQUIDATABLE):
+                return f"no boost while {called} is at risk"
+            for other in self._book.rules_of(one):
+                if other.boosts or other.name == rule.name:
+                    continue
+                if self._prospect.is_crossed(other, one):
+                    return f"no boost while {other.name} is beyond its trigger on {called}"
+        for pair, asked in self._asked.items():
+            if pair != (rule.name, position.id) and asked.shown.position.key.account == account:
+                return f"no boost while {pair[0]} waits for an answer"
         return None
 
     def _refuse(self, rule: Rule, position: Position, snapshot: Snapshot, verdict: Verdict, refusal: Refusal) -> None:
@@ -215,7 +238,8 @@ class Defender:
                 Severity.WARNING, rule, position, snapshot, f"declined: it waits for a block {recovery_text(rule)}"
             )
             return None
-        obstacle = self._obstacle(rule, position) or (None if fees is not None else "fees could not be read")
+        obstacle = self._obstacle(rule, position) or self._no_time_to_boost(rule, position, snapshot)
+        obstacle = obstacle or (None if fees is not None else "fees could not be read")
         if obstacle is not None or fees is None:
             return obstacle
         state, verdict = self._book.evaluate(rule, position, snapshot.block)
@@ -321,12 +345,10 @@ class Defender:
             return
         self._book.conclude(rule, position, state.episode, end, now)
         if below and not rule.trigger.is_price:  # what is done about a price does not move it back
-            self._say_once(
-                Severity.ALARM,
-                rule,
-                position,
-                "is still below its trigger after its rebalance, and will not fire again before health was above it",
-            )
+            said = "below its trigger after its rebalance, and will not fire again before health was above it"
+            if rule.boosts:
+                said = "above its trigger after its boost, and will not fire again before health was below it"
+            self._say_once(Severity.ALARM, rule, position, f"is still {said}")
 
     def _may_try_again(self, firing: Firing) -> bool:
         """Whether a firing failed only because the chain refused it: a price that moved on, somebody who came first.

@@ -12,9 +12,9 @@ from tui.model.block import BlockRef
 from tui.model.calls import Call, CallResult
 from tui.model.plan import SaleTerms
 from tui.model.position import Asset, Position
-from tui.model.rule import Rule
+from tui.model.rule import BORROWING, Rule
 from tui.model.wallet import Wallet
-from tui.planning.circumstances import Circumstances, Offer
+from tui.planning.circumstances import Circumstances, Offer, OfferKey
 from tui.planning.sales import SaleWanted, offers_of, wanted_sales
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.protocols.base import ActionImpossible, LendingMarket
@@ -38,7 +38,7 @@ class Offers:
 
     async def gather(
         self, rule: Rule, market: LendingMarket, position: Position, wallet: Wallet, circumstances: Circumstances
-    ) -> Mapping[Pair, Offer]:
+    ) -> Mapping[OfferKey, Offer]:
         """The offers for `Circumstances.offers`, by (collateral, debt) address; empty where no sale is wanted.
 
         A read that fails is no reason to leave the other steps undone: the sales alone are impossible then, and say so.
@@ -46,7 +46,7 @@ class Offers:
         wanted = wanted_sales(rule, market, position, wallet, circumstances)
         if not wanted:
             return {}
-        terms_calls = [market.sale_calls(position, one.collateral, one.debt) for one in wanted]
+        terms_calls = [market.sale_calls(position, one.collateral, one.debt, one.kind) for one in wanted]
         quote_calls = [
             [[quoter.calls(request) for quoter in self._quoters] for request in one.requests] for one in wanted
         ]
@@ -58,8 +58,9 @@ class Offers:
             return _none(wanted, market, position, f"its price could not be asked for: {failed}")
         terms = []
         for one, group in zip(wanted, terms_calls, strict=True):
-            told = market.sale_terms(position, one.collateral, _taken(answers, group), one.debt)
-            self._terms[position.id, one.collateral.address] = told
+            told = market.sale_terms(position, one.collateral, _taken(answers, group), one.debt, one.kind)
+            if one.kind not in BORROWING:
+                self._terms[position.id, one.collateral.address] = told
             told = told if wallet.permits else replace(told, permit=None)
             terms.append(told)
         quotes: list[list[list[Quote]]] = []
@@ -95,12 +96,14 @@ def _taken(answers: Iterable[CallResult], group: Sequence[Call]) -> tuple[CallRe
     return tuple(answer for _, answer in zip(group, answers, strict=False))
 
 
-def _none(wanted: Sequence[SaleWanted], market: LendingMarket, position: Position, why: str) -> Mapping[Pair, Offer]:
+def _none(
+    wanted: Sequence[SaleWanted], market: LendingMarket, position: Position, why: str
+) -> Mapping[OfferKey, Offer]:
     offers = {}
     for one in wanted:
         try:
-            terms = market.sale_shape(position, one.collateral)
+            terms = market.sale_shape(position, one.collateral, one.kind)
         except ActionImpossible:
             continue
-        offers[one.collateral.address, one.debt.address] = Offer(replace(terms, impossible=why), (), why)
+        offers[one.key] = Offer(replace(terms, impossible=why), (), why)
     return offers

@@ -14,7 +14,7 @@ from tui.engine.offers import Offers
 from tui.model.block import BlockRef
 from tui.model.plan import FeeQuote, Plan, PlannedCall, Refusal
 from tui.model.position import Asset, Position
-from tui.model.rule import SALES, Rule
+from tui.model.rule import BORROWING, SALES, Rule
 from tui.model.snapshot import Snapshot
 from tui.model.units import WAD
 from tui.model.wallet import Wallet
@@ -54,7 +54,7 @@ class Prospect:
         self._spent_today = spent_today
         self._canonical = canonical
         self.offers = offers
-        self._wrapped_native = wrapped_native
+        self.wrapped_native = wrapped_native
         self.best_seen = best_seen
         self._looked = 0
         self._looked_at: frozenset[tuple[str, str]] = frozenset()
@@ -118,7 +118,7 @@ class Prospect:
 
     def _sold_by(self, rule: Rule, position: Position) -> Iterable[Asset]:
         market = self.market(position)
-        named = (step.collateral for step in rule.steps if step.action in market.actions & SALES)
+        named = (step.collateral for step in rule.steps if step.action in (market.actions & SALES) - BORROWING)
         assets = (None if name is None else market.find_asset(position, name) for name in named)
         return (asset for asset in assets if asset is not None)
 
@@ -129,7 +129,7 @@ class Prospect:
             fees,
             snapshot.native_price_usd,
             spent,
-            wrapped_native=self._wrapped_native,
+            wrapped_native=self.wrapped_native,
             data_fees=snapshot.data_fees,
         )
 

@@ -53,8 +53,8 @@ class SwapCost:
 @dataclass(frozen=True, slots=True)
 class Sale:
     """How a sale is paid for. `collateral` is what pays, which in a debt switch and a boost is borrowed. Base units of
-    it: `sold` is expected, `most_sold` is the limit that the chain itself holds to. Of collateral that much is taken out
-    of the position, and the rest goes back into it; borrowed is only what is sold.
+    it: `sold` is expected, `most_sold` is the limit that the chain itself holds to. Of collateral that much is taken
+    out of the position, and the rest goes back into it; borrowed is only what is sold.
 
     `path` as the exchange packs it for an exact output, `venue` for people. `min_health` (wad) is the floor that the
     chain holds the position against afterwards.
@@ -204,7 +204,8 @@ class Plan:
     `avoided_loss_usd` is what a liquidation now would take; `expected_loss_usd` that times the modelled probability of
     getting there, which is what a limit on the share of cost is held against. `alternatives`: what else was looked
     at, the cheapest that reaches the target first. `volatility_bps`: what the model takes it to be, a year.
-    `closed_bps`: the part of the debts that it closes, where closing is the goal.
+    `closed_bps`: the part of the debts that it closes, where closing is the goal. `floor`: the health (wad) that a
+    boost may bring it down to; None in every plan that has to raise it.
     """
 
     rule: str
@@ -226,6 +227,7 @@ class Plan:
     alternatives: tuple[Alternative, ...] = ()
     volatility_bps: int | None = None
     closed_bps: int | None = None
+    floor: int | None = None
 
     @property
     def goal_words(self) -> str | None:

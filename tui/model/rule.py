@@ -73,6 +73,7 @@ class TriggerKind(StrEnum):
     """What a rule waits for. The words are those of the rules file."""
 
     HEALTH_BELOW = "health_factor_below"
+    HEALTH_ABOVE = "health_factor_above"
     PRICE_BELOW = "below"
     PRICE_ABOVE = "above"
     TRAILING = "trailing"
@@ -80,8 +81,8 @@ class TriggerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """When a rule fires: health under `level`, a price of `asset` under or above it, or one that fell `trailing_bps`
-    below the best price seen.
+    """When a rule fires: health under `level` (or over it, then it boosts), a price of `asset` under or above it, or
+    one that fell `trailing_bps` below the best price seen.
 
     `level` in wad: a health factor, or the price in dollars, or in units of `quote` where that is set. It is 0 in a
     trailing trigger, whose level follows the price. `asset` and `quote` are symbols or addresses.
@@ -96,7 +97,7 @@ class Trigger:
     @property
     def is_price(self) -> bool:
         """Whether it waits for a price, and not for a health factor."""
-        return self.kind is not TriggerKind.HEALTH_BELOW
+        return self.kind not in (TriggerKind.HEALTH_BELOW, TriggerKind.HEALTH_ABOVE)
 
     @property
     def field(self) -> str:
@@ -131,6 +132,11 @@ class Goal:
 def health_below(level: int) -> Trigger:
     """The trigger of a health factor (wad)."""
     return Trigger(TriggerKind.HEALTH_BELOW, level)
+
+
+def health_above(level: int) -> Trigger:
+    """The trigger of a boost: a health factor (wad) that is passed upwards."""
+    return Trigger(TriggerKind.HEALTH_ABOVE, level)
 
 
 def restore(health_factor: int) -> Goal:
@@ -195,9 +201,19 @@ class Rule:
     order: Order = Order.WRITTEN
 
     @property
+    def boosts(self) -> bool:
+        """Whether it takes on more leverage where health is high, and defends nothing."""
+        return self.trigger.kind is TriggerKind.HEALTH_ABOVE
+
+    @property
     def health_factor_below(self) -> int | None:
-        """The trigger's health factor in wad; None where a price triggers it."""
-        return None if self.trigger.is_price else self.trigger.level
+        """The trigger's health factor in wad; None where a price triggers it, or health above one."""
+        return self.trigger.level if self.trigger.kind is TriggerKind.HEALTH_BELOW else None
+
+    @property
+    def health_factor_above(self) -> int | None:
+        """The health factor in wad above which it boosts; None where it waits for anything else."""
+        return self.trigger.level if self.boosts else None
 
     @property
     def target_health_factor(self) -> int | None:

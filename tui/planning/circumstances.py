@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from tui.model.data_fee import DataFees
 from tui.model.plan import FeeQuote, PlannedCall, SaleTerms
+from tui.model.position import Asset
+from tui.model.rule import ActionKind
 from tui.model.units import WAD
 from tui.quotes.base import Quote
 
@@ -19,6 +21,16 @@ DATA_RESERVE_BYTES = 1_024
 """What a plan's data is taken to be when native coin is kept back for it: four transactions of a long call each."""
 UNKNOWN_DATA_RESERVE = WAD // 100
 """Kept back for data whose fee is not known, in wei: a plan of four kilobytes comes to a tenth of it on a dear day."""
+
+
+OfferKey = tuple[str, ...]
+"""Which sale an offer is for: addresses of what pays and of what is bought, and the kind where it is no deleverage."""
+
+
+def offer_key(kind: ActionKind, paying: Asset, bought: Asset) -> OfferKey:
+    """The key of an offer in `Circumstances.offers`."""
+    pair = (paying.address, bought.address)
+    return pair if kind is ActionKind.DELEVERAGE else (*pair, kind.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +58,7 @@ class Circumstances:
     fees: FeeQuote
     native_price_usd: int | None
     spent_today_usd: int
-    offers: Mapping[tuple[str, str], Offer] | None = None
+    offers: Mapping[OfferKey, Offer] | None = None
     wrapped_native: str | None = None
     data_fees: DataFees | None = None
 

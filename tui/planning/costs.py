@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tui.model.plan import Action, FeeQuote, PlanCost, PlannedCall, SwapCost
 from tui.model.position import Position
-from tui.model.rule import FROM_WALLET, ActionKind
+from tui.model.rule import BORROWING, FROM_WALLET, SUPPLYING, ActionKind
 from tui.model.units import WAD, value_usd, whole
 from tui.planning.circumstances import Circumstances
 from tui.protocols.base import LendingMarket
@@ -80,13 +80,25 @@ def lost_yield(position: Position, actions: Iterable[Action]) -> int | None:
     lost = 0
     for action in actions:
         moved: list[_Moved] = []
-        if action.kind is not ActionKind.ADD_COLLATERAL:
+        if action.kind is not ActionKind.ADD_COLLATERAL and action.kind not in SUPPLYING:
             debt = owed.get(action.asset.address)
             if debt is None or debt.price_usd is None:
                 return None
             usd = value_usd(action.amount, action.asset.decimals, debt.price_usd)
             moved.append(_Moved(-usd, debt.borrow_apy))
-        if action.kind not in FROM_WALLET:
+        if action.kind in BORROWING and action.sale is not None:
+            new = owed.get(action.sale.collateral.address)
+            if new is None or new.price_usd is None:
+                return None
+            usd = value_usd(action.sale.sold, action.sale.collateral.decimals, new.price_usd)
+            moved.append(_Moved(usd, new.borrow_apy))
+        if action.kind in SUPPLYING:
+            gained = held.get(action.asset.address)
+            if gained is None or gained.price_usd is None:
+                return None
+            usd = value_usd(action.amount, action.asset.decimals, gained.price_usd)
+            moved.append(_Moved(-usd, gained.supply_apy))
+        if action.kind not in FROM_WALLET | BORROWING:
             asset, amount = action.asset, action.amount
             if action.sale is not None:
                 asset, amount = action.sale.collateral, action.sale.sold

@@ -89,6 +89,7 @@ class _Pricing:
             expected_loss_usd=None if avoided is None else expected_loss(avoided, before, self._volatility),
             volatility_bps=self._volatility,
             closed_bps=fall.closed_bps,
+            floor=rule.target_health_factor if rule.boosts else None,
         )
         return price_plan(plan, rule, self._wallet, self._circumstances, way.gas)
 

@@ -11,8 +11,8 @@ from types import MappingProxyType
 
 from tui.model.plan import Action, PermitNeed, PlannedCall, Sale
 from tui.model.position import Asset, Position
-from tui.model.rule import FROM_WALLET, SALES, ActionKind, Rule, Step
-from tui.model.signing import AllowedCall, AllowedPermit, SigningPolicy
+from tui.model.rule import FROM_WALLET, SALES, SUPPLYING, ActionKind, Rule, Step
+from tui.model.signing import AllowedCall, AllowedPermit, PermitKind, SigningPolicy
 from tui.model.units import UINT256_MAX, WAD, parse_units, whole
 from tui.model.wallet import PermitFacts, TokenHolding, Wallet
 from tui.protocols.base import ActionImpossible, LendingMarket
@@ -58,7 +58,7 @@ def signing_policy(
     `now` in unix seconds; fees in wei. Rules without a cost limit get `DEFAULT_FEE_WEI` a transaction.
     """
     calls: dict[tuple[object, ...], AllowedCall] = {}
-    permits: dict[tuple[str, str], AllowedPermit] = {}
+    permits: dict[tuple[str, str, PermitKind], AllowedPermit] = {}
     caps: dict[str, int] = {}
     fee_limits: list[int] = []
     for scope in scopes:
@@ -80,10 +80,10 @@ def signing_policy(
                 if known_call is None or known_call.max_value < allowed.max_value:
                     calls[key] = allowed
                 if call.permit is not None:
-                    whose = (call.permit.token, call.permit.spender)
+                    token, spender, kind = whose = (call.permit.token, call.permit.spender, call.permit.kind)
                     known = permits.get(whose)
                     most = max(call.permit.value, known.maximum if known else 0)
-                    permits[whose] = AllowedPermit(*whose, most)
+                    permits[whose] = AllowedPermit(token, spender, most, kind)
             daily = _daily_cap(scope, moved)
             caps[moved.address] = caps.get(moved.address, 0) + daily if daily is not None else UINT256_MAX
         fee_limits.append(_fee_limit(scope.rule, native_price_usd))
@@ -147,15 +147,18 @@ def _sale_shapes(scope: ArmedScope, step: Step, collateral: Asset, cap: int) -> 
     if debt is None:
         return
     try:
-        terms = scope.market.sale_shape(scope.position, collateral)
+        terms = scope.market.sale_shape(scope.position, collateral, step.action)
     except ActionImpossible:
         return
     most = min(cap, UINT256_MAX - 1)  # sellers take no sale without a limit
+    # A boost may bring health down to its target and not a hair further: that is for the signer to see to as well.
+    floor = WAD if step.action is not ActionKind.BOOST else max(scope.rule.target_health_factor or 0, WAD)
+    bought = UINT256_MAX - 1 if step.action in SUPPLYING else UINT256_MAX
     for allowed in _ALLOWANCES:
         for permit in (_ANY_PERMIT, None):
             shape = replace(terms, allowed=allowed, permit=permit)
-            sale = Sale(collateral, most, most, WAD, b"", "", shape)
-            yield from _built(scope, Action(ActionKind.DELEVERAGE, debt, UINT256_MAX, sale), scope.wallet)
+            sale = Sale(collateral, most, most, floor, b"", "", shape)
+            yield from _built(scope, Action(step.action, debt, bought, sale), scope.wallet)
 
 
 _ALLOWANCES = (0, 1, UINT256_MAX)
@@ -203,6 +206,7 @@ def _with_spend_words(calls: Iterable[AllowedCall], caps: dict[str, int]) -> Ite
 def permit_matches(need: PermitNeed, policy: SigningPolicy) -> bool:
     """Whether a policy lets a permit be signed."""
     return any(
-        (allowed.token, allowed.spender) == (need.token, need.spender) and need.value <= allowed.maximum
+        (allowed.token, allowed.spender, allowed.kind) == (need.token, need.spender, need.kind)
+        and need.value <= allowed.maximum
         for allowed in policy.permits
     )

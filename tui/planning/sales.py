@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 
 from tui.model.plan import SaleTerms
 from tui.model.position import Asset, Position
-from tui.model.rule import SALES, ActionKind, Order, Rule, Step
-from tui.model.units import UINT256_MAX
+from tui.model.rule import SALES, SUPPLYING, ActionKind, Order, Rule, Step
+from tui.model.units import UINT256_MAX, whole
 from tui.model.wallet import Wallet
-from tui.planning.circumstances import Circumstances
+from tui.planning.circumstances import Circumstances, OfferKey, offer_key
 from tui.planning.circumstances import Offer as Offer
 from tui.planning.selling import SaleOrder, fair_offer
-from tui.planning.waterfall import DEFAULT_SLIPPAGE_BPS, run_waterfall
+from tui.planning.waterfall import DEFAULT_SLIPPAGE_BPS, MOST_LEVERAGE, run_waterfall
 from tui.protocols.base import ActionImpossible, LendingMarket
 from tui.quotes.base import Quote, SwapRequest
 from tui.risk.deleverage import with_premium
@@ -41,6 +41,12 @@ class SaleWanted:
     debt: Asset
     requests: tuple[SwapRequest, ...]
     decisive: int = -1
+    kind: ActionKind = ActionKind.DELEVERAGE
+
+    @property
+    def key(self) -> OfferKey:
+        """The key of its offer."""
+        return offer_key(self.kind, self.collateral, self.debt)
 
 
 def wanted_sales(
@@ -63,8 +69,8 @@ def wanted_sales(
 
 def offers_of(
     wanted: Sequence[SaleWanted], terms: Sequence[SaleTerms], quotes: Sequence[Sequence[Iterable[Quote]]]
-) -> Mapping[tuple[str, str], Offer]:
-    """The offers by (collateral, debt) address, for `Circumstances.offers`.
+) -> Mapping[OfferKey, Offer]:
+    """The offers by `offer_key`, for `Circumstances.offers`.
 
     `terms` has one entry for each of `wanted`, `quotes` for each of them one for each request: the quotes of all
     quoters in any order. One route is taken: the cheapest at the decisive size of those quoted there and at every
@@ -74,7 +80,7 @@ def offers_of(
     for want, its_terms, its_quotes in zip(wanted, terms, quotes, strict=True):
         route = _best_route(want, [list(one) for one in its_quotes])
         why_not = None if route else f"no exchange offers {want.debt.symbol} for {want.collateral.symbol} now"
-        offers[want.collateral.address, want.debt.address] = Offer(its_terms, route, why_not)
+        offers[want.key] = Offer(its_terms, route, why_not)
     return offers
 
 
@@ -109,11 +115,11 @@ def _best_route(want: SaleWanted, quotes: list[list[Quote]]) -> tuple[Quote, ...
     return ()
 
 
-_Pair = tuple[str, str]
+_Pair = OfferKey
 
 
 def _pairs(rule: Rule, market: LendingMarket, position: Position) -> dict[_Pair, tuple[Step, Asset, Asset]]:
-    """The sale steps that name listed assets, by (collateral, debt): step, collateral, debt."""
+    """The sale steps that name listed assets, by `offer_key`: step, what pays, what is bought."""
     pairs: dict[_Pair, tuple[Step, Asset, Asset]] = {}
     for step in rule.steps:
         if step.action not in SALES or step.action not in market.actions or step.collateral is None:
@@ -121,7 +127,7 @@ def _pairs(rule: Rule, market: LendingMarket, position: Position) -> dict[_Pair,
         debt = market.find_asset(position, step.asset)
         collateral = market.find_asset(position, step.collateral)
         if debt is not None and collateral is not None:
-            pairs.setdefault((collateral.address, debt.address), (step, collateral, debt))
+            pairs.setdefault(offer_key(step.action, collateral, debt), (step, collateral, debt))
     return pairs
 
 
@@ -145,8 +151,8 @@ class _Sizes:
         free: dict[_Pair, Offer] = {}
         for pair, (step, collateral, debt) in pairs.items():
             try:
-                self._terms[pair] = market.sale_shape(position, collateral)
-                self._owed[pair] = market.ceiling(position, ActionKind.DELEVERAGE, debt, collateral)
+                self._terms[pair] = market.sale_shape(position, collateral, step.action)
+                self._owed[pair] = self._usable(step, collateral, debt)
             except ActionImpossible:
                 continue
             for asset in (collateral, debt):
@@ -154,7 +160,7 @@ class _Sizes:
                 if price:
                     self._prices[asset.address] = price
             slippage = DEFAULT_SLIPPAGE_BPS if step.max_slippage_bps is None else step.max_slippage_bps
-            order = SaleOrder(debt, collateral, slippage, UINT256_MAX, "")
+            order = SaleOrder(debt, collateral, slippage, UINT256_MAX, "", step.action)
             offer = fair_offer(order, self._terms[pair], self._owed[pair], self._prices)
             if offer is not None:
                 free[pair] = offer
@@ -162,6 +168,17 @@ class _Sizes:
         alone = [(number,) for number, step in enumerate(rule.steps) if step.action in SALES]
         self._written = self._amounts(both, [None])
         self._alone = self._amounts(both, alone)
+
+    def _usable(self, step: Step, paying: Asset, bought: Asset) -> int:
+        """What a sale could buy at most. What a market takes in has hardly a limit: there what the position is worth
+        many times over is. Raises ActionImpossible.
+        """
+        most = self._market.ceiling(self._position, step.action, bought, paying)
+        price = self._market.price_usd(self._position, bought)
+        if step.action not in SUPPLYING or not price:
+            return most
+        worth = (self._position.collateral_usd or 0) * MOST_LEVERAGE
+        return min(most, worth * whole(bought.decimals) // price)
 
     def _amounts(
         self, both: Sequence[Circumstances], orders: Sequence[tuple[int, ...] | None]
@@ -172,7 +189,7 @@ class _Sizes:
                 fall = run_waterfall(self._rule, self._market, self._position, self._wallet, circumstances, order)
                 for action in fall.actions:
                     if action.sale is not None:
-                        pair = (action.sale.collateral.address, action.asset.address)
+                        pair = offer_key(action.kind, action.sale.collateral, action.asset)
                         found.setdefault(pair, []).append(action.amount)
         return found
 
@@ -189,11 +206,11 @@ class _Sizes:
         decisive = max(written) if written and self._rule.order is Order.WRITTEN else max(every)
         small = max(min(every) // _PART, 1)
         sizes = sorted({small, min(every), _roomy(decisive, owed), _roomy(max(every), owed)})
-        _, collateral, debt = self._pairs[pair]
+        step, collateral, debt = self._pairs[pair]
         requests = tuple(
             SwapRequest(collateral, debt, with_premium(size, terms.premium_bps), self._prices) for size in sizes
         )
-        return SaleWanted(collateral, debt, requests, sizes.index(_roomy(decisive, owed)))
+        return SaleWanted(collateral, debt, requests, sizes.index(_roomy(decisive, owed)), step.action)
 
 
 def _roomy(amount: int, owed: int) -> int:

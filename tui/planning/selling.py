@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tui.model.plan import Action, Sale, SaleTerms, SwapCost
 from tui.model.position import Asset, Position
-from tui.model.rule import ActionKind
+from tui.model.rule import BORROWING, SUPPLYING, ActionKind
 from tui.model.units import BPS, UINT256_MAX, USD, WAD, mul_div_up, value_usd, whole
 from tui.planning.circumstances import Offer
 from tui.planning.texts import amount_text, health_text, percent_text
@@ -36,18 +36,28 @@ that is too large: rounding to a base unit does not count in it.
 
 @dataclass(frozen=True, slots=True)
 class SaleOrder:
-    """What a step asks for, in base units: at most `most_out` of `collateral` goes, for the reason in `bound`."""
+    """What a step asks for, in base units: at most `most_out` of `collateral`, which pays, for the reason in `bound`.
+    `debt` is what is bought: repaid, or supplied where the kind is one that supplies.
+    """
 
     debt: Asset
     collateral: Asset
     slippage_bps: int
     most_out: int
     bound: str
+    kind: ActionKind = ActionKind.DELEVERAGE
 
     @property
     def words(self) -> str:
         """`selling WETH for USDC`."""
-        return f"selling {self.collateral.symbol} for {self.debt.symbol}"
+        bought, pays = self.debt.symbol, self.collateral.symbol
+        if self.kind is ActionKind.SWITCH_COLLATERAL:
+            return f"switching {pays} into {bought}"
+        if self.kind is ActionKind.SWITCH_DEBT:
+            return f"switching the debt of {bought} into {pays}"
+        if self.kind is ActionKind.BOOST:
+            return f"borrowing {pays} for {bought}"
+        return f"selling {pays} for {bought}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +77,9 @@ def size_sale(
     `offer` None: nothing is known, the worst allowed is assumed.
     """
     sizing = _sizing(market, position, order, offer)
-    return sizing if isinstance(sizing, str) else sizing.run(target, aim)
+    if isinstance(sizing, str):
+        return sizing
+    return sizing.boost(target, aim) if order.kind is ActionKind.BOOST else sizing.run(target, aim)
 
 
 def size_close(
@@ -82,8 +94,8 @@ def size_close(
 
 def _sizing(market: LendingMarket, position: Position, order: SaleOrder, offer: Offer | None) -> _Sizing | str:
     try:
-        terms = offer.terms if offer is not None else market.sale_shape(position, order.collateral)
-        owed = market.ceiling(position, ActionKind.DELEVERAGE, order.debt, order.collateral)
+        terms = offer.terms if offer is not None else market.sale_shape(position, order.collateral, order.kind)
+        owed = market.ceiling(position, order.kind, order.debt, order.collateral)
     except ActionImpossible as refused:
         return f"{order.words}: {refused}"
     why_not = (offer.why_not if offer is not None else None) or terms.impossible
@@ -177,6 +189,7 @@ class _Sizing:
         self.lendable = owed if available is None else min(owed, max(available, 0))
         held = next((one for one in position.collateral if one.asset.address == order.collateral.address), None)
         self.threshold = held.liquidation_threshold if held is not None and held.counts else 0
+        self.refused = ""
 
     def run(self, target: int, aim: int) -> SizedSale | str:
         """See size_sale."""
@@ -194,6 +207,40 @@ class _Sizing:
         if not found.reaches:
             note = self._bound(found.repaid) if found.repaid == most else f"{order.words}: more would not help"
         return SizedSale(action, note)
+
+    def boost(self, floor: int, aim: int) -> SizedSale | str:
+        """The largest loan that leaves health (wad) at `aim`, never under `floor`."""
+        exchange, order = self.exchange, self.order
+        most = self._most()
+        if most <= 0:
+            return f"{order.words}{self._why_nothing()}"
+
+        def keeps(bought: int) -> bool:
+            sold = exchange.sold_for(bought)
+            try:
+                health = None if sold is None else self._health_after(bought, sold)
+            except ActionImpossible:
+                return False
+            return health is not None and health >= aim
+
+        before, lowest = self.position.health_factor or 0, self._health_at(most)
+        guess = most
+        if lowest is not None and before > lowest:
+            guess = min(max(most * (before - aim) // (before - lowest), 1), most)
+        bought = last_true(keeps, 1, most, guess) or 0
+        sold = exchange.sold_for(bought) if bought else None
+        health = self._health_at(bought) if bought else None
+        if sold is None or health is None or health < floor:
+            return f"{order.words} would bring the health factor under {health_text(floor)}"
+        action = self._action(bought, sold, health, floor)
+        return SizedSale(action, self._bound(bought) if bought == most else "")
+
+    def _health_at(self, bought: int) -> int | None:
+        sold = self.exchange.sold_for(bought)
+        try:
+            return None if sold is None else self._health_after(bought, sold)
+        except ActionImpossible:
+            return None
 
     def close(self, wanted: int) -> SizedSale | str:
         """See size_close."""
@@ -228,7 +275,16 @@ class _Sizing:
         high = min(self.lendable, max(high + high // 100, low))
 
         def can(repaid: int) -> bool:
-            return exchange.sold_for(repaid) is not None
+            sold = exchange.sold_for(repaid)
+            if sold is None or self.order.kind not in BORROWING:
+                return sold is not None
+            # What can be borrowed depends on what is supplied or repaid with it.
+            try:
+                self._health_after(repaid, sold)
+            except ActionImpossible as refused:
+                self.refused = str(refused)
+                return False
+            return True
 
         if can(high):
             return high
@@ -238,7 +294,12 @@ class _Sizing:
         return last_true(can, low, high, (low + high) // 2) or 0
 
     def _guess(self, most: int, aim: int) -> int:
-        """The closed form, with the loss at the size that it gives."""
+        """The closed form, with the loss at the size that it gives; of a switch the line to what the most would do."""
+        if self.order.kind is not ActionKind.DELEVERAGE:
+            before, there = self.position.health_factor or 0, self._health_at(most)
+            if there is None or there <= before:
+                return most
+            return min(max(most * (aim - before) // (there - before), 1), most)
         weighted, owed = weighted_collateral(self.position), self.position.debt_usd
         guess = most
         if weighted is None or owed is None:
@@ -252,12 +313,14 @@ class _Sizing:
             guess = min(max(units // (WAD * self.exchange.prices[self.order.debt.address]), 1), most)
         return guess
 
-    def _action(self, repaid: int, sold: int, health: int) -> Action:
+    def _action(self, repaid: int, sold: int, health: int, at_least: int | None = None) -> Action:
         exchange = self.exchange
         quote = exchange.quote_for(repaid)
         before = self.position.health_factor or 0
         # Half way to what is expected: a price may move a little meanwhile, but the sale must be worth it.
         floor = before if health >= UINT256_MAX else (before + health) // 2
+        if at_least is not None:
+            floor = at_least
         sale = Sale(
             collateral=self.order.collateral,
             sold=sold,
@@ -268,15 +331,13 @@ class _Sizing:
             terms=exchange.terms,
             cost=exchange.cost(repaid, sold),
         )
-        return Action(ActionKind.DELEVERAGE, self.order.debt, repaid, sale)
+        return Action(self.order.kind, self.order.debt, repaid, sale)
 
     def _health_after(self, repaid: int, sold: int) -> int | None:
         if not repaid:
             return self.position.health_factor
         sale = Sale(self.order.collateral, sold, self.exchange.limit(repaid), WAD, b"", "", self.exchange.terms)
-        return self.market.after(
-            self.position, (Action(ActionKind.DELEVERAGE, self.order.debt, repaid, sale),)
-        ).health_factor
+        return self.market.after(self.position, (Action(self.order.kind, self.order.debt, repaid, sale),)).health_factor
 
     def _improves(self, health: int) -> bool:
         before = self.position.health_factor
@@ -286,7 +347,8 @@ class _Sizing:
         """What keeps a sale from being larger than `most` of debt."""
         exchange, order = self.exchange, self.order
         if most >= self.owed:
-            return f"all that is owed is {amount_text(self.owed, order.debt)}"
+            left = "all that the market takes" if order.kind in SUPPLYING else "all that is owed"
+            return f"{left} is {amount_text(self.owed, order.debt)}"
         if most >= self.lendable:
             return f"no more than {amount_text(self.lendable, order.debt)} can be lent for it now"
         # A hair more, so that rounding to a unit does not pass for a limit.
@@ -296,6 +358,8 @@ class _Sizing:
             return f"more than {amount_text(most, order.debt)} was not quoted"
         if sold > exchange.most_out:
             return exchange.bound
+        if self.refused:
+            return f"{order.words}: {self.refused}"
         return f"{order.words}: more would lose over the step's {percent_text(order.slippage_bps, BPS)}"
 
     def _why_nothing(self) -> str:
@@ -304,6 +368,8 @@ class _Sizing:
             return f": {exchange.bound}"
         if self.lendable <= 0:
             return f": no {order.debt.symbol} can be lent for it now"
+        if self.refused:
+            return f": {self.refused}"
         losses = [quote.loss for quote in exchange.quotes if quote.loss is not None]
         if losses:
             worst = percent_text(order.slippage_bps, BPS)
@@ -311,6 +377,8 @@ class _Sizing:
         return ": nobody quotes it now" if not exchange.assumed else ": its limits leave nothing"
 
     def _why_useless(self, most: int, target: int) -> str:
+        if self.order.kind is not ActionKind.DELEVERAGE:
+            return self._why_lower(most)
         kept = kept_share(self.exchange.loss(most), self.exchange.terms.premium_bps)
         if not feasible(target, self.threshold, kept):
             return (
@@ -318,6 +386,19 @@ class _Sizing:
                 f"debt, while {percent_text(self.threshold)} of it counted as cover"
             )
         return " would not raise the health factor"
+
+    def _why_lower(self, most: int) -> str:
+        """Why a switch does not raise health: the other threshold, or what the swap takes."""
+        health, before = self._health_at(most), self.position.health_factor
+        same = health is not None and before is not None and health >= before
+        said = " would not raise the health factor" if same else " would lower the health factor"
+        if self.order.kind is ActionKind.SWITCH_DEBT:
+            return f"{said}: the new debt is larger by what the swap costs"
+        bought = next((one for one in self.position.collateral if one.asset.address == self.order.debt.address), None)
+        if bought is not None and bought.liquidation_threshold <= self.threshold:
+            return f"{said}: its threshold is not higher"
+        lower = health is not None and before is not None and health < before
+        return f"{said}: its threshold is too low for what the swap takes" if lower else said
 
 
 def fair_offer(order: SaleOrder, terms: SaleTerms, owed: int, prices: Mapping[str, int]) -> Offer | None:

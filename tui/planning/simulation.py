@@ -8,7 +8,7 @@ from dataclasses import replace
 from tui.model.calls import Call, Simulation
 from tui.model.plan import Plan, PlannedCall, Refusal, Sale
 from tui.model.position import Asset, Position
-from tui.model.rule import FROM_WALLET
+from tui.model.rule import BORROWING, FROM_WALLET
 from tui.model.units import BPS, WAD, format_units
 from tui.protocols import erc20
 from tui.protocols.base import LendingMarket
@@ -17,6 +17,8 @@ HEALTH_TOLERANCE = WAD // 100_000
 """Relative: the simulated block is a block time later than the pinned one, so interest moves health a little."""
 SALE_GAIN_TOLERANCE = WAD // 1_000
 """Relative: how much better than planned a sale may come out. Between two quotes planning never promises too much."""
+BORROW_ALLOWANCE = bytes.fromhex("6bd76d24")
+"""borrowAllowance(address,address) of a debt token: who owes, then who may borrow for it (ICreditDelegationToken)."""
 GAS_MARGIN_PERCENT = 30
 GAS_MARGIN_UNITS = 25_000
 
@@ -34,7 +36,11 @@ def simulation_reads(plan: Plan, market: LendingMarket) -> tuple[Call, ...]:
     return (
         *market.read_calls((account,)),
         *(erc20.balance_of(token, account) for token in _touched(plan)),
-        *(call for sale, debt in _sales(plan) for call in _leftover_calls(sale, debt, account)),
+        *(
+            call
+            for sale, debt in _sales(plan)
+            for call in _leftover_calls(sale, debt, account, sale.terms.receipt in _credit_tokens(plan))
+        ),
     )
 
 
@@ -81,10 +87,22 @@ def _sales(plan: Plan) -> tuple[tuple[Sale, Asset], ...]:
     return tuple((step.action.sale, step.action.asset) for step in plan.steps if step.action.sale is not None)
 
 
-def _leftover_calls(sale: Sale, debt: Asset, account: str) -> tuple[Call, ...]:
+def _credit_tokens(plan: Plan) -> frozenset[str]:
+    """The debt tokens by which a plan borrows."""
+    return frozenset(
+        step.action.sale.terms.receipt
+        for step in plan.steps
+        if step.action.sale is not None and step.action.kind in BORROWING
+    )
+
+
+def _leftover_calls(sale: Sale, debt: Asset, account: str, borrows: bool) -> tuple[Call, ...]:
     helper = sale.terms.helper
     held = (sale.terms.receipt, sale.collateral.address, debt.address)
-    return (erc20.allowance(sale.terms.receipt, account, helper), *(erc20.balance_of(token, helper) for token in held))
+    let = erc20.allowance(sale.terms.receipt, account, helper)
+    if borrows:
+        let = Call(sale.terms.receipt, BORROW_ALLOWANCE + erc20.address_word(account) + erc20.address_word(helper))
+    return (let, *(erc20.balance_of(token, helper) for token in held))
 
 
 def _health_differs(plan: Plan, after: Position) -> Refusal | None:
@@ -93,7 +111,11 @@ def _health_differs(plan: Plan, after: Position) -> Refusal | None:
         if expected is simulated or (expected is None and _is_interest(plan, after)):
             return None
         return Refusal("simulation-disagrees", "simulated, the debt that is left is not what was planned")
-    if simulated <= plan.health_factor_before:
+    if plan.floor is not None:
+        if simulated < plan.floor:
+            told = f"{format_units(simulated, 18, 6)}, under the {format_units(plan.floor, 18, 6)} it is not to pass"
+            return Refusal("simulation-disagrees", f"simulated, the health factor would be {told}")
+    elif simulated <= plan.health_factor_before:
         return Refusal("simulation-disagrees", "simulated, the health factor would not rise")
     above = SALE_GAIN_TOLERANCE if _sales(plan) else HEALTH_TOLERANCE
     tolerance = (above if simulated > expected else HEALTH_TOLERANCE) + _rounding(after)
@@ -172,9 +194,13 @@ def _something_is_left(plan: Plan, numbers: Sequence[int | None]) -> Refusal | N
         allowed, *held = numbers[place * each : (place + 1) * each]
         if allowed is None or any(one is None for one in held) or len(held) != 3:
             return Refusal("simulation-unknown", "what the sale leaves at its helper could not be read")
-        if allowed > sale.terms.allowed:
+        borrows = sale.terms.receipt in _credit_tokens(plan)
+        # Of credit stays what was not borrowed of it; nothing of an allowance stays that was not there before.
+        most = max(sale.terms.allowed, sale.most_sold - 1) if borrows else sale.terms.allowed
+        if allowed > most:
+            could = "borrow" if borrows else "take"
             return Refusal(
-                "simulation-disagrees", f"simulated, the helper could take more {sale.collateral.symbol} afterwards"
+                "simulation-disagrees", f"simulated, the helper could {could} more {sale.collateral.symbol} afterwards"
             )
         for amount, moved in zip(held, (sale.most_sold, sale.most_sold, _sale_debt(plan, debt)), strict=True):
             if (amount or 0) >= moved:

@@ -35,6 +35,8 @@ def fires_at(rule: Rule, market: LendingMarket, position: Position, best: int | 
             position, rule.health_factor_below, lambda prices: market.repriced(position, prices).health_factor
         )
         return None if found is None else FiresAt(*found)
+    if rule.boosts:
+        return None
     trigger, price = rule.trigger, price_seen(rule, market, position)
     asset = None if trigger.asset is None else market.find_asset(position, trigger.asset)
     if price is None or asset is None:
@@ -55,6 +57,8 @@ def is_crossed(rule: Rule, market: LendingMarket, position: Position, best: int 
         return False
     if rule.health_factor_below is not None:
         return position.health_factor is not None and position.health_factor < rule.health_factor_below
+    if rule.health_factor_above is not None:
+        return position.health_factor is not None and position.health_factor > rule.health_factor_above
     price = price_seen(rule, market, position)
     return price is not None and has_crossed(rule.trigger, price, price.wad if best is None else best)
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 
 from tui.model.plan import SaleTerms
 from tui.model.position import Asset, Position
-from tui.model.rule import FROM_WALLET, SALES, ActionKind, Order, Rule, StandingAllowance, Step, TriggerKind
+from tui.model.rule import BORROWING, FROM_WALLET, SALES, ActionKind, Order, Rule, StandingAllowance, Step, TriggerKind
 from tui.model.text import clean_text, short_address
 from tui.model.units import BPS, WAD, parse_units
 from tui.model.wallet import Wallet
 from tui.planning.calling import UNLIMITED, calls_of
 from tui.planning.choice import Ways
-from tui.planning.circumstances import Circumstances
+from tui.planning.circumstances import Circumstances, OfferKey, offer_key
 from tui.planning.texts import amount_text, health_text, part_text, percent_text, step_text
 from tui.planning.triggering import at_trigger as at_trigger
 from tui.planning.triggering import is_crossed, liquidation_first
@@ -124,7 +124,7 @@ def _out_of_reach(rule: Rule, fall: Waterfall) -> RuleProblem:
 def _of_steps(
     rule: Rule, market: LendingMarket, position: Position, wallet: Wallet, circumstances: Circumstances
 ) -> Iterator[RuleProblem]:
-    pairs: dict[tuple[str, str], int] = {}
+    pairs: dict[OfferKey, int] = {}
     for number, step in enumerate(rule.steps):
         asset = market.find_asset(position, step.asset)
         if asset is None:
@@ -144,7 +144,7 @@ def _of_steps(
                     "write a collateral that it lists", decisive=False,
                 )  # fmt: skip
                 continue
-            pair = (collateral.address, asset.address)
+            pair = offer_key(step.action, collateral, asset)
             if pair in pairs:
                 yield _problem(
                     number, step, "sale-twice", f"step {pairs[pair] + 1} sells the same for the same debt",
@@ -206,19 +206,20 @@ def _of_sale(
 ) -> Iterator[RuleProblem]:
     """What cannot be sold at all, would not help, or is always dearer than its step allows."""
     held = next((one for one in position.collateral if one.asset.address == collateral.address), None)
-    if held is None or held.amount <= 0:
+    borrows = step.action in BORROWING
+    if not borrows and (held is None or held.amount <= 0):
         yield _problem(number, step, "nothing-supplied", f"no {collateral.symbol} is supplied",
                        "name a collateral that is held", decisive=False)  # fmt: skip
         return
     try:
         market.ceiling(position, step.action, debt, collateral)
-        terms = market.sale_shape(position, collateral)
+        terms = market.sale_shape(position, collateral, step.action)
     except ActionImpossible as refused:
         yield _problem(number, step, "impossible", str(refused), "take the step out", decisive=False)
         return
     slippage = DEFAULT_SLIPPAGE_BPS if step.max_slippage_bps is None else step.max_slippage_bps
-    threshold = held.liquidation_threshold if held.counts else 0
-    offer = (circumstances.offers or {}).get((collateral.address, debt.address))
+    threshold = held.liquidation_threshold if held is not None and held.counts else 0
+    offer = (circumstances.offers or {}).get(offer_key(step.action, collateral, debt))
     least, fees = 0, 0
     if offer is not None:
         why = offer.why_not or offer.terms.impossible
@@ -233,6 +234,8 @@ def _of_sale(
             f"the pool's fee alone is {percent_text(fees)}, the step allows {percent_text(slippage, BPS)}",
             f"write a max_slippage above {percent_text(fees)}",
         )  # fmt: skip
+    if step.action is not ActionKind.DELEVERAGE:
+        return
     # Closing a part is no question of how far health rises, but it is to rise.
     target = rule.target_health_factor or max(position.health_factor or 0, WAD)
     if not feasible(target, threshold, kept_share(least, terms.premium_bps)):

@@ -11,16 +11,16 @@ from types import MappingProxyType
 
 from tui.model.plan import Action, PlannedStep, SwapCost
 from tui.model.position import Asset, Position
-from tui.model.rule import FROM_WALLET, REPAYING, SALES, ActionKind, Rule, Step
+from tui.model.rule import BORROWING, FROM_WALLET, REPAYING, SALES, ActionKind, Rule, Step
 from tui.model.text import clean_text
 from tui.model.units import UINT256_MAX, parse_units, value_usd, whole
 from tui.model.wallet import Wallet
-from tui.planning.circumstances import Circumstances
+from tui.planning.circumstances import Circumstances, offer_key
 from tui.planning.closing import LEAST_USD as LEAST_USD
 from tui.planning.closing import Closing
 from tui.planning.selling import SaleOrder, size_close, size_sale
 from tui.planning.texts import amount_text as amount_text
-from tui.planning.texts import step_text
+from tui.planning.texts import health_text, step_text
 from tui.protocols.base import ActionImpossible, LendingMarket
 from tui.risk.sizing import size_action
 
@@ -28,6 +28,9 @@ INTEREST_ROOM = 5_000
 """A step aims above the target by this part of it (0.02%): until the transaction is in a block, and a while after,
 interest eats into the health, which is to lie between the target and 0.1% above it.
 """
+BOOST_ROOM = 1_000
+"""A boost has reached its target where health is less than this part (0.1%) above it: never under it."""
+MOST_LEVERAGE = 50
 DEFAULT_SLIPPAGE_BPS = 50
 """What a sale may lose where its step does not say it."""
 
@@ -124,6 +127,9 @@ class Flow:
         """Whether nothing more is to be done."""
         if self.closing is not None:
             return self.closing.is_done
+        if self.rule.boosts:
+            health = self.current.health_factor
+            return health is not None and health <= self._target + self._target // BOOST_ROOM
         return meets(self.current.health_factor, self._target)
 
     @property
@@ -144,7 +150,8 @@ class Flow:
         """How far it has come: a number that grows towards the goal."""
         if self.closing is not None:
             return self.closing.repaid_usd
-        return UINT256_MAX if self.current.health_factor is None else self.current.health_factor
+        health = UINT256_MAX if self.current.health_factor is None else self.current.health_factor
+        return UINT256_MAX - health if self.rule.boosts else health
 
     @property
     def spend_left(self) -> int | None:
@@ -177,7 +184,12 @@ class Flow:
         except ActionImpossible as refused:
             return self._passing(step, str(refused))
         before = self.current.health_factor
-        if before is not None and after.health_factor is not None and after.health_factor <= before:
+        if self.rule.boosts is not (action.kind is ActionKind.BOOST):
+            return self._passing(step, "health is raised and lowered by rules of their own")
+        if self.rule.boosts and not meets(after.health_factor, self._target):
+            return self._passing(step, f"would bring the health factor under {health_text(self._target)}")
+        falls = before is not None and after.health_factor is not None and after.health_factor <= before
+        if falls and not self.rule.boosts:
             return self._passing(step, "would not raise the health factor")
         balances, native = self.balances, self.native
         if action.kind in FROM_WALLET:
@@ -290,8 +302,9 @@ class Flow:
         collateral = self.market.find_asset(self.current, step.collateral or "")
         if collateral is None:
             return f"{step_text(step)}: {self.market.key} lists no asset {clean_text(step.collateral or '')}"
+        borrows = step.action in BORROWING
         held = next((one for one in self.current.collateral if one.asset == collateral), None)
-        if held is None or held.amount <= 0:
+        if not borrows and (held is None or held.amount <= 0):
             return f"{step_text(step)}: no {collateral.symbol} is supplied"
         price = self.market.price_usd(self.current, collateral)
         if price is None or price <= 0:
@@ -299,17 +312,19 @@ class Flow:
         maximum = self._maximum(step, collateral)
         if isinstance(maximum, str):
             return maximum
-        supplied = (held.amount, f"all that is supplied is {amount_text(held.amount, collateral)}")
-        most, why = min([supplied, *maximum, *self._spendable(collateral, price)], key=lambda bound: bound[0])
+        there = self._credit(collateral, price)
+        if held is not None and not borrows:
+            there = (held.amount, f"all that is supplied is {amount_text(held.amount, collateral)}")
+        most, why = min([there, *maximum, *self._spendable(collateral, price)], key=lambda bound: bound[0])
         if most <= 0:
             return f"{step_text(step)}: {why}"
         offers, offer = self.circumstances.offers, None
         if offers is not None:
-            offer = offers.get((collateral.address, debt.address))
+            offer = offers.get(offer_key(step.action, collateral, debt))
             if offer is None:
-                return f"{step_text(step)}: {self._why_not_asked(collateral)}"
+                return f"{step_text(step)}: {self._why_not_asked(step.action, collateral)}"
         slippage = DEFAULT_SLIPPAGE_BPS if step.max_slippage_bps is None else step.max_slippage_bps
-        order = SaleOrder(debt, collateral, slippage, most, why)
+        order = SaleOrder(debt, collateral, slippage, most, why, step.action)
         if self.closing is None:
             sized = size_sale(self.market, self.current, order, offer, self._target, self.aim)
         else:
@@ -320,9 +335,14 @@ class Flow:
         # What may be sold counts, not what is expected to be: a day's limit is one that holds.
         return sized.action, sized.note, value_usd(sized.action.sale.most_sold, collateral.decimals, price)
 
-    def _why_not_asked(self, collateral: Asset) -> str:
+    def _credit(self, asset: Asset, price: int) -> tuple[int, str]:
+        """More than could ever be borrowed of an asset: where credit ends the market itself says."""
+        worth = (self.current.collateral_usd or 0) * MOST_LEVERAGE
+        return worth * whole(asset.decimals) // price, f"no more {asset.symbol} can be borrowed"
+
+    def _why_not_asked(self, kind: ActionKind, collateral: Asset) -> str:
         try:
-            self.market.sale_shape(self.current, collateral)
+            self.market.sale_shape(self.current, collateral, kind)
         except ActionImpossible as refused:
             return str(refused)
         return "no exchange was asked"

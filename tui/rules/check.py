@@ -9,7 +9,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tui.model.position import Asset, Collateral, MarketKey, Position
-from tui.model.rule import FROM_WALLET, SALES, ActionKind, Mode, Rule, RuleFault, Severity, Step, TriggerKind
+from tui.model.rule import (
+    BORROWING,
+    FROM_WALLET,
+    SALES,
+    SUPPLYING,
+    ActionKind,
+    Mode,
+    Rule,
+    RuleFault,
+    Severity,
+    Step,
+    TriggerKind,
+)
 from tui.model.text import clean_text, short_address
 from tui.model.units import BPS, USD, WAD, format_units
 from tui.model.wallet import Wallet
@@ -17,6 +29,7 @@ from tui.rules.fields import choices, closest, percent_text, plain_decimal
 from tui.rules.load import RuleSet
 from tui.rules.match import EVERYTHING, applies, overlap
 from tui.rules.prices import PriceSeen, fact, has_crossed, level_of, level_text, pair_text, price_text
+from tui.rules.steps import SALE_KEYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +183,7 @@ class _RuleCheck:
                     continue
                 if pair == (_one(market.assets, other.collateral), _one(market.assets, other.asset)):
                     what = f"in {market.key} the step sells what step {earlier + 1} sells, for the same debt"
-                    self.error(f"step.{number}.collateral", what, "keep one of the two")
+                    self.error(f"step.{number}.{SALE_KEYS[step.action].pays}", what, "keep one of the two")
                     return
 
     def _reach(self, number: int, step: Step, positions: Sequence[Position]) -> None:
@@ -179,6 +192,8 @@ class _RuleCheck:
         """
         target = self.rule.target_health_factor
         if step.collateral is None or step.max_slippage_bps is None or target is None:
+            return
+        if step.action is not ActionKind.DELEVERAGE:
             return
         kept = BPS - step.max_slippage_bps
         held = [found for one in positions if (found := _supplied(one, step.collateral)) is not None]
@@ -236,6 +251,8 @@ class _RuleCheck:
                     f"{called} is at {_short(health)} already, below the trigger: it fires at once",
                     "write a lower trigger if that is not meant",
                 )
+            return
+        if self.rule.boosts:
             return
         trigger = self.rule.trigger
         price = self._price_in(position)
@@ -296,8 +313,10 @@ class _RuleCheck:
         for number, step in enumerate(self.rule.steps):
             if self._is_refused(number):
                 continue
-            if step.action is not ActionKind.ADD_COLLATERAL:
+            if step.action is not ActionKind.ADD_COLLATERAL and step.action not in SUPPLYING:
                 self._owed(number, step, position, called)
+            if step.action in BORROWING:
+                continue
             if step.action not in FROM_WALLET:
                 self._supply(number, step, position, called)
             else:
@@ -318,7 +337,7 @@ class _RuleCheck:
             return
         owes = ", ".join(sorted(debt.asset.symbol for debt in position.debt if debt.amount))
         self.warn(
-            f"step.{number}.{'asset' if step.collateral is None else 'debt'}",
+            f"step.{number}.{'asset' if step.collateral is None else SALE_KEYS[step.action].buys}",
             f"{called} owes no {clean_text(step.asset)}: the step does nothing there",
             f"it owes {owes or 'nothing'}",
         )
@@ -329,7 +348,7 @@ class _RuleCheck:
             return
         has = ", ".join(sorted(one.asset.symbol for one in position.collateral if one.amount))
         self.warn(
-            f"step.{number}.{'asset' if step.collateral is None else 'collateral'}",
+            f"step.{number}.{'asset' if step.collateral is None else SALE_KEYS[step.action].pays}",
             f"{called} has supplied no {clean_text(name)}: the step does nothing there",
             f"it has supplied {has or 'nothing'}",
         )
@@ -345,14 +364,10 @@ class _RuleCheck:
 
 def _names(step: Step) -> tuple[tuple[str, str], ...]:
     """The keys under which a step names assets, and the names."""
-    return (
-        (("asset", step.asset),)
-        if step.collateral is None
-        else (
-            ("collateral", step.collateral),
-            ("debt", step.asset),
-        )
-    )
+    if step.collateral is None:
+        return (("asset", step.asset),)
+    keys = SALE_KEYS[step.action]
+    return ((keys.pays, step.collateral), (keys.buys, step.asset))
 
 
 def _supplied(position: Position, name: str) -> Collateral | None:

@@ -284,6 +284,10 @@ def _side(rule: Rule, state: RuleState, health: int | None, price: PriceSeen | N
     """At the trigger is on its safe side; without debt nothing is nearer to a health factor."""
     if rule.health_factor_below is not None:
         return _Side.CLEAR if health is None or health >= rule.health_factor_below else _Side.CROSSED
+    if rule.health_factor_above is not None:
+        if health is None:
+            return _Side.IDLE
+        return _Side.CROSSED if health > rule.health_factor_above else _Side.CLEAR
     if price is None or not has_crossed(rule.trigger, price, state.best):
         return _Side.CLEAR
     return _Side.IDLE if health is None and rule.mode is not Mode.NOTIFY else _Side.CROSSED
@@ -375,6 +379,8 @@ def recovery_text(rule: Rule, state: RuleState | None = None) -> str:
     """Where a rule that has fired must be seen before it can fire again: `at or above 1.25`."""
     if rule.health_factor_below is not None:
         return f"at or above {_ratio(rule.health_factor_below)}"
+    if rule.health_factor_above is not None:
+        return f"at or below {_ratio(rule.health_factor_above)}"
     other = "at or below" if rule.trigger.kind is TriggerKind.PRICE_ABOVE else "at or above"
     level = level_of(rule.trigger, None if state is None else state.best)
     at = "its level" if level is None else level_words(rule.trigger, level)
@@ -382,13 +388,14 @@ def recovery_text(rule: Rule, state: RuleState | None = None) -> str:
 
 
 def _fact(rule: Rule, state: RuleState, health: int | None, price: PriceSeen | None, side: _Side) -> str:
-    level = rule.health_factor_below
+    level = rule.health_factor_above if rule.boosts else rule.health_factor_below
     if level is None:
         said = "" if price is None else fact(rule.trigger, price, state.best)
         return f"{said}, but nothing is owed" if side is _Side.IDLE else said
     if health is None:
         return "no debt"
-    verb = "below" if side is _Side.CROSSED else "is not below"
+    verb = side_word(rule.trigger)
+    verb = verb if side is _Side.CROSSED else f"is not {verb}"
     return f"health factor {_beside(health, level)} {verb} {_ratio(level)}"
 
 

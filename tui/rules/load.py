@@ -25,13 +25,15 @@ from tui.model.rule import (
     StandingAllowance,
     Step,
     Trigger,
+    TriggerKind,
 )
 from tui.model.text import clean_text
+from tui.rules.bands import chasing
 from tui.rules.fields import FaultList, TableReader, closest, quoted
 from tui.rules.match import EVERYTHING, overlap
 from tui.rules.spans import scan
 from tui.rules.steps import is_address, read_steps
-from tui.rules.triggers import check_goal, goal_meaning, read_goal, read_trigger, trigger_meaning
+from tui.rules.triggers import check_boost, check_goal, goal_meaning, read_goal, read_trigger, trigger_meaning
 
 MAX_FILE_BYTES = 256 * 1024
 MAX_RULES = 256
@@ -108,6 +110,14 @@ def load_rule_files(paths: Iterable[FilePath]) -> tuple[RuleSet, ...]:
             line = loaded.line_of(rule.name, "name")
             what = f'rule name "{rule.name}" is already used at {first.source}'
             faults.append(RuleFault(loaded.file, line, what, "give each rule its own name", rule.name, "name"))
+        others = tuple(seen.values())
+        for boost, defence, what, fix in chasing((*others, *usable)):
+            one = boost if boost in usable else defence
+            if one in others or (boost in usable and defence in usable):
+                continue
+            usable = [rule for rule in usable if rule is not one]
+            line = loaded.line_of(one.name, one.trigger.field)
+            faults.append(RuleFault(loaded.file, line, what, fix, one.name, one.trigger.field))
         seen.update((rule.name.casefold(), rule) for rule in usable)
         sets.append(replace(loaded, rules=tuple(usable), faults=_in_order(faults)))
     return tuple(sets)
@@ -134,6 +144,7 @@ def parse_rules(content: bytes | str, file: str) -> RuleSet:
     if data is not None:
         rules = _read_document(data, faults)
         _warn_of_rivals(rules, faults)
+        rules = _without_chasing(rules, faults)
     names = {index: rule.name for index, rule in rules}
     lines = {
         (names[path[1]], ".".join(map(str, path[2:]))): line
@@ -263,6 +274,7 @@ def _read_rule(table: Mapping[str, object], index: int, faults: FaultList, first
     order = reader.choice("order", tuple(Order), required=False)
     steps = read_steps(reader, mode)
     check_goal(reader, goal, steps)
+    check_boost(reader, trigger, steps)
     limits = _read_limits(reader)
     reader.finish({"steps": "write [[rule.step]] tables", "action": "write it in a [[rule.step]] table"})
     if any(fault.severity is Severity.ERROR for fault in faults.faults[before:]):
@@ -356,15 +368,28 @@ def _read_limits(reader: TableReader) -> Limits | None:
 
 
 def _warn_of_share(reader: TableReader, trigger: Trigger, limits: Limits) -> None:
-    """A share of the loss avoided is next to nothing where a price fires far from liquidation."""
-    if trigger.is_price and limits.max_cost_share_bps is not None:
+    """A share of the loss avoided is next to nothing where a price fires far from liquidation, and for a boost."""
+    far = trigger.is_price or trigger.kind is TriggerKind.HEALTH_ABOVE
+    where = "at a price" if trigger.is_price else "where health is high"
+    if far and limits.max_cost_share_bps is not None:
         reader.faults.add(
             (*reader.path, "limits", "max_cost_share"),
-            f"{reader.name} fires at a price, and max_cost_share weighs its cost by how near liquidation is",
+            f"{reader.name} fires {where}, and max_cost_share weighs its cost by how near liquidation is",
             "use max_cost_usd: far from liquidation the rule would be held back",
             rule=reader.rule,
             severity=Severity.WARNING,
         )
+
+
+def _without_chasing(rules: list[tuple[int, Rule]], faults: FaultList) -> list[tuple[int, Rule]]:
+    """The rules without boosts that a defence of the same position would undo: the defence stays."""
+    places = {rule.name: index for index, rule in rules}
+    refused = set()
+    for boost, _, what, fix in chasing(rule for _, rule in rules):
+        refused.add(boost.name)
+        path: tuple[str | int, ...] = ("rule", places[boost.name], *boost.trigger.field.split("."))
+        faults.add(path, what, fix, rule=boost.name)
+    return [(index, rule) for index, rule in rules if rule.name not in refused]
 
 
 def _warn_of_rivals(rules: list[tuple[int, Rule]], faults: FaultList) -> None:

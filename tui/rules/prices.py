@@ -119,7 +119,7 @@ def level_words(trigger: Trigger, level: int) -> str:
 
 def side_word(trigger: Trigger) -> str:
     """On which side of its level a trigger fires."""
-    return "above" if trigger.kind is TriggerKind.PRICE_ABOVE else "below"
+    return "above" if trigger.kind in (TriggerKind.PRICE_ABOVE, TriggerKind.HEALTH_ABOVE) else "below"
 
 
 def _read(text: str) -> int:

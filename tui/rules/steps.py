@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
-from tui.model.rule import SALES, ActionKind, Mode, Step
+from tui.model.rule import BORROWING, SALES, ActionKind, Mode, Step
 from tui.model.text import clean_text
 from tui.rules.fields import TableReader, closest, plain_decimal, quoted
 
@@ -19,8 +20,36 @@ MOST_SLIPPAGE_BPS = 2000
 _ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{40}", re.ASCII)
 _NOT_A_SALE = MappingProxyType(
     dict.fromkeys(("collateral", "debt", "max_slippage"), 'remove it: it belongs to "deleverage" steps')
+    | dict.fromkeys(("from", "to"), 'remove it: it belongs to "switch-collateral" and "switch-debt" steps')
 )
-_A_SALE = MappingProxyType({"asset": "write collateral (what is sold) and debt (what is repaid) instead"})
+
+
+@dataclass(frozen=True, slots=True)
+class SaleKeys:
+    """Under which keys a sale names what pays for it (what its `max` counts) and what is bought, and what they are, in
+    words for people; with an example of each.
+    """
+
+    pays: str
+    buys: str
+    paying: str
+    buying: str
+    examples: tuple[str, str]
+
+
+SALE_KEYS: Mapping[ActionKind, SaleKeys] = MappingProxyType(
+    {
+        ActionKind.DELEVERAGE: SaleKeys("collateral", "debt", "what is sold", "what is repaid", ("WETH", "USDC")),
+        ActionKind.SWITCH_COLLATERAL: SaleKeys(
+            "from", "to", "the collateral that is sold", "the one that is supplied in its place", ("WETH", "USDC")
+        ),
+        ActionKind.SWITCH_DEBT: SaleKeys(
+            "to", "from", "the debt that is taken on", "the one that is repaid", ("DAI", "USDC")
+        ),
+        ActionKind.BOOST: SaleKeys("debt", "collateral", "what is borrowed", "what is bought", ("USDC", "WETH")),
+    }
+)
+"""The keys of each kind of sale."""
 
 
 def read_steps(reader: TableReader, mode: str | None) -> tuple[Step, ...]:
@@ -41,7 +70,7 @@ def read_steps(reader: TableReader, mode: str | None) -> tuple[Step, ...]:
             (*reader.path, "step", MAX_STEPS), f"more than {MAX_STEPS} steps", "remove some", rule=reader.rule
         )
     steps: list[Step] = []
-    pairs: dict[tuple[str, str], int] = {}
+    pairs: dict[tuple[ActionKind, str, str], int] = {}
     for number, table in enumerate(value[:MAX_STEPS]):
         path = (*reader.path, "step", number)
         name = f"step {number + 1} of {reader.name}"
@@ -56,10 +85,11 @@ def read_steps(reader: TableReader, mode: str | None) -> tuple[Step, ...]:
             continue
         steps.append(step)
         if step.collateral is not None:
-            first = pairs.setdefault((step.collateral, step.asset), number)
+            first = pairs.setdefault((step.action, step.collateral, step.asset), number)
             if first != number:
                 what = f"{name} sells {step.collateral} for {step.asset}, as step {first + 1} does"
-                inner.fault("collateral", what, "keep one of the two, with the max and max_slippage that you mean")
+                key = SALE_KEYS[step.action].pays
+                inner.fault(key, what, "keep one of the two, with the max and max_slippage that you mean")
     return tuple(steps)
 
 
@@ -84,15 +114,31 @@ def _means_sale(action: object, table: Mapping[str, object]) -> bool:
     return "asset" not in table and not _NOT_A_SALE.keys().isdisjoint(table)
 
 
+def _meant_sale(action: object, table: Mapping[str, object]) -> ActionKind:
+    """Which sale is meant, mistyped or not."""
+    meant = closest(action, tuple(ActionKind)) if isinstance(action, str) else None
+    if meant is not None:
+        return ActionKind(meant)
+    return ActionKind.SWITCH_COLLATERAL if "from" in table or "to" in table else ActionKind.DELEVERAGE
+
+
 def _read_sale(reader: TableReader, action: str | None) -> Step | None:
-    collateral = read_asset(reader, "collateral", "WETH")
-    debt = read_asset(reader, "debt", "USDC")
+    kind = _meant_sale(reader.table.get("action"), reader.table)
+    keys = SALE_KEYS[kind]
+    # In the order of the file's words: what it is about first.
+    order = (keys.buys, keys.pays) if kind in BORROWING else (keys.pays, keys.buys)
+    examples = dict(zip((keys.pays, keys.buys), keys.examples, strict=True))
+    named = {key: read_asset(reader, key, examples[key]) for key in order}
+    collateral, debt = named[keys.pays], named[keys.buys]
     slippage = reader.share("max_slippage", "0.5%", MOST_SLIPPAGE_BPS, required=True)
     maximum = _read_maximum(reader, "2")
-    reader.finish(_A_SALE)
+    written = f"write {keys.pays} ({keys.paying}) and {keys.buys} ({keys.buying}) instead"
+    reader.finish(MappingProxyType(dict.fromkeys({"asset", "collateral", "debt", "from", "to"} - set(order), written)))
     if collateral is not None and collateral == debt:
         fix = f'name what is sold, or write action = "repay-with-atokens" with asset = {quoted(debt)}'
-        reader.fault("debt", f"{reader.name} sells {collateral} for itself", fix)
+        if kind is not ActionKind.DELEVERAGE:
+            fix = f"name two assets: {keys.paying}, and {keys.buying}"
+        reader.fault(order[-1], f"{reader.name} sells {collateral} for itself", fix)
         return None
     if action is None or collateral is None or debt is None or slippage is None:
         return None

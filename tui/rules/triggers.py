@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tui.model.rule import REPAYING, Goal, GoalKind, Mode, Step, Trigger, TriggerKind, close, health_below, restore
+from tui.model.rule import (
+    REPAYING,
+    ActionKind,
+    Goal,
+    GoalKind,
+    Mode,
+    Step,
+    Trigger,
+    TriggerKind,
+    close,
+    health_above,
+    health_below,
+    restore,
+)
 from tui.model.units import BPS, WAD
 from tui.rules.fields import TableReader, percent_text, plain_decimal
 from tui.rules.steps import read_asset
@@ -12,10 +25,12 @@ from tui.rules.steps import read_asset
 HIGHEST_HEALTH_FACTOR = 100
 MOST_BLOCKS = 100_000
 MOST_PRICE = 10**12
+LEAST_BOOST_TARGET = 105 * WAD // 100
 LEAST_TRAILING_BPS, MOST_TRAILING_BPS = 10, 9_000
 """A stop that trails closer than a tenth of a percent is noise; one that trails by more than nine tenths is none."""
 
 _HEALTH = "health_factor_below"
+_ABOVE = "health_factor_above"
 _PRICE = "price_of"
 _LEVELS = (TriggerKind.PRICE_BELOW, TriggerKind.PRICE_ABOVE, TriggerKind.TRAILING)
 _WHEN = 'when = { health_factor_below = "1.25", for_blocks = 1 }'
@@ -26,6 +41,8 @@ def read_trigger(reader: TableReader) -> tuple[Trigger | None, int | None]:
     when = reader.subtable("when", _WHEN)
     if when is None:
         return None, None
+    if _ABOVE in when.table:
+        return _boost_trigger(when)
     levels = [kind for kind in _LEVELS if kind.value in when.table]
     about_price = _PRICE in when.table or "in" in when.table or bool(levels)
     if _HEALTH in when.table and about_price:
@@ -40,9 +57,25 @@ def read_trigger(reader: TableReader) -> tuple[Trigger | None, int | None]:
     trigger = _price_trigger(when, levels) if about_price else _health_trigger(when)
     for_blocks = when.whole_number("for_blocks", 1, 1, MOST_BLOCKS)
     if not about_price:
-        when.taken.extend((_PRICE, *(kind.value for kind in _LEVELS)))
+        when.taken.extend((_ABOVE, _PRICE, *(kind.value for kind in _LEVELS)))
     when.finish()
     return trigger, for_blocks
+
+
+def _boost_trigger(when: TableReader) -> tuple[Trigger | None, int | None]:
+    """A health factor that is passed upwards, and nothing else."""
+    others = [key for key in (_HEALTH, _PRICE, "in", *(kind.value for kind in _LEVELS)) if key in when.table]
+    for key in others:
+        when.take(key)
+    level = when.decimal(_ABOVE, 18, "2.2", HIGHEST_HEALTH_FACTOR)
+    for_blocks = when.whole_number("for_blocks", 1, 1, MOST_BLOCKS)
+    if others:
+        when.fault(others[0], f"{when.name} has {_ABOVE} and {others[0]}", "keep one of the two: write another rule")
+    elif level is not None and level <= WAD:
+        what = f"{_ABOVE} is {plain_decimal(level, 18)}: at 1 the position is already liquidated"
+        when.fault(_ABOVE, what, 'boost only from far above it, for example from "2.2"')
+    when.finish()
+    return None if level is None or level <= WAD or others else health_above(level), for_blocks
 
 
 def _health_trigger(when: TableReader) -> Trigger | None:
@@ -123,6 +156,13 @@ def read_goal(reader: TableReader, mode: str | None, trigger: Trigger | None) ->
         table.fault("close", f"{table.name} has both health_factor and close", "keep one of the two")
         table.finish()
         return None
+    boosts = trigger is not None and trigger.kind is TriggerKind.HEALTH_ABOVE
+    if GoalKind.CLOSE in table.table and boosts:
+        table.take(GoalKind.CLOSE.value)
+        fix = 'write target = { health_factor = "1.90" }, below the trigger'
+        table.fault("close", f"{table.name} closes, but {_ABOVE} is for boosting", fix)
+        table.finish()
+        return None
     if GoalKind.CLOSE in table.table:
         bps = table.share("close", "50%", BPS)
         table.taken.append(GoalKind.HEALTH.value)
@@ -131,13 +171,44 @@ def read_goal(reader: TableReader, mode: str | None, trigger: Trigger | None) ->
     target = table.decimal("health_factor", 18, "1.50", HIGHEST_HEALTH_FACTOR, required=True)
     table.taken.append(GoalKind.CLOSE.value)
     table.finish()
-    if target is not None and trigger is not None and not trigger.is_price and target <= trigger.level:
+    if target is not None and trigger is not None and boosts:
+        _check_boost_target(table, target, trigger)
+    elif target is not None and trigger is not None and not trigger.is_price and target <= trigger.level:
         table.fault(
             "health_factor",
             f"target {plain_decimal(target, 18)} is not above the trigger {plain_decimal(trigger.level, 18)}",
             "write a target above health_factor_below, or the rule would fire again at once",
         )
     return None if target is None else restore(target)
+
+
+def _check_boost_target(table: TableReader, target: int, trigger: Trigger) -> None:
+    said = plain_decimal(target, 18)
+    if target >= trigger.level:
+        what = f"target {said} is not below the trigger {plain_decimal(trigger.level, 18)}"
+        table.fault("health_factor", what, f"write a target below {_ABOVE}: a boost brings health down to it")
+    elif target < LEAST_BOOST_TARGET:
+        least = plain_decimal(LEAST_BOOST_TARGET, 18)
+        what = f"target {said} is so near liquidation that nobody should borrow down to it"
+        table.fault("health_factor", what, f'write "{least}" or more')
+
+
+def check_boost(reader: TableReader, trigger: Trigger | None, steps: Sequence[Step]) -> None:
+    """Note boosts where health is not high, and other steps where it is: the first makes a defence a danger."""
+    if trigger is None:
+        return
+    boosts = trigger.kind is TriggerKind.HEALTH_ABOVE
+    for number, step in enumerate(steps):
+        if (step.action is ActionKind.BOOST) is boosts:
+            continue
+        name, path = f"step {number + 1} of {reader.name}", (*reader.path, "step", number, "action")
+        if boosts:
+            what = f'{name} is "{step.action}", but {_ABOVE} is for boosting'
+            fix = f'write action = "boost", or {_HEALTH} in when'
+        else:
+            what = f"{name} boosts, which lowers health"
+            fix = f'put it into a rule of its own with when = {{ {_ABOVE} = "2.2" }} and a target below that'
+        reader.faults.add(path, what, fix, rule=reader.rule)
 
 
 def check_goal(reader: TableReader, goal: Goal | None, steps: Sequence[Step]) -> None:
@@ -153,7 +224,7 @@ def check_goal(reader: TableReader, goal: Goal | None, steps: Sequence[Step]) ->
 
 def trigger_meaning(trigger: Trigger) -> Mapping[str, object]:
     """What a trigger means, for a rule's digest: one of health as it always was, one of a price in its own words."""
-    if not trigger.is_price:
+    if trigger.kind is TriggerKind.HEALTH_BELOW:
         return {"health_factor_below": trigger.level}
     return {"trigger": [trigger.kind.value, trigger.level, trigger.asset, trigger.quote, trigger.trailing_bps]}
 

@@ -88,7 +88,7 @@ class AaveV3Market:
         with_pool = {ActionKind.REPAY, ActionKind.ADD_COLLATERAL, ActionKind.REPAY_WITH_ATOKENS}
         if self._router is None or (self._pool is not None and isinstance(self._helper(self._pool), str)):
             return frozenset(with_pool)
-        return frozenset(with_pool | {ActionKind.DELEVERAGE})
+        return frozenset(with_pool | SALES)
 
     def read_calls(self, accounts: Sequence[str]) -> tuple[Call, ...]:
         """One call of the lens for each 200 accounts; one even without any, for the market alone."""

@@ -88,8 +88,8 @@ class Reserve:
     """One listed asset at the block. Indices, totals and `accrued` are grown to the block's time.
 
     `price` None: the oracle does not answer. `fault`: why nothing may be computed with this reserve, or None.
-    `a_token` and `debt_token` (variable) in lower-case hex. `token_decimals` as the token itself says, `scaled_debt` all
-    variable debt; None: could not be read.
+    `a_token` and `debt_token` (variable) in lower-case hex. `token_decimals` as the token itself says, `scaled_debt`
+    all variable debt; None: could not be read.
     """
 
     id: int

@@ -118,7 +118,7 @@ def trigger_words(rule: Rule) -> str:
     """What a rule waits for: `below 1.25`, `WETH below $2,000`, `WETH 10% under its best`."""
     trigger = rule.trigger
     if not trigger.is_price:
-        return f"below {ratio(trigger.level)}"
+        return f"{'above' if rule.boosts else 'below'} {ratio(trigger.level)}"
     names = "/".join(asset_word(name) for name in trigger.names)
     if trigger.trailing_bps is not None:
         return f"{names} {part(trigger.trailing_bps)} under its best"
