@@ -20,6 +20,9 @@ from tui.screen.figures import (
     ratio,
     threshold,
 )
+from tui.screen.figures import (
+    level as level_text,
+)
 from tui.screen.lines import BLANK, Line, Span, cell, clip, fitted, line, split, width_of, wrap
 from tui.screen.words import market_name, status_sign
 
@@ -198,9 +201,13 @@ def detail_lines(view: ViewState, shown: PositionView | None, width: int) -> lis
     for trigger in shown.trigger_prices:
         far = "" if trigger.distance_bps is None else f" ({distance(trigger.distance_bps)})"
         by_health = trigger.kind is TriggerKind.HEALTH_BELOW and shown.trigger_health_factor is not None
+        pair = ""
+        if trigger.quote is not None and trigger.level is not None:
+            pair = f", {level_text(trigger.level)} {_symbol(trigger.quote)}"
         level = f" below {ratio(shown.trigger_health_factor or 0)}" if by_health else ""
         rows += wrap(
-            f"{clean_text(trigger.rule, 24)} fires{level}: {_symbol(trigger.asset)} {price(trigger.price_usd)}{far}",
+            f"{clean_text(trigger.rule, 24)} fires{level}: {_symbol(trigger.asset)} "
+            f"{price(trigger.price_usd)}{pair}{far}",
             width,
             "stale" if stale else "trigger",
             "",
