@@ -14,11 +14,13 @@ from tui.engine.engine import Engine
 from tui.engine.facade import ArmingReport, CommandRefused, Preview, RulesText
 from tui.engine.live_rules import live_errors, live_faults
 from tui.engine.prospect import Prospect
+from tui.engine.validation import problems_of, refusals, remarks
 from tui.model.plan import Evaluation, Refusal
 from tui.model.position import Position
 from tui.model.rule import Mode, Rule
 from tui.model.snapshot import Snapshot
 from tui.model.view import Severity, ViewState
+from tui.planning.validate import RuleProblem
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.journal import JournalError
 from tui.rules.document import EditRefused
@@ -53,16 +55,27 @@ class Commands:
         engine = self._engine
         conditions = self._conditions(found)
         grave = [one.text for one in conditions if one.consequence is Consequence.DISARM or one.code in _UNKNOWN]
+        wrong = await self._wrong(found)
         report = arming_report(
             found,
             engine.snapshot,
             engine.fees,
             engine.setup.keystores,
             engine.prospect,
-            (*self._problems(found), *grave),
+            tuple(dict.fromkeys((*self._problems(found), *grave, *refusals(wrong)))),
         )
         lesser = [one.text for one in conditions if one.text not in grave]
-        return replace(report, warnings=tuple(dict.fromkeys((*lesser, *report.warnings))))
+        return replace(report, warnings=tuple(dict.fromkeys((*lesser, *report.warnings, *remarks(wrong)))))
+
+    async def _wrong(self, rule: Rule) -> list[RuleProblem]:
+        """What would keep a rule from ever working on the positions that it would be armed for."""
+        engine, snapshot = self._engine, self._engine.snapshot
+        if snapshot is None or engine.fees is None or rule.mode is Mode.NOTIFY:
+            return []
+        found: list[RuleProblem] = []
+        for position in positions_for(rule, snapshot, tuple(engine.own_accounts())):
+            found += await problems_of(rule, position, snapshot, engine.fees, engine.prospect)
+        return found
 
     def _conditions(self, rule: Rule) -> list[Condition]:
         """What is stale or strange now about the positions that a rule would be armed for."""

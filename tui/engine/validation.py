@@ -1,0 +1,43 @@
+"""Rules that could never do what they say, held against the market and the exchanges as they are before arming."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tui.engine.prospect import Prospect
+from tui.model.plan import FeeQuote
+from tui.model.position import Position
+from tui.model.rule import Rule
+from tui.model.snapshot import Snapshot
+from tui.planning.validate import RuleProblem, validate
+
+OUT_OF_REACH = frozenset({"out-of-reach", "not-buildable"})
+"""What is told loudly and yet no reason to leave a position without any defence: means that do not suffice today may
+tomorrow, and a part of the way is better than none of it.
+"""
+
+
+async def problems_of(
+    rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote, prospect: Prospect
+) -> tuple[RuleProblem, ...]:
+    """What is wrong with a rule on a position, with what exchanges charge now; none where it cannot be judged."""
+    wallet = snapshot.wallets.get(position.key.account)
+    if wallet is None or position.unknown is not None or position.health_factor is None:
+        return ()
+    market = prospect.market(position)
+    circumstances = prospect.circumstances(rule, snapshot, fees)
+    there = prospect.at_trigger(rule, position)
+    offers = await prospect.offers.gather(rule, market, there, wallet, circumstances)
+    circumstances = replace(circumstances, offers=offers or None)
+    return validate(rule, market, position, wallet, circumstances, prospect.best_seen(rule, position))
+
+
+def refusals(problems: Sequence[RuleProblem]) -> tuple[str, ...]:
+    """Why a rule must not be armed at all, each with how to mend it."""
+    return tuple(f"{one.words}; {one.fix}" for one in problems if one.decisive and one.code not in OUT_OF_REACH)
+
+
+def remarks(problems: Sequence[RuleProblem]) -> tuple[str, ...]:
+    """What is worth knowing before a rule is armed and no reason not to."""
+    return tuple(f"{one.words}; {one.fix}" for one in problems if not one.decisive or one.code in OUT_OF_REACH)
