@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from decimal import Decimal
 from pathlib import Path
 
@@ -30,6 +32,7 @@ from tui.engine.facade import CommandRefused
 from tui.engine.watch import IMPLEMENTATION_SLOT
 from tui.model.view import Protection, RuleActivity
 from tui.practice.accounts import OWNER
+from tui.vault import client
 
 POOL_REVISION, INITIALIZE, DECIMALS, SYMBOL = "0148170e", "c4d66de8", "313ce567", "95d89b41"
 
@@ -247,16 +250,30 @@ def _without_step(text: str, name: str, trigger: str) -> str:
     return rule[:start] + rule[rule.index("[rule.limits]") :]
 
 
-async def test_the_signer_that_does_not_answer_is_told_and_asked_again(make_rig: MakeRig) -> None:
+async def test_the_signer_that_does_not_answer_is_told_and_asked_again(
+    make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rig = await make_rig()
     await rig.arm()
-    rig.wired.close_signer()
+    assert rig.wired.signer is not None
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.2)
+    os.kill(rig.wired.signer.pid, signal.SIGSTOP)
     await rig.wired.commands.disarm("guard", "by hand")
     view = rig.wired.engine.view
     assert view.protection is Protection.WATCHING
     assert any("the signer did not take what is armed now" in line for line in view.would_stop)
     await rig.mine(2)
     assert said(rig, "the signer did not take what is armed now") == 1
+
+
+async def test_a_signer_that_is_gone_holds_no_key_and_needs_no_disarming(make_rig: MakeRig) -> None:
+    rig = await make_rig()
+    await rig.arm()
+    rig.wired.close_signer()
+    await rig.wired.commands.disarm("guard", "by hand")
+    view = rig.wired.engine.view
+    assert view.protection is Protection.WATCHING
+    assert not any("the signer did not take" in line for line in view.would_stop)
 
 
 async def test_what_the_signer_withholds_is_shown(make_rig: MakeRig) -> None:
