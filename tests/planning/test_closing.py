@@ -1,4 +1,4 @@
-"""Closing a part: each step repays its share of what was owed when it fired, never more, never at the cost of health."""
+"""Closing a part: each step repays its share of what was owed when it fired, no more, and never lowers health."""
 
 from __future__ import annotations
 

@@ -373,8 +373,10 @@ def test_a_stop_beyond_liquidation_names_both_prices():
 
 def test_a_price_that_is_there_already_is_told():
     assert priced('{ price_of = "WETH", above = "1999" }') == [
-        "W5 when.above aave-v3/core/0xabab…abab: WETH 2,000.00 above 1,999 already: it fires at once; write a higher price if that is not meant"
+        "W5 when.above aave-v3/core/0xabab…abab: WETH 2,000.00 above 1,999 already: it fires at once; "
+        "write a higher price if that is not meant"
     ]
     assert priced('{ price_of = "WETH", below = "2001" }') == [
-        "W5 when.below aave-v3/core/0xabab…abab: WETH 2,000.00 below 2,001 already: it fires at once; write a lower price if that is not meant"
+        "W5 when.below aave-v3/core/0xabab…abab: WETH 2,000.00 below 2,001 already: it fires at once; "
+        "write a lower price if that is not meant"
     ]
