@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from tui.model.plan import SaleTerms
 from tui.model.position import Asset, Position
 from tui.model.rule import SALES, SUPPLYING, ActionKind, Order, Rule, Step
-from tui.model.units import UINT256_MAX, whole
+from tui.model.units import UINT256_MAX, parse_units, whole
 from tui.model.wallet import Wallet
 from tui.planning.circumstances import Circumstances, OfferKey, offer_key
 from tui.planning.circumstances import Offer as Offer
@@ -193,11 +193,28 @@ class _Sizes:
                         found.setdefault(pair, []).append(action.amount)
         return found
 
+    def _switched(self, pair: _Pair, owed: int) -> int:
+        """The most of a debt that a switch may repay: what is owed, or what the step's maximum is worth."""
+        step, paying, bought = self._pairs[pair]
+        prices = self._prices.get(paying.address), self._prices.get(bought.address)
+        if step.maximum is None or not prices[0] or not prices[1]:
+            return owed
+        try:
+            maximum = parse_units(step.maximum, paying.decimals)
+        except ValueError:
+            return owed
+        worth = maximum * prices[0] * whole(bought.decimals) // (prices[1] * whole(paying.decimals))
+        return max(min(owed, worth + worth // 50), 1)
+
     def wanted(self, pair: _Pair) -> SaleWanted | None:
         """The requests for a pair, or None where it would sell nothing however cheap."""
         terms, owed = self._terms.get(pair), self._owed.get(pair)
         written, alone = self._written.get(pair, []), self._alone.get(pair, [])
         every = written + alone
+        if owed and self._pairs[pair][0].action is ActionKind.SWITCH_DEBT:
+            # By the market's own prices it never helps: only quotes can tell where it does.
+            most = self._switched(pair, owed)
+            every += [max(most // 4, 1), most]
         if terms is None or owed is None or not every:
             return None
         if len(alone) == 1 and self._rule.close_bps is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tui.model.position import Asset
-from tui.model.rule import SALES, Step
+from tui.model.rule import SALES, ActionKind, Step
 from tui.model.text import clean_text
 from tui.model.units import BPS, WAD, format_units, whole
 
@@ -33,7 +33,14 @@ def health_text(health_factor: int | None, places: int = 2) -> str:
 
 
 def step_text(step: Step) -> str:
-    """`repay USDC`, `deleverage WETH for USDC`."""
+    """`repay USDC`, `deleverage WETH for USDC`, `switch-debt USDC to DAI`, `boost WETH with USDC`."""
+    pays, bought = clean_text(step.collateral or "?"), clean_text(step.asset)
+    if step.action is ActionKind.SWITCH_COLLATERAL:
+        return f"{step.action} {pays} to {bought}"
+    if step.action is ActionKind.SWITCH_DEBT:
+        return f"{step.action} {bought} to {pays}"
+    if step.action is ActionKind.BOOST:
+        return f"{step.action} {bought} with {pays}"
     if step.action in SALES:
-        return f"{step.action} {clean_text(step.collateral or '?')} for {clean_text(step.asset)}"
+        return f"{step.action} {pays} for {bought}"
     return f"{step.action} {clean_text(step.asset)}"
