@@ -12,7 +12,7 @@ from tui.model.block import BlockRef
 from tui.model.calls import Call, CallResult
 from tui.model.plan import Action, FeeQuote, PermitNeed, PlannedCall, SaleTerms
 from tui.model.position import Asset, Collateral, Debt, MarketKey, Position, PositionKey
-from tui.model.rule import ActionKind
+from tui.model.rule import BORROWING, SUPPLYING, ActionKind
 from tui.model.signing import WordRule
 from tui.model.units import USD, WAD, mul_div_up, value_usd, whole
 from tui.model.wallet import TokenHolding, Wallet
@@ -148,6 +148,8 @@ class PlainMarket:
                 raise ActionImpossible("over the cap")
             supplied[asset] = supplied.get(asset, 0) + action.amount
             return replace(book, supplied=supplied)
+        if action.sale is not None and action.kind is not ActionKind.DELEVERAGE:
+            return self._reshaped(replace(book, supplied=supplied, owed=owed), action)
         if action.amount > owed.get(asset, 0):
             raise ActionImpossible(f"more {asset.symbol} than is owed")
         owed[asset] -= action.amount
@@ -164,6 +166,27 @@ class PlainMarket:
                 raise ActionImpossible("more sold than taken")
         return replace(book, supplied=supplied, owed=owed)
 
+    def _reshaped(self, book: Book, action: Action) -> Book:
+        """A switch or a boost; credit ends at nine tenths of the threshold."""
+        supplied, owed, sale = dict(book.supplied), dict(book.owed), action.sale
+        if action.kind in SUPPLYING:
+            supplied[action.asset] = supplied.get(action.asset, 0) + action.amount
+        elif action.amount > owed.get(action.asset, 0):
+            raise ActionImpossible(f"more {action.asset.symbol} than is owed")
+        else:
+            owed[action.asset] -= action.amount
+        if action.kind in BORROWING:
+            owed[sale.collateral] = owed.get(sale.collateral, 0) + sale.sold
+            left = replace(book, supplied=supplied, owed=owed)
+            if (self._built(left).health_factor or WAD * 2) < WAD * 10 // 9:
+                raise ActionImpossible(f"more {sale.collateral.symbol} than the loan to value leaves")
+            return left
+        self._take(supplied, sale.collateral, sale.most_sold)
+        if (self._built(replace(book, supplied=supplied)).health_factor or WAD) < WAD:
+            raise ActionImpossible("the position would be liquidatable after it")
+        supplied[sale.collateral] += sale.most_sold - sale.sold
+        return replace(book, supplied=supplied, owed=owed)
+
     def _take(self, supplied: dict[Asset, int], asset: Asset, amount: int) -> None:
         if amount > supplied.get(asset, 0):
             raise ActionImpossible(f"more {asset.symbol} than is supplied")
@@ -171,7 +194,7 @@ class PlainMarket:
 
     def ceiling(self, position: Position, kind: ActionKind, asset: Asset, collateral: Asset | None = None) -> int:
         book = _book(position)
-        if kind is ActionKind.ADD_COLLATERAL:
+        if kind is ActionKind.ADD_COLLATERAL or kind in SUPPLYING:
             if asset in self.frozen:
                 raise ActionImpossible(f"{asset.symbol} is frozen in this market")
             return self.room.get(asset, 2**128)
