@@ -118,11 +118,16 @@ def _part(asset: Asset, usd: int, price: int | None) -> int:
     return usd * whole(asset.decimals) // (price or USD)
 
 
-_STANDING = st.sampled_from((0, 0, 0, 1, 10**6, 10**18, 10**21, 2**256 - 1))
+def _standing(asset: Asset) -> st.SearchStrategy[int]:
+    """Mostly none; else what suffices for one small step and not for two, a dust, or no limit."""
+    unit = whole(asset.decimals)
+    return st.sampled_from((0, 0, 0, 7, 3 * unit // 2, 150 * unit, 2**256 - 1))
+
+
 _FACTS = PermitFacts("Token", "1", "0x" + "0" * 64, 5)
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_plan_leaves_an_allowance(positions: list[Position], data: st.DataObject) -> None:
     draw = data.draw
@@ -133,8 +138,8 @@ def test_no_plan_leaves_an_allowance(positions: list[Position], data: st.DataObj
     owed = [one.asset for one in position.debt]
     tokens, allowed, nonces = {}, {}, {}
     for one in assets:
-        held = _part(one, draw(st.sampled_from((0, 50, 3_000, 10**6))) * USD, market.price_usd(position, one))
-        stands, permit = draw(_STANDING), draw(st.sampled_from((None, _FACTS)))
+        held = _part(one, draw(st.sampled_from((0, 3_000, 10**6))) * USD, market.price_usd(position, one))
+        stands, permit = draw(_standing(one)), draw(st.sampled_from((None, _FACTS)))
         tokens[one.address] = TokenHolding(one, held, {POOL: stands}, permit)
         allowed[one.address, POOL] = stands
         nonces[one.address] = _FACTS.nonce
@@ -153,7 +158,7 @@ def test_no_plan_leaves_an_allowance(positions: list[Position], data: st.DataObj
     for one in wanted:
         shape = market.sale_shape(position, one.collateral)
         # One receipt has one allowance and one nonce, whatever it is sold for.
-        stands = allowed.setdefault((shape.receipt, shape.helper), draw(_STANDING))
+        stands = allowed.setdefault((shape.receipt, shape.helper), draw(_standing(one.collateral)))
         nonces.setdefault(shape.receipt, _FACTS.nonce)
         permit = draw(st.sampled_from((None, replace(_FACTS, nonce=nonces[shape.receipt]))))
         terms.append(replace(shape, premium_bps=5, allowed=stands, permit=permit))
@@ -182,6 +187,38 @@ def test_no_plan_leaves_an_allowance(positions: list[Position], data: st.DataObj
         ), "the pool may take more than was needed"
 
 
+@pytest.mark.parametrize(("stands", "permit"), [(0, _FACTS), (0, None), (3, None), (3, _FACTS)])
+def test_two_steps_of_one_token_share_its_nonce_and_what_stands(
+    positions: list[Position], stands: int, permit: PermitFacts | None
+) -> None:
+    """`stands` in halves of what one step moves: enough for the first step, not for both."""
+    seen = 0
+    for position in positions:
+        market = _market()
+        asset = next(one.asset for one in position.collateral if one.counts)
+        allowed = stands * whole(asset.decimals) // 200
+        holding = TokenHolding(asset, 10**6 * whole(asset.decimals), {POOL: allowed}, permit)
+        wallet = Wallet(position.key.account, 50 * WAD, 0, {asset.address: holding})
+        rule = rule_of(
+            supply(asset.address, "0.01"),
+            supply(asset.address, "0.01"),
+            target=3 * (position.health_factor or 0),
+            standing_allowance=StandingAllowance.USE,
+        )
+        plan = build_plan(rule, market, position, wallet, circumstances())
+        if not isinstance(plan, Plan) or len(plan.steps) < 2:
+            continue
+        book = Book(
+            {(asset.address, POOL): allowed}, {asset.address: _FACTS.nonce}, {asset.address: holding.balance or 0}
+        )
+        for call in plan.calls:
+            book.play(market, call)
+        assert book.allowed[asset.address, POOL] == 0
+        assert book.nonces[asset.address] == _FACTS.nonce + sum(call.permit is not None for call in plan.calls)
+        seen += 1
+    assert seen > 3
+
+
 def _touched(market: AaveV3Market, call: PlannedCall) -> tuple[str, str] | None:
     if call.action is None:
         return None
@@ -192,16 +229,18 @@ def _touched(market: AaveV3Market, call: PlannedCall) -> tuple[str, str] | None:
 
 
 def _steps(draw: st.DrawFn, counted: list[Asset], owed: list[Asset]) -> list[Step]:
-    """Up to four steps of any kind on what is held and owed; a pair of assets is sold once."""
+    """Two to four steps of any kind on what is held and owed, often on the same asset; a pair is sold once."""
     steps: list[Step] = []
     sold: set[tuple[str, str]] = set()
-    for _ in range(draw(st.integers(1, 4))):
+    usual = draw(st.sampled_from(counted)), draw(st.sampled_from(owed))
+    for _ in range(draw(st.integers(2, 4))):
         kind = draw(st.sampled_from(("repay", "supply", "burn", "sell", "sell")))
-        collateral, debt = draw(st.sampled_from(counted)).address, draw(st.sampled_from(owed)).address
+        collateral = draw(st.sampled_from((usual[0], usual[0], *counted))).address
+        debt = draw(st.sampled_from((usual[1], usual[1], *owed))).address
         if kind == "repay":
-            steps.append(repay(debt, draw(st.sampled_from((None, "100")))))
+            steps.append(repay(debt, draw(st.sampled_from((None, "100", "200")))))
         elif kind == "supply":
-            steps.append(supply(collateral, draw(st.sampled_from((None, "1")))))
+            steps.append(supply(collateral, draw(st.sampled_from((None, "1", "2")))))
         elif kind == "burn":
             steps.append(burn(debt))
         elif collateral != debt and (collateral, debt) not in sold:
