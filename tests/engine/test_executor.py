@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -14,15 +14,17 @@ from tests.support.firings import ACCOUNT, CHAIN_ID, GWEI, TOKEN, a_call, a_plan
 from tests.support.memory_chain import decode
 from tui.engine.budget import day_of
 from tui.engine.executor import CannotCancel
+from tui.engine.intents import intents_of
 from tui.model.block import BlockRef
-from tui.model.intent import AttemptKind, FiringState, IntentState
+from tui.model.intent import AttemptKind, Firing, FiringState, Intent, IntentState
 from tui.model.plan import FeeQuote, PermitNeed, PlannedCall
 from tui.model.signing import KILLED_LATE, SignedTransaction, SignerRefused, TransactionRequest
-from tui.model.transitions import IllegalTransition
-from tui.model.units import USD
+from tui.model.transitions import IllegalTransition, advance
+from tui.model.units import USD, WAD
 from tui.model.view import Severity
 from tui.ports.chain import ReadFailed, SendOutcome
-from tui.ports.journal import JournalFull, SpendKind
+from tui.ports.journal import JournalFull, SpendEntry, SpendKind
+from tui.protocols.erc20 import APPROVE
 
 FEES = FeeQuote(GWEI, 10 * GWEI, 2 * GWEI, 40 * GWEI)
 
@@ -859,7 +861,7 @@ async def test_signed_and_recorded_the_identical_bytes_are_sent_after_a_restart(
 async def test_a_firing_whose_transactions_are_all_final_is_closed_after_a_restart(bench: Bench) -> None:
     firing = await bench.run()
     close = bench.journal.save_firing
-    bench.journal.save_firing = lambda *_: (_ for _ in ()).throw(JournalFull("f", "h", "m"))  # type: ignore[method-assign]
+    bench.journal.save_firing = lambda *_, **__: (_ for _ in ()).throw(JournalFull("f", "h", "m"))  # type: ignore[method-assign]
     bench.chain.mine(2)
     with pytest.raises(JournalFull):
         await bench.head()
@@ -928,3 +930,196 @@ async def test_calls_of_resumed_firings_are_the_recorded_ones(bench: Bench) -> N
     assert bench.verified[-1] == tuple(
         PlannedCall(one.to, one.data, one.value, one.words, None, gas_limit=one.gas_limit) for one in firing.intents
     )
+
+
+PRICE = 3_000 * USD
+MOST_GAS = 100_000 * 40 * GWEI * PRICE // WAD
+"""A call's gas limit at the ceiling of the plan, in dollars."""
+
+
+async def run_priced(bench: Bench, number: int = 1, *calls: PlannedCall) -> Firing:
+    firing = bench.fire(number)
+    plan = with_calls(a_plan(firing, block=bench.chain.head), *(calls or (a_call(b"one"), a_call(b"two"))))
+    await bench.executor.execute(firing, plan, bench.verify, native_price_usd=PRICE)
+    return bench.firing(firing)
+
+
+def spent(bench: Bench) -> tuple[int, int]:
+    """Dollars moved and dollars of gas of the day."""
+    day = day_of(bench.chain.head.timestamp)
+    return bench.journal.spent(SpendKind.USD, day, "guard"), bench.journal.spent(SpendKind.GAS_USD, day, "guard")
+
+
+def paid_usd(bench: Bench, firing: Firing) -> int:
+    paid = [one.gas_paid_wei for one in bench.firing(firing).intents if one.gas_paid_wei is not None]
+    return sum(-(-one * PRICE // WAD) for one in paid)
+
+
+async def asked_and_freed(bench: Bench) -> Firing:
+    """A firing of which the signer was asked, signed nothing, and was cancelled by hand."""
+    bench.signer.gone = True
+    firing = await run_priced(bench)
+    bench.signer.gone = False
+    await bench.executor.cancel(firing.intents[0].id, FEES)
+    assert bench.firing(firing).state is FiringState.DROPPED
+    return bench.firing(firing)
+
+
+async def test_what_an_earlier_try_freed_does_not_hold_a_restart(bench: Bench) -> None:
+    firing = await asked_and_freed(bench)
+    again = bench.executor.reopen_firing(firing.id, "again")
+    running = replace(again, state=FiringState.PLANNED)
+    bench.journal.save_firing(again, running)
+    plan = a_plan(again, 1, block=bench.chain.head)
+    after = replace(running, state=FiringState.RUNNING)
+    debit = SpendEntry(SpendKind.USD, "guard", day_of(plan.block.timestamp), plan.spend_usd, again.id)
+    bench.journal.reserve(running, after, intents_of(again, plan, 0), debit, None)
+
+    await bench.restart()
+    assert bench.firing(firing).state is FiringState.TRIGGERED
+    assert bench.states(firing) == [IntentState.DROPPED] * 3
+    assert spent(bench) == (0, 0)
+    await bench.executor.execute(bench.firing(firing), plan, bench.verify)
+    assert [one.nonce for one in bench.journal.unsettled(CHAIN_ID)] == [0]
+
+
+async def test_what_an_earlier_try_freed_does_not_hold_a_refusal(bench: Bench) -> None:
+    firing = await asked_and_freed(bench)
+    bench.verdict = "it disagrees"
+    again = bench.executor.reopen_firing(firing.id, "again")
+    await bench.executor.execute(again, a_plan(again, 1, block=bench.chain.head), bench.verify, native_price_usd=PRICE)
+    assert bench.firing(firing).state is FiringState.DROPPED
+    assert "it disagrees" in bench.firing(firing).reason
+    assert spent(bench) == (0, 0)
+
+
+async def test_freed_nonces_and_the_end_of_their_firing_are_one_commit(bench: Bench) -> None:
+    """Ending anywhere in it leaves all of it or nothing: no firing that runs with nothing left to run."""
+    bench.signer.gone = True
+    firing = await run_priced(bench)
+    bench.signer.gone = False
+    begun: list[str] = []
+
+    def trace(statement: str) -> None:
+        if statement.startswith(("BEGIN", "COMMIT")):
+            begun.append(statement.split()[0])
+
+    bench.journal._connection.set_trace_callback(trace)
+    bench.killed = True
+    free = bench.journal.free
+    frees: list[list[str]] = []
+
+    def watched(intents: Sequence[Intent], reason: str) -> Firing:
+        begun.clear()
+        result = free(intents, reason)
+        frees.append(list(begun))
+        return result
+
+    bench.journal.free = watched  # type: ignore[method-assign]
+    await bench.executor.cancel(firing.intents[0].id, FEES)
+    assert frees == [["BEGIN", "COMMIT"]]
+    assert bench.firing(firing).state is FiringState.DROPPED
+    assert spent(bench) == (0, 0)
+
+
+async def test_a_firing_that_an_older_engine_left_running_with_nothing_is_dropped(bench: Bench) -> None:
+    bench.signer.gone = True
+    firing = await run_priced(bench)
+    freed = [(one, advance(one, IntentState.DROPPED, nonce=None, reason="free")) for one in firing.intents]
+    bench.journal.save_intents(freed)
+    await bench.restart()
+    assert bench.firing(firing).state is FiringState.DROPPED
+    assert spent(bench) == (0, 0)
+    bench.signer.gone = False
+    assert (await run_priced(bench, 2)).state is FiringState.RUNNING
+
+
+async def test_freed_behind_a_no_op_gives_its_gas_back_at_once(bench: Bench) -> None:
+    """The first was signed for and is closed by a no-op; the second was not, and its nonce is free."""
+    bench.signer.refuse_from = 1
+    firing = await run_priced(bench)
+    bench.signer.refuse_from = None
+    assert spent(bench) == (5 * USD, 2 * MOST_GAS)
+    await bench.executor.cancel(firing.intents[0].id, FEES)
+    await bench.executor.cancel(firing.intents[1].id, FEES)
+    assert bench.states(firing) == [IntentState.CANCELLING, IntentState.DROPPED]
+    assert spent(bench) == (5 * USD, MOST_GAS)
+    bench.chain.mine(2)
+    (ended,) = await bench.head()
+    assert ended.state is FiringState.FAILED
+    assert bench.states(firing) == [IntentState.FINAL_CANCELLED, IntentState.DROPPED]
+    assert spent(bench) == (0, paid_usd(bench, firing))
+    assert paid_usd(bench, firing) > 0
+
+
+async def test_what_the_kill_switch_withheld_and_a_no_op_closed_ends_at_its_gas(bench: Bench) -> None:
+    sign = bench.signer.sign_transaction
+
+    async def sign_and_kill(request: TransactionRequest) -> SignedTransaction:
+        signed = await sign(request)
+        bench.killed = True
+        return signed
+
+    bench.signer.sign_transaction = sign_and_kill  # type: ignore[method-assign]
+    firing = await run_priced(bench)
+    assert all(one.withheld for one in firing.intents)
+    assert spent(bench) == (5 * USD, 2 * MOST_GAS)
+    for intent in firing.intents:
+        await bench.executor.cancel(intent.id, FEES)
+    bench.chain.mine(2)
+    await bench.head()
+    assert bench.states(firing) == [IntentState.FINAL_CANCELLED] * 2
+    assert spent(bench) == (0, paid_usd(bench, firing))
+    assert paid_usd(bench, firing) > 0
+
+
+@pytest.mark.parametrize(
+    ("calls", "cancel", "moved"),
+    [
+        ((a_call(b"one"), a_call(b"two")), 1, 5 * USD),
+        ((replace(a_call(b"x"), data=APPROVE + bytes(64)), a_call(b"two")), 1, 0),
+        ((a_call(b"revert"),), None, 0),
+        ((a_call(b"revert"), a_call(b"two")), None, 5 * USD),
+    ],
+    ids=["a part went through", "an approval alone moves nothing", "reverted", "one of two reverted"],
+)
+async def test_dollars_stay_debited_where_any_may_have_moved(
+    bench: Bench, calls: tuple[PlannedCall, ...], cancel: int | None, moved: int
+) -> None:
+    firing = await run_priced(bench, 1, *calls)
+    if cancel is not None:
+        await bench.executor.cancel(firing.intents[cancel].id, FEES)
+    bench.chain.mine(2)
+    await bench.head()
+    assert bench.firing(firing).state is FiringState.FAILED
+    assert spent(bench) == (moved, paid_usd(bench, firing))
+
+
+@pytest.mark.parametrize("how", ["done", "reverted", "cancelled"])
+async def test_what_was_mined_after_all_corrects_both_budgets(bench: Bench, how: str) -> None:
+    """Lost by the word of a node that lied; nothing is taken back until it is known what its nonce was used for."""
+    firing = await run_priced(bench, 1, a_call(b"revert" if how == "reverted" else b"one"))
+    if how == "cancelled":
+        await bench.executor.cancel(firing.intents[0].id, FEES)
+    bench.chain.mine(2)
+    receipt, knows = bench.chain.receipt, bench.chain.knows
+
+    async def none(tx_hash: str) -> None:
+        return None
+
+    async def unknown(tx_hash: str) -> bool:
+        return False
+
+    bench.chain.receipt, bench.chain.knows = none, unknown  # type: ignore[method-assign]
+    await bench.head()
+    assert bench.states(firing) == [IntentState.NONCE_LOST]
+    assert spent(bench) == (5 * USD, MOST_GAS)
+    bench.chain.receipt, bench.chain.knows = receipt, knows  # type: ignore[method-assign]
+    bench.chain.mine()
+    for _ in range(2):
+        await bench.head()
+        assert spent(bench) == (5 * USD if how == "done" else 0, paid_usd(bench, firing))
+    assert 0 < paid_usd(bench, firing) < MOST_GAS
+    words = {"done": "did what it was for", "reverted": "and reverted", "cancelled": "the no-op that cancels it"}
+    assert words[how] in bench.intent(firing).reason
+    assert bench.firing(firing).reason == bench.intent(firing).reason

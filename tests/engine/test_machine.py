@@ -28,6 +28,7 @@ from tui.engine.executor import CannotCancel, Executor
 from tui.journal.store import SqliteJournal, open_journal
 from tui.model.intent import Firing, FiringState, IntentState
 from tui.model.plan import FeeQuote, PlannedCall
+from tui.model.units import USD, WAD
 from tui.ports.chain import ChainUnreachable, SendOutcome
 from tui.ports.journal import SpendKind
 
@@ -35,6 +36,8 @@ RUNS = int(os.environ.get("TRIMTAB_MACHINE_RUNS", "100"))
 ACCOUNTS = ("0x" + "a1" * 20, "0x" + "a2" * 20)
 FEES = FeeQuote(GWEI, 10 * GWEI, 2 * GWEI, 40 * GWEI)
 CONFIRMATIONS = 3
+PRICE = 3_000 * USD
+"""Dollars (8 decimals) that gas counts at."""
 MEMORY = Path("/dev/shm")
 """A real file all the same; thousands of commits a second need no real disk here."""
 WRITES = frozenset(
@@ -48,6 +51,7 @@ WRITES = frozenset(
         "record_attempts",
         "record_answer",
         "release",
+        "free",
         "halt",
         "resume",
         "record_decision",
@@ -200,7 +204,7 @@ class Machine(RuleBasedStateMachine):
             for place in range(calls)
         ]
         plan = with_calls(a_plan(firing, block=self.chain.head), *planned)
-        await self.executor.execute(firing, plan, self.verify)
+        await self.executor.execute(firing, plan, self.verify, native_price_usd=PRICE)
 
     # --- what happens
 
@@ -375,12 +379,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def the_record_agrees_with_the_chain(self) -> None:
-        firings = self.journal.firings(10_000)
-        debits: Counter[str] = Counter()
-        for firing in firings:
-            bound = [one for one in firing.intents if one.state is not IntentState.DROPPED]
-            if bound:
-                debits[day_of(self.chain.head.timestamp)] += firing.spend_usd
+        for firing in self.journal.firings(10_000):
             for intent in firing.intents:
                 assert (intent.nonce is None) == (intent.state is IntentState.DROPPED)
                 assert all(attempt.max_fee <= intent.fee_ceiling for attempt in intent.attempts)
@@ -400,8 +399,35 @@ class Machine(RuleBasedStateMachine):
                     else IntentState.FINAL_OK
                 )
                 assert intent.state is expected
+
+    @invariant()
+    def budgets_hold_what_may_be_paid_and_end_at_what_was(self) -> None:
+        """Dollars until nothing of a firing can move them any more, gas at its most until what was paid is final."""
         days = {day_of(mined.block.timestamp) for mined in self.chain.blocks}
-        assert sum(self.journal.spent(SpendKind.USD, day) for day in days) == sum(debits.values())
+        dollars = gas_usd = gas = 0
+        for firing in self.journal.firings(10_000):
+            states = {one.state for one in firing.intents}
+            if firing.state.is_open:
+                moves = bool(states - {IntentState.DROPPED})
+            else:
+                moves = bool(states & {IntentState.FINAL_OK, IntentState.NONCE_LOST})
+            dollars += firing.spend_usd if moves else 0
+            for intent in firing.intents:
+                most = -(-intent.gas_limit * intent.fee_ceiling * PRICE // WAD)
+                if intent.state is IntentState.DROPPED:
+                    expected = 0
+                elif intent.state.is_final and intent.gas_paid_wei is not None:
+                    expected = -(-intent.gas_paid_wei * PRICE // WAD)
+                    gas += intent.gas_paid_wei
+                else:
+                    expected = most
+                debit = self.journal.gas_debit(intent.id)
+                assert debit is not None
+                assert debit[1] == expected
+                gas_usd += expected
+        assert sum(self.journal.spent(SpendKind.USD, day) for day in days) == dollars
+        assert sum(self.journal.spent(SpendKind.GAS_USD, day) for day in days) == gas_usd
+        assert sum(self.journal.spent(SpendKind.GAS, day) for day in days) == gas
 
     @invariant()
     def accounts_halt_only_for_a_reason(self) -> None:
@@ -452,6 +478,7 @@ class Machine(RuleBasedStateMachine):
         self.one_nonce_one_meaning()
         self.nothing_fires_twice()
         self.the_record_agrees_with_the_chain()
+        self.budgets_hold_what_may_be_paid_and_end_at_what_was()
 
     def begin_again(self) -> None:
         self.journal.close()

@@ -75,8 +75,8 @@ async def test_what_a_cancel_paid_is_counted(bench: Bench) -> None:
 
 
 async def test_gas_of_reverted_attempts_uses_the_day_up(bench: Bench) -> None:
-    """Five dollars are moved a firing: the third would fit, did gas cost nothing."""
-    cap = 10 * USD + MOST + USD // 100
+    """A reverted firing moved nothing, but its gas was paid: the next would fit, did gas cost nothing."""
+    cap = 5 * USD + MOST + USD // 100
     await fire(bench, 1, cap, revert=True)
     bench.chain.mine(2)
     await bench.head()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from tui.model.errand import Errand
-from tui.model.intent import Intent
+from tui.model.intent import Intent, IntentState
 from tui.model.plan import Plan
 from tui.model.rule import FROM_WALLET, ActionKind
 from tui.model.units import WAD, usd_text
@@ -15,6 +15,9 @@ from tui.ports.journal import SpendEntry, SpendKind
 DE_RISKING = FROM_WALLET | {ActionKind.REPAY_WITH_ATOKENS}
 """What may be done on the word of fewer nodes than must agree: at worst it moves the user's own money too soon. A sale
 is none of it: its limit on the price comes from the same few nodes."""
+
+_HANDS_OVER_NOTHING = frozenset(map(bytes.fromhex, ("095ea7b3", "c04a8a10", "d0e30db0")))
+"""approve, approveDelegation and the wrapped coin's deposit: alone they move nothing out of the account's hands."""
 
 
 def degraded_cap(plan: Plan | Errand, cap: int | None) -> int | str:
@@ -75,3 +78,12 @@ def gas_correction(intent: Intent, rule: str, debit: tuple[str, int] | None, pai
     most = intent.gas_limit * intent.fee_ceiling
     paid = -(-debited * paid_wei // most) if most else 0
     return [SpendEntry(SpendKind.GAS_USD, rule, day, paid - debited, intent.firing_id, intent.id)]
+
+
+def may_have_spent(intent: Intent) -> bool:
+    """Whether any of a plan's dollars may have been moved by an intent that has an end: it went through, or what used
+    its nonce is not known.
+    """
+    if intent.state is IntentState.NONCE_LOST:
+        return True
+    return intent.state is IntentState.FINAL_OK and intent.data[:4] not in _HANDS_OVER_NOTHING

@@ -7,11 +7,10 @@ from tui.engine.lifecycle import is_cancelling
 from tui.engine.sending import Sender, Teller
 from tui.model.block import BlockRef
 from tui.model.fees import bump, highest_next_base_fee
-from tui.model.intent import AttemptKind, FiringState, Intent, IntentState
+from tui.model.intent import AttemptKind, Intent, IntentState
 from tui.model.plan import FeeQuote
 from tui.model.signing import NEVER_SIGNED, SignerRefused, SignerUnavailable
 from tui.model.text import clean_text
-from tui.model.transitions import advance
 from tui.model.view import Severity
 from tui.ports.journal import Journal
 
@@ -63,12 +62,7 @@ class Canceller:
         """
         firing = self._journal.firing(intent.firing_id)
         assert firing is not None
-        free = [one for one in unsigned(firing) if one.sequence >= intent.sequence]
-        self._journal.save_intents([(one, advance(one, IntentState.DROPPED, nonce=None, reason=why)) for one in free])
-        firing = self._journal.firing(intent.firing_id)
-        assert firing is not None
-        if all(one.state is IntentState.DROPPED for one in firing.intents):
-            self._journal.release(firing, FiringState.DROPPED, why, nothing_signed=True)
+        self._journal.free([one for one in unsigned(firing) if one.sequence >= intent.sequence], why)
         self._teller.say(
             Severity.WARNING,
             f"{intent.words}: nothing was signed for it, its nonce is free: {clean_text(why, 200)}",

@@ -431,8 +431,12 @@ class Executor:
             return self._ended()
 
     async def _recover_running(self, firing: Firing) -> None:
-        bound = [intent for intent in firing.intents if not intent.state.is_final]
-        if bound and all(intent.state is IntentState.RESERVED and not intent.signing_began for intent in bound):
+        bound = [intent for intent in firing.intents if intent.state is not IntentState.DROPPED]
+        if not bound:
+            # An engine that freed nonces one by one, and ended between that and the firing's own end.
+            self._journal.release(firing, FiringState.DROPPED, "nothing was signed, and its nonces are free")
+            return
+        if all(intent.state is IntentState.RESERVED and not intent.signing_began for intent in bound):
             self._journal.release(firing, FiringState.TRIGGERED, "restart before anything was signed")
             return
         if self._killed():

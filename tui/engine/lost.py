@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tui.engine.budget import day_of
+from tui.engine.budget import day_of, gas_correction, may_have_spent
 from tui.engine.sending import Teller
 from tui.model.block import BlockRef
-from tui.model.intent import Firing, Intent, IntentState
+from tui.model.intent import AttemptKind, Firing, Intent, IntentState
 from tui.model.text import clean_text
 from tui.model.units import format_units
 from tui.model.view import Severity
@@ -101,14 +101,17 @@ class LostNonces:
         return None
 
     def _book(self, intent: Intent, receipt: Receipt, block: BlockRef) -> None:
-        """The state stays as it is, since final never changes and a person was asked to look; the outcome is told."""
+        """The state stays as it is, since final never changes and a person was asked to look; the outcome is told, and
+        the budget ends with what was really paid.
+        """
         after = mined_after_all(intent, receipt)
         firing = self._journal.firing(intent.firing_id)
         assert firing is not None
-        paid = receipt.gas_used * receipt.gas_price
+        paid = receipt.paid_wei
         entry = SpendEntry(SpendKind.GAS, firing.rule, day_of(block.timestamp), paid, firing.id)
-        self._journal.save_intents([(intent, after)], [entry])
-        self._explain(firing, intent.reason, after.reason)
+        counted = gas_correction(intent, firing.rule, self._journal.gas_debit(intent.id), paid)
+        self._journal.save_intents([(intent, after)], [entry, *counted])
+        self._explain(firing, intent.reason, after.reason, unspent=_moved_nothing(firing, intent, receipt))
         self._teller.say(
             Severity.ALARM,
             f"{intent.words}: {after.reason}; it paid {format_units(paid, 18, 6)} of the native coin for gas",
@@ -117,17 +120,21 @@ class LostNonces:
             block=receipt.block_number,
         )
 
-    def _explain(self, firing: Firing, wrong: str, right: str) -> None:
+    def _explain(self, firing: Firing, wrong: str, right: str, *, unspent: bool) -> None:
         current = self._journal.firing(firing.id)
-        if current is not None and current.reason == wrong:
-            self._journal.save_firing(current, replace(current, reason=right))
+        assert current is not None
+        explained = replace(current, reason=right) if current.reason == wrong else current
+        if explained != current or unspent:
+            self._journal.save_firing(current, explained, unspent=unspent)
 
 
 def mined_after_all(intent: Intent, receipt: Receipt) -> Intent:
     """A lost intent with what an attempt of it did on the chain. It stays NONCE_LOST, which has no
     block of its own: the reason names it.
     """
-    how = "and did what it was for" if receipt.ok else "and reverted"
+    how = "and reverted"
+    if receipt.ok:
+        how = "as the no-op that cancels it" if _is_no_op(intent, receipt) else "and did what it was for"
     return replace(
         intent,
         gas_used=receipt.gas_used,
@@ -139,3 +146,18 @@ def mined_after_all(intent: Intent, receipt: Receipt) -> Intent:
 
 def _is_open(intent: Intent) -> bool:
     return intent.state is IntentState.NONCE_LOST and intent.gas_paid_wei is None and bool(intent.attempts)
+
+
+def _is_no_op(intent: Intent, receipt: Receipt) -> bool:
+    """Whether what was mined only closed the nonce."""
+    return any(one.hash == receipt.hash and one.kind is AttemptKind.CANCEL for one in intent.attempts)
+
+
+def _moved_nothing(firing: Firing, found: Intent, receipt: Receipt) -> bool:
+    """Whether a firing with one lost transaction, which is `found` now, moved no dollars: known only where everything
+    else of it has its end too.
+    """
+    others = [one for one in firing.intents if one.id != found.id]
+    if any(may_have_spent(one) or not one.state.is_final for one in others):
+        return False
+    return not receipt.ok or _is_no_op(found, receipt)

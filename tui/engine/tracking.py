@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import groupby
 
-from tui.engine.budget import day_of, gas_correction
+from tui.engine.budget import day_of, gas_correction, may_have_spent
 from tui.engine.lifecycle import (
     AtCeiling,
     Effect,
@@ -196,9 +196,9 @@ class Tracker:
         block = await self._reader.block_by_number(receipt.block_number)
         if firing is None or block is None or block.hash != receipt.block_hash:
             raise ReadFailed(f"block {receipt.block_number} is not to be had again")
-        gas = receipt.gas_used * receipt.gas_price
-        entry = SpendEntry(SpendKind.GAS, firing.rule, day_of(block.timestamp), gas, firing.id)
-        counted = gas_correction(intent, firing.rule, self._journal.gas_debit(intent.id), gas)
+        paid = receipt.paid_wei
+        entry = SpendEntry(SpendKind.GAS, firing.rule, day_of(block.timestamp), paid, firing.id)
+        counted = gas_correction(intent, firing.rule, self._journal.gas_debit(intent.id), paid)
         self._journal.save_intents([(intent, after)], [entry, *counted])
         severity, words = _ENDINGS[after.state]
         why = f": {clean_text(after.reason, 120)}" if after.state is IntentState.FINAL_REVERTED else ""
@@ -239,7 +239,10 @@ class Tracker:
         await self._sender.send(intent.id, new.attempt)
 
     def close_firings(self) -> tuple[Firing, ...]:
-        """Give every running firing its end where all of its transactions have theirs; those that ended now."""
+        """Give every running firing its end where all of its transactions have theirs; those that ended now.
+
+        Where it moved nothing (cancelled, reverted), its debit of dollars is taken back with that.
+        """
         ended: list[Firing] = []
         for firing in self._journal.open_firings(self._chain_id):
             outcome = firing_outcome(firing.intents) if firing.state is FiringState.RUNNING else None
@@ -247,7 +250,7 @@ class Tracker:
                 continue
             reason = next((intent.reason for intent in firing.intents if intent.reason), "")
             after = advance_firing(firing, outcome, reason="" if outcome is FiringState.DONE else reason)
-            self._journal.save_firing(firing, after)
+            self._journal.save_firing(firing, after, unspent=not any(map(may_have_spent, firing.intents)))
             ended.append(after)
         return tuple(ended)
 

@@ -198,10 +198,14 @@ class SqliteJournal(SqliteReader):
             self._insert("firings", firing_row(firing))
         return True
 
-    def save_firing(self, before: Firing, after: Firing) -> None:
-        """Replace a firing's own fields. Raises JournalConflict where `before` is not what is recorded."""
+    def save_firing(self, before: Firing, after: Firing, *, unspent: bool = False) -> None:
+        """Replace a firing's own fields; `unspent`: it moved nothing in the end, and with that its debit of dollars is
+        taken back. Raises JournalConflict where `before` is not what is recorded.
+        """
         with self._transaction():
             self._save_firing(before, after)
+            if unspent:
+                self._take_back(after)
 
     def _save_firing(self, before: Firing, after: Firing) -> None:
         stored = self.firing(before.id)
@@ -347,26 +351,65 @@ class SqliteJournal(SqliteReader):
             stored = self.firing(firing.id)
             if stored is None or stored.state is not FiringState.RUNNING:
                 raise self._conflict(f"firing {firing.id} is not running")
-            for intent in stored.intents:
+            # What an earlier try left DROPPED owns no nonce, whether or not the signer was asked for it then.
+            live = [intent for intent in stored.intents if intent.state is not IntentState.DROPPED]
+            for intent in live:
                 if intent.attempts or (intent.signing_began and not nothing_signed):
                     raise self._conflict(f"{intent.id} was signed for; its nonce stays")
-                if intent.state is not IntentState.DROPPED:
-                    self._save_intent(intent, advance(intent, IntentState.DROPPED, nonce=None, reason=reason))
-            entries = self._rows("SELECT day, amount FROM budget WHERE firing_id = ? AND kind = 'usd'", firing.id)
-            days = {row["day"] for row in entries}
-            for day in days:
-                debited = sum(int(row["amount"]) for row in entries if row["day"] == day)
-                if debited:
-                    self._book([SpendEntry(SpendKind.USD, stored.rule, day, -debited, firing.id)])
-            for intent in stored.intents:
-                gas = self.gas_debit(intent.id)
-                if gas is not None and gas[1]:
-                    self._book([SpendEntry(SpendKind.GAS_USD, stored.rule, gas[0], -gas[1], firing.id, intent.id)])
-            after = advance_firing(stored, to, reason=reason)
-            self._save_firing(stored, after)
-        released = self.firing(firing.id)
-        assert released is not None
-        return released
+            self._drop(live, stored.rule, reason)
+            self._end_unspent(stored, to, reason)
+        return self._known_firing(firing.id)
+
+    def free(self, intents: Sequence[Intent], reason: str) -> Firing:
+        """One transaction: intents that were never signed for DROPPED, and with the last of them their firing."""
+        ids = {intent.firing_id for intent in intents}
+        if len(ids) != 1:
+            raise self._conflict(f"intents of {len(ids)} firings cannot be freed together")
+        (firing_id,) = ids
+        with self._transaction():
+            for intent in intents:
+                if intent.state is not IntentState.RESERVED or self._stored_intent(intent).attempts:
+                    raise self._conflict(f"{intent.id} is {intent.state}; its nonce stays")
+            self._drop(intents, self._known_firing(firing_id).rule, reason)
+            stored = self._known_firing(firing_id)
+            if all(intent.state is IntentState.DROPPED for intent in stored.intents):
+                self._end_unspent(stored, FiringState.DROPPED, reason)
+        return self._known_firing(firing_id)
+
+    def _drop(self, intents: Sequence[Intent], rule: str, reason: str) -> None:
+        """Nothing under their nonces exists: these are free, and no gas will be paid."""
+        for intent in intents:
+            self._save_intent(intent, advance(intent, IntentState.DROPPED, nonce=None, reason=reason))
+        self._take_gas_back(intents, rule)
+
+    def _take_gas_back(self, intents: Sequence[Intent], rule: str) -> None:
+        for intent in intents:
+            gas = self.gas_debit(intent.id)
+            if gas is not None and gas[1]:
+                self._book([SpendEntry(SpendKind.GAS_USD, rule, gas[0], -gas[1], intent.firing_id, intent.id)])
+
+    def _end_unspent(self, firing: Firing, to: FiringState, reason: str) -> None:
+        """None of its intents lives: the firing is `to`, and all that it debited is taken back."""
+        self._take_back(firing)
+        self._take_gas_back(firing.intents, firing.rule)
+        stored = self._known_firing(firing.id)
+        self._save_firing(stored, advance_firing(stored, to, reason=reason))
+
+    def _take_back(self, firing: Firing) -> None:
+        """The dollars that a firing debited, each day's on that day."""
+        held: dict[str, int] = {}
+        for one in self.budget_of(firing.id):
+            if one.kind is SpendKind.USD:
+                held[one.day] = held.get(one.day, 0) + one.amount
+        self._book(
+            [SpendEntry(SpendKind.USD, firing.rule, day, -left, firing.id) for day, left in held.items() if left]
+        )
+
+    def _known_firing(self, firing_id: str) -> Firing:
+        firing = self.firing(firing_id)
+        if firing is None:
+            raise self._conflict(f"there is no firing {firing_id}")
+        return firing
 
     # --- accounts, budgets ---------------------------------------------------------------------------------------
 

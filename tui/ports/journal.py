@@ -218,8 +218,10 @@ class Journal(JournalReader, Protocol):
     def open_firing(self, firing: Firing) -> bool:
         """Insert a TRIGGERED firing: the latch. False where its rule has fired in this episode before."""
 
-    def save_firing(self, before: Firing, after: Firing) -> None:
-        """Replace a firing's own fields. Raises JournalConflict where `before` is not what is recorded."""
+    def save_firing(self, before: Firing, after: Firing, *, unspent: bool = False) -> None:
+        """Replace a firing's own fields; `unspent`: it moved nothing in the end, and with that its debit of dollars is
+        taken back. Raises JournalConflict where `before` is not what is recorded.
+        """
 
     def save_intents(self, changes: Sequence[tuple[Intent, Intent]], booked: Sequence[SpendEntry] = ()) -> None:
         """Replace intents' states and outcomes, and book entries, in one transaction."""
@@ -259,6 +261,14 @@ class Journal(JournalReader, Protocol):
 
         Raises JournalConflict where anything of the firing was signed, or where the signer was asked and the caller
         does not know that `nothing_signed` came of it.
+        """
+
+    def free(self, intents: Sequence[Intent], reason: str) -> Firing:
+        """One transaction: intents of one firing that the signer says it never signed for are DROPPED, their nonces
+        free and their gas debits taken back. Where nothing else is left of the firing, it is DROPPED and its debit
+        taken back with them.
+
+        Raises JournalConflict where any of them was signed or is not what is recorded.
         """
 
     def halt(self, chain_id: int, account: str, reason: str, at: float) -> None:
