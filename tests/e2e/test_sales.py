@@ -21,6 +21,7 @@ from tests.support.fault_rig import ADD, REPAY, RULE, FaultRig, World, open_rig,
 from tests.support.pool_rules import read_raw
 from tests.support.positions import PPM, follow, network_of
 from tests.support.program import run_trimtab
+from tui.engine.facade import CommandRefused
 from tui.model.intent import FiringState, IntentState
 from tui.model.plan import Plan
 from tui.model.units import BPS
@@ -62,10 +63,10 @@ async def selling(world: World, tmp_path: Path) -> AsyncIterator[Open]:
         yield make
 
 
-async def fall(rig: FaultRig, usd: Decimal = USD_AT_105) -> None:
-    """The oracle and the pools fall, and the engine sees it."""
-    rig.chain.set_price("WETH", usd)
-    follow(rig.chain)
+async def fall(rig: FaultRig, below: int = 0) -> None:
+    """The oracle falls, the pools `below` it by so many parts in a million, and the engine sees it."""
+    rig.chain.set_price("WETH", USD_AT_105)
+    follow(rig.chain, {"WETH": PPM - below})
     rig.clock.advance(2)
     await rig.head()
 
@@ -145,13 +146,13 @@ async def test_a_clock_far_from_chain_time_sells_by_an_exact_approval(selling: O
 
 
 async def test_where_the_sale_would_lose_too_much_the_next_step_does_it(selling: Open) -> None:
-    rig = await selling(f"{SELL.format('0.04%')}\n{ADD}")
-    await fall(rig)
+    rig = await selling(f"{SELL.format('0.3%')}\n{ADD}")
+    await fall(rig, below=10_000)
     plan = plan_of(rig)
     (why,) = [one.why_not for one in plan.alternatives if one.steps == (0,)]
     assert why is not None
     assert "would lose" in why
-    assert "over the step's 0.04%" in why
+    assert "over the step's 0.30%" in why
     assert [step.action.kind for step in plan.steps] == ["add-collateral"]
     assert (await rig.settle()).state is FiringState.DONE
     on_target(rig)
@@ -159,12 +160,17 @@ async def test_where_the_sale_would_lose_too_much_the_next_step_does_it(selling:
 
 
 async def test_where_no_step_may_sell_it_says_why(selling: Open) -> None:
-    rig = await selling(SELL.format("0.04%"))
-    await fall(rig)
-    assert "selling WETH for USDC would lose 0.0" in refusal_of(rig)
+    rig = await selling(SELL.format("0.3%"))
+    await fall(rig, below=10_000)
+    assert "selling WETH for USDC would lose 1.0" in refusal_of(rig)
     assert "would lose" in rig.said
     assert rig.firings == ()
     assert rig.on_chain() == []
+
+
+async def test_what_no_pool_could_ever_do_is_not_armed(selling: Open) -> None:
+    with pytest.raises(CommandRefused, match=r"the pool's fee alone is 0\.05%, the step allows 0\.04%"):
+        await selling(SELL.format("0.04%"))
 
 
 async def test_without_the_helper_the_step_is_passed_over_and_that_is_said_before(selling: Open, world: World) -> None:
