@@ -199,7 +199,8 @@ async def test_what_was_expected_stands_beside_what_came_of_it(open_faulty: Open
     rig = await open_faulty()
     await rig.fall()
     await rig.settle()
-    await rig.mine()
+    if rig.firing.health_factor_after is None:
+        await rig.mine()  # only where it was not read yet: a second later there is more interest
     journal, firing = rig.wired.journal, rig.firing
     assert journal is not None
     ((_, outcome),) = journal.outcomes()
