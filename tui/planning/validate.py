@@ -269,7 +269,9 @@ def _of_approvals(market: LendingMarket, fall: Waterfall, wallet: Wallet) -> Ite
         if call.action is None:
             extra += 1
             continue
-        if extra:
+        # Before a market was asked for its terms, nobody knows whether its receipts have permits.
+        known = call.action.sale is None or call.action.sale.path != b""
+        if extra and known:
             number = next(
                 (at for at, step in zip(fall.taken, fall.steps, strict=True) if step.action.asset == call.action.asset
                  and step.action.kind is call.action.kind), None,

@@ -136,6 +136,7 @@ kind = "uniswap-v3"
 factory = "{market.uniswap_factory}"
 quoter_v2 = "{market.quoter_v2}"
 router02 = "{market.router02}"
+bases = ["{market.tokens["USDC"].address}"]
 
 [helpers]
 deleverage = "{market.helper}"
