@@ -299,7 +299,7 @@ SOLD = RULES_TEXT.replace(
 async def test_a_step_of_another_kind_brings_its_own_fields(open_app: Open) -> None:
     async with open_app(views.watching()) as bench:
         await bench.press("e")
-        await turn(bench, "step.0.action", "left")
+        await turn(bench, "step.0.action", "right", "right", "right")
         assert page(bench).text == SOLD
         assert parse_rules(page(bench).text, "rules.toml").faults == ()
         assert entry(bench, "step.0.collateral").value == "WETH"
@@ -313,10 +313,10 @@ async def test_a_step_of_another_kind_brings_its_own_fields(open_app: Open) -> N
         sold = SOLD.replace('"0.5%"\n', '"0.8%"\nmax = "3"\n')
         assert page(bench).text == sold
         # There and back again: nothing that was typed is lost on the way.
-        await turn(bench, "step.0.action", "right")
+        await turn(bench, "step.0.action", "left", "left", "left")
         assert page(bench).text == RULES_TEXT
         assert entry(bench, "step.0.max").value == "8000"
-        await turn(bench, "step.0.action", "left")
+        await turn(bench, "step.0.action", "right", "right", "right")
         assert parse_rules(page(bench).text, "r").rules[0] == parse_rules(sold, "r").rules[0]
 
 
@@ -354,10 +354,11 @@ async def test_collateral_that_becomes_a_sale_is_what_is_sold(open_app: Open) ->
 
 async def test_a_step_that_cannot_be_rewritten_says_so_beside_its_action(open_app: Open) -> None:
     text = RULES_TEXT.replace('asset = "USDC"', '"asset" = "USDC"', 1)
+    text = text.replace('action = "repay"', 'action = "repay-with-atokens"', 1)
     facade = FakeFacade(views.watching(), text=text)
     async with open_app(facade.view, facade=facade) as bench:
         await bench.press("e")
-        await turn(bench, "step.0.action", "left")
+        await turn(bench, "step.0.action", "right")
         assert page(bench).text == text
         assert "not written as a plain key" in bench.text(f"#fault-{widget_id('step.0.action')}").replace("\n", " ")
 

@@ -36,9 +36,9 @@ from tui.screen.form import (
     WHEN_KIND,
     Edited,
     Entry,
-    is_sale,
     read_rules,
     step_at,
+    step_shape,
     steps_in,
     value_at,
 )
@@ -84,7 +84,7 @@ class EditorPage(Page):
         self._timer: Timer | None = None
         self._asked = 0
         self._refused: dict[str, str] = {}
-        self._left: dict[tuple[str, int, bool], Mapping[str, Any]] = {}
+        self._left: dict[tuple[str, int, str], Mapping[str, Any]] = {}
         self._left_parts: dict[tuple[str, str, str], Mapping[str, Any]] = {}
 
     def compose(self) -> ComposeResult:
@@ -266,15 +266,15 @@ class EditorPage(Page):
         kind that it leaves is kept in mind for the way back.
         """
         key, before = f"step.{number}.action", step_at(table, number)
-        sale = is_sale(action)
-        if is_sale(str(before.get("action"))) == sale:
+        left, shape = step_shape(str(before.get("action"))), step_shape(action)
+        if left == shape:
             self.try_edit(lambda: set_field(self.text, rule, key, action), key)
             return
         watched = [one.position for one in self.owner.view.positions]
-        known = self._left.get((rule, number, sale), {})
+        known = self._left.get((rule, number, shape), {})
         after, renamed = changed_step(before, action, str(table.get("position", "")), watched, known)
         if self.try_edit(lambda: change_step(self.text, rule, number, after, renamed), key):
-            self._left[(rule, number, not sale)] = before
+            self._left[(rule, number, left)] = before
             self.refill(key)
 
     def _change_part(self, rule: str, table: Mapping[str, Any], key: str, kind: str) -> None:

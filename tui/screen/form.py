@@ -15,7 +15,8 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from tui.config.toml_text import read_toml
-from tui.model.rule import SALES, ActionKind, Order
+from tui.model.rule import BORROWING, SALES, ActionKind, Order
+from tui.rules.steps import SALE_KEYS
 from tui.screen.clean import clean_text
 from tui.screen.lines import Line, Span, line, shorten, width_of, wrap
 from tui.screen.pane import LinePane
@@ -36,7 +37,8 @@ MODES = ("notify", "confirm", "auto")
 ACTIONS = tuple(kind.value for kind in ActionKind)
 ORDERS = tuple(order.value for order in Order)
 HEALTH, PRICE_BELOW, PRICE_ABOVE, TRAILING = "health", "price below", "price above", "trailing price"
-TRIGGERS = (HEALTH, PRICE_BELOW, PRICE_ABOVE, TRAILING)
+HEALTH_ABOVE = "health above"
+TRIGGERS = (HEALTH, PRICE_BELOW, PRICE_ABOVE, TRAILING, HEALTH_ABOVE)
 RESTORES, CLOSES = "restore health", "close a part"
 GOALS = (RESTORES, CLOSES)
 WHEN_KIND, TARGET_KIND = "when.kind", "target.kind"
@@ -48,6 +50,7 @@ _PRICE_OF = (
 _TRIGGER_FIELDS: Mapping[str, tuple[Field, ...]] = MappingProxyType(
     {
         HEALTH: (Field("when.health_factor_below", "Fires below health", "1.25"),),
+        HEALTH_ABOVE: (Field("when.health_factor_above", "Boosts above health", "2.20"),),
         PRICE_BELOW: (*_PRICE_OF, Field("when.below", "Fires below", "2000")),
         PRICE_ABOVE: (*_PRICE_OF, Field("when.above", "Fires above", "4000")),
         TRAILING: (*_PRICE_OF, Field("when.trailing", "Fires under its best", "10%")),
@@ -65,6 +68,8 @@ def trigger_kind(rule: Mapping[str, Any]) -> str:
     """What a rule waits for, by the keys that are there."""
     when = rule.get("when")
     keys = when if isinstance(when, Mapping) else {}
+    if "health_factor_above" in keys:
+        return HEALTH_ABOVE
     if "health_factor_below" in keys or not ({"price_of", "in", "below", "above", "trailing"} & set(keys)):
         return HEALTH
     if "trailing" in keys:
@@ -107,18 +112,37 @@ LIMITS: tuple[Field, ...] = (
 def step_fields(number: int, action: str) -> tuple[Field, ...]:
     """The fields of step `number`, counted from 0, as its action wants them."""
     if is_sale(action):
+        kind = ActionKind(action)
+        keys, (pays, buys) = SALE_KEYS[kind], _SALE_NAMES[kind]
+        there = "no limit" if kind in BORROWING else "all there is"
         return (
             Field(f"step.{number}.action", "Action", "", ACTIONS),
-            Field(f"step.{number}.collateral", "Sells", "WETH"),
-            Field(f"step.{number}.debt", "Repays", "USDC"),
+            Field(f"step.{number}.{keys.pays}", pays, keys.examples[0]),
+            Field(f"step.{number}.{keys.buys}", buys, keys.examples[1]),
             Field(f"step.{number}.max_slippage", "Loses at most", "0.5%"),
-            Field(f"step.{number}.max", "Sells at most", "all there is", needed=False),
+            Field(f"step.{number}.max", f"{pays} at most", there, needed=False),
         )
     return (
         Field(f"step.{number}.action", "Action", "", ACTIONS),
         Field(f"step.{number}.asset", "Asset", "USDC"),
         Field(f"step.{number}.max", "At most", "all there is", needed=False),
     )
+
+
+_SALE_NAMES: Mapping[ActionKind, tuple[str, str]] = MappingProxyType(
+    {
+        ActionKind.DELEVERAGE: ("Sells", "Repays"),
+        ActionKind.SWITCH_COLLATERAL: ("Sells", "Supplies"),
+        ActionKind.SWITCH_DEBT: ("Borrows", "Repays"),
+        ActionKind.BOOST: ("Borrows", "Supplies"),
+    }
+)
+"""What is done with what pays, and with what is bought."""
+
+
+def step_shape(action: str) -> str:
+    """Actions with the same fields have the same shape: each kind of sale its own, the others one together."""
+    return action if is_sale(action) else ""
 
 
 def is_sale(action: str) -> bool:

@@ -20,9 +20,9 @@ from tui.screen.form import (
     Row,
     Section,
     goal_kind,
-    is_sale,
     rule_fields,
     step_fields,
+    step_shape,
     steps_in,
     trigger_kind,
     value_at,
@@ -43,7 +43,7 @@ class RuleForm(VerticalScroll):
         actions = [] if table is None else [value_at(table, f"step.{at}.action") for at in range(steps_in(table))]
         shape: tuple[str | bool, ...] | None = None
         if table is not None:
-            shape = (trigger_kind(table), goal_kind(table), *(is_sale(action) for action in actions))
+            shape = (trigger_kind(table), goal_kind(table), *(step_shape(action) for action in actions))
         if table is not None and shape == self._shape:
             for row in self.query(Row):
                 row.take(value_at(table, row.field.key))

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tui.model.position import Collateral, Debt, Position
+from tui.model.rule import ActionKind
 from tui.rules.match import covers
+from tui.rules.steps import SALE_KEYS
 from tui.screen.clean import clean_text
 from tui.screen.form import is_sale
 
 USUAL_SLIPPAGE = "0.5%"
-_KEYS = frozenset({"action", "asset", "collateral", "debt", "max_slippage", "max"})
+_KEYS = frozenset({"action", "asset", "collateral", "debt", "from", "to", "max_slippage", "max"})
 USUAL_COLLATERAL, USUAL_DEBT = "WETH", "USDC"
 
 
@@ -28,10 +30,12 @@ def changed_step(
     if not is_sale(action):
         asset = before.get("debt") or USUAL_DEBT
         kept = {key: known[key] for key in ("max",) if key in known}
-        return {"action": action, "asset": asset, **kept, **strange}, {"debt": "asset"}
+        return {"action": action, "asset": asset, **kept, **strange}, {"debt": "asset"} if "debt" in before else {}
     watched = [one for one in positions if one.unknown is None and covers(pattern, one.key)]
     supplied = _by_value(one for position in watched for one in position.collateral)
     owed = _by_value(one for position in watched for one in position.debt)
+    if action != ActionKind.DELEVERAGE:
+        return _reshaping(ActionKind(action), known, supplied, owed) | strange, {}
     asset = before.get("asset") or (owed[0] if owed else USUAL_DEBT)
     step: dict[str, Any]
     if asset in supplied and asset not in owed:
@@ -45,7 +49,23 @@ def changed_step(
     step["max_slippage"] = known.get("max_slippage") or USUAL_SLIPPAGE
     if "max" in known and known.get("collateral") == step["collateral"]:
         step["max"] = known["max"]
-    return step | strange, renamed
+    return step | strange, renamed if "asset" in before else {}
+
+
+def _reshaping(kind: ActionKind, known: Mapping[str, Any], supplied: list[str], owed: list[str]) -> dict[str, Any]:
+    """A switch or a boost, with what the positions hold and owe where the step did not say it before."""
+    keys = SALE_KEYS[kind]
+    pays = (owed or [USUAL_DEBT])[0] if kind is ActionKind.BOOST else (supplied or [USUAL_COLLATERAL])[0]
+    buys = (supplied or [USUAL_COLLATERAL])[0] if kind is ActionKind.BOOST else USUAL_DEBT
+    if kind is ActionKind.SWITCH_DEBT:
+        buys = (owed or [USUAL_DEBT])[0]
+        pays = USUAL_DEBT
+    if pays == buys:
+        other = next(one for one in (USUAL_DEBT, USUAL_COLLATERAL) if one != pays)
+        pays, buys = (other, buys) if kind is ActionKind.SWITCH_DEBT else (pays, other)
+    named = {keys.pays: known.get(keys.pays) or pays, keys.buys: known.get(keys.buys) or buys}
+    kept = {"max": known["max"]} if "max" in known else {}
+    return {"action": kind.value, **named, "max_slippage": known.get("max_slippage") or USUAL_SLIPPAGE, **kept}
 
 
 def _by_value(held: Iterable[Collateral | Debt]) -> list[str]:

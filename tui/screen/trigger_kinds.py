@@ -9,11 +9,11 @@ from tui.model.position import Position
 from tui.model.units import USD, format_units
 from tui.rules.match import covers
 from tui.screen.clean import clean_text
-from tui.screen.form import CLOSES, HEALTH, PRICE_ABOVE, PRICE_BELOW, TRAILING, goal_kind, trigger_kind
+from tui.screen.form import CLOSES, HEALTH, HEALTH_ABOVE, PRICE_ABOVE, PRICE_BELOW, TRAILING, goal_kind, trigger_kind
 
 _LEVELS = {PRICE_BELOW: "below", PRICE_ABOVE: "above", TRAILING: "trailing"}
-_OWN = frozenset({"health_factor_below", "price_of", "in", *_LEVELS.values()})
-USUAL_HEALTH, USUAL_TARGET = "1.25", "1.50"
+_OWN = frozenset({"health_factor_below", "health_factor_above", "price_of", "in", *_LEVELS.values()})
+USUAL_HEALTH, USUAL_BOOST, USUAL_TARGET = "1.25", "2.20", "1.50"
 USUAL_TRAILING, USUAL_PART = "10%", "50%"
 
 
@@ -28,6 +28,8 @@ def changed_trigger(
     kept = {key: value for key, value in before.items() if key not in _OWN}
     if kind == HEALTH:
         return {"health_factor_below": known.get("health_factor_below", USUAL_HEALTH)} | kept, {}
+    if kind == HEALTH_ABOVE:
+        return {"health_factor_above": known.get("health_factor_above", USUAL_BOOST)} | kept, {}
     key, was = _LEVELS[kind], _LEVELS.get(trigger_kind({"when": before}))
     asset, price = before.get("price_of"), None
     watched = [one for one in positions if one.unknown is None and covers(pattern, one.key)]
