@@ -12,6 +12,7 @@ from eth_utils.crypto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tui.model.calls import Log
 from tui.model.units import UINT256_MAX
 from tui.model.wallet import PermitFacts
 from tui.protocols.aave_v3 import helper_orders as room
@@ -175,3 +176,35 @@ def test_events_are_four_words() -> None:
     for size in (0, 96, 127, 129, 160):
         with pytest.raises(ValueError, match="four words"):
             room.outcome_of(bytes(size))
+
+
+ME, ANOTHER, TOKEN, HELPER = ("0x" + byte * 20 for byte in ("a1", "b2", "c3", "d4"))
+
+
+def an_event(
+    event: bytes, *, paid: int = 70, owner: str = ME, sold: str = TOKEN, by: str = HELPER, data: bytes | None = None
+) -> Log:
+    words = [bytes(12) + bytes.fromhex(one[2:]) for one in (owner, ANOTHER, ANOTHER)]
+    words[1 if event == room.BOOSTED else 2] = bytes(12) + bytes.fromhex(sold[2:])
+    return Log(by, (event, *words), encode(["uint256"] * 4, [5, paid, 1, 2]) if data is None else data)
+
+
+EVENTS = (room.DELEVERAGED, room.COLLATERAL_SWITCHED, room.DEBT_SWITCHED, room.BOOSTED)
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_what_was_sold_is_what_the_helper_says_of_this_owner_and_token(event: bytes) -> None:
+    true = an_event(event)
+    others = [
+        an_event(event, paid=10**30, by=ANOTHER),
+        an_event(event, paid=10**30, owner=ANOTHER),
+        an_event(event, paid=10**30, sold=ANOTHER),
+        an_event(keccak(text="Deleveraged()"), paid=10**30),
+        an_event(event, data=bytes(96)),
+        Log(HELPER, true.topics[:3], true.data),
+        Log(HELPER, (), b""),
+    ]
+    assert room.sold_in([*others, true], HELPER, ME, TOKEN) == 70
+    assert room.sold_in([*others, true, an_event(EVENTS[0], paid=5)], HELPER, ME, TOKEN) == 75
+    assert room.sold_in(others, HELPER, ME, TOKEN) is None
+    assert room.sold_in([], HELPER, ME, TOKEN) is None

@@ -34,6 +34,7 @@ from tui.ports.journal import (
     JournalOtherChain,
     JournalReadOnly,
     JournalUnsafe,
+    Outcome,
     SpendEntry,
     SpendKind,
 )
@@ -427,6 +428,34 @@ def test_another_programs_database_is_left_alone(state: Path) -> None:
     with pytest.raises(JournalCorrupt, match="not ours"):
         open_journal(state)
     assert path.read_bytes() == before
+
+
+def test_outcomes_of_the_version_before_are_brought_up_to_date(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("store", "reading"):
+        monkeypatch.setattr(f"tui.journal.{module}.MIGRATIONS", MIGRATIONS[:3])
+    old = open_journal(state)
+    firing = a_firing()
+    old.open_firing(firing)
+    old.close()
+    with sqlite3.connect(state / JOURNAL_FILE) as raw:
+        raw.execute("INSERT INTO outcomes (firing_id, sold_asset, sold_expected) VALUES (?, 'WETH', '7')", (firing.id,))
+    raw.close()
+    monkeypatch.undo()
+    kept = Outcome(firing.id, sold_asset="WETH", sold_expected=7)
+    with pytest.raises(JournalMissing, match="older version"):
+        read_journal(state)
+    new = open_journal(state)
+    assert new.outcome(firing.id) == kept
+    assert [outcome for _, outcome in new.outcomes()] == [kept]
+    assert new.outcome("f-none") is None
+    whole = replace(kept, sold_token="0x" + "ee" * 20, sold_decimals=18, sold_price_usd=2**70, swap_expected_usd=3)
+    new.save_outcome(whole)
+    new.book_outcome(firing.id, 2 * WAD, 5)
+    new.book_sold(firing.id, 2**200)
+    new.close()
+    again = read_journal(state)
+    assert again.outcome(firing.id) == replace(whole, health_actual=2 * WAD, gas_actual_usd=5, sold_actual=2**200)
+    again.close()
 
 
 def test_a_newer_version_is_refused(state: Path) -> None:

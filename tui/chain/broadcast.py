@@ -14,6 +14,7 @@ from tui.chain.blocks import at_hash, parse_block
 from tui.chain.budget import urgent_lane
 from tui.chain.envelope import Meaning, meaning_of
 from tui.chain.hexes import Malformed, address, hash32, mapping, quantity, to_hex
+from tui.chain.logs import logs_of, told_alike
 from tui.chain.providers import GRACE, BlockUnknown, Pool, Provider
 from tui.chain.reverts import is_unknown_block, revert_data, revert_reason
 from tui.chain.rpc import Request, RpcError, RpcUnreachable
@@ -165,7 +166,8 @@ class ChainBroadcaster:
                 for _, receipt in found
                 if receipt is not None and (receipt.block_number, receipt.block_hash) == same[:2]
             ]
-            return replace(alike[0], l1_fee=_told_by_most(alike))
+            logs = told_alike([receipt.logs for receipt in alike], min(wanted, len(alike)))
+            return replace(alike[0], l1_fee=_told_by_most(alike), logs=logs)
         if sum(receipt is None for _, receipt in found) >= wanted:
             return None
         raise ReadFailed(f"only {backers} of the {wanted} nodes that must agree have the receipt yet")
@@ -266,6 +268,7 @@ async def _receipt(provider: Provider, tx_hash: str) -> Receipt | None:
         gas_price=quantity(price, "the receipt's gas price"),
         revert_reason=None if ok else await _why(provider, tx_hash, block.parent_hash),
         l1_fee=_data_fee(fields.get("l1Fee")),
+        logs=logs_of(fields.get("logs")),
     )
 
 

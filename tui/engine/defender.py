@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from tui.engine.executor import Executor
 from tui.engine.guard import Guard
 from tui.engine.intents import is_stuck, stuck_words
+from tui.engine.outcomes import Outcomes
 from tui.engine.prospect import Prospect
 from tui.engine.rulebook import RuleBook
 from tui.engine.sending import Teller
@@ -21,7 +22,7 @@ from tui.model.position import Position, Status
 from tui.model.rule import Mode, Rule
 from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
-from tui.model.units import WAD, format_units
+from tui.model.units import format_units
 from tui.model.view import Confirmation, Severity
 from tui.planning.waterfall import amount_text
 from tui.ports.clock import Clock
@@ -82,6 +83,7 @@ class Defender:
         self._may_act = may_act
         self._guard = guard
         self._confirm_seconds = confirm_seconds
+        self._outcomes = Outcomes(executor, journal, prospect)
         self._asked: dict[Pair, _Asked] = {}
         self._told_refusal: dict[Pair, str] = {}
         self.verdicts: dict[Pair, Verdict] = {}
@@ -111,6 +113,7 @@ class Defender:
             del self.verdicts[gone]
             self.evaluations.pop(gone, None)
             self._asked.pop(gone, None)
+        await self._outcomes.look()  # last of all: no defence waits for figures
 
     async def _judge(self, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote | None) -> None:
         pair = (rule.name, position.id)
@@ -331,13 +334,13 @@ class Defender:
             # Nothing was signed: the rule is free to fire again at once.
             self._book.forget(rule, position, now)
             return
+        self._outcomes.see(firing, position, snapshot)
         if firing.state.is_open:
             return
         end = max([firing.block_number, *(intent.included_block or 0 for intent in firing.intents)])
         if snapshot.block.number < end or position.unknown is not None:
             return
-        if firing.health_factor_after is None and self._executor is not None:
-            self._executor.book_outcome(firing.id, position.health_factor, _cost_usd(firing, snapshot))
+        self._outcomes.book(firing, position, snapshot)
         below = self._prospect.is_crossed(rule, position)
         if below and self._may_try_again(firing):
             self._book.forget(rule, position, now)
@@ -405,12 +408,6 @@ def _reverted(firing: Firing) -> bool:
     """Whether a firing ended by a transaction that the chain refused, and by nothing else."""
     states = {intent.state for intent in firing.intents}
     return firing.state is FiringState.FAILED and states <= {IntentState.FINAL_OK, IntentState.FINAL_REVERTED}
-
-
-def _cost_usd(firing: Firing, snapshot: Snapshot) -> int | None:
-    """What the firing's gas really cost in dollars (8 decimals), None where the native coin has no price."""
-    price = snapshot.native_price_usd
-    return None if price is None else sum(intent.gas_paid_wei or 0 for intent in firing.intents) * price // WAD
 
 
 def describe(plan: Plan) -> str:

@@ -29,6 +29,7 @@ from tui.engine.sending import Notify, Sender, Teller
 from tui.engine.tracking import Tracker
 from tui.engine.troubles import defence_troubles
 from tui.model.block import BlockRef
+from tui.model.calls import Log
 from tui.model.errand import Errand
 from tui.model.intent import AttemptKind, Firing, FiringState, Intent, IntentState
 from tui.model.plan import FeeQuote, Plan, PlannedCall
@@ -499,6 +500,20 @@ class Executor:
         booked = replace(firing, health_factor_after=health_factor_after, cost_usd=cost_usd)
         self._journal.save_firing(firing, booked)
         self._journal.book_outcome(firing_id, health_factor_after, cost_usd)
+
+    async def logs_of(self, firing: Firing) -> tuple[Log, ...] | None:
+        """The events of all that a firing did, in order; None where any receipt is not had whole: a part of what was
+        sold is no figure. Raises ChainUnreachable, ReadFailed.
+        """
+        logs: list[Log] = []
+        for intent in firing.intents:
+            if intent.state is not IntentState.FINAL_OK or intent.included_hash is None:
+                continue
+            receipt = await self._broadcaster.receipt(intent.included_hash)
+            if receipt is None or receipt.block_hash != intent.included_block_hash or not receipt.logs:
+                return None
+            logs.extend(receipt.logs)
+        return tuple(logs)
 
     # --- shared --------------------------------------------------------------------------------------------------
 

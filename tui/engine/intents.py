@@ -59,6 +59,7 @@ def expected_of(firing: Firing, plan: Plan | Errand) -> Outcome:
     """
     sales = [step.action.sale for step in plan.steps if step.action.sale is not None]
     sold = None if not sales else sales[0].collateral
+    alone = all(one.collateral == sold for one in sales)
     return Outcome(
         firing.id,
         health_expected=plan.steps[-1].health_factor_after if plan.steps else None,
@@ -67,6 +68,9 @@ def expected_of(firing: Firing, plan: Plan | Errand) -> Outcome:
         swap_expected_usd=plan.cost.swap_usd if sales else None,
         sold_asset=None if sold is None else sold.symbol,
         sold_expected=None if sold is None else sum(one.sold for one in sales if one.collateral == sold),
+        sold_token=None if sold is None else sold.address,
+        sold_decimals=None if sold is None else sold.decimals,
+        sold_price_usd=sales[0].price_usd if sales and alone else None,
     )
 
 

@@ -1,18 +1,51 @@
-"""`trimtab journal --outcomes`: what each firing was expected to do beside what it did, and how far off it was. Pure."""
+"""`trimtab journal --outcomes`: what each firing was expected to do beside what it did, and how far off. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 from tui.headless.as_json import Json, usd, wad
 from tui.model.intent import Firing, FiringState
 from tui.model.text import clean_text
+from tui.model.units import format_units
 from tui.ports.journal import Outcome
 
 Row = tuple[Firing, Outcome]
 
-_HEAD = ("at block", "state", "rule", "HF expected", "simulated", "actual", "gas expected", "actual", "sale", "sold")
+_HEAD = (
+    "at block",
+    "state",
+    "rule",
+    "HF expected",
+    "simulated",
+    "actual",
+    "gas expected",
+    "actual",
+    "sale expected",
+    "actual",
+    "sold expected",
+    "actual",
+    "slippage expected",
+    "actual",
+)
+_SOLD_PLACES = 6
+"""Digits of a sold amount after the point that the table shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """Means over the firings that ended done and have both figures, None where none has; how many ended done.
+
+    Actual less simulated health (wad), actual less expected gas (dollars with 8 decimals), actual less expected
+    slippage (a share of what was sold, wad).
+    """
+
+    health: int | None
+    gas_usd: int | None
+    slippage: int | None
+    done: int
 
 
 def carried_out(rows: Iterable[Row]) -> tuple[Row, ...]:
@@ -21,7 +54,9 @@ def carried_out(rows: Iterable[Row]) -> tuple[Row, ...]:
 
 
 def outcome_json(row: Row) -> Json:
-    """One firing's expected and actual figures; null: not known, or nothing of that kind."""
+    """One firing's expected and actual figures; null: not known, or nothing of that kind. Slippage is all that the sale
+    cost (fees, price, the lender's premium) as a share of what was sold, at the market's own price.
+    """
     firing, outcome = row
     return {
         "kind": "outcome",
@@ -39,13 +74,15 @@ def outcome_json(row: Row) -> Json:
         "sold_asset": outcome.sold_asset,
         "sold_expected": None if outcome.sold_expected is None else str(outcome.sold_expected),
         "sold_actual": None if outcome.sold_actual is None else str(outcome.sold_actual),
+        "sold_decimals": outcome.sold_decimals,
+        "swap_actual_usd": usd(outcome.swap_actual_usd, 4),
+        "slippage_expected": wad(outcome.slippage_expected, 6),
+        "slippage_actual": wad(outcome.slippage_actual, 6),
     }
 
 
-def differences(rows: Sequence[Row]) -> tuple[int | None, int | None, int]:
-    """Mean of actual less simulated health (wad) and of actual less expected gas (dollars with 8 decimals), rounded to
-    the nearest; None where no firing has both figures. The third is how many firings ended done.
-    """
+def differences(rows: Sequence[Row]) -> Differences:
+    """How far off firings were on average, rounded to the nearest."""
     done = [outcome for firing, outcome in rows if firing.state is FiringState.DONE]
     health = [
         one.health_actual - one.health_simulated
@@ -57,17 +94,23 @@ def differences(rows: Sequence[Row]) -> tuple[int | None, int | None, int]:
         for one in done
         if one.gas_actual_usd is not None and one.gas_expected_usd is not None
     ]
-    return _mean(health), _mean(gas), len(done)
+    slippage = [
+        one.slippage_actual - one.slippage_expected
+        for one in done
+        if one.slippage_actual is not None and one.slippage_expected is not None
+    ]
+    return Differences(_mean(health), _mean(gas), _mean(slippage), len(done))
 
 
 def differences_json(rows: Sequence[Row]) -> Json:
     """The mean differences, as the last line of the JSON."""
-    health, gas, done = differences(rows)
+    off = differences(rows)
     return {
         "kind": "outcomes",
-        "done": done,
-        "health_actual_less_simulated": wad(health),
-        "gas_actual_less_expected_usd": usd(gas, 4),
+        "done": off.done,
+        "health_actual_less_simulated": wad(off.health),
+        "gas_actual_less_expected_usd": usd(off.gas_usd, 4),
+        "slippage_actual_less_expected": wad(off.slippage, 6),
     }
 
 
@@ -77,17 +120,17 @@ def outcome_lines(rows: Sequence[Row]) -> Iterator[str]:
     widths = [max(len(line[place]) for line in cells) for place in range(len(_HEAD))]
     for line in cells:
         yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-    health, gas, done = differences(rows)
+    off = differences(rows)
     yield ""
     yield (
-        f"{done} done; on average health came out {_signed(wad(health, 6))} off what was simulated, "
-        f"gas cost {_signed(usd(gas, 4), '$')} off what was expected"
+        f"{off.done} done; on average health came out {_signed(wad(off.health, 6))} off what was simulated, "
+        f"gas cost {_signed(usd(off.gas_usd, 4), '$')} and sales lost {_signed(_percent(off.slippage, 4))} "
+        f"off what was expected"
     )
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     firing, one = row
-    sold = "-" if one.sold_asset is None else f"{one.sold_expected} {clean_text(one.sold_asset, 12)}"
     return (
         str(firing.block_number),
         str(firing.state),
@@ -97,9 +140,42 @@ def _cells(row: Row) -> tuple[str, ...]:
         wad(one.health_actual, 4) or "?",
         _signless(usd(one.gas_expected_usd, 4)),
         _signless(usd(one.gas_actual_usd, 4)),
-        "-" if one.swap_expected_usd is None else _signless(usd(one.swap_expected_usd, 4)),
-        sold,
+        *_of_sale(one),
     )
+
+
+def _of_sale(one: Outcome) -> tuple[str, ...]:
+    """Cost, amount and slippage, expected and actual; `-` where nothing was to be sold."""
+    if one.sold_asset is None:
+        return ("-",) * 6
+    return (
+        _dollars(one.swap_expected_usd),
+        _dollars(one.swap_actual_usd),
+        _amount(one, one.sold_expected),
+        _amount(one, one.sold_actual),
+        _percent(one.slippage_expected) or "?",
+        _percent(one.slippage_actual) or "?",
+    )
+
+
+def _amount(one: Outcome, sold: int | None) -> str:
+    """`7.062492 WETH`. Where an earlier version did not note the decimals, base units that say so."""
+    if sold is None:
+        return "?"
+    symbol = clean_text(one.sold_asset or "", 12)
+    if one.sold_decimals is None:
+        return f"{sold} base units of {symbol}"
+    return f"{format_units(sold, one.sold_decimals, min(one.sold_decimals, _SOLD_PLACES))} {symbol}"
+
+
+def _percent(share: int | None, places: int = 3) -> str | None:
+    return None if share is None else f"{format_units(share, 16, places)}%"
+
+
+def _dollars(value: int | None) -> str:
+    """A cost that may be a gain: `$1.2000`, `-$1.2000`."""
+    text = _signless(usd(value, 4))
+    return f"-${text[2:]}" if text.startswith("$-") else text
 
 
 def _signless(text: str | None) -> str:

@@ -202,6 +202,11 @@ class SqliteReader:
         found = ((self.firing(row["firing_id"]), outcome_of(row)) for row in reversed(rows))
         return tuple((firing, outcome) for firing, outcome in found if firing is not None)
 
+    def outcome(self, firing_id: str) -> Outcome | None:
+        """What was expected of one firing and what came of it; None where nothing was."""
+        row = self._row("SELECT * FROM outcomes WHERE firing_id = ?", firing_id)
+        return None if row is None else outcome_of(row)
+
     def rule_state(self, rule_digest: str, position: str) -> str | None:
         """A rule's latch and counters for a position, as the JSON text that was kept."""
         row = self._row("SELECT state FROM rule_states WHERE rule_digest = ? AND position = ?", rule_digest, position)

@@ -177,6 +177,9 @@ def outcome_row(outcome: Outcome) -> dict[str, Value]:
         "sold_asset": outcome.sold_asset,
         "sold_expected": text_of(outcome.sold_expected),
         "sold_actual": text_of(outcome.sold_actual),
+        "sold_token": outcome.sold_token,
+        "sold_decimals": outcome.sold_decimals,
+        "sold_price_usd": text_of(outcome.sold_price_usd),
     }
 
 
@@ -193,6 +196,9 @@ def outcome_of(row: sqlite3.Row) -> Outcome:
         sold_asset=row["sold_asset"],
         sold_expected=int_of(row["sold_expected"]),
         sold_actual=int_of(row["sold_actual"]),
+        sold_token=row["sold_token"],
+        sold_decimals=row["sold_decimals"],
+        sold_price_usd=int_of(row["sold_price_usd"]),
     )
 
 

@@ -282,5 +282,11 @@ _OUTCOMES = (
     """,
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _GAS_IN_DOLLARS, _OUTCOMES)
+_WHAT_WAS_SOLD = (
+    "ALTER TABLE outcomes ADD COLUMN sold_token TEXT",
+    "ALTER TABLE outcomes ADD COLUMN sold_decimals INTEGER",
+    "ALTER TABLE outcomes ADD COLUMN sold_price_usd TEXT",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _GAS_IN_DOLLARS, _OUTCOMES, _WHAT_WAS_SOLD)
 """One step a version; `user_version` counts those that were taken."""

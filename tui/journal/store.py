@@ -507,6 +507,11 @@ class SqliteJournal(SqliteReader):
                 firing_id,
             )
 
+    def book_sold(self, firing_id: str, sold_actual: int) -> None:
+        """What the sales of a firing really sold, in base units of what was expected to be sold."""
+        with self._transaction():
+            self._write("UPDATE outcomes SET sold_actual = ? WHERE firing_id = ?", str(sold_actual), firing_id)
+
     def save_rule_state(self, rule_digest: str, position: str, state: str, at: float) -> None:
         """Keep a rule's latch and counters for a position, as opaque JSON text."""
         with self._transaction():

@@ -29,6 +29,15 @@ class CallResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Log:
+    """An event of a mined transaction: who says it (lower-case hex), up to four topics of 32 bytes, its data."""
+
+    address: str
+    topics: tuple[bytes, ...]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class SimulatedCall:
     """One call of a simulated chain: whether it went through, the gas it took (whole transaction), why it failed."""
 

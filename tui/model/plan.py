@@ -57,7 +57,8 @@ class Sale:
     out of the position, and the rest goes back into it; borrowed is only what is sold.
 
     `path` as the exchange packs it for an exact output, `venue` for people. `min_health` (wad) is the floor that the
-    chain holds the position against afterwards.
+    chain holds the position against afterwards. `price_usd` (8 decimals) is the market's own price of the collateral
+    that it was sized with; None: not told.
     """
 
     collateral: Asset
@@ -68,6 +69,7 @@ class Sale:
     venue: str
     terms: SaleTerms
     cost: SwapCost = SwapCost()
+    price_usd: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -330,6 +330,7 @@ class _Sizing:
             venue=quote.venue if quote is not None else ASSUMED_VENUE,
             terms=exchange.terms,
             cost=exchange.cost(repaid, sold),
+            price_usd=exchange.prices[self.order.collateral.address],
         )
         return Action(self.order.kind, self.order.debt, repaid, sale)
 

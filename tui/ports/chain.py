@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tui.model.block import BlockRef
-from tui.model.calls import Call, CallResult, Simulation
+from tui.model.calls import Call, CallResult, Log, Simulation
 from tui.model.plan import FeeQuote, PlannedCall
 from tui.model.wallet import Wallet, WalletQuery
 
@@ -23,7 +23,8 @@ class ReadFailed(Exception):
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What became of a transaction on a canonical block. Gas price in wei, as really paid; `l1_fee` in wei is what a
-    rollup took for its data beside the gas, where its receipts tell that.
+    rollup took for its data beside the gas, where its receipts tell that. `logs` are its events in order; none where
+    they could not be used: they inform, and decide nothing.
     """
 
     hash: str
@@ -34,6 +35,7 @@ class Receipt:
     gas_price: int
     revert_reason: str | None = None
     l1_fee: int = 0
+    logs: tuple[Log, ...] = ()
 
     @property
     def paid_wei(self) -> int:

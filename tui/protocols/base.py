@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tui.model.block import BlockRef
-from tui.model.calls import Call, CallResult
+from tui.model.calls import Call, CallResult, Log
 from tui.model.impossible import ActionImpossible as ActionImpossible
 from tui.model.plan import Action, PlannedCall, SaleTerms
 from tui.model.position import Asset, MarketKey, Position
@@ -120,6 +120,11 @@ class LendingMarket(Protocol):
     def sale_shape(self, position: Position, collateral: Asset, kind: ActionKind = ActionKind.DELEVERAGE) -> SaleTerms:
         """The terms as far as they are known without asking (who sells, which token it takes, the dearest usual
         premium): for previews, and for what a signer may be asked. Raises ActionImpossible where there are none.
+        """
+
+    def sold_in(self, logs: Sequence[Log], owner: str, token: str) -> int | None:
+        """Base units of `token` that the transactions with these events really sold (or borrowed, as the kind has it)
+        for `owner`; addresses in lower-case hex. None where no event that can be trusted says so.
         """
 
     def typical_gas(self, call: PlannedCall) -> int:

@@ -7,8 +7,10 @@ three words come last. They answer three words, and their events hold four (`out
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tui.model.calls import Log
 from tui.model.units import UINT256_MAX
 from tui.model.wallet import PermitFacts
 from tui.protocols.aave_v3.helper import MAX_POOLS
@@ -52,6 +54,8 @@ BOOSTED = bytes.fromhex("4c7792922dfa799e43afd19b87c75ff712ffa2f14d7e95e563a1940
 """Boosted(address indexed owner,address indexed debt,address indexed collateral,
 uint256 supplied,uint256 borrowed,uint256 premium,uint256 health_factor)"""
 
+_PAYS = {DELEVERAGED: 3, COLLATERAL_SWITCHED: 3, DEBT_SWITCHED: 3, BOOSTED: 2}
+"""The topic of each event that names the token which pays: what is sold, or borrowed."""
 _HOP = 23
 
 
@@ -195,6 +199,24 @@ def outcome_of(data: bytes) -> Outcome:
         raise ValueError(f"{len(data)} bytes are not the four words of the helper's events")
     words = [int.from_bytes(data[start : start + 32], "big") for start in range(0, 128, 32)]
     return Outcome(words[0], words[1], words[2], words[3])
+
+
+def sold_in(logs: Sequence[Log], helper: str, owner: str, token: str) -> int | None:
+    """Base units of `token` that `helper` says it sold (or borrowed) for `owner`; None where it says nothing of them.
+    All three in hex. Only events of the helper's own address count: anybody can write the same words elsewhere.
+    """
+    whose, what = address_word(owner), address_word(token)
+    paid = [
+        outcome_of(log.data).paid
+        for log in logs
+        if log.address == helper.lower()
+        and len(log.topics) == 4
+        and (place := _PAYS.get(log.topics[0])) is not None
+        and log.topics[1] == whose
+        and log.topics[place] == what
+        and len(log.data) == 128
+    ]
+    return sum(paid) if paid else None
 
 
 def _switch_collateral_words(order: SwitchCollateral) -> bytes:

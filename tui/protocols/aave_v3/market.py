@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from tui.model.block import BlockRef
-from tui.model.calls import Call, CallResult
+from tui.model.calls import Call, CallResult, Log
 from tui.model.network import PRICE_HEARTBEAT, MarketConfig, Network
 from tui.model.plan import Action, PlannedCall, Sale, SaleTerms
 from tui.model.position import Asset, MarketKey, Position, PositionKey
@@ -19,6 +19,7 @@ from tui.protocols.aave_v3.calls import calls_for, repay_with_a_tokens
 from tui.protocols.aave_v3.gas import typical_gas
 from tui.protocols.aave_v3.health import HealthUnknown, figures, lines_of, with_prices
 from tui.protocols.aave_v3.helper import Helper
+from tui.protocols.aave_v3.helper_orders import sold_in
 from tui.protocols.aave_v3.position import build_position, checked_position, unknown
 from tui.protocols.aave_v3.reshape import Reshaping, after_reshaping, reshaping_ceiling
 from tui.protocols.aave_v3.rules import version_text
@@ -231,6 +232,11 @@ class AaveV3Market:
         """Helper, token by which it is let and the usual premium. Raises ActionImpossible where nothing can be sold."""
         market, _ = _known_state(position)
         return self._shape(market, collateral, kind)
+
+    def sold_in(self, logs: Sequence[Log], owner: str, token: str) -> int | None:
+        """What the helper of this market says it sold; see LendingMarket.sold_in."""
+        helper = "no pool was read yet" if self._pool is None else self._helper(self._pool)
+        return None if isinstance(helper, str) else sold_in(logs, helper.address, owner, token)
 
     def typical_gas(self, call: PlannedCall) -> int:
         """What a call of this kind took on a pool of 3.2, up; see `gas`."""

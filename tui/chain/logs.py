@@ -1,0 +1,56 @@
+"""The events of a receipt as a node tells them: bounded, and all of them or none.
+
+They inform about what is settled already, so whatever is odd about them makes them unknown, never the receipt.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from tui.chain.hexes import Malformed, address, data, hash32, mapping, sequence
+from tui.model.calls import Log
+
+MOST_LOGS = 256
+"""Events of one receipt that are looked at; a transaction of ours has some dozens."""
+MOST_DATA = 4096
+"""Bytes of data of one event."""
+MOST_TOPICS = 4
+
+
+def logs_of(told: object) -> tuple[Log, ...]:
+    """The events in order; none at all where there are too many, where one is too large, or where any is not what the
+    JSON-RPC specification makes of it.
+    """
+    try:
+        return tuple(_log(one) for one in _at_most(told, MOST_LOGS, "the receipt's events"))
+    except Malformed:
+        return ()
+
+
+def told_alike(told: Sequence[tuple[Log, ...]], wanted: int) -> tuple[Log, ...]:
+    """The events that at least `wanted` nodes tell alike; none where no more than others do, or where too few do."""
+    (most, backers), *others = Counter(told).most_common()
+    return most if backers >= wanted and all(count < backers for _, count in others) else ()
+
+
+def _log(told: object) -> Log:
+    fields = mapping(told, "an event")
+    if fields.get("removed") not in (None, False):
+        raise Malformed("an event that was taken back")
+    said = fields.get("data")
+    if isinstance(said, str) and len(said) > 2 + 2 * MOST_DATA:
+        raise Malformed("an event with too much data")
+    topics = _at_most(fields.get("topics"), MOST_TOPICS, "an event's topics")
+    return Log(
+        address(fields.get("address"), "an event's address"),
+        tuple(bytes.fromhex(hash32(topic, "a topic")[2:]) for topic in topics),
+        data(said, "an event's data"),
+    )
+
+
+def _at_most(told: object, most: int, what: str) -> list[object]:
+    listed = sequence(told, what)
+    if len(listed) > most:
+        raise Malformed(f"{what} are too many")
+    return listed

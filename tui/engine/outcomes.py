@@ -1,0 +1,95 @@
+"""What came of a firing, beside what was expected of it: health at its own block, gas, what its sales really sold.
+
+Figures only: nothing here decides anything, and nothing waits for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tui.engine.executor import Executor
+from tui.engine.prospect import Prospect
+from tui.model.intent import Firing, FiringState
+from tui.model.position import Position
+from tui.model.snapshot import Snapshot
+from tui.model.units import WAD
+from tui.ports.chain import ChainUnreachable, ReadFailed
+from tui.ports.journal import Journal
+
+MOST_FIRINGS = 64
+MOST_BLOCKS = 256
+"""Blocks of one firing whose health is kept; one that waits longer forgets the oldest."""
+MOST_LOOKS = 10
+"""Blocks at which the receipts of a sale are asked for before what it sold stays unknown."""
+
+
+@dataclass(slots=True)
+class _Unsold:
+    """An ended firing whose receipts are to be read yet."""
+
+    firing: Firing
+    position: Position
+    token: str
+    looks: int = MOST_LOOKS
+
+
+class Outcomes:
+    """Sees a firing's position at every block, and books its figures when it has ended."""
+
+    def __init__(self, executor: Executor | None, journal: Journal | None, prospect: Prospect) -> None:
+        self._executor = executor
+        self._journal = journal
+        self._prospect = prospect
+        self._health: dict[str, dict[str, int | None]] = {}
+        self._unsold: dict[str, _Unsold] = {}
+
+    def see(self, firing: Firing, position: Position, snapshot: Snapshot) -> None:
+        """Keep the health of a position while a firing of it has no end, by the block's hash."""
+        if position.unknown is not None:
+            return
+        seen = self._health.setdefault(firing.id, {})
+        seen[snapshot.block.hash] = position.health_factor
+        if len(seen) > MOST_BLOCKS:
+            del seen[next(iter(seen))]
+        if len(self._health) > MOST_FIRINGS:
+            del self._health[next(iter(self._health))]
+
+    def book(self, firing: Firing, position: Position, snapshot: Snapshot) -> None:
+        """Keep what an ended firing left: its health (wad) at the block of its last transaction, or now where that
+        block was not seen, and its gas. What was sold is looked for where all of it went well. Raises JournalError.
+        """
+        seen = self._health.pop(firing.id, {})
+        if firing.health_factor_after is not None or self._executor is None or self._journal is None:
+            return
+        mined = [one for one in firing.intents if one.included_block is not None and one.included_block_hash]
+        last = max(mined, key=lambda one: one.included_block or 0, default=None)
+        there = None if last is None else last.included_block_hash
+        health = seen[there] if there is not None and there in seen else position.health_factor
+        self._executor.book_outcome(firing.id, health, _cost_usd(firing, snapshot))
+        expected = self._journal.outcome(firing.id) if firing.state is FiringState.DONE else None
+        if expected is not None and expected.sold_token is not None and expected.sold_actual is None:
+            self._unsold[firing.id] = _Unsold(firing, position, expected.sold_token)
+
+    async def look(self) -> None:
+        """Read what ended firings sold from their receipts. Raises JournalError, and nothing for what nodes do."""
+        for one in tuple(self._unsold.values()):
+            assert self._executor is not None
+            assert self._journal is not None
+            one.looks -= 1
+            try:
+                logs = await self._executor.logs_of(one.firing)
+            except (ChainUnreachable, ReadFailed):
+                logs = None
+            if logs is not None:
+                market = self._prospect.market(one.position)
+                sold = market.sold_in(logs, one.position.key.account, one.token)
+                if sold is not None:
+                    self._journal.book_sold(one.firing.id, sold)
+            if logs is not None or one.looks <= 0:
+                self._unsold.pop(one.firing.id, None)
+
+
+def _cost_usd(firing: Firing, snapshot: Snapshot) -> int | None:
+    """What the firing's gas really cost in dollars (8 decimals), None where the native coin has no price."""
+    price = snapshot.native_price_usd
+    return None if price is None else sum(intent.gas_paid_wei or 0 for intent in firing.intents) * price // WAD
