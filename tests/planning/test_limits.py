@@ -158,6 +158,33 @@ def test_a_base_fee_suspends_aloud_and_gives_way_in_an_emergency() -> None:
     assert "that a liquidation would take" in over.reason
 
 
+@pytest.mark.parametrize(("health", "gwei"), [(104, 5_000), (110, 300), (110, 10)])
+def test_no_raised_attempt_passes_the_share_that_held_the_plan(health: int, gwei: int) -> None:
+    around = dear(gwei)
+    plan, free = plan_of(health, around, max_cost_share_bps=2_500), plan_of(health, around)
+    assert isinstance(plan, Plan)
+    assert isinstance(free, Plan)
+    assert plan.avoided_loss_usd is not None
+    assert plan.expected_loss_usd is not None
+    most = plan.avoided_loss_usd if health < 105 else plan.expected_loss_usd // 4
+    ceiling, unlimited = plan.cost.gas_ceiling_usd, free.cost.gas_ceiling_usd
+    assert ceiling is not None
+    assert unlimited is not None
+    assert most - USD < ceiling <= most if unlimited > most else ceiling == unlimited
+    assert plan.fees.max_fee <= plan.fees.ceiling
+
+
+def test_a_plan_at_its_share_to_the_cent_may_still_go_out() -> None:
+    plan = plan_of(110, dear(300), max_cost_share_bps=2_500)
+    assert isinstance(plan, Plan)
+    assert plan.expected_loss_usd is not None
+    assert plan.cost.total_usd is not None
+    share = -(-plan.cost.total_usd * 10_000 // plan.expected_loss_usd)
+    tight = plan_of(110, dear(300), max_cost_share_bps=share)
+    assert isinstance(tight, Plan)
+    assert tight.fees.ceiling >= 301 * GWEI
+
+
 @pytest.mark.parametrize("limits", [{"max_cost_share_bps": 1_000}, {"max_base_fee": GWEI}])
 def test_what_is_not_known_is_no_reason_to_be_liquidated(limits: dict[str, int]) -> None:
     unknown = circumstances(native_price_usd=None)

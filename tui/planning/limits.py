@@ -92,9 +92,22 @@ def _ceiling(plan: Plan, rule: Rule, cost: PlanCost, gas: int, circumstances: Ci
     ceiling, limit, data = circumstances.fees.ceiling, rule.limits.max_cost_usd, cost.l1_fee_wei or 0
     if limit is not None:
         ceiling = min(ceiling, gas_ceiling_wei(limit - cost.swap_usd, gas, data, circumstances))
-    if _lifts_base_fee(rule, circumstances.fees) and plan.avoided_loss_usd is not None and cost.gas_usd is not None:
-        ceiling = min(ceiling, gas_ceiling_wei(plan.avoided_loss_usd - cost.swap_usd, gas, data, circumstances))
+    most = _most_worth_paying(plan, rule, circumstances.fees)
+    if most is not None and cost.gas_usd:
+        cap = gas_ceiling_wei(most - cost.swap_usd, gas, data, circumstances)
+        # Dollars are cut, wei are not: what was priced and found cheap enough is to go out all the same.
+        ceiling = min(ceiling, max(cap, circumstances.fees.base_fee + circumstances.fees.priority_fee))
     return ceiling
+
+
+def _most_worth_paying(plan: Plan, rule: Rule, fees: FeeQuote) -> int | None:
+    """Dollars (8 decimals) that any attempt may come to by the limits that give way; None where nothing limits it, or
+    where the loss is not known.
+    """
+    share = rule.limits.max_cost_share_bps
+    if share is not None and plan.health_factor_before >= EMERGENCY_HEALTH:
+        return None if plan.expected_loss_usd is None else plan.expected_loss_usd * share // BPS
+    return plan.avoided_loss_usd if share is not None or _lifts_base_fee(rule, fees) else None
 
 
 def _lifts_base_fee(rule: Rule, fees: FeeQuote) -> bool:
