@@ -20,7 +20,7 @@ from tui.rules.evaluate import (
     VerdictKind,
     begin_trailing,
     conclude,
-    end_trailing,
+    disarmed,
     held_back,
     initial_state,
     recovery_text,
@@ -71,13 +71,25 @@ def test_at_the_level_is_not_beyond_it() -> None:
     assert Walk(rule_of(PROFIT)).dollars(3999, 4000, 4001) == ["calm", "calm", "fires"]
 
 
-def test_a_row_of_blocks_and_a_latch_until_the_other_side() -> None:
+def test_what_acts_on_a_price_fires_once_until_it_is_armed_anew() -> None:
     one = Walk(rule_of(STOP, for_blocks=2))
     assert one.dollars(1999, 2000, 1999, 1998) == ["counting", "calm", "counting", "fires"]
+    assert disarmed(one.rule, one.state).latched, "its firing is under way"
     one.state = conclude(one.state, 5)
-    assert one.at(6, 1_999 * USD).kind is VerdictKind.LATCHED
-    assert one.at(7, 2_000 * USD).kind is VerdictKind.CALM
-    assert one.at(8, 1_999 * USD).kind is VerdictKind.COUNTING
+    for block in range(6, 26):  # to and fro over the level
+        verdict = one.at(block, (2_000 - block % 2) * USD)
+        assert verdict.kind is VerdictKind.LATCHED
+    assert "disarm it and arm it again" in verdict.why
+    one.state = state_from_data(json.loads(json.dumps(state_to_data(one.state))))
+    assert one.at(26, 1_999 * USD).kind is VerdictKind.LATCHED, "a restart arms nothing anew"
+    one.state = disarmed(one.rule, one.state)
+    assert one.at(27, 1_999 * USD).kind is VerdictKind.COUNTING
+    assert one.at(28, 1_999 * USD).kind is VerdictKind.FIRES
+
+
+def test_what_only_notifies_tells_every_crossing() -> None:
+    one = Walk(rule_of(STOP, mode=Mode.NOTIFY))
+    assert one.dollars(1999, 1999, 2000, 1999) == ["fires", "latched", "calm", "fires"]
 
 
 def test_a_price_that_is_not_told_is_blind_and_breaks_the_row() -> None:
@@ -139,7 +151,7 @@ def test_arming_begins_anew_and_a_restart_does_not() -> None:
     assert one.at(3, 3_000 * USD).kind is VerdictKind.CALM
     again = state_from_data(json.loads(json.dumps(state_to_data(one.state))))
     assert begin_trailing(one.rule, again, PriceSeen(2_900 * USD), block_at(4)).best == 3_000 * WAD
-    ended = end_trailing(again)
+    ended = disarmed(one.rule, again)
     assert begin_trailing(one.rule, ended, PriceSeen(2_900 * USD), block_at(4)).best == 2_900 * WAD
     stop = initial_state(rule_of(STOP), str(KEY))
     assert begin_trailing(rule_of(STOP), stop, PriceSeen(USD), block) is stop

@@ -151,7 +151,7 @@ class Commands:
         engine = self._engine
         armed = engine.book.armed.get(rule)
         if armed is not None and engine.armory.disarm(rule, why, Severity.WARNING):
-            engine.book.end_trailing(armed.rule, engine.ports.clock.now())
+            engine.book.disarm(armed.rule, engine.ports.clock.now())
             await engine.armory.settle()
             engine.look_again()
             engine.publish()

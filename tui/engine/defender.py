@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from tui.engine.budget import may_have_spent
 from tui.engine.executor import Executor
 from tui.engine.guard import Guard
 from tui.engine.intents import is_stuck, stuck_words
@@ -27,7 +28,7 @@ from tui.model.view import Confirmation, Severity
 from tui.planning.waterfall import amount_text
 from tui.ports.clock import Clock
 from tui.ports.journal import Journal
-from tui.rules.evaluate import RuleState, Verdict, VerdictKind, recovery_text
+from tui.rules.evaluate import RuleState, Verdict, VerdictKind, again_text
 
 CONFIRM_SECONDS = 90.0
 """How long a confirmation waits; a position that still needs it is asked about again."""
@@ -237,9 +238,7 @@ class Defender:
             self._book.keep(rule, position, asked.state, self._clock.now())
             assert asked.state.episode is not None
             self._book.conclude(rule, position, asked.state.episode, snapshot.block.number, self._clock.now())
-            self._say(
-                Severity.WARNING, rule, position, snapshot, f"declined: it waits for a block {recovery_text(rule)}"
-            )
+            self._say(Severity.WARNING, rule, position, snapshot, f"declined: it {again_text(rule)}")
             return None
         obstacle = self._obstacle(rule, position) or self._no_time_to_boost(rule, position, snapshot)
         obstacle = obstacle or (None if fees is not None else "fees could not be read")
@@ -278,7 +277,10 @@ class Defender:
         self._book.keep(rule, position, state, self._clock.now())
         if firing is None:
             return
-        self._say(Severity.WARNING, rule, position, snapshot, f"{verdict.why}: {describe(plan)}")
+        # What falls short of its goal is told as loudly as what fails.
+        severity = Severity.WARNING if plan.shortfall is None else Severity.ALARM
+        short = "" if plan.shortfall is None else f"; {plan.shortfall}"
+        self._say(severity, rule, position, snapshot, f"{verdict.why}: {describe(plan)}{short}")
 
         async def verify(calls: Sequence[PlannedCall]) -> str | None:
             refused = await self._prospect.verify(plan, snapshot, calls)
@@ -342,23 +344,28 @@ class Defender:
             return
         self._outcomes.book(firing, position, snapshot)
         below = self._prospect.is_crossed(rule, position)
-        if below and self._may_try_again(firing):
+        if below and self._may_try_again(rule, firing):
             self._book.forget(rule, position, now)
             self._say(Severity.ALARM, rule, position, snapshot, "its rebalance reverted on chain: it is planned anew")
             return
         self._book.conclude(rule, position, state.episode, end, now)
+        if below and firing.state is FiringState.FAILED and rule.trigger.is_price:
+            self._say_once(Severity.ALARM, rule, position, f"did not do all that it was to do, and {again_text(rule)}")
         if below and not rule.trigger.is_price:  # what is done about a price does not move it back
             said = "below its trigger after its rebalance, and will not fire again before health was above it"
             if rule.boosts:
                 said = "above its trigger after its boost, and will not fire again before health was below it"
             self._say_once(Severity.ALARM, rule, position, f"is still {said}")
 
-    def _may_try_again(self, firing: Firing) -> bool:
+    def _may_try_again(self, rule: Rule, firing: Firing) -> bool:
         """Whether a firing failed only because the chain refused it: a price that moved on, somebody who came first.
 
         What a person cancelled and what a lost nonce stopped is not tried again, and nothing more than `MOST_TRIES`
-        times in `TRIES_SECONDS`: what reverts costs gas.
+        times in `TRIES_SECONDS`: what reverts costs gas. A part that is to be closed is a part of what is owed: where
+        some of it went through, as large a part of the rest would be too much.
         """
+        if rule.close_bps is not None and any(map(may_have_spent, firing.intents)):
+            return False
         assert self._journal is not None
         since = firing.block_timestamp - TRIES_SECONDS
         tries = [

@@ -23,7 +23,7 @@ from tui.rules.evaluate import (
     Verdict,
     begin_trailing,
     conclude,
-    end_trailing,
+    disarmed,
     fired_state,
     held_back,
     initial_state,
@@ -179,11 +179,12 @@ class RuleBook:
         if begun != state:
             self.keep(rule, position, begun, at)
 
-    def end_trailing(self, rule: Rule, at: float) -> None:
-        """A person disarmed the rule: armed again, what it trails begins anew. A restart does not end it."""
+    def disarm(self, rule: Rule, at: float) -> None:
+        """A person disarmed the rule: armed again, it begins anew. A restart does not end what it remembers."""
         for (digest, position), state in tuple(self._states.items()):
-            if digest == rule.digest and state.trails_armed:
-                ended = self._states[digest, position] = end_trailing(state)
+            ended = disarmed(rule, state) if digest == rule.digest else state
+            if ended != state:
+                self._states[digest, position] = ended
                 if self._journal is not None:
                     self._journal.save_rule_state(digest, position, json.dumps(state_to_data(ended)), at)
 

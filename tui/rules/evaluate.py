@@ -138,9 +138,27 @@ def begin_trailing(rule: Rule, state: RuleState, price: PriceSeen | None, block:
     return replace(state, bests=() if price is None else ((block.number, price.wad),), trails_armed=True)
 
 
-def end_trailing(state: RuleState) -> RuleState:
-    """The state once a person disarmed the rule: armed again, it begins anew."""
+def disarmed(rule: Rule, state: RuleState) -> RuleState:
+    """The state once a person disarmed the rule: armed again, what it trails begins anew, and what fires once may fire
+    again. While its last firing is under way it stays latched.
+    """
+    if fires_once(rule) and state.latched and state.ended_block is not None:
+        state = replace(_without_row(state), latched=False)
     return replace(state, trails_armed=False) if state.trails_armed else state
+
+
+def fires_once(rule: Rule) -> bool:
+    """Whether a rule fires once and no more until a person arms it anew: a price goes to and fro over a level, and
+    closing a part each time would close it all.
+    """
+    return rule.trigger.is_price and rule.mode is not Mode.NOTIFY
+
+
+def again_text(rule: Rule, state: RuleState | None = None) -> str:
+    """What it takes for a rule that has fired to fire again: `waits for a block at or above 1.25`."""
+    if fires_once(rule):
+        return "fires once: disarm it and arm it again to let it fire anew"
+    return f"waits for a block {recovery_text(rule, state)}"
 
 
 def episode_id(rule: Rule, position_id: str, crossing_number: int, crossing_hash: str) -> str:
@@ -267,7 +285,7 @@ def _advance(rule: Rule, state: RuleState, position: Position, block: BlockRef, 
         state = replace(state, bests=(*kept, (block.number, price.wad)))
     side = _side(rule, state, position.health_factor, price)
     if side is _Side.CLEAR:
-        state = _without_row(_recover(state, block))
+        state = _without_row(state if fires_once(rule) else _recover(state, block))
     elif side is _Side.IDLE:
         state = _without_row(state)
     elif counts and not state.latched:
@@ -358,7 +376,7 @@ def _judge(
     side = _side(rule, state, health, price)
     said = _fact(rule, state, health, price, side)
     if state.latched:
-        waits = f"waits for a block {recovery_text(rule, state)}"
+        waits = again_text(rule, state)
         if state.ended_block is None:
             waits = "its last firing is not concluded"
         return state, Verdict(VerdictKind.LATCHED, f"{said}; already fired, {waits}", state.episode)
