@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.engine.conditions import Baseline, Condition, Consequence, baseline_of, conditions_of
+from tests.support import plain_market as plain
+from tui.engine.conditions import Baseline, Condition, Consequence, acting_rule, baseline_of, conditions_of
 from tui.model.block import BlockRef
 from tui.model.position import Asset, Collateral, Debt, MarketKey, Position, PositionKey, unknown_position
 from tui.model.rule import ActionKind, Limits, Mode, Rule, StalePrice, Step, health_below, restore
@@ -183,3 +184,43 @@ def test_an_unknown_position_holds_back_and_gives_no_baseline() -> None:
 def test_54_a_change_disarms_although_the_position_is_unknown() -> None:
     found = judged(with_listing(1, token_decimals=8), unknown_position(KEY, BLOCK, "its decimals"))
     assert found[0].consequence is Consequence.DISARM
+
+
+@pytest.mark.parametrize(
+    ("kind", "asset", "paying", "watched"),
+    [
+        (ActionKind.SWITCH_DEBT, plain.USDC, plain.DAI, plain.DAI),
+        (ActionKind.SWITCH_COLLATERAL, plain.WBTC, plain.WETH, plain.WBTC),
+        (ActionKind.BOOST, plain.WETH, plain.DAI, plain.DAI),
+        (ActionKind.BOOST, plain.WBTC, plain.USDC, plain.WBTC),
+    ],
+)
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, None),
+        ({"price_updated_at": NOW - 7_200}, "is 2 h old"),
+        ({"price_updated_at": NOW + 60}, "says it is from the future"),
+        ({"price_usd": None}, "is not known"),
+        ({"price_usd": 0}, "is not known"),
+    ],
+    ids=["good", "old", "ahead", "none", "zero"],
+)
+def test_52_a_step_whose_other_asset_is_not_held_is_out_while_its_price_is_strange(
+    kind: ActionKind, asset: Asset, paying: Asset, watched: Asset, changes: dict[str, Any], words: str | None
+) -> None:
+    market: Any = plain.PlainMarket()
+    position = market.position({plain.WETH: 100 * WAD}, {plain.USDC: 100_000 * 10**6})
+    rule = rule_with((*REPAY, Step(kind, asset.symbol, None, paying.symbol)))
+    listings = (replace(listing(one), **(changes if one == watched else {})) for one in plain.ASSETS)
+    facts = MarketFacts(market.key, "1", "", plain.ASSETS, listings=tuple(listings))
+    wallets = MappingProxyType({position.key.account: plain.wallet_of()})
+    found = conditions_of(rule, position, Snapshot(position.block, (), wallets, (facts,)), market, 3_600)
+    out = [one for one in found if one.consequence is Consequence.STEP_OUT]
+    if words is None:
+        assert out == []
+        return
+    (one,) = out
+    assert (one.code, one.step, one.about) == ("step-price", 1, watched.symbol)
+    assert f"the price of {watched.symbol} {words}" in one.text
+    assert acting_rule(rule, found).steps == REPAY

@@ -277,7 +277,12 @@ def _steps(
     """Steps that can do nothing now: the waterfall passes them over."""
     if position.health_factor is None:
         return
-    owed = {one.asset.address for one in position.debt}
+    # Their prices are judged already, with the health that stands on them.
+    judged = {
+        one.asset.address
+        for one in position.holdings
+        if one.amount and not (isinstance(one, Collateral) and not one.counts)
+    }
     for number, step in enumerate(rule.steps):
         asset = market.find_asset(position, step.asset)
         if asset is None or step.action not in market.actions:
@@ -294,15 +299,16 @@ def _steps(
         except ActionImpossible as impossible:
             yield Condition(Consequence.STEP_OUT, "step-impossible", _out(number, step, str(impossible)), number)
             continue
-        listing = facts.listing(asset.address)
-        if listing is None or asset.address in owed:
-            continue
-        strange = _strange_age(listing.price_updated_at, position.block.timestamp, heartbeat)
-        if listing.price_usd is None:
-            strange = "is not known"
-        if strange is not None:
-            why = f"the price of {asset.symbol} {strange}"
-            yield Condition(Consequence.STEP_OUT, "step-price", _out(number, step, why), number)
+        for one in (asset,) if collateral is None else (collateral, asset):
+            listing = facts.listing(one.address)
+            if listing is None or one.address in judged:
+                continue
+            strange = _strange_age(listing.price_updated_at, position.block.timestamp, heartbeat)
+            if listing.price_usd is None or listing.price_usd <= 0:
+                strange = "is not known"
+            if strange is not None:
+                why = _out(number, step, f"the price of {one.symbol} {strange}")
+                yield Condition(Consequence.STEP_OUT, "step-price", why, number, one.symbol)
 
 
 def _out(number: int, step: Step, why: str) -> str:
