@@ -20,6 +20,7 @@ from tests.faults.test_process import arguments
 from tests.support.fault_rig import FaultRig, World, open_rig, open_world
 from tests.support.program import run_trimtab, trimtab
 from tui.engine.breaker import ERRORS_TO_HOLD
+from tui.engine.defender import STALE_TRIES
 from tui.engine.facade import CommandRefused
 from tui.model.intent import FiringState, IntentState
 from tui.model.signing import SignerUnavailable
@@ -150,6 +151,40 @@ async def test_a_signer_that_dies_between_reservation_and_signature_loses_nothin
     await rig.mine()
     assert (await rig.settle()).state is FiringState.DONE
     assert len(rig.on_chain()) == 1
+    rig.check()
+
+
+async def test_what_was_never_signed_and_helps_no_more_frees_its_nonce_by_itself(open_faulty: OpenRig) -> None:
+    rig = await open_faulty()
+    journal = rig.wired.journal
+    assert journal is not None
+    begin = journal.begin_signing
+
+    def begin_and_kill(firing_id: str) -> None:
+        begin(firing_id)
+        killed(rig)
+
+    journal.begin_signing = begin_and_kill  # type: ignore[method-assign]
+    await rig.fall()
+    journal.begin_signing = begin  # type: ignore[method-assign]
+    assert rig.intent_states == [IntentState.RESERVED]
+    stuck = rig.firing
+    await rig.mine(2)
+    # Meanwhile somebody has paid the debt back: what was planned cannot be done any more.
+    chain, friend = rig.chain, rig.chain.new_account()
+    chain.give("USDC", chain.units("USDC", 50_000), friend)
+    chain.approve(friend, "USDC", chain.market.pool)
+    repay = "repay(address,uint256,uint256,address)"
+    usdc = chain.token("USDC").address
+    chain.send(friend, chain.market.pool, repay, usdc, chain.units("USDC", 50_000), 2, rig.account)
+    await rig.arm()
+    await rig.mine(STALE_TRIES + 4)
+    assert "frees its nonce" in rig.said
+    ended = next(one for one in rig.firings if one.id == stuck.id)
+    assert not ended.state.is_open
+    # The new signer never signed anything for it, and says so: no transaction is needed to free it.
+    assert [intent.state for intent in ended.intents] == [IntentState.DROPPED]
+    assert journal.unsettled(31337) == ()
     rig.check()
 
 

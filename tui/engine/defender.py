@@ -6,10 +6,12 @@ block, and is told once until its reason changes.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tui.engine.budget import may_have_spent
+from tui.engine.cancelling import CannotCancel
 from tui.engine.executor import Executor
 from tui.engine.guard import Guard
 from tui.engine.intents import is_stuck, stuck_words
@@ -26,6 +28,7 @@ from tui.model.text import short_address
 from tui.model.units import format_units
 from tui.model.view import Confirmation, Severity
 from tui.planning.waterfall import amount_text
+from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.clock import Clock
 from tui.ports.journal import Journal
 from tui.rules.evaluate import RuleState, Verdict, VerdictKind, again_text
@@ -36,6 +39,8 @@ CLOCK_SET_SECONDS = 2.0
 """A wall clock that is off by more than this against the steady one was set."""
 CONFIRM_ROOM_PERCENT = 2
 """A confirmed plan may have grown by this much when it is made again at the block of the yes."""
+STALE_TRIES = 3
+"""What waits for its signature and was refused by this many simulations in a row is of no use any more."""
 MOST_TRIES = 3
 """A rule whose transactions revert is given up for this fall at this many of them ..."""
 TRIES_SECONDS = 60 * 60
@@ -87,6 +92,7 @@ class Defender:
         self._outcomes = Outcomes(executor, journal, prospect)
         self._asked: dict[Pair, _Asked] = {}
         self._told_refusal: dict[Pair, str] = {}
+        self._stale: dict[str, int] = {}
         self.verdicts: dict[Pair, Verdict] = {}
         self.evaluations: dict[Pair, Evaluation] = {}
 
@@ -318,10 +324,43 @@ class Defender:
             if self._guard.hold_back(rule, position) is not None:
                 continue
 
-            async def verify(calls: Sequence[PlannedCall], held: Position = position) -> str | None:
-                return await self._prospect.still_helps(held, snapshot, calls)
+            refused: list[str] = []
 
+            async def verify(
+                calls: Sequence[PlannedCall], held: Position = position, said: list[str] = refused
+            ) -> str | None:
+                reason = await self._prospect.still_helps(held, snapshot, calls)
+                said.extend(() if reason is None else (reason,))
+                return reason
+
+            if rule.boosts:
+                await self._free(firing, fees, "a boost is not taken up again")
+                continue
             await self._executor.resume_reserved(firing, fees, verify)
+            if any(reason.startswith("simulated") for reason in refused):
+                tries = self._stale[firing.id] = self._stale.get(firing.id, 0) + 1
+                if tries >= STALE_TRIES:
+                    await self._free(firing, fees, refused[0])
+            else:
+                self._stale.pop(firing.id, None)
+
+    async def _free(self, firing: Firing, fees: FeeQuote, why: str) -> None:
+        """Close the nonces of what was asked for, never recorded as signed and of no use any more: as long as they are
+        bound, nothing else of the account can be done.
+        """
+        assert self._executor is not None
+        first = next((intent for intent in firing.intents if not intent.state.is_final), None)
+        if first is None:
+            return
+        with contextlib.suppress(CannotCancel, ChainUnreachable, ReadFailed):
+            await self._executor.cancel(first.id, fees)
+            self._stale.pop(firing.id, None)
+            self._teller.say(
+                Severity.ALARM,
+                f"{firing.rule}: given up after the restart ({why}): a transfer of nothing frees its nonce",
+                kind="firing",
+                firing_id=firing.id,
+            )
 
     def _settle(self, rule: Rule, position: Position, snapshot: Snapshot) -> None:
         """Conclude the rule's latch where its firing has come to an end, and note the health that it left."""
