@@ -94,6 +94,34 @@ def test_a_shortfall_says_how_far_it_gets() -> None:
     assert (plan.closed_bps, plan.goal_words, plan.reaches_target) == (3_200, "closes 32%", False)
 
 
+class Blind(PlainMarket):
+    """A market that does not tell what DAI is worth."""
+
+    def price_usd(self, position, asset):
+        return None if asset == DAI else super().price_usd(position, asset)
+
+
+@pytest.mark.parametrize("price", [None, 0])
+@pytest.mark.parametrize("part", [2_500, BPS])
+def test_a_debt_of_unknown_price_is_never_dust(price: int | None, part: int) -> None:
+    market = Blind()
+    known = market.position({WETH: 100 * WAD}, {USDC: 60_000 * 10**6, DAI: 40_000 * WAD})
+    position = replace(
+        known, debt=tuple(replace(one, price_usd=price) if one.asset == DAI else one for one in known.debt)
+    )
+    wallet = wallet_of(native=10 * WAD, USDC=60_000 * 10**6, DAI=40_000 * WAD)
+    alone = closing(repay("DAI"), part=part)
+    fall = run_waterfall(alone, market, position, wallet, circumstances())
+    assert (fall.steps, fall.reaches_target, fall.closed_bps) == ((), False, 0)
+    assert fall.skipped == ("repay DAI: its price is not known",)
+    both = closing(repay(), repay("DAI"), part=part)
+    plan = build_plan(both, market, position, wallet, circumstances())
+    assert isinstance(plan, Plan)
+    assert [(step.action.asset, step.action.amount) for step in plan.steps] == [(USDC, 6 * part * 10**6)]
+    assert not plan.reaches_target
+    assert "repay DAI: its price is not known" in (plan.shortfall or "")
+
+
 def test_the_sizes_that_exchanges_are_asked_about_are_those_of_the_part() -> None:
     rule = closing(sell(), part=2_000)
     (want,) = wanted_sales(rule, MARKET, safe(), wallet_of(), circumstances())

@@ -18,7 +18,8 @@ LEAST_USD = USD // 100
 @dataclass(frozen=True, slots=True)
 class Closing:
     """What is to be repaid of each debt that the steps name, in base units by asset address: `wanted` when it fires,
-    `left` of that still. `prices` in dollars with 8 decimals, `decimals` of the assets; `bps` is the part wanted.
+    `left` of that still. `prices` in dollars with 8 decimals (those that are known), `decimals` of the assets; `bps` is
+    the part wanted.
     """
 
     bps: int
@@ -46,29 +47,31 @@ class Closing:
             MappingProxyType({one.asset.address: one.amount for one in debts}),
             wanted,
             wanted,
-            MappingProxyType({one.asset.address: one.price_usd or 0 for one in debts}),
+            MappingProxyType({one.asset.address: p for one in debts if (p := one.price_usd) is not None and p > 0}),
             MappingProxyType({one.asset.address: one.asset.decimals for one in debts}),
         )
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is left to do. Of a part, less than a cent of a debt counts as nothing; of all of it, all."""
-        if not self.wanted:
-            return False
-        return all(
-            not left or (self.bps < BPS and self._value(one, left) < LEAST_USD) for one, left in self.left.items()
-        )
+        """Whether nothing is left to do. Of a part, less than a cent of a debt counts as nothing; of all of it, all. A
+        debt whose price is not known is never less than a cent.
+        """
+        return bool(self.wanted) and all(not left or self._is_dust(one, left) for one, left in self.left.items())
 
     @property
     def repaid_usd(self) -> int:
-        """What was repaid so far, in dollars with 8 decimals."""
-        return sum(self._value(one, wanted - self.left[one]) for one, wanted in self.wanted.items())
+        """What was repaid so far, in dollars with 8 decimals, of the debts whose price is known."""
+        return sum(self._value(one, self.wanted[one] - self.left[one]) for one in self.prices)
 
     @property
     def closed_bps(self) -> int:
-        """The part of all named debts that was repaid so far, by value, cut."""
+        """The part of all named debts that was repaid so far, by value, cut. Where a price is not known: the least part
+        of any of them, for by value it is that at least.
+        """
         if self.is_done:
             return self.bps
+        if len(self.prices) < len(self.owed):
+            return min((self.wanted[one] - self.left[one]) * BPS // owed for one, owed in self.owed.items())
         owed = sum(self._value(one, amount) for one, amount in self.owed.items())
         return self.repaid_usd * BPS // owed if owed else 0
 
@@ -81,6 +84,9 @@ class Closing:
         if kind not in REPAYING or token not in self.left:
             return self
         return replace(self, left=MappingProxyType({**self.left, token: max(self.left[token] - amount, 0)}))
+
+    def _is_dust(self, token: str, amount: int) -> bool:
+        return self.bps < BPS and token in self.prices and self._value(token, amount) < LEAST_USD
 
     def _value(self, token: str, amount: int) -> int:
         return value_usd(amount, self.decimals[token], self.prices[token])
