@@ -114,6 +114,7 @@ def test_show_and_verify_tell_what_stands_there(
     code, out, _ = told(capsys, "verify", *common, "--json")
     (row,) = json.loads(out)["helpers"]
     assert (code, row["deployed"], row["as_packaged"], row["allowed"]) == (1, False, False, None)
+    assert row["credit"] is None
 
 
 @pytest.mark.node
@@ -218,6 +219,44 @@ async def test_revoke_takes_everything_back_and_does_not_hide_a_delegation(
     market_v32.rpc("anvil_setCode", key[2], "0x")
     code, _, err = await run_trimtab("helper", "revoke", *common)
     assert (code, "nothing to revoke" in err) == (0, True)
+
+
+@pytest.mark.node
+async def test_credit_that_was_given_is_shown_and_taken_back(
+    market_v32: Chain, tick: Callable[[], None], network: Path, tmp_path: Path, key: tuple[Path, Path, str]
+) -> None:
+    helper = the_helper(market_v32)
+    market_v32.set_ether(key[2], 10 * ETHER)
+    market_v32.rpc("anvil_impersonateAccount", key[2])
+    credit = {symbol: market_v32.token(symbol).v_token for symbol in ("USDC", "WETH")}
+    for symbol, most in (("USDC", 1_234_500_000), ("WETH", MAX_UINT256)):
+        market_v32.send(key[2], credit[symbol], "approveDelegation(address,uint256)", helper.address, most)
+    market_v32.send(key[2], market_v32.token("DAI").a_token, "approve(address,uint256)", helper.address, 7)
+    common = words(tmp_path, network, "--keystore", key[0])
+    code, out, err = await run_trimtab("helper", "show", *common)
+    assert code == 0, err
+    assert f"may borrow 1234.500000 USDC on {key[2]}" in out
+    assert f"may borrow any amount of WETH on {key[2]}" in out
+    assert "may take  nothing" not in out
+    _, out, _ = await run_trimtab("helper", "show", *common, "--json")
+    (row,) = json.loads(out)["helpers"]
+    assert [one["symbol"] for one in row["allowed"]] == ["aDAI"]
+    assert {"token": credit["USDC"].lower(), "symbol": "USDC", "amount": "1234500000", "decimals": 6} in row["credit"]
+    assert len(row["credit"]) == 2
+
+    tick()
+    code, _, err = await run_trimtab("helper", "revoke", *common, "--password-file", key[1], "--yes")
+    assert code == 0, err
+    assert "now       credit for 1234.500000 USDC" in err
+    assert "by        " in err
+    assert "3 transactions" in err
+    assert "revoked, final: the helper may take nothing" in err
+    for token in credit.values():
+        left = market_v32.call(token, "borrowAllowance(address,address)", ["uint256"], key[2], helper.address)
+        assert left == 0
+    _, out, _ = await run_trimtab("helper", "show", *common)
+    assert f"may take  nothing of {key[2]}" in out
+    assert "may borrow" not in out
 
 
 HELPER = Helper("0x" + "11" * 20, "0x" + "22" * 20)

@@ -20,9 +20,11 @@ from tui.engine.byhand import ByHand, CannotDo, Hands, NotFinal, Wish
 from tui.engine.killswitch import KillSwitch
 from tui.headless.as_json import Json, usd
 from tui.headless.helper_reading import (
+    Credit,
     HelperFacts,
     Receipts,
     code_call,
+    credit_call,
     differences,
     markets_of,
 )
@@ -31,7 +33,7 @@ from tui.headless.output import Exit, data, data_json, talk
 from tui.headless.watch_commands import first_head
 from tui.journal.store import open_journal
 from tui.model.block import BlockRef
-from tui.model.calls import Simulation
+from tui.model.calls import Call, Simulation
 from tui.model.errand import Errand
 from tui.model.intent import Firing, FiringState
 from tui.model.network import Network
@@ -43,6 +45,7 @@ from tui.ports.chain import ChainUnreachable, Reader, ReadFailed
 from tui.ports.journal import Decision, JournalError, JournalLocked
 from tui.protocols import erc20
 from tui.protocols.aave_v3.helper import DEPLOYER, DEPLOYER_MAKER, DEPLOYER_TRANSACTION, DEPLOYER_WEI
+from tui.protocols.aave_v3.helper_orders import approve_delegation_data
 from tui.wiring import find_keystores, paths_of, read_password, resolve_network
 
 DEPLOY, REVOKE = "deploy the helper", "revoke what the helper may take"
@@ -391,16 +394,15 @@ def _no_deployer() -> str:
 async def _revoke(run: _Run) -> int:
     firings: list[Firing] = []
     for facts in run.seen.helpers:
-        allowed = [one for one in facts.receipts if one.allowed]
-        if not allowed:
+        if not facts.given:
             talk(f"{facts.market}: the helper {facts.helper.address} may take nothing: nothing to revoke")
             continue
-        calls = tuple(_revoking(facts, one) for one in allowed)
-        reads = tuple(erc20.allowance(one.token, run.signer.account, facts.helper.address) for one in allowed)
+        calls = tuple(_revoking(facts, one) for one in facts.given)
+        reads = tuple(_left(facts, one, run.signer.account) for one in facts.given)
         wish = Wish(REVOKE, PositionKey(facts.market, run.signer.account), calls, reads, _all_zero)
         title = (
             f"Revoke what the helper {facts.helper.address} may take",
-            *(f"    now       {amount(one)}" for one in allowed),
+            *(f"    now       {_what(one)}" for one in facts.given),
         )
         firing = await run.done(wish, title)
         if firing is None:
@@ -411,9 +413,9 @@ async def _revoke(run: _Run) -> int:
         block = run.hand.newest or await run.hand.head()
         after = await look(run.reader, block, run.seen.network, None, run.signer.account)
         revoked = {facts.market for facts in run.seen.helpers}
-        left = [one for facts in after.helpers if facts.market in revoked for one in facts.receipts if one.allowed]
+        left = [one for facts in after.helpers if facts.market in revoked for one in facts.given]
         if left:
-            talk(f"still allowed: {', '.join(map(amount, left))}")
+            talk(f"still allowed: {', '.join(map(_what, left))}")
             return Exit.FOUND
         talk("revoked, final: the helper may take nothing")
     if run.as_json:
@@ -427,7 +429,20 @@ async def _revoke(run: _Run) -> int:
     return Exit.FOUND
 
 
-def _revoking(facts: HelperFacts, one: Receipts) -> PlannedCall:
+def _what(one: Receipts | Credit) -> str:
+    return f"credit for {amount(one)}" if isinstance(one, Credit) else amount(one)
+
+
+def _left(facts: HelperFacts, one: Receipts | Credit, account: str) -> Call:
+    """Asks what is left of it."""
+    ask = credit_call if isinstance(one, Credit) else erc20.allowance
+    return ask(one.token, account, facts.helper.address)
+
+
+def _revoking(facts: HelperFacts, one: Receipts | Credit) -> PlannedCall:
+    if isinstance(one, Credit):
+        data = approve_delegation_data(facts.helper.address, 0)
+        return PlannedCall(one.token, data, 0, f"let the helper borrow no {one.symbol} any more", None)
     return PlannedCall(
         one.token,
         erc20.approve_data(facts.helper.address, 0),

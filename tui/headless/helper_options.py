@@ -11,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give the `helper` parser its four commands. `run_helper` runs what it parses."""
     commands = parser.add_subparsers(dest="helper_command", required=True, metavar="COMMAND")
     for name, text, signs in (
-        ("show", "where it stands, what it may take, and any delegation of the account", False),
+        ("show", "where it stands, what it may take and borrow, and any delegation of the account", False),
         ("verify", "compare the code on the chain with the packaged one, byte for byte", False),
         ("deploy", "deploy it, at the same address as anybody else would", True),
         ("revoke", "take back every allowance that the account gave it", True),

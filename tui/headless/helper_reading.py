@@ -1,5 +1,5 @@
-"""What the chain says of the deleverage helper: its code, its deployer, what an account lets it take and whom that
-account is delegated to. Everything at one block, nothing trusted, nothing signed.
+"""What the chain says of the deleverage helper: its code, its deployer, what an account lets it take and borrow, and
+whom that account is delegated to. Everything at one block, nothing trusted, nothing signed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from tui.ports.chain import Reader, ReadFailed
 from tui.protocols import erc20
 from tui.protocols.aave_v3 import lens
 from tui.protocols.aave_v3.helper import DEPLOYER, DEPLOYER_CODE, Helper, delegate_of
+from tui.protocols.aave_v3.helper_orders import borrow_allowance_data
 from tui.protocols.erc20 import address_word
 
 PROTOCOL = "aave-v3"
@@ -36,6 +37,18 @@ class Receipts:
 
 
 @dataclass(frozen=True, slots=True)
+class Credit:
+    """The variable debt token of one reserve, and how much of the reserve the helper may borrow on the account, in base
+    units. A boost or a switched debt that took less than it was given leaves the rest of it standing.
+    """
+
+    token: str
+    symbol: str
+    decimals: int
+    allowed: int
+
+
+@dataclass(frozen=True, slots=True)
 class HelperFacts:
     """One market's helper at one block. `code` is what stands at its address, empty where nothing does."""
 
@@ -45,6 +58,13 @@ class HelperFacts:
     deployer_stands: bool
     configured: str | None
     receipts: tuple[Receipts, ...]
+    credit: tuple[Credit, ...] = ()
+
+    @property
+    def given(self) -> tuple[Receipts | Credit, ...]:
+        """All that the account lets it take or borrow now; empty where it may do neither."""
+        given: tuple[Receipts | Credit, ...] = (*self.receipts, *self.credit)
+        return tuple(one for one in given if one.allowed)
 
     @property
     def deployed(self) -> bool:
@@ -106,19 +126,9 @@ async def read_helpers(
             raise ReadFailed(f"the market {market.name} names no pool; check pool_addresses_provider")
         helper = Helper(reading.pool, router)
         codes = [code_call(helper.address), code_call(DEPLOYER)]
-        tokens = [one for one in reading.reserves if int(one.a_token, 16)] if account is not None else []
-        asked = [erc20.symbol(one.a_token) for one in tokens]
-        asked += [erc20.allowance(one.a_token, account or "", helper.address) for one in tokens]
-        answers = await reader.read(block, [*codes, *asked])
-        code, deployer = (_told(answer, "the code at an address") for answer in answers[:2])
-        symbols, allowed = answers[2 : 2 + len(tokens)], answers[2 + len(tokens) :]
-        receipts = []
-        for token, symbol, answer in zip(tokens, symbols, allowed, strict=True):
-            amount = erc20.decode_uint(answer.data)
-            if amount is None:
-                raise ReadFailed(f"what the helper may take of {token.a_token} cannot be read: {answer.error}")
-            decimals = min(token.decimals, erc20.MAX_DECIMALS)
-            receipts.append(Receipts(token.a_token, erc20.decode_text(symbol.data) or "?", decimals, amount))
+        answers = await reader.read(block, codes)
+        code, deployer = (_told(answer, "the code at an address") for answer in answers)
+        receipts, credit = ((), ()) if account is None else await _given(reader, block, reading, helper, account)
         found.append(
             HelperFacts(
                 MarketKey(PROTOCOL, market.name),
@@ -126,10 +136,36 @@ async def read_helpers(
                 code,
                 deployer == DEPLOYER_CODE,
                 network.helpers.get("deleverage"),
-                tuple(receipts),
+                receipts,
+                credit,
             )
         )
     return tuple(found)
+
+
+async def _given(
+    reader: Reader, block: BlockRef, reading: lens.RawReading, helper: Helper, account: str
+) -> tuple[tuple[Receipts, ...], tuple[Credit, ...]]:
+    """What the helper may take of the account's aTokens and borrow of each reserve, zeros counted in."""
+    supplies = [one for one in reading.reserves if int(one.a_token, 16)]
+    debts = [one for one in reading.reserves if int(one.variable_token, 16)]
+    asked = [erc20.symbol(one.a_token) for one in supplies]
+    asked += [erc20.symbol(one.asset) for one in debts]
+    asked += [erc20.allowance(one.a_token, account, helper.address) for one in supplies]
+    asked += [credit_call(one.variable_token, account, helper.address) for one in debts]
+    answers = await reader.read(block, asked)
+    half = len(supplies) + len(debts)
+    symbols = [erc20.decode_text(answer.data) or "?" for answer in answers[:half]]
+    tokens = [*(one.a_token for one in supplies), *(one.variable_token for one in debts)]
+    amounts = []
+    for token, answer in zip(tokens, answers[half:], strict=True):
+        amount = erc20.decode_uint(answer.data)
+        if amount is None:
+            raise ReadFailed(f"what the helper may take of {token} cannot be read: {answer.error}")
+        amounts.append(amount)
+    decimals = [min(one.decimals, erc20.MAX_DECIMALS) for one in (*supplies, *debts)]
+    rows = list(zip(tokens, symbols, decimals, amounts, strict=True))
+    return tuple(Receipts(*row) for row in rows[: len(supplies)]), tuple(Credit(*row) for row in rows[len(supplies) :])
 
 
 async def read_delegation(
@@ -142,6 +178,11 @@ async def read_delegation(
         return None
     ours = any(facts.helper.address == delegate and facts.code == facts.helper.code for facts in helpers)
     return Delegation(delegate, ours)
+
+
+def credit_call(token: str, account: str, helper: str) -> Call:
+    """Asks a variable debt token what the helper may still borrow on the account."""
+    return Call(token, borrow_allowance_data(account, helper))
 
 
 def code_call(address: str) -> Call:

@@ -1,4 +1,4 @@
-"""What `trimtab helper` tells: a market's helper, its code, what it may take, a delegation; as text and as JSON."""
+"""What `trimtab helper` tells: a market's helper, its code, what it may take or borrow, a delegation; text and JSON."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tui.headless.as_json import Json, block_json
 from tui.headless.helper_reading import (
+    Credit,
     Delegation,
     HelperFacts,
     Receipts,
@@ -53,7 +54,7 @@ def show(seen: Seen, as_json: bool) -> int:
     data(f"{seen.network.name}, block {seen.block.number}")
     for facts in seen.helpers:
         _print_helper(facts)
-        _print_receipts(facts.receipts, seen.account)
+        _print_given(facts.given, seen.account)
     _print_delegation(seen)
     return Exit.DONE
 
@@ -75,22 +76,22 @@ def _state(facts: HelperFacts) -> str:
     return "NOT THE PACKAGED CODE" if facts.faults else "deployed, code as packaged"
 
 
-def _print_receipts(receipts: Sequence[Receipts], account: str | None) -> None:
+def _print_given(given: Sequence[Receipts | Credit], account: str | None) -> None:
     if account is None:
-        data("    give --address or --keystore to see what it may take")
+        data("    give --address or --keystore to see what it may take and borrow")
         return
-    allowed = [one for one in receipts if one.allowed]
-    for one in allowed:
-        data(f"    may take  {amount(one)} of {account}")
-    if not allowed:
+    for one in given:
+        may = f"borrow {amount(one)} on" if isinstance(one, Credit) else f"take  {amount(one)} of"
+        data(f"    may {may} {account}")
+    if not given:
         data(f"    may take  nothing of {account}")
 
 
-def amount(receipts: Receipts) -> str:
+def amount(given: Receipts | Credit) -> str:
     """`1.5 aWETH`, or that there is no limit."""
-    if receipts.allowed >= _UNLIMITED:
-        return f"any amount of {receipts.symbol}"
-    return f"{format_units(receipts.allowed, receipts.decimals)} {receipts.symbol}"
+    if given.allowed >= _UNLIMITED:
+        return f"any amount of {given.symbol}"
+    return f"{format_units(given.allowed, given.decimals)} {given.symbol}"
 
 
 def _print_delegation(seen: Seen) -> None:
@@ -117,12 +118,17 @@ def seen_json(seen: Seen) -> Json:
 
 
 def helper_json(facts: HelperFacts, account: str | None) -> Json:
-    """One helper, for scripts. `allowed` is null where no account was named."""
-    allowed = [
-        {"token": one.token, "symbol": one.symbol, "amount": str(one.allowed), "decimals": one.decimals}
-        for one in facts.receipts
-        if one.allowed
-    ]
+    """One helper, for scripts. `allowed` (of aTokens) and `credit` (of what it may borrow; `token` is the debt token)
+    are null where no account was named.
+    """
+    allowed, credit = (
+        [
+            {"token": one.token, "symbol": one.symbol, "amount": str(one.allowed), "decimals": one.decimals}
+            for one in facts.given
+            if isinstance(one, kind)
+        ]
+        for kind in (Receipts, Credit)
+    )
     return {
         "market": str(facts.market),
         "address": facts.helper.address,
@@ -134,6 +140,7 @@ def helper_json(facts: HelperFacts, account: str | None) -> Json:
         "router": facts.helper.router,
         "configured": facts.configured,
         "allowed": None if account is None else allowed,
+        "credit": None if account is None else credit,
     }
 
 
