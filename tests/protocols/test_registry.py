@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tui.model.network import MarketConfig, Network, SwapConfig
-from tui.model.rule import ActionKind
+from tui.model.rule import SALES, ActionKind
 from tui.protocols.registry import make_market, protocols
 
 PROVIDER = "0x2f39d218133AFaB8F2B819B1066c7E434Ad94E9e"
@@ -32,7 +32,7 @@ def test_a_configured_market_gets_its_adapter() -> None:
 
 def test_a_market_with_a_router_sells() -> None:
     router = SwapConfig("uniswap-v3", {"router02": ROUTER})
-    assert make_market(MARKET, _network(router)).actions == WITH_POOL | {ActionKind.DELEVERAGE}
+    assert make_market(MARKET, _network(router)).actions == WITH_POOL | SALES
     assert make_market(MARKET, _network(SwapConfig("uniswap-v3"), router)).actions > WITH_POOL
     assert make_market(MARKET, _network()).actions == WITH_POOL
     assert make_market(MARKET, _network(SwapConfig("other", {"router02": ROUTER}))).actions == WITH_POOL

@@ -12,9 +12,9 @@ from tui.model.rule import Rule
 from tui.model.snapshot import Snapshot
 from tui.planning.validate import RuleProblem, validate
 
-OUT_OF_REACH = frozenset({"out-of-reach", "not-buildable"})
+MAY_PASS = frozenset({"out-of-reach", "not-buildable", "standing-allowance"})
 """What is told loudly and yet no reason to leave a position without any defence: means that do not suffice today may
-tomorrow, and a part of the way is better than none of it.
+tomorrow, a part of the way is better than none of it, and an allowance can be taken back while the rule is armed.
 """
 
 
@@ -35,9 +35,9 @@ async def problems_of(
 
 def refusals(problems: Sequence[RuleProblem]) -> tuple[str, ...]:
     """Why a rule must not be armed at all, each with how to mend it."""
-    return tuple(f"{one.words}; {one.fix}" for one in problems if one.decisive and one.code not in OUT_OF_REACH)
+    return tuple(f"{one.words}; {one.fix}" for one in problems if one.decisive and one.code not in MAY_PASS)
 
 
 def remarks(problems: Sequence[RuleProblem]) -> tuple[str, ...]:
     """What is worth knowing before a rule is armed and no reason not to."""
-    return tuple(f"{one.words}; {one.fix}" for one in problems if not one.decisive or one.code in OUT_OF_REACH)
+    return tuple(f"{one.words}; {one.fix}" for one in problems if not one.decisive or one.code in MAY_PASS)
