@@ -10,13 +10,14 @@ import pytest
 
 from tests.screen.sale_plans import COST, SALE, WAYS, confirming_sale, sale_plan
 from tests.support import views
-from tests.support.views import usd, wad
+from tests.support.views import DAI, USDC, WETH, WSTETH, usd, wad
 from tui.engine.facade import Preview
-from tui.model.plan import Action, Alternative, Evaluation, Plan, Refusal, SwapCost
-from tui.model.rule import ActionKind, Order
+from tui.model.plan import Action, Alternative, Evaluation, Plan, Refusal, Sale, SwapCost
+from tui.model.position import Asset
+from tui.model.rule import ActionKind, Limits, Order
 from tui.screen.draw.plan import confirmation_lines
 from tui.screen.draw.preview import preview_lines
-from tui.screen.draw.rules import plan_sentence, rules_lines
+from tui.screen.draw.rules import limits_sentence, plan_sentence, rules_lines
 from tui.screen.draw.sales import MOST_WAYS, alternative_lines, deed
 from tui.screen.lines import Line, width_of
 
@@ -36,7 +37,7 @@ def confirmation(plan: Plan, width: int = 70) -> str:
 def test_a_sale_says_what_where_how_far_and_for_how_much(width: int) -> None:
     said = confirmation(sale_plan(), width)
     for part in (
-        "sell 1.7421 WETH for 5,214.20 USDC → health 1.5004",
+        "sell 1.7421 WETH, repay 5,214.20 USDC → health 1.5004",
         "sells at most 1.7464 WETH on Uniswap V3 0.05%",
         "undone by the chain if health would end under 1.3242",
         "gas $2.31 612,000 units, at most 120.0 gwei a unit, $22.46 in all",
@@ -101,7 +102,7 @@ def test_data_on_layer_1_is_shown_apart_and_where_it_is_unknown_nothing_is_summe
 def test_before_a_pool_is_asked_only_the_most_is_said() -> None:
     plan = sale_plan(replace(SALE, path=b""))
     assert plan_sentence(plan) == (
-        "sell up to 1.7464 WETH for 5,214.20 USDC → health 1.5004 · gas $2.31, sale up to $6.67"
+        "sell up to 1.7464 WETH, repay 5,214.20 USDC → health 1.5004 · gas $2.31, sale up to $6.67"
     )
     said = confirmation(plan)
     assert "sale up to $6.67 max_slippage allows $4.07 · flash loan $2.60; no pool is asked yet" in said
@@ -116,7 +117,9 @@ def test_yield_that_is_saved_is_not_called_lost() -> None:
 
 
 def test_a_sentence_names_gas_and_sale() -> None:
-    assert plan_sentence(sale_plan()) == ("sell 1.7421 WETH for 5,214.20 USDC → health 1.5004 · gas $2.31, sale $6.67")
+    assert plan_sentence(sale_plan()) == (
+        "sell 1.7421 WETH, repay 5,214.20 USDC → health 1.5004 · gas $2.31, sale $6.67"
+    )
     assert plan_sentence(views.plan()) == "repay 5,214.20 USDC → health 1.5004 · gas $0.41"
     assert deed(Action(ActionKind.REPAY_WITH_ATOKENS, views.USDC, 10**6)) == "repay 1.0000 USDC out of the supply"
 
@@ -146,7 +149,7 @@ def test_a_refused_sale_is_still_shown_with_its_cost() -> None:
     refused = Evaluation("guard", "p", views.BLOCK, True, "below", sale_plan(), Refusal("cost-cap", "costs too much"))
     view = replace(view, rules=(replace(view.rules[0], evaluation=refused),))
     said = text(rules_lines(view, 60, "guard", views.NOW))
-    assert "refused: costs too much refused was: sell 1.7421 WETH for 5,214.20 USDC" in said
+    assert "refused: costs too much refused was: sell 1.7421 WETH, repay 5,214.20 USDC" in said
     assert "flash loan $2.60" in said
 
 
@@ -193,3 +196,63 @@ def test_hostile_words_of_a_sale_are_harmless() -> None:
     for character in "".join(one.text for one in drawn) + plan_sentence(plan):
         assert unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
     assert not any(span.action for one in drawn for span in one.spans)
+
+
+BORROWED = replace(SALE, collateral=USDC, sold=5_000_000_000, most_sold=5_025_000_000)
+"""Five thousand dollars of new debt pay for it."""
+
+
+def of_kind(kind: ActionKind, asset: Asset, amount: int, sale: Sale) -> Plan:
+    """The plan with one sale of that kind."""
+    plan = sale_plan(sale)
+    action = Action(kind, asset, amount, sale)
+    return replace(plan, spend_usd=usd("5000"), steps=(replace(plan.steps[0], action=action),))
+
+
+@pytest.mark.parametrize(
+    ("kind", "asset", "amount", "sale", "said"),
+    [
+        (ActionKind.DELEVERAGE, USDC, 5_214_200_000, SALE, "sell 1.7421 WETH, repay 5,214.20 USDC"),
+        (ActionKind.SWITCH_COLLATERAL, WSTETH, 15 * 10**17, SALE, "sell 1.7421 WETH, supply 1.5000 wstETH"),
+        (ActionKind.SWITCH_DEBT, DAI, 4_990 * 10**18, BORROWED, "borrow 5,000.00 USDC, repay 4,990.00 DAI"),
+        (ActionKind.BOOST, WETH, 2 * 10**18, BORROWED, "borrow 5,000.00 USDC, supply 2.0000 WETH"),
+    ],
+)
+def test_what_is_sold_or_borrowed_and_what_becomes_of_it_is_said_by_kind(
+    kind: ActionKind, asset: Asset, amount: int, sale: Sale, said: str
+) -> None:
+    plan = of_kind(kind, asset, amount, sale)
+    assert deed(plan.steps[0].action) == said
+    assert plan_sentence(plan).startswith(said)
+    told = confirmation(plan)
+    assert said in told
+    assert ("borrows at most 5,025.00 USDC" in told) is (sale is BORROWED)
+    assert ("sells at most" in told) is (sale is SALE)
+    assert "of your own tokens" not in told.replace("none of your own tokens", ""), "nothing leaves the wallet"
+    assert ("borrows $5,000.00 of new debt" in told) is (sale is BORROWED)
+    assert ("spends $5,000.00 of collateral that is sold" in told) is (sale is SALE)
+
+
+def test_a_boost_defends_nothing_and_avoids_nothing() -> None:
+    plan = of_kind(ActionKind.BOOST, WETH, 2 * 10**18, BORROWED)
+    told = confirmation(plan)
+    assert "Ways to boost at this block" in told
+    for part in ("defend", "avoids", "penalty", "likely"):
+        assert part not in told, part
+    view = confirming_sale(plan)
+    judged = Evaluation("guard", "p", views.BLOCK, True, "above", plan, None)
+    rule = replace(view.rules[0], evaluation=judged)
+    listed = text(rules_lines(replace(view, rules=(rule,)), 80, "guard", views.NOW))
+    assert "Ways to boost now" in listed
+    assert "Ways to defend" not in listed
+
+
+def test_a_repayment_and_a_debt_switch_name_both_sources() -> None:
+    plan = of_kind(ActionKind.SWITCH_DEBT, DAI, 4_990 * 10**18, BORROWED)
+    plan = replace(plan, steps=(*views.plan().steps, *plan.steps))
+    assert "spends $5,000.00 of your own tokens and of new debt" in confirmation(plan)
+
+
+def test_the_share_of_a_loss_is_of_the_one_that_is_expected() -> None:
+    rule = replace(views.GUARD, limits=Limits(max_cost_share_bps=2500))
+    assert limits_sentence(rule) == "cost up to 25% of the expected loss avoided"

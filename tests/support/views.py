@@ -313,8 +313,12 @@ def chain(**changes: object) -> ChainView:
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
-GUARD_TRIGGER = TriggerPrice("guard", str(PositionKey(MARKET, ALICE)), WETH, usd("2933.36"), -262)
-CALM_TRIGGER = TriggerPrice("calm", str(PositionKey(MARKET, CAROL)), WETH, usd("2301.10"), -2361)
+GUARD_TRIGGER = TriggerPrice(
+    "guard", str(PositionKey(MARKET, ALICE)), WETH, usd("2933.36"), -262, health_factor=wad("1.15")
+)
+CALM_TRIGGER = TriggerPrice(
+    "calm", str(PositionKey(MARKET, CAROL)), WETH, usd("2301.10"), -2361, health_factor=wad("1.4")
+)
 
 
 def armed() -> ViewState:

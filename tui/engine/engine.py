@@ -580,6 +580,7 @@ class Engine:
                             rule.trigger.kind,
                             at.level,
                             at.quote,
+                            rule.health_factor_below,
                         )
                     )
         return tuple(found)

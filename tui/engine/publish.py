@@ -262,18 +262,33 @@ def _activity(rule: Rule, matched: Sequence[str], standing: Standing, facts: Fac
     return RuleActivity.ARMED, why
 
 
+_IDLE = frozenset({RuleActivity.OFF, RuleActivity.INVALID, RuleActivity.DISARMED})
+
+
+def _doing(rule: Rule, account: str, facts: Facts, rules: Mapping[str, RuleView]) -> RuleActivity:
+    """What a rule does for `account`: a rule that acts is armed for one account alone."""
+    armed_for = facts.armed_accounts.get(rule.name)
+    if rule.mode is not Mode.NOTIFY and armed_for is not None and armed_for != account:
+        return RuleActivity.DISARMED
+    return rules[rule.name].activity
+
+
+def _defends(rule: Rule) -> int:
+    """How near a rule is to a defence, nearest first: acts on low health, tells of it, waits for a price, boosts."""
+    if rule.health_factor_below is not None:
+        return int(rule.mode is Mode.NOTIFY)
+    return 3 if rule.boosts else 2
+
+
 def _position_view(position: Position, facts: Facts, rules: Mapping[str, RuleView]) -> PositionView:
     watching = [rule for rule in facts.rules if applies(rule, position.key)]
     account = position.key.account
     mine = [rule for rule in watching if rule.mode is Mode.NOTIFY or account in facts.own_accounts]
-    rule = mine[0] if mine else None
-    guarding = next((one for one in mine if one.health_factor_below is not None), None)
-    activity = RuleActivity.OFF
-    if rule is not None:
-        activity = rules[rule.name].activity
-        armed_for = facts.armed_accounts.get(rule.name)
-        if rule.mode is not Mode.NOTIFY and armed_for is not None and armed_for != account:
-            activity = RuleActivity.DISARMED
+    doing = {rule.name: _doing(rule, account, facts, rules) for rule in mine}
+    # What stands beside a position is what it relies on: the best defence, and an armed one before one that is not.
+    rule = min(mine, key=lambda one: (_defends(one), doing[one.name] in _IDLE), default=None)
+    guarding = rule if rule is not None and rule.health_factor_below is not None else None
+    activity = RuleActivity.OFF if rule is None else doing[rule.name]
     return PositionView(
         position=position,
         rule=None if rule is None else rule.name,

@@ -81,7 +81,7 @@ class ChainView:
 class TriggerPrice:
     """At which price (8 decimals) of `asset` a rule would fire on a position; `distance_bps` of the present price
     (negative: it must fall), None where a price could not be had. `kind` says whether it waits for that price or for a
-    health factor; for a pair `level` (wad) is the price in units of `quote`.
+    health factor, then `health_factor` (wad) is that one; for a pair `level` (wad) is the price in units of `quote`.
     """
 
     rule: str
@@ -92,6 +92,7 @@ class TriggerPrice:
     kind: TriggerKind = TriggerKind.HEALTH_BELOW
     level: int | None = None
     quote: Asset | None = None
+    health_factor: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

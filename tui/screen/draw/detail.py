@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tui.model.position import Asset, Position, Status
-from tui.model.rule import TriggerKind
 from tui.model.view import PositionView, ViewState
 from tui.screen.clean import clean_text
 from tui.screen.draw.gauge import gauge, gauge_labels
@@ -200,11 +199,10 @@ def detail_lines(view: ViewState, shown: PositionView | None, width: int) -> lis
     rows += _asset_rows(position, width, stale)
     for trigger in shown.trigger_prices:
         far = "" if trigger.distance_bps is None else f" ({distance(trigger.distance_bps)})"
-        by_health = trigger.kind is TriggerKind.HEALTH_BELOW and shown.trigger_health_factor is not None
         pair = ""
         if trigger.quote is not None and trigger.level is not None:
             pair = f", {level_text(trigger.level)} {_symbol(trigger.quote)}"
-        level = f" below {ratio(shown.trigger_health_factor or 0)}" if by_health else ""
+        level = "" if trigger.health_factor is None else f" below {ratio(trigger.health_factor)}"
         rows += wrap(
             f"{clean_text(trigger.rule, 24)} fires{level}: {_symbol(trigger.asset)} "
             f"{price(trigger.price_usd)}{pair}{far}",

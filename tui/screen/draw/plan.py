@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from tui.model.plan import PermitNeed, Plan, PlannedCall
 from tui.model.position import status_of
+from tui.model.rule import BORROWING, FROM_WALLET, SALES, ActionKind
 from tui.model.text import short_address
 from tui.model.view import Confirmation, PositionView
 from tui.screen.clean import clean_text
 from tui.screen.draw.gauge import gauge, gauge_labels
-from tui.screen.draw.sales import alternative_lines, deed, figure_lines, gas_lines, sale_lines, sales_of, swap_lines
+from tui.screen.draw.sales import alternative_lines, deed, figure_lines, gas_lines, is_boost, sale_lines, swap_lines
 from tui.screen.figures import amount, dollars, health, health_or
 from tui.screen.lines import BLANK, Line, Span, fitted, line, width_of, wrap
 from tui.screen.words import STATUS, market_name
@@ -48,13 +49,28 @@ def call_lines(number: int, call: PlannedCall, width: int) -> list[Line]:
     return rows
 
 
+def _moved(plan: Plan) -> tuple[str, str, str]:
+    """The dollars that a plan moves and where they come from: own tokens, the supply, a sale, or new debt."""
+    kinds = {step.action.kind for step in plan.steps if step.action.amount}
+    if kinds and kinds <= BORROWING:
+        return "borrows", dollars(plan.spend_usd), "of new debt, none of your own tokens"
+    sources = {
+        "your own tokens": kinds & FROM_WALLET,
+        "what is supplied": kinds & {ActionKind.REPAY_WITH_ATOKENS},
+        "collateral that is sold": kinds & (SALES - BORROWING),
+        "new debt": kinds & BORROWING,
+    }
+    names = [name for name, there in sources.items() if there] or ["your own tokens"]
+    return "spends", dollars(plan.spend_usd), f"of {' and of '.join(names)}"
+
+
 def cost_lines(plan: Plan, width: int) -> list[Line]:
     """What the plan spends and costs, and what a liquidation would."""
-    own = "of your own tokens" + (", with what is sold" if sales_of(plan) else "")
-    rows = figure_lines("spends", dollars(plan.spend_usd), own, width)
+    rows = figure_lines(*_moved(plan), width)
     rows += gas_lines(plan, width)
     rows += swap_lines(plan, width)
-    if plan.avoided_loss_usd is not None:
+    # A boost brings liquidation nearer: it avoids nothing.
+    if plan.avoided_loss_usd is not None and not is_boost(plan):
         note = "of liquidation penalty"
         if plan.expected_loss_usd is not None:
             note += f"; {dollars(plan.expected_loss_usd)} weighed by how likely it is"
@@ -93,7 +109,7 @@ def confirmation_lines(waiting: Confirmation, shown: PositionView | None, width:
         else:
             rows += [*wrap(deed(step.action), width, "", "  ", "  "), line((f"    → {after}", "muted"))]
         if step.action.sale is not None and step.action.amount:
-            rows += sale_lines(step.action.sale, width)
+            rows += sale_lines(step.action, width)
         if step.note:
             rows += wrap(clean_text(step.note, 200), width, "warn", "    ", "    ")
     rows += [
@@ -102,7 +118,8 @@ def confirmation_lines(waiting: Confirmation, shown: PositionView | None, width:
         *(Line((Span("  "), *row.spans)) for row in cost_lines(plan, width - 2)),
     ]
     if plan.alternatives:
-        rows += [BLANK, line(("Ways to defend at this block", "label")), *alternative_lines(plan.alternatives, width)]
+        aim = "boost" if is_boost(plan) else "defend"
+        rows += [BLANK, line((f"Ways to {aim} at this block", "label")), *alternative_lines(plan.alternatives, width)]
     rows += [BLANK, line((f"What is signed: {len(plan.calls)} call{'s' if len(plan.calls) != 1 else ''}", "label"))]
     for number, call in enumerate(plan.calls, 1):
         rows += call_lines(number, call, width)

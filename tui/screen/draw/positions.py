@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from tui.model.position import Position, Status
+from tui.model.rule import Mode, Rule, TriggerKind
 from tui.model.text import short_address
 from tui.model.view import PositionView, RuleActivity, ViewState
 from tui.screen.clean import clean_text
@@ -59,12 +60,31 @@ def _rule(shown: PositionView) -> tuple[str, str]:
     return ("no rule", "muted") if shown.rule is None else (clean_text(shown.rule, 24), "")
 
 
+def _no_defence(rule: Rule | None) -> str:
+    """What is missing where a position's best rule is no defence of its health; empty where it is one."""
+    if rule is None:
+        return ""
+    if rule.mode is Mode.NOTIFY:
+        return "tells only"
+    if rule.trigger.kind is TriggerKind.HEALTH_BELOW:
+        return ""
+    # A stop sees one price; health may fall by others.
+    return "price only" if rule.trigger.kind in (TriggerKind.PRICE_BELOW, TriggerKind.TRAILING) else "no defence"
+
+
+def _rule_of(view: ViewState, shown: PositionView) -> Rule | None:
+    return next((entry.rule for entry in view.rules if entry.rule.name == shown.rule), None)
+
+
 def _rule_state(view: ViewState, shown: PositionView, width: int = 40) -> tuple[str, str]:
     if shown.rule is None:
         return "· unguarded", "warn"
-    sign = ACTIVITY[shown.rule_activity]
-    modes = {entry.rule.name: MODE[entry.rule.mode] for entry in view.rules}
-    mode = modes.get(shown.rule)
+    sign, rule = ACTIVITY[shown.rule_activity], _rule_of(view, shown)
+    mode = None if rule is None else MODE[rule.mode]
+    if lacks := _no_defence(rule):
+        # The warning gives way to nothing, not even to the sign.
+        said = (f"{sign.both} · {lacks}", f"{sign.glyph} {lacks}", lacks)
+        return next((one for one in said if len(one) <= width), lacks), "warn"
     with_mode = f"{sign.both} · {mode}" if mode else sign.both
     return (with_mode if len(with_mode) <= width else sign.both), sign.role
 
@@ -190,15 +210,16 @@ def _wide(view: ViewState, shown: PositionView, width: int, chosen: bool, stale:
     return [Line(clip(first, width), ground, tag), Line(clip(second, width), ground, tag)]
 
 
-def _compact(shown: PositionView, width: int, chosen: bool, stale: bool) -> list[Line]:
+def _compact(view: ViewState, shown: PositionView, width: int, chosen: bool, stale: bool) -> list[Line]:
     position = shown.position
     sign = status_sign(position.status, stale)
     number, health_role = ("stale" if stale else ""), sign.role
     ground, tag = ("chosen" if chosen else ""), position.id
     gutter = Span("▌ " if chosen else "  ", "accent")
     glyph = ACTIVITY[shown.rule_activity] if shown.rule else None
-    rule = f" {glyph.glyph} {clean_text(shown.rule or '', 10)}" if glyph else " · no rule"
-    rule_role = glyph.role if glyph else "warn"
+    lacks = _no_defence(_rule_of(view, shown))
+    rule = f" {glyph.glyph} {lacks or clean_text(shown.rule or '', 10)}" if glyph else " · no rule"
+    rule_role = glyph.role if glyph and not lacks else "warn"
     spare = width - COMPACT
     name = 14 + min(6, max(0, spare - 4) // 2)
     room = width - 2 - name - 8 - 16 - 9 - 13
@@ -228,14 +249,15 @@ def _compact(shown: PositionView, width: int, chosen: bool, stale: bool) -> list
     return [Line(clip(first, width), ground, tag), Line(clip(second, width), ground, tag)]
 
 
-def _narrow(shown: PositionView, width: int, chosen: bool, stale: bool) -> list[Line]:
+def _narrow(view: ViewState, shown: PositionView, width: int, chosen: bool, stale: bool) -> list[Line]:
     position = shown.position
     sign = status_sign(position.status, stale)
     health_role = sign.role
     _, far = _liquidation(position, width)
     ground, tag = ("chosen" if chosen else ""), position.id
     gutter = Span("▌ " if chosen else "  ", "accent")
-    state = ACTIVITY[shown.rule_activity] if shown.rule else None
+    # Where there is room for a sign alone, only a defence has one.
+    state = ACTIVITY[shown.rule_activity] if shown.rule and not _no_defence(_rule_of(view, shown)) else None
     first = (
         gutter,
         cell(account_name(shown), max(6, width - 2 - 8 - 16 - 9 - 3), "strong"),
@@ -296,7 +318,7 @@ def _position(view: ViewState, number: int, width: int, chosen: str | None) -> l
         return _unknown(view, shown, width, picked)
     if width >= WIDE:
         return _wide(view, shown, width, picked, stale)
-    return (_compact if width >= COMPACT else _narrow)(shown, width, picked, stale)
+    return (_compact if width >= COMPACT else _narrow)(view, shown, width, picked, stale)
 
 
 def is_guarding(activity: RuleActivity) -> bool:

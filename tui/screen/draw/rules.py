@@ -8,7 +8,16 @@ from tui.model.rule import Severity as FaultSeverity
 from tui.model.units import format_units
 from tui.model.view import RuleView, ViewState
 from tui.screen.clean import clean_text
-from tui.screen.draw.sales import alternative_lines, deed, sale_lines, sales_of, swap_lines, swap_words
+from tui.screen.draw.sales import (
+    alternative_lines,
+    deed,
+    is_boost,
+    sale_actions,
+    sale_lines,
+    sales_of,
+    swap_lines,
+    swap_words,
+)
 from tui.screen.figures import age, asset_word, dollars, dollars_short, health, health_or, level, part, ratio
 from tui.screen.lines import BLANK, Line, Span, fitted, line, split, width_of, wrap
 from tui.screen.words import ACTIVITY, MODE
@@ -35,10 +44,11 @@ def plan_details(evaluation: Evaluation, width: int) -> list[Line]:
     rows: list[Line] = []
     if evaluation.refused is not None:
         rows += wrap(f"refused was: {plan_sentence(plan)}", width, "muted", "  ", "  ")
-    rows += [row for sale in sales_of(plan) for row in sale_lines(sale, width, "  ")]
+    rows += [row for one in sale_actions(plan) for row in sale_lines(one, width, "  ")]
     rows += [Line((Span("  "), *row.spans)) for row in swap_lines(plan, width - 2)]
     if plan.alternatives:
-        rows += [line(("  Ways to defend now", "label")), *alternative_lines(plan.alternatives, width)]
+        aim = "boost" if is_boost(plan) else "defend"
+        rows += [line((f"  Ways to {aim} now", "label")), *alternative_lines(plan.alternatives, width)]
     return rows
 
 
@@ -60,9 +70,8 @@ def limits_sentence(rule: Rule) -> str:
     if limits.max_cost_usd is not None:
         said.append(f"cost up to {dollars_short(limits.max_cost_usd)}")
     if limits.max_cost_share_bps is not None:
-        said.append(
-            f"cost up to {format_units(limits.max_cost_share_bps, 2).rstrip('0').rstrip('.')}% of the loss avoided"
-        )
+        share = format_units(limits.max_cost_share_bps, 2).rstrip("0").rstrip(".")
+        said.append(f"cost up to {share}% of the expected loss avoided")
     if limits.max_base_fee is not None:
         said.append(f"base fee up to {format_units(limits.max_base_fee, 9).rstrip('0').rstrip('.')} gwei")
     if limits.cooldown:

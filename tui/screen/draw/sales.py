@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tui.model.plan import Action, Alternative, Plan, PlanCost, Sale, SwapCost
-from tui.model.rule import ActionKind
+from tui.model.rule import BORROWING, SUPPLYING, ActionKind
 from tui.screen.clean import clean_text
 from tui.screen.figures import amount, dollars, gwei, health, health_or
 from tui.screen.lines import Line, Span, line, split, width_of, wrap
@@ -21,34 +21,50 @@ MOST_WAYS = 5
 
 
 def deed(action: Action) -> str:
-    """`repay 5,214.20 USDC`, `sell 1.7400 WETH for 5,214.20 USDC`."""
+    """`repay 5,214.20 USDC`, `sell 1.7400 WETH, repay 5,214.20 USDC`, `borrow 5,000.00 USDC, supply 2.0000 WETH`."""
     paid = f"{amount(action.amount, action.asset.decimals)} {clean_text(action.asset.symbol, 12)}"
     if action.sale is not None:
-        return f"sell {_sold(action.sale)} for {paid}"
+        given = "borrow" if action.kind in BORROWING else "sell"
+        taken = "supply" if action.kind in SUPPLYING else "repay"
+        return f"{given} {_sold(action.sale)}, {taken} {paid}"
     if action.kind is ActionKind.REPAY_WITH_ATOKENS:
         return f"repay {paid} out of the supply"
     return f"{ACTION[action.kind]} {paid}"
 
 
+def is_boost(plan: Plan) -> bool:
+    """Whether it takes on debt to hold more, and so defends nothing."""
+    return any(step.action.kind is ActionKind.BOOST for step in plan.steps)
+
+
 def _sold(sale: Sale) -> str:
-    """What is expected to be sold; before any pool is asked only the most is known."""
+    """What is expected to be sold or borrowed; before any pool is asked only the most is known."""
     most = f"{amount(sale.most_sold, sale.collateral.decimals)} {clean_text(sale.collateral.symbol, 12)}"
     if not sale.path:
         return f"up to {most}"
     return f"{amount(sale.sold, sale.collateral.decimals)} {clean_text(sale.collateral.symbol, 12)}"
 
 
+def sale_actions(plan: Plan) -> tuple[Action, ...]:
+    """The sales among a plan's steps that do something, with what each is for."""
+    return tuple(step.action for step in plan.steps if step.action.sale is not None and step.action.amount)
+
+
 def sales_of(plan: Plan) -> tuple[Sale, ...]:
-    """The sales among a plan's steps that do something."""
-    return tuple(step.action.sale for step in plan.steps if step.action.sale is not None and step.action.amount)
+    """How those are paid for."""
+    return tuple(one.sale for one in sale_actions(plan) if one.sale is not None)
 
 
-def sale_lines(sale: Sale, width: int, indent: str = "    ") -> list[Line]:
-    """The limit, the venue and the floor that the chain itself holds a sale to."""
+def sale_lines(action: Action, width: int, indent: str = "    ") -> list[Line]:
+    """The limit, the venue and the floor that the chain itself holds a sale to; nothing for what is no sale."""
+    sale = action.sale
+    if sale is None:
+        return []
+    verb = "borrows" if action.kind in BORROWING else "sells"
     most = f"{amount(sale.most_sold, sale.collateral.decimals)} {clean_text(sale.collateral.symbol, 12)}"
     where = f" on {clean_text(sale.venue, 60)}" if sale.path else ""
     floor = f"undone by the chain if health would end under {health(sale.min_health)}"
-    return wrap(f"sells at most {most}{where}; {floor}", width, "muted", indent, indent)
+    return wrap(f"{verb} at most {most}{where}; {floor}", width, "muted", indent, indent)
 
 
 def _is_assumed(plan: Plan) -> bool:
