@@ -221,8 +221,8 @@ async def test_a_pool_that_moves_before_inclusion_undoes_it_and_it_is_planned_an
     follow(rig.chain)
     await rig.mine()
     assert len(rig.firings) == 2
-    fresh = rig.firing.intents[0]
-    assert fresh.data != reverted.data
+    assert rig.firing.block_number > rig.firings[-1].block_number, "planned at a block of its own"
+    assert rig.firing.intents[0].nonce == (reverted.nonce or 0) + 1
     assert (await rig.settle()).state is FiringState.DONE
     on_target(rig)
     nothing_left(rig)
