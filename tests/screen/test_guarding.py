@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.support import views
 from tests.support.views import GUARD, GUARD_TRIGGER, NOW, wad
+from tui.engine.engine import Engine
 from tui.engine.history import History
 from tui.engine.publish import Facts, Standing, draw
 from tui.model.network import Network
 from tui.model.rule import Mode, Rule, Trigger, TriggerKind, close, health_above, health_below
 from tui.model.snapshot import Snapshot
 from tui.model.view import PositionView, RuleActivity, ViewState
+from tui.planning.triggering import FiresAt
 from tui.screen.draw.detail import detail_lines
 from tui.screen.draw.positions import positions_lines
 
@@ -105,3 +109,14 @@ def test_every_rule_fires_at_a_level_of_its_own() -> None:
     said = " ".join(" ".join(row.text for row in detail_lines(view, shown, 100)).split())
     assert "guard fires below 1.15: WETH" in said
     assert "last-ditch fires below 1.08: WETH" in said
+
+
+def test_the_engine_gives_each_price_the_level_of_its_own_rule() -> None:
+    at = FiresAt(views.WETH, views.usd("2750"), -900)
+    engine: Any = SimpleNamespace(
+        book=SimpleNamespace(rules_of=lambda position: (GUARD, LAST, STOP)),
+        prospect=SimpleNamespace(fires_at=lambda rule, position: at),
+    )
+    found = Engine._trigger_prices(engine, Snapshot(views.BLOCK, (views.leveraged(),)))
+    levels = {one.rule: one.health_factor for one in found}
+    assert levels == {"guard": wad("1.15"), "last-ditch": wad("1.08"), "stop": None}
