@@ -53,6 +53,7 @@ async def test_paused_delegated_stale_and_changed_are_each_named(make_rig: MakeR
     for token in (usdc, weth):
         chain.send(OWNER, chain.market.configurator, "setReservePause(address,bool)", token, False)
     await rig.mine()
+    attendants.beat()
     assert (await doctor(rig, tmp_path))[0] == 0
 
     # What the engine knew when it armed, and a doctor of another process cannot: told by its heartbeat.

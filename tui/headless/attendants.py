@@ -87,6 +87,11 @@ class Attendants:
             self._heartbeat.see(view)
         self._desk.see(view)
 
+    def beat(self) -> None:
+        """Write down how things stand, at once; every few seconds it is done anyway."""
+        if self._heartbeat is not None:
+            self._heartbeat.beat(ticked_at=self._wired.engine.ticked_at)
+
     async def _beat(self, heartbeat: Heartbeat) -> None:
         failing: str | None = None
         while True:
@@ -94,7 +99,7 @@ class Attendants:
             age = self._wired.engine.tick_age()
             if age is not None and age > FRESH_WITHIN and self._wired.engine.ended is None:
                 continue  # what stands still must not look alive: the file grows old, and that tells
-            heartbeat.beat(ticked_at=self._wired.engine.ticked_at)
+            self.beat()
             if heartbeat.fault is not None and failing is None:
                 self._tell(Severity.WARNING, f"the heartbeat cannot be written: {heartbeat.fault}")
             failing = heartbeat.fault
