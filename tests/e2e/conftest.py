@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from eth_account import Account
 
 from tests.support.chain import ETHER, Chain, keyed_account
 from tests.support.clock import FakeClock
@@ -16,7 +18,7 @@ from tui.engine.configwatch import ConfigWatch
 from tui.model.intent import Firing
 from tui.model.network import PRICE_HEARTBEAT, MarketConfig, Network
 from tui.ports.clock import Clock
-from tui.vault.keystore import create_keystore
+from tui.vault.keystore import MIN_PBKDF2_ROUNDS
 from tui.wiring import Wired, assemble
 
 PASSWORD = "correct horse battery"
@@ -112,9 +114,15 @@ MakeRig = Callable[..., Awaitable[Rig]]
 
 @pytest.fixture(scope="session")
 def keystore_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The keystore of `keyed_account(7)`, full strength, made once."""
-    path = tmp_path_factory.mktemp("keys") / "trader.json"
-    create_keystore(path, PASSWORD, key=keyed_account(7)[1])
+    """The keystore of `keyed_account(7)`, made once by another client: the least that is not refused as weak, because
+    hundreds of tests open it.
+    """
+    folder = tmp_path_factory.mktemp("keys")
+    folder.chmod(0o700)
+    path = folder / "trader.json"
+    document = Account.encrypt(keyed_account(7)[1], PASSWORD, "pbkdf2", MIN_PBKDF2_ROUNDS)
+    path.write_text(json.dumps(document))
+    path.chmod(0o600)
     return path
 
 
