@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import PASSWORD, MakeRig, Rig
+from tests.support.chain import keyed_account
 from tests.support.clock import FakeClock
 from tests.support.program import Program, network_file, run_trimtab, trimtab
 from tui.chain.clock import SystemClock
@@ -31,6 +32,7 @@ from tui.model.intent import FiringState
 from tui.model.view import Protection
 from tui.ports.journal import JournalError
 from tui.screen.app import TrimtabApp
+from tui.vault.keystore import create_keystore
 from tui.vault.ledger import LEDGER_FILE
 from tui.wiring import Wired, assemble
 
@@ -378,8 +380,16 @@ def address_space(pid: int) -> int:
     return int(line.split()[1]) * 1024
 
 
-async def test_a_key_derivation_without_memory_arms_nothing_and_says_what_it_needs(make_rig: MakeRig) -> None:
+async def test_a_key_derivation_without_memory_arms_nothing_and_says_what_it_needs(
+    make_rig: MakeRig, tmp_path: Path
+) -> None:
     rig = await make_rig()
+    # A key file as Trimtab writes it: scrypt at full strength wants memory.
+    own = tmp_path / "keys" / "own.json"
+    create_keystore(own, PASSWORD, key=keyed_account(7)[1])
+    keystores = rig.wired.engine.setup.keystores
+    assert isinstance(keystores, dict)
+    keystores[rig.trader.address.lower()] = own
     signer = rig.wired.signer
     assert signer is not None
     await signer.status()
