@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.engine.conftest import Bench, bench
-from tests.support.fault_rig import FaultRig, World, open_rig, open_world
+from tests.support.fault_rig import OpenRig
 from tests.support.firings import ACCOUNT, CHAIN_ID, GWEI, a_call, a_debit, a_firing, a_plan, an_intent, with_calls
 from tests.support.program import run_trimtab
 from tui.engine.budget import day_of, gas_correction, gas_debits
@@ -25,12 +22,10 @@ from tui.model.intent import Firing, FiringState, IntentState
 from tui.model.transitions import advance_firing
 from tui.model.units import USD, WAD, format_units
 from tui.ports.journal import SpendKind
-from tui.practice.node import NodeProgram
 
 __all__ = ["bench"]
 
 PRICE = 3_000 * USD
-OpenRig = Callable[..., Awaitable[FaultRig]]
 
 
 def gas_usd(bench: Bench) -> int:
@@ -156,25 +151,6 @@ def test_a_journal_of_the_first_version_is_brought_up_to_date(tmp_path: Path, mo
 
 
 # --- the whole engine -----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def world(
-    anvil: NodeProgram, artifact_folders: dict[str, Path], artifacts_dir: Path, tmp_path_factory: Any
-) -> Iterator[World]:
-    yield from open_world(anvil, artifact_folders, artifacts_dir, tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-async def open_faulty(world: World, tmp_path: Path) -> AsyncIterator[OpenRig]:
-    async with AsyncExitStack() as stack:
-
-        async def make(**options: Any) -> FaultRig:
-            rig = await open_rig(stack, world, tmp_path, **options)
-            await rig.arm()
-            return rig
-
-        yield make
 
 
 @pytest.mark.node

@@ -8,8 +8,6 @@ import json
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ import pytest
 
 from tests.e2e.conftest import MakeRig
 from tests.faults.test_process import arguments
-from tests.support.fault_rig import FaultRig, World, open_rig, open_world
+from tests.support.fault_rig import FaultRig, OpenRig
 from tests.support.program import run_trimtab, trimtab
 from tui.engine.breaker import ERRORS_TO_HOLD
 from tui.engine.defender import STALE_TRIES
@@ -26,34 +24,13 @@ from tui.model.intent import FiringState, IntentState
 from tui.model.signing import SignerUnavailable
 from tui.model.view import Protection, RuleActivity
 from tui.notify.alerts import conditions
-from tui.practice.node import NodeProgram
 from tui.vault import client as client_room
 from tui.vault.client import SignerClient
 
 pytestmark = pytest.mark.node
 
-OpenRig = Callable[..., Awaitable[FaultRig]]
 SHORT = 0.3
 """Seconds that a signer has to answer where a test stops it."""
-
-
-@pytest.fixture(scope="module")
-def world(
-    anvil: NodeProgram, artifact_folders: dict[str, Path], artifacts_dir: Path, tmp_path_factory: Any
-) -> Iterator[World]:
-    yield from open_world(anvil, artifact_folders, artifacts_dir, tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-async def open_faulty(world: World, tmp_path: Path) -> AsyncIterator[OpenRig]:
-    async with AsyncExitStack() as stack:
-
-        async def make(**options: Any) -> FaultRig:
-            rig = await open_rig(stack, world, tmp_path, **options)
-            await rig.arm()
-            return rig
-
-        yield make
 
 
 def signer_of(rig: FaultRig) -> SignerClient:
@@ -130,8 +107,8 @@ async def test_where_no_new_signer_can_be_started_it_is_said_to_start_again(
     assert rig.view.protection is Protection.HELD
 
 
-async def test_a_signer_that_dies_between_reservation_and_signature_loses_nothing(open_faulty: OpenRig) -> None:
-    rig = await open_faulty()
+async def fall_and_die(rig: FaultRig) -> None:
+    """The rule fires, and its signer dies when nonces are bound and nothing is signed."""
     journal = rig.wired.journal
     assert journal is not None
     begin = journal.begin_signing
@@ -144,6 +121,11 @@ async def test_a_signer_that_dies_between_reservation_and_signature_loses_nothin
     await rig.fall()
     journal.begin_signing = begin  # type: ignore[method-assign]
     assert rig.intent_states == [IntentState.RESERVED]
+
+
+async def test_a_signer_that_dies_between_reservation_and_signature_loses_nothing(open_faulty: OpenRig) -> None:
+    rig = await open_faulty()
+    await fall_and_die(rig)
     await rig.mine(2)
     assert rig.view.protection is Protection.HELD
     assert rig.pooled() == []
@@ -156,18 +138,7 @@ async def test_a_signer_that_dies_between_reservation_and_signature_loses_nothin
 
 async def test_what_was_never_signed_and_helps_no_more_frees_its_nonce_by_itself(open_faulty: OpenRig) -> None:
     rig = await open_faulty()
-    journal = rig.wired.journal
-    assert journal is not None
-    begin = journal.begin_signing
-
-    def begin_and_kill(firing_id: str) -> None:
-        begin(firing_id)
-        killed(rig)
-
-    journal.begin_signing = begin_and_kill  # type: ignore[method-assign]
-    await rig.fall()
-    journal.begin_signing = begin  # type: ignore[method-assign]
-    assert rig.intent_states == [IntentState.RESERVED]
+    await fall_and_die(rig)
     stuck = rig.firing
     await rig.mine(2)
     # Meanwhile somebody has paid the debt back: what was planned cannot be done any more.
@@ -184,7 +155,8 @@ async def test_what_was_never_signed_and_helps_no_more_frees_its_nonce_by_itself
     assert not ended.state.is_open
     # The new signer never signed anything for it, and says so: no transaction is needed to free it.
     assert [intent.state for intent in ended.intents] == [IntentState.DROPPED]
-    assert journal.unsettled(31337) == ()
+    assert rig.wired.journal is not None
+    assert rig.wired.journal.unsettled(31337) == ()
     rig.check()
 
 

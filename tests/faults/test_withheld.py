@@ -2,42 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.fault_rig import FaultRig, World, open_rig, open_world
+from tests.support.fault_rig import FaultRig, OpenRig
 from tui.headless.doctor_command import _journal_checks
 from tui.model.intent import FiringState, IntentState
 from tui.model.view import Protection, RuleActivity
 from tui.notify.alerts import conditions
-from tui.practice.node import NodeProgram
 
 pytestmark = pytest.mark.node
-
-OpenRig = Callable[..., Awaitable[FaultRig]]
-
-
-@pytest.fixture(scope="module")
-def world(
-    anvil: NodeProgram, artifact_folders: dict[str, Path], artifacts_dir: Path, tmp_path_factory: Any
-) -> Iterator[World]:
-    yield from open_world(anvil, artifact_folders, artifacts_dir, tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-async def open_faulty(world: World, tmp_path: Path) -> AsyncIterator[OpenRig]:
-    async with AsyncExitStack() as stack:
-
-        async def make(**options: Any) -> FaultRig:
-            rig = await open_rig(stack, world, tmp_path, **options)
-            await rig.arm()
-            return rig
-
-        yield make
 
 
 def killing(rig: FaultRig, name: str) -> None:
