@@ -5,11 +5,11 @@ Everything the signer may ever be asked for is a (contract, selector) here, with
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from tui.model.plan import Action, PermitNeed, PlannedCall, Sale
+from tui.model.plan import Action, PlannedCall, Sale
 from tui.model.position import Asset, Position
 from tui.model.rule import FROM_WALLET, SALES, SUPPLYING, ActionKind, Rule, Step
 from tui.model.signing import AllowedCall, AllowedPermit, PermitKind, SigningPolicy
@@ -91,7 +91,7 @@ def signing_policy(
     return SigningPolicy(
         chain_id=chain_id,
         account=account,
-        calls=tuple(_with_spend_words(calls.values(), caps)),
+        calls=tuple(calls.values()),
         permits=tuple(permits.values()),
         daily_caps=tuple(sorted((token, min(cap, UINT256_MAX)) for token, cap in caps.items())),
         max_fee_per_gas=MAX_FEE_PER_GAS,
@@ -186,27 +186,3 @@ def _fee_limit(rule: Rule, native_price_usd: int | None) -> int:
         return DEFAULT_FEE_WEI
     # Gas limits are booked dearer than what is used, and the native coin may gain against the dollar meanwhile.
     return limit * WAD * 2 // native_price_usd
-
-
-def _with_spend_words(calls: Iterable[AllowedCall], caps: dict[str, int]) -> Iterable[AllowedCall]:
-    """Where a builder does not say which word of a call counts against a token's daily cap, find it.
-
-    A call that moves a token into a market binds one word to the token's address and caps another; an approval, whose
-    target is the token itself, moves nothing.
-    """
-    for call in calls:
-        token = next((token for token in caps for rule in call.rules if rule.equals == int(token, 16)), None)
-        amount = next((rule.index for rule in call.rules if rule.maximum is not None), None)
-        if call.spend_token is not None or token is None or amount is None or call.to == token:
-            yield call
-        else:
-            yield replace(call, spend_token=token, spend_word=amount)
-
-
-def permit_matches(need: PermitNeed, policy: SigningPolicy) -> bool:
-    """Whether a policy lets a permit be signed."""
-    return any(
-        (allowed.token, allowed.spender, allowed.kind) == (need.token, need.spender, need.kind)
-        and need.value <= allowed.maximum
-        for allowed in policy.permits
-    )
