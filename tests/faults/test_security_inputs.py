@@ -7,6 +7,7 @@ import os
 import re
 import unicodedata
 from pathlib import Path
+from time import monotonic
 
 import pytest
 from eth_utils.crypto import keccak
@@ -96,26 +97,54 @@ async def test_a_run_with_such_a_key_file_does_not_start(make_rig: MakeRig, tmp_
 
 
 async def test_wrong_passwords_are_slowed_down_and_written_nowhere(make_rig: MakeRig, tmp_path: Path) -> None:
+    """The signer's clock is the real one, in a process of its own: each answer is held against what had passed on ours,
+    so that a slow machine is allowed the tries that it has waited for, and no more.
+    """
     rig = await make_rig()
-    tried = [f"guess number {number}" for number in range(6)]
-    said = []
-    for guess in tried:
-        with pytest.raises(CommandRefused) as refused:
-            await rig.wired.commands.arm("guard", "guard", guess)
-        said.append(str(refused.value))
-    assert "wrong password" in said[0]
-    assert all("Wait" in text for text in said[1:]), "no try is spent while it waits"
-    # Not even the right one while it waits.
-    with pytest.raises(CommandRefused, match="1 wrong password"):
-        await rig.arm()
-    assert rig.wired.engine.book.armed == {}
-    rig.chain.mine()
-    await rig.head()
+    tried: list[str] = []
+    said: list[str] = []
+    failures = 0
+    earliest = latest = monotonic()  # the signer's next try is free somewhere between these two
+
+    async def attempt(password: str) -> str:
+        """One try: what was said of it, or nothing where the rule was armed. Fails if it came too early or too late."""
+        nonlocal failures, earliest, latest
+        asked = monotonic()
+        try:
+            await rig.wired.commands.arm("guard", "guard", password)
+            text = ""
+        except CommandRefused as refused:
+            text = str(refused)
+        answered = monotonic()
+        if "Wait" in text:
+            assert f"{failures} wrong password(s) so far" in text, "no try is spent while it waits"
+            assert asked < latest, "it waits no longer than it has to"
+            return text
+        assert answered >= earliest, "not before the wait is over"
+        if password == PASSWORD:
+            assert text == ""
+            return text
+        assert "wrong password" in text
+        failures += 1
+        wait = 2.0 ** (failures - 1)
+        earliest, latest = asked + wait, answered + wait
+        return text
+
+    while not said or "Wait" not in said[-1]:  # a try that is free doubles the wait for the next: this ends
+        tried.append(f"guess number {len(tried)}")
+        said.append(await attempt(tried[-1]))
+    assert failures >= 1, "the first try is free"
+    said.append(await attempt(PASSWORD))  # not even the right one while it waits
+    while said[-1]:
+        assert rig.wired.engine.book.armed == {}
+        await rig.mine()
+        said.append(await attempt(PASSWORD))
+    assert set(rig.wired.engine.book.armed) == {"guard"}
+    await rig.mine()
     places = written(tmp_path)
-    places.append(repr(rig.wired.engine.view).encode())
-    for guess in tried:
-        assert not [place for place in places if guess.encode() in place]
-        assert guess not in "".join(said)
+    places += [repr(rig.wired.engine.view).encode(), *(text.encode() for text in said)]
+    for password in (*tried, PASSWORD):
+        assert not [place for place in places if password.encode() in place]
 
 
 async def test_the_kill_switch_between_signature_and_send(make_rig: MakeRig, tmp_path: Path) -> None:
