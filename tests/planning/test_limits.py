@@ -11,9 +11,9 @@ from tests.support.plain_rules import asked, burn, repay, rule_of, sell, supply
 from tui.model.data_fee import DataFees
 from tui.model.plan import Plan, Refusal
 from tui.model.position import Position
-from tui.model.units import USD, WAD
+from tui.model.rule import EMERGENCY_HEALTH
+from tui.model.units import USD, WAD, parse_units
 from tui.planning.circumstances import Circumstances
-from tui.planning.limits import EMERGENCY_HEALTH
 from tui.planning.plan import build_plan, price_plan
 from tui.risk.probability import VOLATILITY_BPS, liquidation_probability
 
@@ -137,6 +137,20 @@ def test_in_an_emergency_the_share_is_the_whole() -> None:
     absurd = plan_of(104, dear(60_000), max_cost_share_bps=1)
     assert isinstance(absurd, Refusal)
     assert "more than the whole $7,980" in absurd.reason
+
+
+def test_a_rule_may_write_its_own_emergency() -> None:
+    early = parse_units("1.15", 18)
+    assert isinstance(plan_of(110, dear(300), max_cost_share_bps=1, emergency=early), Plan)
+    refused = plan_of(120, dear(300), max_cost_share_bps=1, emergency=early)
+    assert isinstance(refused, Refusal)
+    assert refused.acts_below is not None
+    assert refused.acts_below >= early
+    assert isinstance(plan_of(114, dear(100), max_base_fee=50 * GWEI, emergency=early), Plan)
+    held = plan_of(116, dear(100), max_base_fee=50 * GWEI, emergency=early)
+    assert isinstance(held, Refusal)
+    assert held.acts_below == early
+    assert "until the health factor is under 1.15 (now 1.16" in held.reason
 
 
 def test_a_base_fee_suspends_aloud_and_gives_way_in_an_emergency() -> None:

@@ -72,6 +72,20 @@ def test_what_a_rule_may_do_where_it_would_hold_back():
     assert said.digest == parse_rules(GUARD, "r.toml").rules[0].digest, "the defaults, said or not, mean the same"
 
 
+def test_an_emergency_is_a_health_factor_above_one_and_below_the_trigger():
+    loaded = parse_rules(GUARD + 'emergency = "1.10"\n', "r.toml")
+    assert loaded.faults == ()
+    assert loaded.rules[0].limits.emergency == parse_units("1.1", 18)
+    same = parse_rules(GUARD + 'emergency = "1.05"\n', "r.toml").rules[0]
+    assert same.digest == parse_rules(GUARD, "r.toml").rules[0].digest
+    (refused,) = faults_of(GUARD + 'emergency = "1.00"\n')
+    assert "emergency is not above 1, where liquidation begins" in refused
+    late = parse_rules(GUARD + 'emergency = "1.25"\n', "r.toml")
+    assert [fault.severity for fault in late.faults] == [Severity.WARNING]
+    assert len(late.rules) == 1, "a warning takes no rule away"
+    assert "write an emergency below health_factor_below" in str(late.faults[0])
+
+
 def test_the_least_rule():
     text = '[[rule]]\nname="a"\nposition="*"\nmode="notify"\nwhen.health_factor_below="1.1"\n'
     (rule,) = parse_rules(text, "r.toml").rules
@@ -330,6 +344,7 @@ def test_the_digest_is_of_the_meaning():
         ("5m", "6m"),
         ('"5m"', '"5m"\nstale_price = "act"'),
         ('"5m"', '"5m"\nstanding_allowance = "use"'),
+        ('"5m"', '"5m"\nemergency = "1.10"'),
     ],
 )
 def test_every_change_of_meaning_changes_the_digest(old, new):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tui.model.units import WAD
+
 
 class Mode(StrEnum):
     """What a firing rule may do by itself."""
@@ -35,6 +37,9 @@ SUPPLYING = frozenset({ActionKind.SWITCH_COLLATERAL, ActionKind.BOOST})
 BORROWING = frozenset({ActionKind.SWITCH_DEBT, ActionKind.BOOST})
 """Sales that pay by borrowing; the others withdraw collateral."""
 
+
+EMERGENCY_HEALTH = 105 * WAD // 100
+"""Under this health factor a limit on cost gives way, where a rule does not say another."""
 
 REPAYING = frozenset({ActionKind.REPAY, ActionKind.REPAY_WITH_ATOKENS, ActionKind.DELEVERAGE})
 """Defences after which less is owed."""
@@ -168,8 +173,9 @@ class StandingAllowance(StrEnum):
 class Limits:
     """What a rule may cost. Dollars with 8 decimals, base fee in wei, cooldown in seconds; None: no such limit.
 
-    `max_cost_share_bps` caps the cost as a share of the liquidation loss that acting avoids. The last two say what
-    the rule may do under circumstances in which it would otherwise hold back.
+    `max_cost_share_bps` caps the cost as a share of the liquidation loss that acting avoids. `emergency` (wad): under
+    this health factor that share and `max_base_fee` give way up to the whole loss. The last two say what the rule may
+    do under circumstances in which it would otherwise hold back.
     """
 
     max_cost_usd: int | None = None
@@ -179,6 +185,7 @@ class Limits:
     max_cost_share_bps: int | None = None
     stale_price: StalePrice = StalePrice.HOLD
     standing_allowance: StandingAllowance = StandingAllowance.REFUSE
+    emergency: int = EMERGENCY_HEALTH
 
 
 @dataclass(frozen=True, slots=True)

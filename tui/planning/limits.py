@@ -1,7 +1,8 @@
 """A plan held against the limits of its rule on what it may cost, and against the money there is for gas.
 
-No limit on cost lets a position be liquidated to save gas: under `EMERGENCY_HEALTH` the share of cost and the base fee
-count no longer, up to the whole loss that acting avoids. A limit that holds a rule back says so, and until when.
+No limit on cost lets a position be liquidated to save gas: under the rule's `emergency` health the share of cost and
+the base fee count no longer, up to the whole loss that acting avoids. A limit that holds a rule back says so, and until
+when.
 """
 
 from __future__ import annotations
@@ -20,8 +21,6 @@ from tui.risk.probability import HORIZON, health_worth_acting, liquidation_proba
 
 UNSIMULATED_GAS = 450_000
 """Gas booked for a call before a simulation has said what it takes, where its market does not say it either."""
-EMERGENCY_HEALTH = 105 * WAD // 100
-"""Under this health factor a limit on cost gives way up to the whole loss that acting avoids."""
 _DAY = 24 * 60 * 60
 _UNKNOWN_DATA_FEE = "what layer 1 charges for its data is not known: l1_fee_oracle of the network file gives no answer"
 
@@ -39,14 +38,14 @@ def refuse_before_sizing(
         return Refusal("account-has-code", "the account carries code or a delegation: it is not a plain account")
     if wallet.nonce is None:
         return Refusal("nonce-unknown", "the account's nonce could not be read")
-    limit, now = rule.limits.max_base_fee, circumstances.fees.base_fee
-    if limit is not None and now > limit and health >= EMERGENCY_HEALTH:
+    limit, now, emergency = rule.limits.max_base_fee, circumstances.fees.base_fee, rule.limits.emergency
+    if limit is not None and now > limit and health >= emergency:
         return Refusal(
             "max-base-fee",
             f"the base fee is {format_units(now, 9, 2)} gwei, over the rule's {format_units(limit, 9, 2)}: protection "
-            f"is suspended until it falls, or until the health factor is under {health_text(EMERGENCY_HEALTH)} "
+            f"is suspended until it falls, or until the health factor is under {health_text(emergency)} "
             f"(now {health_text(health, 4)})",
-            acts_below=EMERGENCY_HEALTH,
+            acts_below=emergency,
         )
     daily = rule.limits.daily_spend_usd
     if daily is not None and circumstances.spent_today_usd >= daily:
@@ -105,7 +104,7 @@ def _most_worth_paying(plan: Plan, rule: Rule, fees: FeeQuote) -> int | None:
     where the loss is not known.
     """
     share = rule.limits.max_cost_share_bps
-    if share is not None and plan.health_factor_before >= EMERGENCY_HEALTH:
+    if share is not None and plan.health_factor_before >= rule.limits.emergency:
         return None if plan.expected_loss_usd is None else plan.expected_loss_usd * share // BPS
     return plan.avoided_loss_usd if share is not None or _lifts_base_fee(rule, fees) else None
 
@@ -156,7 +155,8 @@ def _over_share(plan: Plan, rule: Rule, cost: PlanCost) -> Refusal | None:
     share, health = rule.limits.max_cost_share_bps, plan.health_factor_before
     if share is None:
         return None
-    emergency = health < EMERGENCY_HEALTH
+    under = rule.limits.emergency
+    emergency = health < under
     total, loss, expected = cost.total_usd, plan.avoided_loss_usd, plan.expected_loss_usd
     if total is None or loss is None or expected is None:
         if emergency:
@@ -165,8 +165,8 @@ def _over_share(plan: Plan, rule: Rule, cost: PlanCost) -> Refusal | None:
             "cost-unknown",
             "the rule limits its cost to a share of the loss avoided, "
             f"{'which is not known now' if cost.l1_fee_wei is not None else f'but {_UNKNOWN_DATA_FEE}'}: protection is "
-            f"suspended until it is, or until the health factor is under {health_text(EMERGENCY_HEALTH)}",
-            acts_below=EMERGENCY_HEALTH,
+            f"suspended until it is, or until the health factor is under {health_text(under)}",
+            acts_below=under,
         )
     if total <= loss if emergency else total * BPS <= expected * share:
         return None
@@ -179,7 +179,7 @@ def _over_share(plan: Plan, rule: Rule, cost: PlanCost) -> Refusal | None:
     sigma = plan.volatility_bps
     assert sigma is not None
     chance = percent_text(liquidation_probability(health, sigma))
-    acts = health_worth_acting(total, loss, share, sigma, EMERGENCY_HEALTH)
+    acts = health_worth_acting(total, loss, share, sigma, under)
     until = (
         "it is more than the whole loss, so at no health factor"
         if acts is None

@@ -12,7 +12,6 @@ from tui.model.wallet import Wallet
 from tui.planning.choice import Way, Ways
 from tui.planning.circumstances import Circumstances as Circumstances
 from tui.planning.costs import lost_yield, plan_cost
-from tui.planning.limits import EMERGENCY_HEALTH as EMERGENCY_HEALTH
 from tui.planning.limits import price_plan as price_plan
 from tui.planning.limits import refuse_before_sizing
 from tui.planning.texts import health_text, part_text, step_text

@@ -15,21 +15,17 @@ from pathlib import Path as FilePath
 from types import MappingProxyType
 
 from tui.model.rule import (
-    Limits,
     Mode,
     Order,
     Rule,
     RuleFault,
     Severity,
-    StalePrice,
-    StandingAllowance,
     Step,
-    Trigger,
-    TriggerKind,
 )
 from tui.model.text import clean_text
 from tui.rules.bands import chasing
 from tui.rules.fields import FaultList, TableReader, closest, quoted
+from tui.rules.limits import limits_meaning, read_limits, warn_of_limits
 from tui.rules.match import EVERYTHING, overlap
 from tui.rules.spans import scan
 from tui.rules.steps import is_address, read_steps
@@ -38,8 +34,6 @@ from tui.rules.triggers import check_boost, check_goal, goal_meaning, read_goal,
 MAX_FILE_BYTES = 256 * 1024
 MAX_RULES = 256
 MAX_NAME = 40
-MOST_USD = 10**12
-MOST_GWEI = 10**6
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _ERROR_PLACE = re.compile(r" ?\(at (?:line (\d+), column \d+|end of document)\)$")
@@ -166,19 +160,9 @@ def rule_digest(rule: Rule) -> str:
         "for_blocks": rule.for_blocks,
         **goal_meaning(rule.goal),
         "steps": [_step_meaning(step) for step in rule.steps],
-        "limits": [
-            rule.limits.max_cost_usd,
-            rule.limits.max_cost_share_bps,
-            rule.limits.max_base_fee,
-            rule.limits.daily_spend_usd,
-            rule.limits.cooldown,
-        ],
+        **limits_meaning(rule.limits),
     }
     # What a rule remembers is kept under its digest: words that came later count only where they are said.
-    if rule.limits.stale_price is not StalePrice.HOLD:
-        meaning["stale_price"] = rule.limits.stale_price.value
-    if rule.limits.standing_allowance is not StandingAllowance.REFUSE:
-        meaning["standing_allowance"] = rule.limits.standing_allowance.value
     if rule.order is not Order.WRITTEN:
         meaning["order"] = rule.order.value
     canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
@@ -275,7 +259,7 @@ def _read_rule(table: Mapping[str, object], index: int, faults: FaultList, first
     steps = read_steps(reader, mode)
     check_goal(reader, goal, steps)
     check_boost(reader, trigger, steps)
-    limits = _read_limits(reader)
+    limits = read_limits(reader)
     reader.finish({"steps": "write [[rule.step]] tables", "action": "write it in a [[rule.step]] table"})
     if any(fault.severity is Severity.ERROR for fault in faults.faults[before:]):
         return None
@@ -283,7 +267,7 @@ def _read_rule(table: Mapping[str, object], index: int, faults: FaultList, first
         return None
     if goal is None or limits is None:
         return None
-    _warn_of_share(reader, trigger, limits)
+    warn_of_limits(reader, trigger, limits)
     source = f"{faults.file}:{faults.scan.line_of(('rule', index))}"
     rule = Rule(
         name,
@@ -339,46 +323,6 @@ def _read_position(reader: TableReader) -> str | None:
     if len(parts) == 3 and not is_address(reader, "position", parts[2]):
         return None
     return text.lower()
-
-
-def _read_limits(reader: TableReader) -> Limits | None:
-    if "limits" not in reader.table:
-        reader.take("limits")
-        return Limits()
-    table = reader.subtable("limits", "[rule.limits]")
-    if table is None:
-        return None
-    cost = table.decimal("max_cost_usd", 8, "200", MOST_USD, unit=" dollars")
-    share = table.share("max_cost_share", "25%")
-    base_fee = table.decimal("max_base_fee_gwei", 9, "500", MOST_GWEI, unit=" gwei")
-    daily = table.decimal("daily_spend_usd", 8, "50000", MOST_USD, unit=" dollars")
-    cooldown = table.duration("cooldown", 0)
-    stale = table.choice("stale_price", tuple(StalePrice), required=False)
-    standing = table.choice("standing_allowance", tuple(StandingAllowance), required=False)
-    table.finish()
-    return Limits(
-        cost,
-        base_fee,
-        daily,
-        cooldown or 0,
-        share,
-        StalePrice.HOLD if stale is None else StalePrice(stale),
-        StandingAllowance.REFUSE if standing is None else StandingAllowance(standing),
-    )
-
-
-def _warn_of_share(reader: TableReader, trigger: Trigger, limits: Limits) -> None:
-    """A share of the loss avoided is next to nothing where a price fires far from liquidation, and for a boost."""
-    far = trigger.is_price or trigger.kind is TriggerKind.HEALTH_ABOVE
-    where = "at a price" if trigger.is_price else "where health is high"
-    if far and limits.max_cost_share_bps is not None:
-        reader.faults.add(
-            (*reader.path, "limits", "max_cost_share"),
-            f"{reader.name} fires {where}, and max_cost_share weighs its cost by how near liquidation is",
-            "use max_cost_usd: far from liquidation the rule would be held back",
-            rule=reader.rule,
-            severity=Severity.WARNING,
-        )
 
 
 def _without_chasing(rules: list[tuple[int, Rule]], faults: FaultList) -> list[tuple[int, Rule]]:

@@ -50,6 +50,7 @@ when = { health_factor_below = "1.40", for_blocks = 1 }   # liquidation begins b
 # max_cost_usd = "200"             # gas and sales of one firing
 # max_cost_share = "25%"           # of the liquidation loss that acting avoids
 # max_base_fee_gwei = "500"        # do nothing while gas costs more
+# emergency = "1.05"               # under this health factor the two above give way, up to the whole loss avoided
 # daily_spend_usd = "50000"        # of your tokens, a day
 # cooldown = "5m"                  # rest after a firing: s, m, h or d
 # stale_price = "hold"             # where a price is too old: hold (do nothing), or act (repay all the same)

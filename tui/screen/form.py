@@ -102,6 +102,7 @@ LIMITS: tuple[Field, ...] = (
     Field("limits.max_cost_usd", "Cost a firing, $", "no limit", needed=False),
     Field("limits.max_cost_share", "Cost, of loss avoided", "no limit, or 25%", needed=False),
     Field("limits.max_base_fee_gwei", "Base fee, gwei", "no limit", needed=False),
+    Field("limits.emergency", "Emergency, health", "1.05", needed=False),
     Field("limits.daily_spend_usd", "Tokens a day, $", "no limit", needed=False),
     Field("limits.cooldown", "Rest after firing", "none, or 5m", needed=False),
     Field("limits.stale_price", "At a stale price", "", ("hold", "act"), needed=False),

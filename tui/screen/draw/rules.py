@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tui.model.plan import Evaluation, Plan
-from tui.model.rule import GoalKind, Order, Rule, StalePrice, StandingAllowance, TriggerKind
+from tui.model.rule import EMERGENCY_HEALTH, GoalKind, Order, Rule, StalePrice, StandingAllowance, TriggerKind
 from tui.model.rule import Severity as FaultSeverity
 from tui.model.units import format_units
 from tui.model.view import RuleView, ViewState
@@ -74,6 +74,8 @@ def limits_sentence(rule: Rule) -> str:
         said.append(f"cost up to {share}% of the expected loss avoided")
     if limits.max_base_fee is not None:
         said.append(f"base fee up to {format_units(limits.max_base_fee, 9).rstrip('0').rstrip('.')} gwei")
+    if limits.emergency != EMERGENCY_HEALTH:
+        said.append(f"these give way under {health(limits.emergency)}")
     if limits.cooldown:
         said.append(f"{age(limits.cooldown)} between firings")
     if limits.stale_price is StalePrice.ACT:
