@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tui.model.pinned import PinnedCode
+
 
 @dataclass(frozen=True, slots=True)
 class WordRule:
@@ -65,6 +67,7 @@ class SigningPolicy:
     """All that an unlocked signer may do for one account on one chain. Everything not listed is refused.
 
     Wei for money of gas; `daily_caps` maps a token's address to base units a day (UTC); `expires_at` unix seconds.
+    `delegates`: the code that the account itself may be set to run; NO_CODE among them lets it be made a plain one.
     """
 
     chain_id: int
@@ -78,11 +81,17 @@ class SigningPolicy:
     max_daily_fee_wei: int
     expires_at: int
     max_value: int = 0
+    delegates: tuple[PinnedCode, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TransactionRequest:
-    """A type-2 transaction to sign. `data` raw bytes, fees in wei a unit of gas."""
+    """A type-2 transaction to sign. `data` raw bytes, fees in wei a unit of gas.
+
+    With a `delegate` it is one of type 4 that sets the account's own code to it (EIP-7702) and does nothing else: sent
+    to the account itself, without value or data. Its one authorization is the account's own, for `chain_id` and for
+    the nonce after this one, so that neither can be asked for otherwise.
+    """
 
     intent_id: str
     chain_id: int
@@ -94,6 +103,7 @@ class TransactionRequest:
     gas: int
     max_fee_per_gas: int
     max_priority_fee_per_gas: int
+    delegate: PinnedCode | None = None
 
 
 @dataclass(frozen=True, slots=True)

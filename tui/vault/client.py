@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tui.model.signing import (
     PermitRequest,
@@ -27,6 +27,9 @@ from tui.model.signing import (
 from tui.vault import protocol
 from tui.vault.errors import printable
 from tui.vault.spawn import SignerProcess, start_signer
+
+if TYPE_CHECKING:
+    from tui.vault.encoding import Signed
 
 UNLOCK_SECONDS = 120.0
 START_SECONDS = 30.0
@@ -54,6 +57,21 @@ def spawn_signer(state_directory: Path) -> SignerClient:
     except OSError as error:
         raise SignerUnavailable(f"the signer process cannot be started ({error.strerror})") from error
     return SignerClient.of(started)
+
+
+def _signature(told: object) -> Signed | None:
+    """The three parts of a signature out of an answer; None where they are not there."""
+    from tui.vault.encoding import Signed
+
+    parts = [told.get(name) for name in ("y_parity", "r", "s")] if isinstance(told, dict) else []
+    whole = [part for part in parts if isinstance(part, int) and part >= 0]
+    return Signed(*whole) if len(whole) == 3 else None
+
+
+def _made_by(account: str, digest: bytes, signature: Signed) -> bool:
+    from tui.vault.encoding import recover
+
+    return recover(digest, signature.y_parity, signature.r, signature.s) == account
 
 
 class SignerClient:
@@ -186,23 +204,27 @@ class SignerClient:
         self.withheld = tuple(printable(entry) for entry in withheld) if isinstance(withheld, list) else ()
 
     async def sign_transaction(self, request: TransactionRequest) -> SignedTransaction:
-        """The signed bytes of exactly what was asked: rebuilt here from the request, and the sender recovered."""
+        """The signed bytes of exactly what was asked: rebuilt here from the request, and whoever signed recovered, also
+        of an authorization.
+        """
         wire = protocol.transaction_to_wire(request)
         asked = protocol.transaction_from_wire(wire)
         answer = await self._request({"op": "sign_transaction", "request": wire}, ANSWER_SECONDS)
         # Here, not at the top: they load native code, which the first frame need not wait for.
         from eth_hash.auto import keccak
 
-        from tui.vault.encoding import recover, transaction_bytes, transaction_digest
+        from tui.vault.encoding import authorization_digest, transaction_bytes, transaction_digest
 
-        y_parity, r, s = (answer.get(name) for name in ("y_parity", "r", "s"))
-        if isinstance(y_parity, int) and isinstance(r, int) and isinstance(s, int):
-            sender = recover(transaction_digest(asked), y_parity, r, s)
-            if sender == asked.account:
-                raw = transaction_bytes(asked, y_parity, r, s)
-                digest = "0x" + keccak(raw).hex()
-                if answer.get("raw") == "0x" + raw.hex() and answer.get("hash") == digest:
-                    return SignedTransaction(raw, digest)
+        signature, authorization = _signature(answer), _signature(answer.get("authorization"))
+        right = (authorization is not None) == (asked.delegate is not None)
+        if right and authorization is not None:
+            right = _made_by(asked.account, authorization_digest(asked), authorization)
+        if right and signature is not None:
+            right = _made_by(asked.account, transaction_digest(asked, authorization), signature)
+            raw = transaction_bytes(asked, signature.y_parity, signature.r, signature.s, authorization)
+            digest = "0x" + keccak(raw).hex()
+            if right and answer.get("raw") == "0x" + raw.hex() and answer.get("hash") == digest:
+                return SignedTransaction(raw, digest)
         raise self._fail("the signer's transaction is not the one that was asked for")
 
     async def sign_permit(self, request: PermitRequest) -> PermitSignature:

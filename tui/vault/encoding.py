@@ -1,4 +1,5 @@
-"""The bytes that are signed: RLP and typed transactions (EIP-2718, EIP-1559), permit and delegation digests (EIP-712).
+"""The bytes that are signed: RLP and typed transactions (EIP-2718, EIP-1559, EIP-7702), permit and delegation digests
+(EIP-712).
 
 Written out here so that the parent can check, without the signing library, that it got exactly what it asked for.
 """
@@ -6,6 +7,7 @@ Written out here so that the parent can check, without the signing library, that
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import coincurve
 from eth_hash.auto import keccak
@@ -36,7 +38,32 @@ def _with_length(offset: int, body: bytes) -> bytes:
     return bytes([offset + 55 + len(length)]) + length + body
 
 
-def _fields(request: TransactionRequest) -> list[object]:
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A signature as typed transactions carry it."""
+
+    y_parity: int
+    r: int
+    s: int
+
+
+def authorization_digest(request: TransactionRequest) -> bytes:
+    """The 32 bytes that the authorization of a type-4 request is signed over (EIP-7702): this chain, the code, and the
+    nonce that the account has once the transaction itself has used its own.
+    """
+    return keccak(b"\x05" + rlp_encode(_authorization(request)))
+
+
+def _authorization(request: TransactionRequest) -> list[object]:
+    assert request.delegate is not None
+    return [request.chain_id, bytes.fromhex(request.delegate.address[2:]), request.nonce + 1]
+
+
+def _fields(request: TransactionRequest, authorization: Signed | None) -> list[object]:
+    assert (request.delegate is None) == (authorization is None), "an authorization goes with a delegate"
+    given: list[object] = []
+    if authorization is not None:
+        given = [[[*_authorization(request), authorization.y_parity, authorization.r, authorization.s]]]
     return [
         request.chain_id,
         request.nonce,
@@ -47,23 +74,33 @@ def _fields(request: TransactionRequest) -> list[object]:
         request.value,
         request.data,
         [],
+        *given,
     ]
 
 
-def transaction_digest(request: TransactionRequest) -> bytes:
-    """The 32 bytes that a type-2 transaction's signature is over (EIP-1559)."""
-    return keccak(b"\x02" + rlp_encode(_fields(request)))
+def _type_of(request: TransactionRequest) -> bytes:
+    return b"\x02" if request.delegate is None else b"\x04"
 
 
-def transaction_bytes(request: TransactionRequest, y_parity: int, r: int, s: int) -> bytes:
-    """The raw type-2 transaction of a request and its signature."""
-    return b"\x02" + rlp_encode([*_fields(request), y_parity, r, s])
+def transaction_digest(request: TransactionRequest, authorization: Signed | None = None) -> bytes:
+    """The 32 bytes that the signature of a type-2 (EIP-1559) or type-4 transaction (EIP-7702) is over."""
+    return keccak(_type_of(request) + rlp_encode(_fields(request, authorization)))
+
+
+def transaction_bytes(
+    request: TransactionRequest, y_parity: int, r: int, s: int, authorization: Signed | None = None
+) -> bytes:
+    """The raw transaction of a request, its authorization where it has one, and its signature."""
+    return _type_of(request) + rlp_encode([*_fields(request, authorization), y_parity, r, s])
 
 
 def transaction_meaning(request: TransactionRequest) -> str:
     """A hash (0x hex) of all that a request means, so of everything but gas and fees."""
-    meant = [request.chain_id, bytes.fromhex(request.account[2:]), request.nonce]
-    return "0x" + keccak(rlp_encode([*meant, bytes.fromhex(request.to[2:]), request.value, request.data])).hex()
+    meant: list[object] = [request.chain_id, bytes.fromhex(request.account[2:]), request.nonce]
+    meant += [bytes.fromhex(request.to[2:]), request.value, request.data]
+    if request.delegate is not None:
+        meant.append([_authorization(request)])
+    return "0x" + keccak(rlp_encode(meant)).hex()
 
 
 def domain_separator(name: str, version: str, chain_id: int, contract: str) -> bytes:

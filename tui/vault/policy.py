@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from eth_hash.auto import keccak
 
+from tui.model.pinned import DEPLOYER, PinnedCode
 from tui.model.signing import (
     NEVER_SIGNED,
     AllowedCall,
@@ -51,7 +52,12 @@ class Verdict:
 
 
 def is_cancellation(request: TransactionRequest) -> bool:
-    """Whether a request is the no-op that frees a nonce: nothing sent to oneself."""
+    """Whether a request is the no-op that frees a nonce: nothing sent to oneself, and no code set."""
+    return request.delegate is None and _is_empty(request)
+
+
+def _is_empty(request: TransactionRequest) -> bool:
+    """Whether nothing is sent to oneself."""
     return request.to == request.account and request.value == 0 and request.data == b""
 
 
@@ -79,7 +85,7 @@ def check_transaction(
     if request.value > policy.max_value:
         raise SignerRefused(f"value {request.value} wei is above the account's limit of {policy.max_value}")
     _check_binding(request, meaning, usage)
-    spends = _check_calls(policy, request)
+    spends = _check_calls(policy, request) if request.delegate is None else _check_delegation(policy, request)
     if usage.binding is not None:
         spends = ()  # the same meaning again: only one of the attempts can be mined, and it was counted
     caps = dict(policy.daily_caps)
@@ -119,6 +125,29 @@ def _check_fee(policy: SigningPolicy, request: TransactionRequest, usage: Usage,
             f"daily fee limit: {usage.fees_today} wei used, {added} asked, {policy.max_daily_fee_wei} allowed"
         )
     return added
+
+
+def follows_from_its_code(pinned: PinnedCode) -> bool:
+    """Whether the code can stand at its address and none but it: the address is what CREATE2 makes of creation code and
+    salt. NO_CODE stands nowhere, and is right as it is.
+    """
+    if pinned.clears:
+        return True
+    parts = (DEPLOYER, pinned.salt, pinned.creation_hash)
+    made = keccak(b"\xff" + b"".join(bytes.fromhex(part[2:]) for part in parts))
+    return pinned.address == "0x" + made[12:].hex()
+
+
+def _check_delegation(policy: SigningPolicy, request: TransactionRequest) -> tuple[tuple[str, int], ...]:
+    """No spends, where the request sets the account's code to one that is listed, and does nothing else."""
+    assert request.delegate is not None
+    if not _is_empty(request):
+        raise SignerRefused("a transaction that sets the account's code must do nothing else")
+    if request.delegate not in policy.delegates:
+        raise SignerRefused(f"delegating the account to {request.delegate.address} is not on the list")
+    if not follows_from_its_code(request.delegate):
+        raise SignerRefused(f"{request.delegate.address} is not where its code would stand; nothing is delegated to it")
+    return ()
 
 
 def word_of(data: bytes, index: int) -> int | None:
@@ -229,6 +258,8 @@ def is_no_wider(new: SigningPolicy, old: SigningPolicy) -> bool:
         return False
     if not all(_permit_is_covered(permit, old) for permit in new.permits):
         return False
+    if not set(new.delegates) <= set(old.delegates):
+        return False
     return all(_call_is_covered(call, new, old) for call in new.calls)
 
 
@@ -250,6 +281,7 @@ def clamped(new: SigningPolicy, armed: SigningPolicy) -> tuple[SigningPolicy, tu
         max_fee_wei=min(new.max_fee_wei, armed.max_fee_wei),
         max_daily_fee_wei=min(new.max_daily_fee_wei, armed.max_daily_fee_wei),
         max_value=min(new.max_value, armed.max_value),
+        delegates=tuple(pinned for pinned in new.delegates if pinned in armed.delegates),
     )
     # Dropping one entry can leave another uncovered (its spend is no longer counted), so until nothing changes.
     while (kept := tuple(call for call in part.calls if _call_is_covered(call, part, armed))) != part.calls:
@@ -258,6 +290,7 @@ def clamped(new: SigningPolicy, armed: SigningPolicy) -> tuple[SigningPolicy, tu
     withheld += [
         f"{permit.kind} of {permit.token} for {permit.spender}" for permit in new.permits if permit not in part.permits
     ]
+    withheld += [f"delegating to {pinned.address}" for pinned in new.delegates if pinned not in part.delegates]
     return part, tuple(dict.fromkeys(withheld))
 
 

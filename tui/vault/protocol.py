@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from tui.model.pinned import PinnedCode
 from tui.model.signing import (
     AllowedCall,
     AllowedPermit,
@@ -22,7 +23,7 @@ from tui.model.signing import (
 )
 from tui.vault.bounded_json import loads
 
-VERSION = 3
+VERSION = 4
 MAX_FRAME_BYTES = 256 * 1024
 MAX_DATA_BYTES = 64 * 1024
 MAX_LIST = 2048
@@ -177,13 +178,16 @@ def transaction_to_wire(request: TransactionRequest) -> dict[str, object]:
         "gas": request.gas,
         "max_fee_per_gas": request.max_fee_per_gas,
         "max_priority_fee_per_gas": request.max_priority_fee_per_gas,
+        "delegate": None if request.delegate is None else _pinned_to_wire(request.delegate),
     }
 
 
 def transaction_from_wire(source: object) -> TransactionRequest:
-    """The transaction request of a message. Raises `ProtocolError`; anything but a plain type-2 does not fit."""
+    """The transaction request of a message. Raises `ProtocolError`. Which type it is follows from its delegate: no type
+    and no authorization can be asked for.
+    """
     if isinstance(source, dict) and ("type" in source or "authorization_list" in source):
-        raise ProtocolError("only plain type-2 transactions are signed: no other type, no authorization list")
+        raise ProtocolError("type and authorizations of a transaction are not asked for: they follow from its delegate")
     fields = Fields(source, "request")
     request = TransactionRequest(
         intent_id=fields.text("intent_id", 200),
@@ -196,6 +200,7 @@ def transaction_from_wire(source: object) -> TransactionRequest:
         gas=fields.whole("gas", UINT64_MAX),
         max_fee_per_gas=fields.whole("max_fee_per_gas"),
         max_priority_fee_per_gas=fields.whole("max_priority_fee_per_gas"),
+        delegate=_optional_pinned(fields.take("delegate")),
     )
     fields.done()
     return request
@@ -281,6 +286,7 @@ def policy_to_wire(policy: SigningPolicy) -> dict[str, object]:
         "max_daily_fee_wei": policy.max_daily_fee_wei,
         "expires_at": policy.expires_at,
         "max_value": policy.max_value,
+        "delegates": [_pinned_to_wire(pinned) for pinned in policy.delegates],
     }
 
 
@@ -299,12 +305,34 @@ def policy_from_wire(source: object) -> SigningPolicy:
         max_daily_fee_wei=fields.whole("max_daily_fee_wei"),
         expires_at=fields.whole("expires_at", UINT64_MAX),
         max_value=fields.whole("max_value"),
+        delegates=fields.each("delegates", _pinned_from_wire),
     )
     fields.done()
     capped = [token for token, _ in policy.daily_caps]
     if len(set(capped)) != len(capped):
         raise ProtocolError("policy.daily_caps names a token twice")
     return policy
+
+
+def _pinned_to_wire(pinned: PinnedCode) -> dict[str, str]:
+    return {
+        "address": pinned.address.lower(),
+        "code_hash": pinned.code_hash.lower(),
+        "salt": pinned.salt.lower(),
+        "creation_hash": pinned.creation_hash.lower(),
+    }
+
+
+def _pinned_from_wire(source: object) -> PinnedCode:
+    fields = Fields(source, "delegate")
+    words = ("code_hash", "salt", "creation_hash")
+    pinned = PinnedCode(fields.address("address"), *(fields.matching(one, _WORD, "32 bytes of hex") for one in words))
+    fields.done()
+    return pinned
+
+
+def _optional_pinned(source: object) -> PinnedCode | None:
+    return None if source is None else _pinned_from_wire(source)
 
 
 def _call_from_wire(source: object) -> AllowedCall:

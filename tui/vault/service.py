@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from tui.model.pinned import PinnedCode
 from tui.model.signing import KILLED_LATE, PermitRequest, SignerRefused, SigningPolicy, TransactionRequest
 from tui.vault import protocol
 from tui.vault.errors import KeystoreError, KeystoreFault
@@ -189,26 +190,31 @@ class Service:
         # Once more, at the last moment: the disk may have been slow.
         if not verdict.cancel and kill_switch_is_on(self._state):
             raise SignerRefused(KILLED_LATE)
-        signed = signer.sign_transaction(
-            {
-                "type": 2,
-                "chainId": request.chain_id,
-                "nonce": request.nonce,
-                "to": bytes.fromhex(request.to[2:]),
-                "value": request.value,
-                "data": request.data,
-                "gas": request.gas,
-                "maxFeePerGas": request.max_fee_per_gas,
-                "maxPriorityFeePerGas": request.max_priority_fee_per_gas,
-                "accessList": (),
-            }
-        )
+        transaction: dict[str, Any] = {
+            "type": 2,
+            "chainId": request.chain_id,
+            "nonce": request.nonce,
+            "to": bytes.fromhex(request.to[2:]),
+            "value": request.value,
+            "data": request.data,
+            "gas": request.gas,
+            "maxFeePerGas": request.max_fee_per_gas,
+            "maxPriorityFeePerGas": request.max_priority_fee_per_gas,
+            "accessList": (),
+        }
+        authorization = None if request.delegate is None else _authorized(signer, request, request.delegate)
+        if authorization is not None:
+            transaction |= {"type": 4, "authorizationList": [authorization]}
+        signed = signer.sign_transaction(transaction)
         return {
             "raw": "0x" + bytes(signed.raw_transaction).hex(),
             "hash": "0x" + bytes(signed.hash).hex(),
             "y_parity": signed.v,
             "r": signed.r,
             "s": signed.s,
+            "authorization": None
+            if authorization is None
+            else {"y_parity": authorization.y_parity, "r": authorization.r, "s": authorization.s},
         }
 
     def _sign_permit(self, request: PermitRequest) -> Reply:
@@ -225,3 +231,12 @@ class Service:
             )
         signature = signer.unsafe_sign_hash(permit_digest(request))
         return {"v": signature.v, "r": signature.r, "s": signature.s}
+
+
+def _authorized(signer: Any, request: TransactionRequest, delegate: PinnedCode) -> Any:
+    """The account's own authorization (EIP-7702): for the request's chain, never for all of them, and for the nonce
+    that the account has once the transaction has used its own.
+    """
+    return signer.sign_authorization(
+        {"chainId": request.chain_id, "address": bytes.fromhex(delegate.address[2:]), "nonce": request.nonce + 1}
+    )

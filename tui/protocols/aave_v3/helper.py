@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
+from tui.model.pinned import DEPLOYER as DEPLOYER
+from tui.model.pinned import NO_CODE, PinnedCode
 from tui.model.units import UINT256_MAX
 from tui.protocols.erc20 import address_word, word
 
-DEPLOYER = "0x4e59b44847b379578588920ca78fbf26c0b4956c"
-"""The deterministic deployment proxy: calldata is a salt and creation code, and what it makes is made by CREATE2.
-
-anvil is born with it; the Python node is not, and takes DEPLOYER_TRANSACTION.
-"""
 DEPLOYER_CODE = bytes.fromhex(
     "7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffe03601600081602082378035828234f580151560395781"
     "82fd5b8082525050506014600cf3"
 )
-"""What must stand at DEPLOYER for anything here to be right."""
+"""What must stand at DEPLOYER for anything here to be right: its calldata is a salt and creation code.
+
+anvil is born with it; the Python node is not, and takes DEPLOYER_TRANSACTION.
+"""
 DEPLOYER_MAKER = "0x3fab184622dc19b6109349b94811493bf2a45362"
 """Who signed DEPLOYER_TRANSACTION; nobody knows its key. It needs DEPLOYER_WEI first."""
 DEPLOYER_WEI = 10**16
@@ -50,7 +50,7 @@ _HOP = 23
 
 DELEGATION_PREFIX = bytes.fromhex("ef0100")
 """An account with this and an address as its code runs the code at that address (EIP-7702)."""
-CLEARED = "0x" + "0" * 40
+CLEARED = NO_CODE.address
 """Delegating to this address takes a delegation away."""
 AUTHORIZATION_GAS = 25_000
 """What each authorization of a type-4 transaction adds to its intrinsic gas; half comes back for an account that is
@@ -107,6 +107,11 @@ class Helper:
     def code_hash(self) -> str:
         """keccak256 of `code`: what EXTCODEHASH of the address answers, and what a delegation is pinned to."""
         return "0x" + _keccak(self.code).hex()
+
+    @cached_property
+    def pinned(self) -> PinnedCode:
+        """All that names this very code to whoever signs for an account to run it."""
+        return PinnedCode(self.address, self.code_hash, "0x" + SALT.hex(), "0x" + _keccak(self.creation_code).hex())
 
     @property
     def deploy_data(self) -> bytes:
