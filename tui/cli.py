@@ -71,7 +71,13 @@ def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
     add("plan", "what each rule would do at this block; signs nothing", _plan, _plan_options)
     add("rules", "check rules files", _rules, _rules_options, common=False)
     add("keystore", "make, take over, list and check key files", _keystore, _keystore_options, common=False)
-    add("helper", "the contract that deleverages: show, verify, deploy, revoke", _helper, _helper_options, common=False)
+    add(
+        "helper",
+        "the contract that deleverages: deploy, delegate, ...",
+        _helper,
+        _helper_options,
+        common=False,
+    )
     add("journal", "decisions, transactions and what they cost", _journal, _journal_options)
     add("kill", "pull the kill switch (--off releases it)", _kill, _kill_options)
     add("resume", "go on by hand after the engine held itself", _resume, _no_options)

@@ -43,3 +43,32 @@ def test_any_bytes_have_a_meaning_or_none(raw: bytes) -> None:
 def test_cut_short_it_has_none() -> None:
     raw = signed(3, 7, b"abc" * 40)
     assert all(meaning_of(raw[:end]) is None for end in range(len(raw)))
+
+
+def setting(nonce: int, delegate: str, fee: int = 10**9) -> bytes:
+    authorization = Account.sign_authorization({"chainId": 31337, "address": delegate, "nonce": nonce + 1}, KEY)
+    fields = {
+        "type": 4, "chainId": 31337, "nonce": nonce, "to": ADDRESS, "value": 0, "data": b"", "gas": 50_000,
+        "maxFeePerGas": fee, "maxPriorityFeePerGas": fee // 2, "accessList": [], "authorizationList": [authorization],
+    }  # fmt: skip
+    return bytes(Account.sign_transaction(fields, KEY).raw_transaction)
+
+
+@given(st.integers(0, 2**64 - 2), st.integers(2, 10**15))
+def test_whose_code_a_transaction_sets_is_its_meaning_and_not_nothing(nonce: int, fee: int) -> None:
+    """Without value and data it looks like the no-op that frees a nonce, but for its authorization."""
+    meaning = meaning_of(setting(nonce, OTHER))
+    assert meaning is not None
+    assert not meaning.nothing
+    assert meaning_of(setting(nonce, OTHER, fee)) == meaning
+    assert meaning_of(setting(nonce, ADDRESS)) != meaning
+    no_op = meaning_of(signed(nonce, 0, b"", to=ADDRESS))
+    assert no_op is not None
+    assert no_op.nothing
+    assert no_op != meaning
+
+
+def test_a_type_that_nobody_knows_has_no_meaning() -> None:
+    for raw in (signed(3, 7, b"abc"), setting(3, OTHER)):
+        assert all(meaning_of(bytes([kind]) + raw[1:]) is None for kind in range(256) if kind not in (2, 4))
+        assert all(meaning_of(raw[:end]) is None for end in range(0, len(raw) - 1, 7))

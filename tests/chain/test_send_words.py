@@ -16,6 +16,8 @@ WORDS = [
     ("nonce too high", "nonce-too-high"),
     ("nonce too high: address 0xAb, tx: 9 state: 5", "nonce-too-high"),
     ("gapped-nonce tx from delegated accounts", "nonce-too-high"),
+    ("in-flight transaction limit reached for delegated accounts", "one-at-a-time"),
+    ("authority already reserved", "one-at-a-time"),
     ("replacement transaction underpriced", "underpriced-replacement"),
     ("replacement transaction underpriced: new tx gas fee cap 11 <= 10 queued", "underpriced-replacement"),
     ("transaction underpriced", "fee-too-low"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from tui.chain.evm import assemble, op
 from tui.chain.simulate import floor_gas, intrinsic_gas
 from tui.model.block import BlockRef
 from tui.model.calls import Call
+from tui.model.pinned import AUTHORIZATION_GAS, NO_CODE, PinnedCode
 from tui.model.plan import PlannedCall
 from tui.ports.chain import ReadFailed
 from tui.practice.node import Node
@@ -136,3 +138,76 @@ async def test_many_reads_and_none(chain: ChainClient, block: BlockRef, way: str
     assert len({read.data for read in many.reads}) == 1
     assert len(many.reads) == 50
     assert (await chain.simulator.simulate(block, ACCOUNT, [planned(COUNTER)], [])).reads == ()
+
+
+# --- accounts that run code of their own (EIP-7702) -----------------------------------------------------------------
+
+CALLER_BACK = "0x" + "c3" * 20
+CALLER_BACK_CODE = (
+    "0x"
+    + assemble(
+        [
+            op("POP", op("CALL", op("GAS"), op("CALLER"), 0, 0, 0, 0, 32)),
+            op("RETURN", 0, 32),
+        ]
+    ).hex()
+)
+"""Calls its caller with nothing and returns the word that it is answered."""
+PINNED = PinnedCode(COUNTER, "0x" + "00" * 32, "0x" + "00" * 32, "0x" + "00" * 32)
+
+
+@pytest.fixture
+async def delegated(chain: ChainClient, node: Node, block: BlockRef) -> AsyncIterator[BlockRef]:
+    """A block at which ACCOUNT runs the code of COUNTER: each call of it adds one to a word of its own storage."""
+    node.rpc.call("anvil_setCode", CALLER_BACK, CALLER_BACK_CODE)
+    node.rpc.call("anvil_setCode", ACCOUNT, "0x" + PINNED.account_code.hex())
+    node.rpc.call("evm_mine")
+    found = await chain.heads.poll()
+    assert found is not None
+    yield found
+    node.rpc.call("anvil_setCode", ACCOUNT, "0x")
+    node.rpc.call("evm_mine")
+
+
+async def test_a_delegated_account_runs_its_code_whoever_calls_it(
+    chain: ChainClient, delegated: BlockRef, way: str
+) -> None:
+    """Called by itself, and called back by what it calls: the same code, the account's own storage."""
+    calls = [planned(ACCOUNT, b"\1"), planned(CALLER_BACK), planned(ACCOUNT, bytes(64)), planned(COUNTER)]
+    simulation = await chain.simulator.simulate(delegated, ACCOUNT, calls, [Call(ACCOUNT, b"")])
+    assert [call.ok for call in simulation.calls] == [True] * 4
+    assert [int.from_bytes(call.return_data) for call in simulation.calls] == [1, 2, 3, 1]
+    (after,) = simulation.reads
+    assert after.data is not None
+    assert int.from_bytes(after.data) == 4
+
+
+async def test_the_gas_of_a_call_of_ones_own_code_is_at_least_what_is_mined(
+    chain: ChainClient, delegated: BlockRef, node: Node, way: str
+) -> None:
+    data = bytes(range(100))
+    simulation = await chain.simulator.simulate(delegated, ACCOUNT, [planned(ACCOUNT, data)], [])
+    receipt = mined(node, {"from": ACCOUNT, "to": ACCOUNT, "data": "0x" + data.hex()})
+    used = int(receipt["gasUsed"], 16)
+    assert used <= simulation.calls[0].gas_used <= used + 4_000
+
+
+async def test_a_call_that_sets_code_is_simulated_with_it_and_pays_for_the_authorization(
+    chain: ChainClient, block: BlockRef, way: str
+) -> None:
+    setting = replace(planned(ACCOUNT), delegate=PINNED)
+    simulation = await chain.simulator.simulate(block, ACCOUNT, [setting], [Call(ACCOUNT, b"")])
+    assert simulation.calls[0].ok
+    assert simulation.calls[0].gas_used >= 21_000 + AUTHORIZATION_GAS
+    (after,) = simulation.reads
+    assert after.data is not None
+    assert int.from_bytes(after.data) == 2
+
+
+async def test_a_call_that_takes_code_away_is_simulated_without_it(
+    chain: ChainClient, delegated: BlockRef, way: str
+) -> None:
+    clearing = replace(planned(ACCOUNT), delegate=NO_CODE)
+    simulation = await chain.simulator.simulate(delegated, ACCOUNT, [clearing, planned(CALLER_BACK)], [])
+    assert [call.ok for call in simulation.calls] == [True, True]
+    assert int.from_bytes(simulation.calls[1].return_data) == 0, "called back, it does nothing"

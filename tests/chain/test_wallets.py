@@ -75,6 +75,34 @@ async def test_a_delegated_account_is_not_a_plain_one(market_v32: Chain, market_
     assert block is not None
     (wallet,) = await market_chain.reader.read_wallets(block, [WalletQuery(account)])
     assert wallet.has_code
+    assert (wallet.delegate, wallet.is_foreign) == (DELEGATE, True)
+    market_v32.rpc("anvil_setCode", account, "0x")
+    market_v32.mine()
+    block = await market_chain.heads.poll()
+    assert block is not None
+    plain, contract = await market_chain.reader.read_wallets(
+        block, [WalletQuery(account), WalletQuery(asset(market_v32, "USDC").address)]
+    )
+    assert (plain.has_code, plain.delegate, plain.is_foreign) == (False, None, False)
+    assert (contract.has_code, contract.delegate, contract.is_foreign) == (True, None, True)
+
+
+@pytest.mark.parametrize(
+    ("size", "head", "delegate"),
+    [
+        (23, "ef0100" + "d1" * 20 + "00" * 9, "0x" + "d1" * 20),
+        (0, "00" * 32, None),
+        (22, "ef0100" + "d1" * 20 + "00" * 9, None),
+        (24, "ef0100" + "d1" * 20 + "00" * 9, None),
+        (23, "ef0101" + "d1" * 20 + "00" * 9, None),
+        (2**256 - 1, "ef0100" + "d1" * 20 + "00" * 9, None),
+        (23, "", None),
+    ],
+)
+def test_only_a_whole_delegation_names_a_delegate(size: int, head: str, delegate: str | None) -> None:
+    answers = [CallResult(bytes(32)), CallResult(size.to_bytes(32, "big")), CallResult(bytes.fromhex(head))]
+    (wallet,) = decode_wallets([WalletQuery("0x" + "11" * 20)], answers, [0], 1)
+    assert (wallet.delegate, wallet.has_code) == (delegate, size != 0)
 
 
 def test_what_was_not_answered_is_not_zero() -> None:

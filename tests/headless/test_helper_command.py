@@ -197,7 +197,7 @@ async def test_at_a_terminal_it_asks_and_anything_but_yes_is_no(
 
 
 @pytest.mark.node
-async def test_revoke_takes_everything_back_and_does_not_hide_a_delegation(
+async def test_revoke_takes_everything_back_and_the_delegation_as_well(
     market_v32: Chain, tick: Callable[[], None], network: Path, tmp_path: Path, key: tuple[Path, Path, str]
 ) -> None:
     helper = the_helper(market_v32)
@@ -212,13 +212,16 @@ async def test_revoke_takes_everything_back_and_does_not_hide_a_delegation(
     assert "now       any amount of aWETH" in err
     assert "now       0.000007 aUSDC" in err
     assert "revoked, final" in err
-    assert (code, "still delegated to" in err) == (1, True), err
+    assert (code, "taken away, final" in err) == (0, True), err
+    assert code_at(market_v32, key[2]) == b""
     for symbol in ("WETH", "USDC"):
         token = market_v32.token(symbol).a_token
         assert market_v32.call(token, "allowance(address,address)", ["uint256"], key[2], helper.address) == 0
-    market_v32.rpc("anvil_setCode", key[2], "0x")
     code, _, err = await run_trimtab("helper", "revoke", *common)
     assert (code, "nothing to revoke" in err) == (0, True)
+    market_v32.rpc("anvil_setCode", key[2], "0xef0100" + "bb" * 20)
+    code, _, err = await run_trimtab("helper", "revoke", *common)
+    assert (code, "none of Trimtab's helpers" in err, "undelegate" in err) == (1, True, True), err
 
 
 @pytest.mark.node

@@ -22,6 +22,9 @@ MAX_CREATION_CODE = 49_152
 MAX_VIEW_BYTES = 4096
 """The longest answer of a VIEW."""
 
+ACTING = b"trimtab acts for its account".ljust(32, b"\0")
+"""What comes before the packed calls in `acting_for`."""
+
 _CALL_HEADER = 29
 _ANSWER_HEADER = 15
 _MAX_LENSES = 16
@@ -31,7 +34,8 @@ class Kind(IntEnum):
     """What a packed entry asks for. VALUE answers nothing: its target field is the wei that the next call carries.
 
     VIEW is a CALL of a contract that is nobody's friend: an answer longer than MAX_VIEW_BYTES counts as none, so that
-    copying it cannot eat the gas of the calls after it.
+    copying it cannot eat the gas of the calls after it. CODE answers the first 32 bytes of a target's code, zeros after
+    its end: all of an account's delegation (EIP-7702), with the size that CODE_SIZE tells.
     """
 
     CALL = 0
@@ -40,6 +44,7 @@ class Kind(IntEnum):
     LENS = 3
     VALUE = 4
     VIEW = 5
+    CODE = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +150,7 @@ def _loop() -> list[Op | Label]:
         op("JUMPI", At("value"), _kind_is(Kind.VALUE)),
         op("JUMPI", At("balance"), _kind_is(Kind.BALANCE)),
         op("JUMPI", At("codesize"), _kind_is(Kind.CODE_SIZE)),
+        op("JUMPI", At("code"), _kind_is(Kind.CODE)),
         op("JUMPI", At("call"), op("ISZERO", _kind_is(Kind.LENS))),
         _set(_TO, op("MLOAD", _add(_TABLE, op("MUL", 32, _get(_TO))))),
         Label("call"),
@@ -169,6 +175,11 @@ def _loop() -> list[Op | Label]:
         *_word_answer(op("BALANCE", _get(_TO))),
         Label("codesize"),
         *_word_answer(op("EXTCODESIZE", _get(_TO))),
+        Label("code"),
+        op("EXTCODECOPY", _get(_TO), _VALUE, 0, 32),
+        _set(_WORD, _get(_VALUE)),
+        _set(_VALUE, 0),
+        *_word_answer(_get(_WORD)),
         Label("value"),
         _set(_VALUE, _get(_TO)),
         op("JUMP", At("loop")),
@@ -185,6 +196,36 @@ def _runtime() -> bytes:
             _set(_IP, _IN),
             _set(_END, _add(_IN, op("CALLDATASIZE"))),
             *_loop(),
+        ]
+    )
+
+
+def acting_for(delegate: str) -> bytes:
+    """The program as it stands at the address of an account that runs the code of `delegate` (EIP-7702): it runs where
+    the account calls itself with ACTING before the packed calls. Whatever else the account is called with goes to the
+    delegate's code, as it would.
+    """
+    carried, at = op("SUB", op("CALLDATASIZE"), 32), _IN
+    return assemble(
+        [
+            op("JUMPI", At("delegate"), op("ISZERO", op("EQ", op("CALLER"), op("ADDRESS")))),
+            op("JUMPI", At("delegate"), op("ISZERO", op("EQ", op("CALLDATALOAD", 0), int.from_bytes(ACTING, "big")))),
+            op("CALLDATACOPY", at, 32, carried),
+            _set(_IP, at),
+            _set(_END, _add(at, carried)),
+            *_loop(),
+            Label("delegate"),
+            op("CALLDATACOPY", 0, 0, op("CALLDATASIZE")),
+            op(
+                "JUMPI",
+                At("went"),
+                op("DELEGATECALL", op("GAS"), int(delegate, 16), 0, op("CALLDATASIZE"), 0, 0),
+            ),
+            op("RETURNDATACOPY", 0, 0, op("RETURNDATASIZE")),
+            op("REVERT", 0, op("RETURNDATASIZE")),
+            Label("went"),
+            op("RETURNDATACOPY", 0, 0, op("RETURNDATASIZE")),
+            op("RETURN", 0, op("RETURNDATASIZE")),
         ]
     )
 

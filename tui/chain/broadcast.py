@@ -24,8 +24,8 @@ from tui.model.text import clean_text
 from tui.ports.chain import ProviderStatus, ReadFailed, Receipt, SendOutcome
 
 _TAKEN = ("accepted", "already-known")
-_SENT_TYPE = 2
-"""The only type of transaction that is ever signed here (EIP-1559)."""
+_SENT_TYPES = (2, 4)
+"""The only types of transactions that are ever signed here (EIP-1559, EIP-7702)."""
 _REMEMBERED = 64
 """Transactions whose first private sending is kept."""
 
@@ -252,7 +252,7 @@ async def _receipt(provider: Provider, tx_hash: str) -> Receipt | None:
     block = parse_block(await provider.ask_one("eth_getBlockByNumber", hex(number), False))
     if block is None or block.hash != block_hash:
         return None
-    if (kind := fields.get("type")) is not None and quantity(kind, "the receipt's type") != _SENT_TYPE:
+    if (kind := fields.get("type")) is not None and quantity(kind, "the receipt's type") not in _SENT_TYPES:
         raise Malformed("the receipt is of a type that was never sent")
     status = quantity(fields.get("status"), "the receipt's status")
     if status not in (0, 1):

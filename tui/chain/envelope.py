@@ -1,52 +1,56 @@
 """The few facts in signed bytes that sending them depends on: whether two of them mean the same, and whether nothing.
 
-Only type-2 transactions (EIP-1559) are read; nothing here checks a signature.
+Only transactions of type 2 (EIP-1559) and 4 (EIP-7702) are read; nothing here checks a signature.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-_TYPE_2 = 2
-_FIELDS = 9
+_FIELDS = {2: 9, 4: 10}
+"""How many fields come before the signature, by type; the last of type 4 are its authorizations."""
 _LONG = 56
 """Where RLP goes over from a length in the prefix to a length after it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a transaction does, whatever it pays for it. `nothing`: it only uses up its nonce."""
+    """What a transaction does, whatever it pays for it. `nothing`: it only uses up its nonce. `authorizations` as they
+    are packed: whose code it sets.
+    """
 
     chain_id: bytes
     nonce: bytes
     to: bytes
     value: bytes
     data: bytes
+    authorizations: bytes = b""
 
     @property
     def nothing(self) -> bool:
-        """Whether no value moves and no code is called."""
-        return not self.value and not self.data
+        """Whether no value moves, no code is called and none is set."""
+        return not self.value and not self.data and not self.authorizations
 
 
 def meaning_of(raw: bytes) -> Meaning | None:
-    """The meaning of a signed type-2 transaction; None for any other bytes. Never raises."""
-    if raw[:1] != bytes((_TYPE_2,)):
+    """The meaning of a signed transaction of a type that is known; None for any other bytes. Never raises."""
+    wanted = _FIELDS.get(raw[0]) if raw else None
+    if wanted is None:
         return None
     try:
         start, end = _span(raw, 1, a_list=True)
         fields: list[bytes] = []
-        while start < end and len(fields) < _FIELDS:
+        while start < end and len(fields) < wanted:
             is_list = raw[start] >= 0xC0
             inner, after = _span(raw, start, a_list=is_list)
             fields.append(raw[inner:after])
             start = after
     except (IndexError, ValueError):
         return None
-    if len(fields) < _FIELDS:
+    if len(fields) < wanted:
         return None
-    chain_id, nonce, _tip, _cap, _gas, to, value, data, _access = fields
-    return Meaning(chain_id, nonce, to, value, data)
+    chain_id, nonce, _tip, _cap, _gas, to, value, data, _access, *authorizations = fields
+    return Meaning(chain_id, nonce, to, value, data, b"".join(authorizations))
 
 
 def _span(raw: bytes, at: int, *, a_list: bool) -> tuple[int, int]:

@@ -57,6 +57,13 @@ _KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     (
+        "one-at-a-time",
+        (
+            r"in-?flight transaction limit",
+            r"authority already reserved",
+        ),
+    ),
+    (
         "insufficient-funds",
         (
             r"insufficient ?(?:funds|balance)",

@@ -1,7 +1,11 @@
 """What transactions of an account would do on the state of one block, and reads on what they leave.
 
 Implements `tui.ports.chain.Simulator`: eth_simulateV1 where a node has it, else one eth_call in which the account's own
-address gets our batch program by state override, so that every call goes out with the account as its sender.
+address gets our batch program by state override, so that every call goes out with the account as its sender. Where the
+account runs code of its own (EIP-7702), the program hands on to that code what it is called with by anybody.
+
+No authorization is made for a simulation: a call that sets the account's code is stood in for by that code itself, from
+the first call on, and by the gas that the authorization takes.
 """
 
 from __future__ import annotations
@@ -11,12 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from tui.chain.batch import (
+    ACTING,
     BATCH_ADDRESS,
     BATCH_CODE,
     Answer,
     BadBatchAnswer,
     Entry,
     Outcome,
+    acting_for,
     pack,
     unpack,
     with_value,
@@ -27,9 +33,10 @@ from tui.chain.hexes import Malformed, data, mapping, quantity, sequence, to_hex
 from tui.chain.providers import BlockUnknown, Pool, Provider
 from tui.chain.reader import call_result, codes_of
 from tui.chain.reverts import is_limit, is_unknown_block, lacks_funds, revert_data, revert_reason
-from tui.chain.rpc import RpcError
+from tui.chain.rpc import Request, RpcError
 from tui.model.block import BlockRef
 from tui.model.calls import Call, CallResult, SimulatedCall, Simulation
+from tui.model.pinned import AUTHORIZATION_GAS, delegate_of
 from tui.model.plan import PlannedCall
 from tui.model.units import UINT256_MAX
 
@@ -118,6 +125,9 @@ class _Task:
 
     async def by_simulated_block(self) -> Simulation:
         overrides = {address: {"code": to_hex(code)} for address, code in self.codes.items()}
+        set_to = self._code_set()
+        if set_to is not None:
+            overrides[self.account] = {"code": to_hex(set_to)}
         sent: list[dict[str, str]] = [
             {
                 "from": self.account,
@@ -178,9 +188,13 @@ class _Task:
             entries.append(Entry(call.to, call.data, gas_cap=self._execution_gas(call)))
         entries.extend(self._read_entries())
         overrides = {address: {"code": to_hex(code)} for address, code in self.codes.items()}
-        overrides[self.account] = {"code": to_hex(BATCH_CODE)}
-        request = {"from": self.account, "to": self.account, "data": to_hex(pack(entries))}
         pinned = at_hash(self.block.hash)
+        delegate = await self._delegate(pinned)
+        program, packed = BATCH_CODE, pack(entries)
+        if delegate is not None:
+            program, packed = acting_for(delegate), ACTING + packed
+        overrides[self.account] = {"code": to_hex(program)}
+        request = {"from": self.account, "to": self.account, "data": to_hex(packed)}
         timestamp = self.timestamp
         try:
             told = await self.provider.ask_one("eth_call", request, pinned, overrides, {"time": hex(timestamp)})
@@ -205,14 +219,32 @@ class _Task:
         reads = tuple(call_result(answer) for answer in answers[len(self.calls) :])
         return Simulation(calls, reads, timestamp)
 
+    def _code_set(self) -> bytes | None:
+        """The code that the calls set the account to; None where they leave it as it is."""
+        return next((call.delegate.account_code for call in self.calls if call.delegate is not None), None)
+
+    async def _delegate(self, pinned: object) -> str | None:
+        """Whose code the account runs during the calls, None for its own or none. Raises RpcError, Malformed."""
+        code = self._code_set()
+        if code is None:
+            (told,) = await self.provider.ask([Request("eth_getCode", (self.account, pinned))])
+            if isinstance(told, RpcError):
+                if is_unknown_block(told):
+                    raise BlockUnknown(f"block {self.block.number} is unknown there: {told.message}")
+                raise told
+            code = data(told, "the account's code")
+        return delegate_of(code)
+
     def _gas_limit(self, call: PlannedCall) -> int:
         return call.gas_limit or min(MOST_GAS, self.block.gas_limit)
 
     def _credible(self, call: PlannedCall, told: SimulatedCall) -> SimulatedCall:
-        """What a node says a call used, within what any call uses at least and may use at most. Raises Malformed."""
+        """What a node says a call used, within what any call uses at least and may use at most, and with what its
+        authorization will. Raises Malformed.
+        """
         if told.ok and not intrinsic_gas(call.data) <= told.gas_used <= self._gas_limit(call):
             raise Malformed(f"a simulated call cannot have used {told.gas_used} gas")
-        return told
+        return replace(told, gas_used=told.gas_used + _authorization_gas(call))
 
     def _execution_gas(self, call: PlannedCall) -> int:
         return max(self._gas_limit(call) - intrinsic_gas(call.data), 1)
@@ -233,7 +265,7 @@ class _Task:
 
     def _measured(self, call: PlannedCall, answer: Answer, index: int) -> SimulatedCall:
         executed = max(answer.gas_used - _PROGRAM_GAS, 0) + (_WARMTH if index else 0)
-        gas = max(intrinsic_gas(call.data) + executed, floor_gas(call.data))
+        gas = max(intrinsic_gas(call.data) + executed, floor_gas(call.data)) + _authorization_gas(call)
         if answer.outcome is Outcome.FAILED:
             spent = not answer.data and executed >= self._execution_gas(call)
             return SimulatedCall(False, gas, answer.data, _OUT_OF_GAS if spent else revert_reason(answer.data))
@@ -244,6 +276,10 @@ class _Task:
         return Simulation(
             (failed,) * len(self.calls), (CallResult(None, failed.error),) * len(self.reads), self.timestamp
         )
+
+
+def _authorization_gas(call: PlannedCall) -> int:
+    return 0 if call.delegate is None else AUTHORIZATION_GAS
 
 
 def _simulated(result: object, gas_limit: int) -> SimulatedCall:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from tui.chain.batch import Entry, Kind
 from tui.model.calls import Call, CallResult
+from tui.model.pinned import delegate_of
 from tui.model.position import Asset
 from tui.model.wallet import TokenHolding, Wallet, WalletQuery
 from tui.protocols import erc20
@@ -25,6 +26,7 @@ def wallet_entries(queries: Sequence[WalletQuery]) -> list[Entry]:
     for query in queries:
         entries.append(Entry(query.account, kind=Kind.BALANCE))
         entries.append(Entry(query.account, kind=Kind.CODE_SIZE))
+        entries.append(Entry(query.account, kind=Kind.CODE))
         entries.extend(
             Entry(call.to, call.data, Kind.VIEW, _TOKEN_GAS)
             for asset in query.tokens
@@ -52,10 +54,17 @@ def _token_calls(query: WalletQuery, asset: Asset) -> list[Call]:
 def _wallet(query: WalletQuery, answers: Iterator[CallResult], nonce: int, chain_id: int) -> Wallet:
     native = erc20.decode_uint(next(answers).data)
     code_size = erc20.decode_uint(next(answers).data)
+    code = next(answers).data
     tokens = {asset.address: _holding(query, asset, answers, chain_id) for asset in query.tokens}
     # A code size that could not be read is taken for code: then nothing is signed for this account.
     return Wallet(
-        query.account, native, nonce, MappingProxyType(tokens), has_code=code_size != 0, code_read=code_size is not None
+        query.account,
+        native,
+        nonce,
+        MappingProxyType(tokens),
+        has_code=code_size != 0,
+        code_read=code_size is not None,
+        delegate=None if code is None or code_size is None else delegate_of(code[:code_size]),
     )
 
 

@@ -22,6 +22,7 @@ from tui.model.data_fee import DataFees
 from tui.model.errand import Errand
 from tui.model.intent import Firing, FiringState, IntentState
 from tui.model.network import Network
+from tui.model.pinned import pinned_text
 from tui.model.plan import FeeQuote, PlanCost, PlannedCall
 from tui.model.position import PositionKey
 from tui.model.signing import AllowedCall, SignerRefused, SignerUnavailable, SigningPolicy
@@ -86,8 +87,13 @@ class Wish:
     @property
     def digest(self) -> str:
         """Identifies exactly these calls of this account."""
-        parts = [self.account, *(f"{call.to} {call.value} {call.data.hex()}" for call in self.calls)]
+        parts = [self.account, *map(_meaning, self.calls)]
         return sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _meaning(call: PlannedCall) -> str:
+    delegate = pinned_text(call.delegate)
+    return f"{call.to} {call.value} {call.data.hex()}" + ("" if delegate is None else f" {delegate}")
 
 
 def is_by_hand(firing: Firing) -> bool:
@@ -365,6 +371,7 @@ def policy_for(chain_id: int, account: str, calls: Sequence[PlannedCall], ceilin
         calls=tuple(
             AllowedCall(call.to, "0x" + call.selector.hex(), max_value=call.value, data_hash=_data_hash(call.data))
             for call in calls
+            if call.delegate is None
         ),
         permits=(),
         daily_caps=(),
@@ -374,6 +381,7 @@ def policy_for(chain_id: int, account: str, calls: Sequence[PlannedCall], ceilin
         max_daily_fee_wei=sum(fees) + DEFAULT_FEE_WEI * DAILY_FEE_FACTOR,
         expires_at=int(now) + POLICY_SECONDS,
         max_value=max(call.value for call in calls),
+        delegates=tuple(call.delegate for call in calls if call.delegate is not None),
     )
 
 

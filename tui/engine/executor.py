@@ -19,6 +19,7 @@ from tui.engine.intents import (
     expected_of,
     fault_of,
     intents_of,
+    left_authorization,
     may_still_be_sent,
     to_withhold,
     unsigned,
@@ -553,6 +554,11 @@ class Executor:
         if mined < known:
             return f"{counts}: the node is behind, or a reorg deeper than what counts as final took some back"
         reason = f"{counts}: the key was used elsewhere, or the journal is an old copy"
+        if mined == known + 1 and left_authorization(self._journal.firings(), firing.account, mined - 2):
+            reason = (
+                f"{counts}: the delegation that was cancelled there may have been put on the chain by somebody who saw "
+                "it, or the key was used elsewhere (`trimtab helper show` tells what the account is delegated to)"
+            )
         self._journal.halt(self._chain_id, firing.account, reason, self._clock.now())
         self._teller.say(Severity.ALARM, f"{reason}; nothing is signed until you resume it", kind="halted")
         return reason

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tui.model.errand import Errand
 from tui.model.intent import AttemptKind, Firing, FiringState, Intent, IntentState
 from tui.model.plan import Plan, PlannedCall
@@ -48,6 +50,7 @@ def intents_of(firing: Firing, plan: Plan | Errand, nonce: int) -> list[Intent]:
             fee_ceiling=plan.fees.ceiling,
             state=IntentState.RESERVED,
             nonce=nonce + place,
+            delegate=call.delegate,
         )
         for place, call in enumerate(plan.calls)
     ]
@@ -76,7 +79,15 @@ def expected_of(firing: Firing, plan: Plan | Errand) -> Outcome:
 
 def call_of(intent: Intent) -> PlannedCall:
     """An intent as the call that was planned, with its final calldata."""
-    return PlannedCall(intent.to, intent.data, intent.value, intent.words, None, gas_limit=intent.gas_limit)
+    return PlannedCall(
+        intent.to,
+        intent.data,
+        intent.value,
+        intent.words,
+        None,
+        gas_limit=intent.gas_limit,
+        delegate=intent.delegate,
+    )
 
 
 def fault_of(firing: Firing, plan: Plan | Errand) -> str | None:
@@ -89,9 +100,23 @@ def fault_of(firing: Firing, plan: Plan | Errand) -> str | None:
         return "the plan has no transactions, or one without a gas limit"
     if not 0 <= plan.fees.priority_fee <= plan.fees.max_fee <= plan.fees.ceiling:
         return "the fees are above the ceiling of the rule"
+    if any(call.delegate is not None for call in plan.calls[:-1]):
+        return "setting the account's code comes last in a plan: it uses up the nonce after its own, too"
     if any(call.permit is not None and len(call.data) < 4 + 3 * 32 for call in plan.calls):
         return "a call that wants a permit has no room for it"
     return None
+
+
+def left_authorization(firings: Iterable[Firing], account: str, nonce: int) -> bool:
+    """Whether a transaction that was to set the account's code was cancelled under `nonce`: whoever saw it may use its
+    authorization (EIP-7702) as long as the account has sent nothing since, and that uses up a nonce as well.
+    """
+    return any(
+        intent.delegate is not None and intent.state is IntentState.FINAL_CANCELLED and intent.nonce == nonce
+        for firing in firings
+        if firing.account == account
+        for intent in firing.intents
+    )
 
 
 def to_withhold(firing: Firing) -> list[Intent]:

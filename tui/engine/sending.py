@@ -17,7 +17,9 @@ from tui.ports.journal import Decision, Journal, NewAttempt
 from tui.ports.signer import Signatures
 
 CANCEL_GAS = 21_000
-"""Gas of a transfer of nothing to oneself."""
+"""Gas of a transfer of nothing to oneself, and not a unit more: where the account runs code of its own (EIP-7702), none
+of it can run. The chain then calls the transfer failed, and the nonce is used up all the same.
+"""
 
 Notify = Callable[[Decision], None]
 
@@ -26,6 +28,7 @@ _TROUBLE = {
     "insufficient-funds": "the account cannot pay for the gas",
     "fee-cap-exceeded": "the fee is above the node's own limit",
     "fee-too-low": "the fee is below what the node takes now",
+    "one-at-a-time": "the node takes one transaction at a time of an account that runs code of its own",
     "nonce-too-high": "an earlier transaction of this account is missing at the node",
     "other-error": "the node refused it",
 }
@@ -111,6 +114,7 @@ def request_for(intent: Intent, kind: AttemptKind, max_fee: int, priority_fee: i
         gas=CANCEL_GAS if cancel else intent.gas_limit,
         max_fee_per_gas=max_fee,
         max_priority_fee_per_gas=priority_fee,
+        delegate=None if cancel else intent.delegate,
     )
 
 

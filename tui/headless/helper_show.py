@@ -100,8 +100,14 @@ def _print_delegation(seen: Seen) -> None:
     if seen.delegation is None:
         data(f"{seen.account} is delegated to nobody")
         return
-    whose = "the helper, code as packaged" if seen.delegation.is_helper else "NOT one of these helpers"
-    data(f"{seen.account} is delegated to {seen.delegation.delegate}: {whose}")
+    data(f"{seen.account} is delegated to {seen.delegation.delegate}: {whose(seen.delegation)}")
+
+
+def whose(delegation: Delegation) -> str:
+    """Whose code the account runs, in words, and what to do about it where it is not ours."""
+    if delegation.is_helper:
+        return "the helper, code as packaged"
+    return "NOT one of these helpers; `trimtab helper undelegate` takes it away"
 
 
 def seen_json(seen: Seen) -> Json:

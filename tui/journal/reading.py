@@ -134,10 +134,13 @@ class SqliteReader:
         )
 
     def next_nonce(self, chain_id: int, account: str) -> int | None:
-        """The first nonce that this record does not explain; None where it knows of none."""
+        """The first nonce that this record does not explain; None where it knows of none. A transaction that set the
+        account's code used two: its own, and that of its authorization, also where its call failed.
+        """
         row = self._row(
             "SELECT max(first) AS first FROM ("
-            " SELECT max(nonce) + 1 AS first FROM intents WHERE chain_id = ?1 AND account = ?2"
+            " SELECT max(nonce + 1 + (delegate IS NOT NULL AND state IN ('FINAL_OK','FINAL_REVERTED'))) AS first"
+            " FROM intents WHERE chain_id = ?1 AND account = ?2"
             " UNION ALL SELECT known_nonce FROM accounts WHERE chain_id = ?1 AND account = ?2)",
             chain_id,
             account,

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterable
 
 from tui.model.intent import Attempt, AttemptKind, Firing, FiringState, Intent, IntentState
+from tui.model.pinned import pinned_of, pinned_text
 from tui.model.view import Severity
 from tui.ports.journal import Decision, NewAttempt, Outcome
 
@@ -95,6 +96,7 @@ def intent_row(intent: Intent) -> dict[str, Value]:
         "reason": intent.reason,
         "signing_began": int(intent.signing_began),
         "withheld": int(intent.withheld),
+        "delegate": pinned_text(intent.delegate),
     }
 
 
@@ -123,6 +125,7 @@ def intent_of(row: sqlite3.Row, attempts: Iterable[Attempt]) -> Intent:
         reason=row["reason"],
         signing_began=bool(row["signing_began"]),
         withheld=bool(row["withheld"]),
+        delegate=pinned_of(row["delegate"]),
     )
 
 
@@ -139,6 +142,7 @@ def attempt_row(new: NewAttempt) -> dict[str, Value]:
         "to_address": request.to,
         "value": str(request.value),
         "data": request.data,
+        "delegate": pinned_text(request.delegate),
         "max_fee": request.max_fee_per_gas,
         "priority_fee": request.max_priority_fee_per_gas,
         "signed_at": attempt.signed_at,

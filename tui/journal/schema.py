@@ -288,5 +288,33 @@ _WHAT_WAS_SOLD = (
     "ALTER TABLE outcomes ADD COLUMN sold_price_usd TEXT",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _GAS_IN_DOLLARS, _OUTCOMES, _WHAT_WAS_SOLD)
+_WHOSE_CODE = (
+    "ALTER TABLE intents ADD COLUMN delegate TEXT",
+    "ALTER TABLE attempts ADD COLUMN delegate TEXT",
+    "DROP TRIGGER attempt_means_its_intent",
+    """
+    CREATE TRIGGER attempt_means_its_intent BEFORE INSERT ON attempts
+    WHEN NOT EXISTS (
+        SELECT 1 FROM intents
+        WHERE id = NEW.intent_id AND nonce = NEW.nonce AND NEW.max_fee <= fee_ceiling AND (
+            (NEW.kind = 'cancel' AND NEW.to_address = account AND NEW.value = '0' AND length(NEW.data) = 0
+                AND NEW.delegate IS NULL)
+            OR (NEW.kind <> 'cancel' AND withheld = 0 AND NEW.to_address = to_address AND NEW.value = value
+                AND NEW.data = data AND NEW.delegate IS delegate)
+        )
+    )
+    BEGIN SELECT RAISE(ABORT, 'an attempt means its intent, or a no-op, under the same nonce and ceiling'); END
+    """,
+    """
+    CREATE TRIGGER whose_code_was_signed_stays BEFORE UPDATE OF delegate ON attempts
+    BEGIN SELECT RAISE(ABORT, 'signed bytes never change'); END
+    """,
+    """
+    CREATE TRIGGER whose_code_is_to_run_stays BEFORE UPDATE OF delegate ON intents WHEN NEW.delegate IS NOT OLD.delegate
+    BEGIN SELECT RAISE(ABORT, 'what was signed for keeps its meaning'); END
+    """,
+)
+"""The code that a transaction sets the account to run, as a line of `tui.model.pinned`; NULL in all others."""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _GAS_IN_DOLLARS, _OUTCOMES, _WHAT_WAS_SOLD, _WHOSE_CODE)
 """One step a version; `user_version` counts those that were taken."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tui.model.pinned import PinnedCode
+
 
 class FiringState(StrEnum):
     """A rule that fired, from the latch to the end."""
@@ -83,7 +85,8 @@ class Intent:
 
     `signing_began` says that the signer was asked, so that the nonce keeps its meaning even where no signature is
     recorded; `withheld` that it must not be sent any more (the kill switch): then only a no-op may use the nonce.
-    After inclusion: the block, the winning attempt's hash, the gas it used and what it really paid, in wei.
+    After inclusion: the block, the winning attempt's hash, the gas it used and what it really paid, in wei. `delegate`:
+    the code that it sets the account to run, and nothing else; None in all other transactions.
     """
 
     id: str
@@ -108,6 +111,7 @@ class Intent:
     reason: str = ""
     signing_began: bool = False
     withheld: bool = False
+    delegate: PinnedCode | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tui.model.block import BlockRef
+from tui.model.pinned import PinnedCode
 from tui.model.position import Asset, PositionKey
 from tui.model.rule import ActionKind
 from tui.model.signing import PermitKind, WordRule
@@ -110,7 +111,8 @@ class PlannedCall:
     without a signature, for simulating before anything is signed.
 
     `words` says in plain words what the call does; `rules` are what the signer checks by itself. Where `spend_token`
-    is set, the argument word `spend_word` says how much of it the call moves.
+    is set, the argument word `spend_word` says how much of it the call moves. With a `delegate` the transaction sets
+    the account's own code to it and does nothing else: it is a call of the account itself, without value or data.
     """
 
     to: str
@@ -124,6 +126,7 @@ class PlannedCall:
     gas_limit: int = 0
     spend_token: str | None = None
     spend_word: int | None = None
+    delegate: PinnedCode | None = None
 
     @property
     def selector(self) -> bytes:

@@ -35,7 +35,8 @@ class Wallet:
 
     `has_code` says that the account is a contract or carries a delegation: then it is not a plain account. Where its
     code could not be looked at, `code_read` is False, and it is taken for one that has code. `permits` False: nothing
-    is to be permitted by signature now, not even of a token that is not listed here.
+    is to be permitted by signature now, not even of a token that is not listed here. `delegate`: whom it is delegated
+    to (EIP-7702, lower-case hex); `own_code`: that the code there is Trimtab's own, by its hash, at that block.
     """
 
     account: str
@@ -45,6 +46,17 @@ class Wallet:
     has_code: bool = False
     code_read: bool = True
     permits: bool = True
+    delegate: str | None = None
+    own_code: bool = False
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether code other than Trimtab's may act for the account, or whether it does is not known."""
+        return self.has_code and not (self.own_code and self.delegate is not None)
+
+    def acts_by(self, helper: str) -> bool:
+        """Whether the account runs the code at `helper` (lower-case hex) as its own, and that is Trimtab's."""
+        return self.own_code and self.delegate == helper
 
     def holding(self, token: str) -> TokenHolding | None:
         """The holding of a token by lower-case address, or None where it was not asked for."""

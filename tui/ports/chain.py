@@ -49,7 +49,7 @@ class SendOutcome:
     but a refusal that the words make certain.
 
     `kind`: accepted, already-known, nonce-too-low, nonce-too-high, underpriced-replacement, fee-too-low,
-    insufficient-funds, fee-cap-exceeded, other-error, no-answer.
+    insufficient-funds, fee-cap-exceeded, one-at-a-time (of an account that is delegated), other-error, no-answer.
     """
 
     kind: str

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
+from tui.model.pinned import AUTHORIZATION_GAS as AUTHORIZATION_GAS
 from tui.model.pinned import DEPLOYER as DEPLOYER
 from tui.model.pinned import NO_CODE, PinnedCode
+from tui.model.pinned import delegate_of as delegate_of
 from tui.model.units import UINT256_MAX
 from tui.protocols.erc20 import address_word, word
 
@@ -48,18 +50,8 @@ ALL_OF_IT = UINT256_MAX
 MAX_POOLS = 3
 _HOP = 23
 
-DELEGATION_PREFIX = bytes.fromhex("ef0100")
-"""An account with this and an address as its code runs the code at that address (EIP-7702)."""
 CLEARED = NO_CODE.address
 """Delegating to this address takes a delegation away."""
-AUTHORIZATION_GAS = 25_000
-"""What each authorization of a type-4 transaction adds to its intrinsic gas; half comes back for an account that is
-already in the state, as every one that has ever sent is.
-
-An account that sends the transaction itself signs its authorization for the transaction's nonce plus one, for this
-chain alone (chain id 0 would hold on every chain, where other code may stand). It holds even if the call reverts,
-and until it is taken away. EXTCODEHASH of the account is the hash of the 23 bytes, never of the code they point to.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +113,7 @@ class Helper:
     @property
     def delegation(self) -> bytes:
         """The code of an account that is delegated to this helper, whole; `code` must stand at `address` as well."""
-        return DELEGATION_PREFIX + bytes.fromhex(self.address[2:])
-
-
-def delegate_of(code: bytes) -> str | None:
-    """Whom an account with this code is delegated to (lower-case hex); None for any other code, or none."""
-    if len(code) != 23 or not code.startswith(DELEGATION_PREFIX):
-        return None
-    return "0x" + code[3:].hex()
+        return self.pinned.account_code
 
 
 def deleverage_data(order: Order) -> bytes:
