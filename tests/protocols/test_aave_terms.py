@@ -100,7 +100,7 @@ def test_the_calls_of_a_sale(
     terms = replace(SHAPE, allowed=allowed, permit=FACTS if permits else None)
     sale = Sale(WETH, most // 2, most, 11 * WAD // 10, path, "Uniswap V3 0.05%", terms)
     action = Action(ActionKind.DELEVERAGE, USDC, repaid, sale)
-    calls = sale_calls_for(action, sale, everything, deadline)
+    calls = sale_calls_for(action, sale, everything, deadline, "0x" + "aa" * 20)
     call = calls[-1]
     words = [int.from_bytes(call.data[start : start + 32], "big") for start in range(4, len(call.data), 32)]
     assert words[:7] == [

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from tui.model.block import BlockRef
 from tui.model.calls import Call, CallResult
+from tui.model.pinned import PinnedCode
 from tui.model.plan import Action, FeeQuote, PermitNeed, PlannedCall, SaleTerms
 from tui.model.position import Asset, Collateral, Debt, MarketKey, Position, PositionKey
 from tui.model.rule import BORROWING, SUPPLYING, ActionKind
@@ -276,6 +277,10 @@ class PlainMarket:
         if not self.sells:
             raise ActionImpossible("nothing can be sold here")
         return SaleTerms(HELPER, receipt_of(collateral), self.premium_bps)
+
+    @property
+    def account_code(self) -> PinnedCode | None:
+        return None
 
     def typical_gas(self, call: PlannedCall) -> int:
         return GAS.get(call.selector, 60_000)

@@ -41,14 +41,19 @@ class Condition:
 
 
 _BY_PRICE = ("price-stale", "step-price")
+DELEGATED = "delegated"
+"""The code of what is said of an account that runs our code as its own, or does no longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What a rule was armed on, for one position: its market as it was then, and the assets that mattered then."""
+    """What a rule was armed on, for one position: its market as it was, the assets that mattered then, and whom the
+    account was delegated to (None: nobody).
+    """
 
     facts: MarketFacts
     assets: frozenset[str]
+    delegate: str | None = None
 
 
 def baseline_of(rule: Rule, position: Position, snapshot: Snapshot) -> Baseline | None:
@@ -56,7 +61,8 @@ def baseline_of(rule: Rule, position: Position, snapshot: Snapshot) -> Baseline 
     facts = snapshot.market(position.key.market)
     if facts is None or facts.error is not None or position.unknown is not None:
         return None
-    return Baseline(facts, _assets_of(rule, position, facts))
+    wallet = snapshot.wallets.get(position.key.account)
+    return Baseline(facts, _assets_of(rule, position, facts), None if wallet is None else wallet.delegate)
 
 
 def conditions_of(
@@ -71,7 +77,7 @@ def conditions_of(
 
     `heartbeat` in seconds: prices older than that are stale. Without a `baseline` nothing can have changed.
     """
-    found = list(_account(snapshot.wallets.get(position.key.account)))
+    found = list(_account(snapshot.wallets.get(position.key.account), baseline))
     facts = snapshot.market(position.key.market)
     if facts is None or facts.error is not None:
         reason = "it was not read" if facts is None else facts.error
@@ -114,17 +120,37 @@ def _disarm(code: str, text: str) -> Condition:
     return Condition(Consequence.DISARM, code, text)
 
 
-def _account(wallet: Wallet | None) -> Iterable[Condition]:
+def _account(wallet: Wallet | None, baseline: Baseline | None) -> Iterable[Condition]:
     if wallet is None:
         yield _hold("wallet-unknown", "the account's wallet was not read")
     elif not wallet.code_read:
         yield _hold("code-unknown", "whether the account carries code could not be read")
-    elif wallet.has_code:
+    elif wallet.is_foreign:
         yield _disarm(
             "account-has-code",
             f"the account {short_address(wallet.account)} carries code (a delegation, or a contract): "
-            "others may move what it holds; take the delegation back",
+            "others may move what it holds; take the delegation back (`trimtab helper undelegate`)",
         )
+    else:
+        yield from _own_code(wallet, baseline)
+
+
+def _own_code(wallet: Wallet, baseline: Baseline | None) -> Iterable[Condition]:
+    """What the account runs as its own, beside what it ran when the rule was armed. The signer was told the ways of a
+    plain account in any case, those of a delegated one only where it was one then.
+    """
+    account, before = short_address(wallet.account), None if baseline is None else baseline.delegate
+    if wallet.delegate is not None and baseline is not None and before != wallet.delegate:
+        yield _disarm(
+            "account-delegated",
+            f"the account {account} was delegated to Trimtab's helper after the rule was armed: look, then arm again",
+        )
+    elif wallet.delegate is not None:
+        text = f"the account {account} is delegated to Trimtab's helper: it sells by itself, and approves nothing"
+        yield Condition(Consequence.NOTE, DELEGATED, text)
+    elif before is not None:
+        text = f"the account {account} is not delegated to Trimtab's helper any more: it sells through the helper again"
+        yield Condition(Consequence.NOTE, DELEGATED, text, about="gone")
 
 
 # --- what changed under the rule -----------------------------------------------------------------------------------

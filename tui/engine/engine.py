@@ -17,7 +17,7 @@ from tui.engine.arming import GAS_IS_LOW, find_obstacles, positions_for
 from tui.engine.armory import Armory
 from tui.engine.breaker import BETWEEN, BLOCK, DRAWING, HEADS, SIGNER, Breaker
 from tui.engine.budget import day_of
-from tui.engine.conditions import Consequence
+from tui.engine.conditions import DELEGATED, Consequence
 from tui.engine.configwatch import ConfigWatch
 from tui.engine.defender import Defender
 from tui.engine.executor import Executor
@@ -598,6 +598,7 @@ class Engine:
                 telling += [one.text for one in found if one.stops]
                 lines.extend(f"{armed.rule.name}: {text}" for text in telling)
                 lesser.extend(f"{armed.rule.name}: {one.text}" for one in found if not one.stops)
+                lesser.extend(one.text for one in strange if one.code == DELEGATED)
                 low_gas.update((armed.account, one.text) for one in found if one.code == GAS_IS_LOW)
         self.low_gas = tuple(low_gas.items())
         self.worth_knowing = tuple(dict.fromkeys(lesser))

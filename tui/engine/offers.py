@@ -58,7 +58,7 @@ class Offers:
             return _none(wanted, market, position, f"its price could not be asked for: {failed}")
         terms = []
         for one, group in zip(wanted, terms_calls, strict=True):
-            told = market.sale_terms(position, one.collateral, _taken(answers, group), one.debt, one.kind)
+            told = market.sale_terms(position, one.collateral, _taken(answers, group), one.debt, one.kind).of(wallet)
             if one.kind not in BORROWING:
                 self._terms[position.id, one.collateral.address] = told
             told = told if wallet.permits else replace(told, permit=None)

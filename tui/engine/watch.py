@@ -8,13 +8,15 @@ from types import MappingProxyType
 
 from tui.model.block import BlockRef
 from tui.model.calls import Call, CallResult
+from tui.model.pinned import PinnedCode
 from tui.model.position import Asset, Position, PositionKey, unknown_position
 from tui.model.rule import ActionKind
 from tui.model.snapshot import MarketFacts, Snapshot
-from tui.model.wallet import WalletQuery
+from tui.model.wallet import Wallet, WalletQuery
 from tui.ports.chain import Reader
 from tui.protocols import chainlink, op_stack
 from tui.protocols.base import LendingMarket, MarketReading
+from tui.protocols.codes import hash_call, stands
 
 IMPLEMENTATION_SLOT = 0x360894A13BA1A3210667C828492DB98DCA3E2076CC3735A920A3CA505D382BBC
 """Where a proxy keeps the address of its code (EIP-1967)."""
@@ -88,9 +90,13 @@ class Watch:
         calls.extend(self._feed_calls)
         data_calls = () if self._data_fees is None else self._data_fees.calls()
         calls.extend(data_calls)
+        pinned = self._account_codes()
+        code_at = len(calls)
+        calls.extend(hash_call(one.address) for one in pinned)
         slots = self._slots()
         results, wallets = await self._reader.read_all(block, [*calls, *slots], self._queries())
         code = {slot.to: _address(word) for slot, word in zip(slots, results[len(calls) :], strict=True)}
+        standing = {one.address: stands(one, results[code_at + at]) for at, one in enumerate(pinned)}
         positions: list[Position] = []
         facts: list[MarketFacts] = []
         proxies = dict(self._proxies)
@@ -109,7 +115,7 @@ class Watch:
         snapshot = Snapshot(
             block,
             tuple(positions),
-            MappingProxyType({wallet.account: wallet for wallet in wallets}),
+            MappingProxyType({wallet.account: _by_its_code(wallet, standing) for wallet in wallets}),
             tuple(facts),
             price,
             None if self._data_fees is None else self._data_fees.decode(results[at : at + len(data_calls)]),
@@ -121,10 +127,23 @@ class Watch:
         known = dict.fromkeys(proxy for proxies in self._proxies.values() for proxy in proxies)
         return tuple(Call(proxy, b"", slot=IMPLEMENTATION_SLOT) for proxy in known) if self.defended else ()
 
+    def _account_codes(self) -> tuple[PinnedCode, ...]:
+        """The code of ours that an account may run as its own; asked for only where something might be signed."""
+        codes = (market.account_code for market in self.markets) if self.defended else ()
+        return tuple(dict.fromkeys(one for one in codes if one is not None))
+
     def _queries(self) -> tuple[WalletQuery, ...]:
         spenders = {market.spender(kind) for market in self.markets for kind in ActionKind if kind in market.actions}
         known = tuple(sorted(spender for spender in spenders if spender is not None))
         return tuple(WalletQuery(account, self._assets, known, permits=True) for account in self.defended)
+
+
+def _by_its_code(wallet: Wallet, standing: Mapping[str, bool | None]) -> Wallet:
+    """The wallet, told whether what it is delegated to is our code. Where that cannot be told, nothing is known."""
+    if wallet.delegate is None or wallet.delegate not in standing:
+        return wallet
+    found = standing[wallet.delegate]
+    return replace(wallet, own_code=found is True, code_read=wallet.code_read and found is not None)
 
 
 def _positions(

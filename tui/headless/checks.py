@@ -269,11 +269,16 @@ def wallet_checks(snapshot: Snapshot, own: Sequence[str]) -> Iterator[Check]:
         if wallet is None or wallet.native is None or wallet.nonce is None:
             yield Check(name, None, "its wallet could not be read", "check the node")
             continue
-        if wallet.has_code:
-            fix = "remove the delegation, or use another account"
-            yield Check(name, False, "it carries code or a delegation: it is not a plain account", fix)
+        if not wallet.code_read:
+            yield Check(name, None, "whether it carries code, and whose, could not be read", "check the node")
             continue
-        yield Check(name, True, f"{format_units(wallet.native, 18, 5)} of the native coin, nonce {wallet.nonce}")
+        if wallet.is_foreign:
+            fix = "take it away with `trimtab helper undelegate`, or use another account"
+            found = "it carries code or a delegation that is not Trimtab's: others may act for it"
+            yield Check(name, False, found, fix)
+            continue
+        own = "" if wallet.delegate is None else ", delegated to Trimtab's helper"
+        yield Check(name, True, f"{format_units(wallet.native, 18, 5)} of the native coin, nonce {wallet.nonce}{own}")
         for holding in wallet.tokens.values():
             for spender, amount in holding.allowances.items():
                 if amount:

@@ -17,13 +17,10 @@ from tui.protocols import erc20
 from tui.protocols.aave_v3 import lens
 from tui.protocols.aave_v3.helper import DEPLOYER, DEPLOYER_CODE, Helper, delegate_of
 from tui.protocols.aave_v3.helper_orders import borrow_allowance_data
+from tui.protocols.codes import code_call as code_call
 from tui.protocols.erc20 import address_word
 
 PROTOCOL = "aave-v3"
-CODE_READER = bytes.fromhex("600035803b8060006000843c6000f3")
-"""Answers with the code at the address in the first argument word: EXTCODESIZE, EXTCODECOPY, RETURN."""
-CODE_READER_ADDRESS = "0x7e7000000000000000000000000000000000c0de"
-"""Where it stands for the length of a call. Nothing lives there: no key and no deployment is known for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +180,6 @@ async def read_delegation(
 def credit_call(token: str, account: str, helper: str) -> Call:
     """Asks a variable debt token what the helper may still borrow on the account."""
     return Call(token, borrow_allowance_data(account, helper))
-
-
-def code_call(address: str) -> Call:
-    """Reads the code at an address; the answer is the code itself, empty where there is none."""
-    return Call(CODE_READER_ADDRESS, address_word(address), CODE_READER)
 
 
 def differences(helper: Helper, code: bytes) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tui.model.block import BlockRef
 from tui.model.pinned import PinnedCode
@@ -10,7 +10,7 @@ from tui.model.position import Asset, PositionKey
 from tui.model.rule import ActionKind
 from tui.model.signing import PermitKind, WordRule
 from tui.model.units import format_units
-from tui.model.wallet import PermitFacts
+from tui.model.wallet import PermitFacts, Wallet
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,8 @@ class SaleTerms:
     collateral sold, or the debt token of what is borrowed), `allowed` how much it may take or borrow now, `permit` what
     a signature that lets it needs (None: there is none). `premium_bps` is what the flash loan costs. `available` is how
     much of what is lent can be lent for it now, `withdrawable` how much of what pays the market can give out (None: not
-    asked, or not told). `impossible` says why it cannot be done at all.
+    asked, or not told). `impossible` says why it cannot be done at all. `delegated`: the account does it by itself,
+    running the helper's code as its own (EIP-7702), and nobody is let do anything.
     """
 
     helper: str
@@ -32,6 +33,11 @@ class SaleTerms:
     impossible: str | None = None
     available: int | None = None
     withdrawable: int | None = None
+    delegated: bool = False
+
+    def of(self, wallet: Wallet) -> SaleTerms:
+        """The terms as they are for an account, by the code that it runs."""
+        return replace(self, delegated=wallet.acts_by(self.helper))
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ def _on_terms(action: Action, receipts: dict[str, SaleTerms]) -> Action:
 
 def _terms_after(sale: Sale, signed: bool) -> SaleTerms:
     terms = sale.terms
+    if terms.delegated:
+        return terms  # what stands approved or signed is not touched
     return replace(terms, allowed=_left(terms.allowed, sale.most_sold), permit=_next(terms.permit, signed))
 
 

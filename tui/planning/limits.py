@@ -34,8 +34,10 @@ def refuse_before_sizing(
     health = position.health_factor
     if health is None:
         return Refusal("no-debt", "the position owes nothing")
-    if wallet.has_code:
-        return Refusal("account-has-code", "the account carries code or a delegation: it is not a plain account")
+    if wallet.is_foreign:
+        return Refusal(
+            "account-has-code", "the account carries code or a delegation that is not Trimtab's: others may act for it"
+        )
     if wallet.nonce is None:
         return Refusal("nonce-unknown", "the account's nonce could not be read")
     limit, now, emergency = rule.limits.max_base_fee, circumstances.fees.base_fee, rule.limits.emergency

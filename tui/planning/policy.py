@@ -154,11 +154,13 @@ def _sale_shapes(scope: ArmedScope, step: Step, collateral: Asset, cap: int) -> 
     # A boost may bring health down to its target and not a hair further: that is for the signer to see to as well.
     floor = WAD if step.action is not ActionKind.BOOST else max(scope.rule.target_health_factor or 0, WAD)
     bought = UINT256_MAX - 1 if step.action in SUPPLYING else UINT256_MAX
-    for allowed in _ALLOWANCES:
-        for permit in (_ANY_PERMIT, None):
-            shape = replace(terms, allowed=allowed, permit=permit)
-            sale = Sale(collateral, most, most, floor, b"", "", shape)
-            yield from _built(scope, Action(step.action, debt, bought, sale), scope.wallet)
+    permits = (_ANY_PERMIT, None)
+    shapes = [replace(terms, allowed=allowed, permit=permit) for allowed in _ALLOWANCES for permit in permits]
+    own = terms.of(scope.wallet)
+    # What the account runs as its own code may be taken away while the rule is armed: the ways of a plain account stay.
+    for shape in (*shapes, own) if own.delegated else shapes:
+        sale = Sale(collateral, most, most, floor, b"", "", shape)
+        yield from _built(scope, Action(step.action, debt, bought, sale), scope.wallet)
 
 
 _ALLOWANCES = (0, 1, UINT256_MAX)

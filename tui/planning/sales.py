@@ -151,7 +151,7 @@ class _Sizes:
         free: dict[_Pair, Offer] = {}
         for pair, (step, collateral, debt) in pairs.items():
             try:
-                self._terms[pair] = market.sale_shape(position, collateral, step.action)
+                self._terms[pair] = market.sale_shape(position, collateral, step.action).of(wallet)
                 self._owed[pair] = self._usable(step, collateral, debt)
             except ActionImpossible:
                 continue

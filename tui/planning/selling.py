@@ -12,6 +12,7 @@ from tui.model.plan import Action, Sale, SaleTerms, SwapCost
 from tui.model.position import Asset, Position
 from tui.model.rule import BORROWING, SUPPLYING, ActionKind
 from tui.model.units import BPS, UINT256_MAX, USD, WAD, mul_div_up, value_usd, whole
+from tui.model.wallet import Wallet
 from tui.planning.circumstances import Offer
 from tui.planning.texts import amount_text, health_text, percent_text
 from tui.protocols.base import ActionImpossible, LendingMarket
@@ -37,7 +38,8 @@ that is too large: rounding to a base unit does not count in it.
 @dataclass(frozen=True, slots=True)
 class SaleOrder:
     """What a step asks for, in base units: at most `most_out` of `collateral`, which pays, for the reason in `bound`.
-    `debt` is what is bought: repaid, or supplied where the kind is one that supplies.
+    `debt` is what is bought: repaid, or supplied where the kind is one that supplies. `wallet`: of whom, for sales that
+    are sized before any terms were asked for.
     """
 
     debt: Asset
@@ -46,6 +48,7 @@ class SaleOrder:
     most_out: int
     bound: str
     kind: ActionKind = ActionKind.DELEVERAGE
+    wallet: Wallet | None = None
 
     @property
     def words(self) -> str:
@@ -95,6 +98,7 @@ def size_close(
 def _sizing(market: LendingMarket, position: Position, order: SaleOrder, offer: Offer | None) -> _Sizing | str:
     try:
         terms = offer.terms if offer is not None else market.sale_shape(position, order.collateral, order.kind)
+        terms = terms if offer is not None or order.wallet is None else terms.of(order.wallet)
         owed = market.ceiling(position, order.kind, order.debt, order.collateral)
     except ActionImpossible as refused:
         return f"{order.words}: {refused}"
@@ -404,7 +408,7 @@ class _Sizing:
 
 def fair_offer(order: SaleOrder, terms: SaleTerms, owed: int, prices: Mapping[str, int]) -> Offer | None:
     """An offer as if selling cost nothing: how little a sale may come to. None where a price is not known."""
-    free = SaleTerms(terms.helper, terms.receipt, 0)
+    free = SaleTerms(terms.helper, terms.receipt, 0, delegated=terms.delegated)
     request = SwapRequest(order.collateral, order.debt, owed, prices)
     sold, bought = prices.get(order.collateral.address), prices.get(order.debt.address)
     if not sold or not bought or owed <= 0:

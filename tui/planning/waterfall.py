@@ -112,6 +112,7 @@ class Flow:
     befores: tuple[Position, ...] = ()
     skipped: tuple[str, ...] = ()
     closing: Closing | None = None
+    wallet: Wallet | None = None
 
     @classmethod
     def start(
@@ -120,7 +121,16 @@ class Flow:
         """Nothing done yet."""
         balances = {token: holding.balance for token, holding in wallet.tokens.items()}
         closing = Closing.start(rule, market, position)
-        return cls(rule, market, circumstances, position, MappingProxyType(balances), wallet.native, closing=closing)
+        return cls(
+            rule,
+            market,
+            circumstances,
+            position,
+            MappingProxyType(balances),
+            wallet.native,
+            closing=closing,
+            wallet=wallet,
+        )
 
     @property
     def meets_target(self) -> bool:
@@ -324,7 +334,7 @@ class Flow:
             if offer is None:
                 return f"{step_text(step)}: {self._why_not_asked(step.action, collateral)}"
         slippage = DEFAULT_SLIPPAGE_BPS if step.max_slippage_bps is None else step.max_slippage_bps
-        order = SaleOrder(debt, collateral, slippage, most, why, step.action)
+        order = SaleOrder(debt, collateral, slippage, most, why, step.action, self.wallet)
         if self.closing is None:
             sized = size_sale(self.market, self.current, order, offer, self._target, self.aim)
         else:

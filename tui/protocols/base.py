@@ -12,6 +12,7 @@ from typing import Protocol
 from tui.model.block import BlockRef
 from tui.model.calls import Call, CallResult, Log
 from tui.model.impossible import ActionImpossible as ActionImpossible
+from tui.model.pinned import PinnedCode
 from tui.model.plan import Action, PlannedCall, SaleTerms
 from tui.model.position import Asset, MarketKey, Position
 from tui.model.rule import ActionKind
@@ -125,6 +126,12 @@ class LendingMarket(Protocol):
     def sold_in(self, logs: Sequence[Log], owner: str, token: str) -> int | None:
         """Base units of `token` that the transactions with these events really sold (or borrowed, as the kind has it)
         for `owner`; addresses in lower-case hex. None where no event that can be trusted says so.
+        """
+
+    @property
+    def account_code(self) -> PinnedCode | None:
+        """The code that an account may run as its own (EIP-7702) to do this market's sales by itself, once a reading
+        has told which; None where there is none.
         """
 
     def typical_gas(self, call: PlannedCall) -> int:

@@ -203,13 +203,14 @@ def outcome_of(data: bytes) -> Outcome:
 
 def sold_in(logs: Sequence[Log], helper: str, owner: str, token: str) -> int | None:
     """Base units of `token` that `helper` says it sold (or borrowed) for `owner`; None where it says nothing of them.
-    All three in hex. Only events of the helper's own address count: anybody can write the same words elsewhere.
+    All three in hex. Only events of the helper's own address count, or of the owner's, which speaks by the code that it
+    was seen to run: anybody can write the same words elsewhere.
     """
     whose, what = address_word(owner), address_word(token)
     paid = [
         outcome_of(log.data).paid
         for log in logs
-        if log.address == helper.lower()
+        if log.address in (helper.lower(), owner.lower())
         and len(log.topics) == 4
         and (place := _PAYS.get(log.topics[0])) is not None
         and log.topics[1] == whose

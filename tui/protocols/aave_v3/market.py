@@ -8,6 +8,7 @@ from functools import lru_cache
 from tui.model.block import BlockRef
 from tui.model.calls import Call, CallResult, Log
 from tui.model.network import PRICE_HEARTBEAT, MarketConfig, Network
+from tui.model.pinned import PinnedCode
 from tui.model.plan import Action, PlannedCall, Sale, SaleTerms
 from tui.model.position import Asset, MarketKey, Position, PositionKey
 from tui.model.rule import FROM_WALLET, SALES, SUPPLYING, ActionKind
@@ -188,7 +189,9 @@ class AaveV3Market:
             if (sale.terms.helper, sale.terms.receipt) != (shape.helper, shape.receipt):
                 raise ActionImpossible(f"the terms of the sale of {sale.collateral.symbol} are not this market's")
             everything = action.kind not in SUPPLYING and action.amount == owed
-            return sale_calls_for(action, sale, everything, deadline)
+            if sale.terms.delegated and not wallet.acts_by(shape.helper):
+                raise ActionImpossible("the account does not run the helper's code (any more)")
+            return sale_calls_for(action, sale, everything, deadline, account.account)
         if action.kind is ActionKind.REPAY_WITH_ATOKENS:
             return (repay_with_a_tokens(market.pool, action, stable),)
         if action.wrap > 0 and self._wrapped not in (None, action.asset.address):
@@ -237,6 +240,12 @@ class AaveV3Market:
         """What the helper of this market says it sold; see LendingMarket.sold_in."""
         helper = "no pool was read yet" if self._pool is None else self._helper(self._pool)
         return None if isinstance(helper, str) else sold_in(logs, helper.address, owner, token)
+
+    @property
+    def account_code(self) -> PinnedCode | None:
+        """The helper of the pool that the last reading named; see LendingMarket.account_code."""
+        helper = None if self._pool is None else self._helper(self._pool)
+        return helper.pinned if isinstance(helper, Helper) else None
 
     def typical_gas(self, call: PlannedCall) -> int:
         """What a call of this kind took on a pool of 3.2, up; see `gas`."""
@@ -352,7 +361,15 @@ def _known_state(position: Position) -> tuple[MarketState, AccountState]:
 def _after(market: MarketState, account: AccountState, action: Action) -> tuple[MarketState, AccountState]:
     if action.kind in SALES:
         sale = _sale_of(action)
-        deal = Reshaping(action.kind, action.asset, sale.collateral, action.amount, sale.most_sold, sale.sold)
+        deal = Reshaping(
+            action.kind,
+            action.asset,
+            sale.collateral,
+            action.amount,
+            sale.most_sold,
+            sale.sold,
+            sale.terms.delegated,
+        )
         return after_reshaping(market, account, deal)
     return pool_actions.after_action(market, account, action.kind, action.asset, action.amount)
 

@@ -131,13 +131,15 @@ def terms_of(
     )
 
 
-def sale_calls_for(action: Action, sale: Sale, everything: bool, deadline: int) -> tuple[PlannedCall, ...]:
+def sale_calls_for(
+    action: Action, sale: Sale, everything: bool, deadline: int, account: str
+) -> tuple[PlannedCall, ...]:
     """The calls that do a sale for whoever sends them; `deadline` (unix seconds) holds for a signature and the sale.
 
-    With enough allowance: the call alone. Else, with a permit of the aToken or a delegation by the debt token: the call
-    that carries it. Else an approval of exactly what may be sold or borrowed (of a token after one of zero where
-    something smaller stands), then the call. `everything`: all that is owed when the transaction runs is repaid,
-    interest to then included.
+    Where `account` runs the helper's code as its own: the call alone, to itself. Else, with enough allowance: the call
+    alone. Else, with a permit of the aToken or a delegation by the debt token: the call that carries it. Else an
+    approval of exactly what may be sold or borrowed (of a token after one of zero where something smaller stands), then
+    the call. `everything`: all that is owed when the transaction runs is repaid, interest to then included.
 
     Raises ActionImpossible for terms under which nothing can be sold, and for a route that is none.
     """
@@ -154,6 +156,9 @@ def sale_calls_for(action: Action, sale: Sale, everything: bool, deadline: int) 
         data, carrying = _packed(action.kind, action.asset.address, sale, amount, most, deadline)
     except ValueError as error:
         raise ActionImpossible(f"{sale.venue or 'the route'}: {error}") from error
+    if terms.delegated:
+        itself = _plain(data, action, sale, taking, everything, ", by the account's own code: nothing is approved")
+        return (replace(itself, to=account),)
     suffix = _credit_standing(terms.allowed, taking) if borrows else standing(terms.allowed, taking)
     plain = _plain(data, action, sale, taking, everything, suffix)
     if terms.allowed >= most:
