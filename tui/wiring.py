@@ -27,8 +27,8 @@ from tui.ports.clock import Clock
 from tui.ports.journal import JournalError
 from tui.protocols.base import LendingMarket
 from tui.protocols.registry import make_market, protocols
-from tui.quotes.base import Quoter
-from tui.quotes.registry import make_quoters
+from tui.quotes.base import Quoter, Swapper
+from tui.quotes.registry import make_quoters, make_swapper
 from tui.rules.load import load_rules
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ def assemble(
         notices=notices,
         config=config or ConfigWatch(()),
         quoters=_quoters(network),
+        swapper=_swapper(network),
     )
     ports = Ports(
         chain.heads, chain.reader, chain.simulator, chain.fees, chain.broadcaster, clock, journal, signer, record
@@ -242,6 +243,13 @@ def _markets(network: Network) -> tuple[tuple[LendingMarket, ...], tuple[str, ..
 def _quoters(network: Network) -> tuple[Quoter, ...]:
     try:
         return make_quoters(network)
+    except ValueError as error:
+        raise UsageError(f"network {network.name}: {error}") from error
+
+
+def _swapper(network: Network) -> Swapper | None:
+    try:
+        return make_swapper(network)
     except ValueError as error:
         raise UsageError(f"network {network.name}: {error}") from error
 

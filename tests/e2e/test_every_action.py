@@ -51,6 +51,7 @@ class Way:
     ready: Callable[[Chain, random.Random, Holder, Shape], str]
     permits: bool = True
     wraps: bool = False
+    swaps: bool = False
     rise: int = 40
     """The highest target above the health that there is, in hundredths."""
 
@@ -94,6 +95,23 @@ def _sell(chain: Chain, rng: random.Random, holder: Holder, shape: Shape) -> str
     return step("deleverage", maximum, collateral=shape.collateral, debt=shape.debt, max_slippage=slippage)
 
 
+def _swap(chain: Chain, rng: random.Random, holder: Holder, shape: Shape) -> str:
+    """Another token of the wallet, enough of it or a small part; the debt's own is there too, and stays."""
+    off = rng.randint(-10_000, 10_000)
+    sold = rng.choice([one for one in ("WETH", "WBTC", "USDC", "DAI") if one != shape.debt])
+    follow(chain, {sold: PPM + off} if sold in VOLATILE else None)
+    wallet_with(chain, holder, sold, rng.randint(20, 200) if rng.random() < 0.25 else 400_000)
+    wallet_with(chain, holder, shape.debt, 3_000)
+    return step("repay", asset=shape.debt, swap_from=sold, max_slippage=rng.choice(("2%", "2.5%")))
+
+
+def _swap_native(chain: Chain, rng: random.Random, holder: Holder, shape: Shape) -> str:
+    """A little of the wrapped coin, and the native one."""
+    wallet_with(chain, holder, "WETH", rng.randint(1, 300))
+    chain.set_ether(holder.address, 5_000 * ETHER)
+    return step("repay", asset=shape.debt, swap_from="WETH", max_slippage="2%")
+
+
 def _eth(rng: random.Random) -> Shape:
     """WETH on either side, in the e-mode or not."""
     debt = rng.choice(("USDC", "DAI", "WETH"))
@@ -120,6 +138,10 @@ def _sellable(rng: random.Random) -> Shape:
     return shape
 
 
+def _dollars(rng: random.Random) -> Shape:
+    return Shape(rng.choice(("WETH", "WBTC")), rng.choice(("USDC", "DAI")))
+
+
 def _same(rng: random.Random) -> Shape:
     return shape_of(rng, same=True)
 
@@ -132,6 +154,9 @@ WAYS = {
     "native coin wrapped": Way(ActionKind.ADD_COLLATERAL, _eth, _wrapped, wraps=True),
     "repay-with-atokens": Way(ActionKind.REPAY_WITH_ATOKENS, _same, _own, rise=12),
     "deleverage by permit": Way(ActionKind.DELEVERAGE, _sellable, _sell),
+    "swap and repay by permit": Way(ActionKind.SWAP_TO_REPAY, _permitting, _swap, swaps=True),
+    "swap and repay by approval": Way(ActionKind.SWAP_TO_REPAY, _plain, _swap, permits=False, swaps=True),
+    "native coin wrapped and swapped": Way(ActionKind.SWAP_TO_REPAY, _dollars, _swap_native, wraps=True, swaps=True),
     "deleverage by approval": Way(ActionKind.DELEVERAGE, _sellable, _sell, permits=False),
 }
 
@@ -157,7 +182,7 @@ async def test_a_seeded_position_ends_where_its_plan_says(market_v32: Chain, tmp
             position, plan = await plans.plan(holder, rule_of(steps, target), permits=way.permits)
             assert isinstance(plan, Plan), (about, plan)
             _check_calls(way, plan, about)
-            before = holder.health
+            before, wallet = holder.health, _wallet(chain, holder)
             done = carry_out(holder, plan.calls, position.block.timestamp + rng.choice((2, 12, 300)))
             assert all(one.ok for one in done), about
             assert all(one.gas <= call.gas_limit for one, call in zip(done, plan.calls, strict=True)), about
@@ -169,6 +194,7 @@ async def test_a_seeded_position_ends_where_its_plan_says(market_v32: Chain, tmp
                 assert told(done[-1].logs, the_helper(chain).address)[1] <= plan.steps[0].action.sale.most_sold
             check_nothing_left(chain, the_helper(chain), holder)
             _check_no_allowance(chain, holder)
+            _check_wallet(chain, holder, plan, wallet, about)
             reached += plan.reaches_target
             chain.revert(snapshot)
     assert reached >= POSITIONS // 3, "hardly any of them reached its target"
@@ -182,6 +208,9 @@ def _check_calls(way: Way, plan: Plan, about: object) -> None:
     assert only.action.kind is way.kind or way.wraps, about
     if way.kind is ActionKind.REPAY_WITH_ATOKENS:
         assert len(plan.calls) == 1
+    elif way.swaps:
+        assert len(plan.calls) == 3 + (not way.permits) + way.wraps, about
+        assert any(call.permit is not None for call in plan.calls) == way.permits, about
     elif not way.permits:
         assert len(plan.calls) == 2 + (only.action.wrap > 0), about
         assert all(call.permit is None for call in plan.calls), about
@@ -204,8 +233,31 @@ def _check_health(plan: Plan, health: int | None, before: int, target: int, abou
 
 
 def _check_no_allowance(chain: Chain, holder: Holder) -> None:
-    """The pool may take nothing more out of the wallet. A debt paid in full takes less than what was permitted."""
+    """Neither pool nor exchange may take anything more out of the wallet. A debt paid in full takes less than what was
+    permitted.
+    """
     for token in chain.market.tokens.values():
-        left = chain.call(token.address, "allowance(address,address)", ["uint256"], holder.address, chain.market.pool)
-        assert left < UINT256_MAX // 2, token.symbol
-        assert left == 0, token.symbol
+        for spender in (chain.market.pool, chain.market.router02):
+            left = chain.call(token.address, "allowance(address,address)", ["uint256"], holder.address, spender)
+            assert left < UINT256_MAX // 2, token.symbol
+            assert left == 0, token.symbol
+
+
+def _wallet(chain: Chain, holder: Holder) -> dict[str, int]:
+    return {
+        token.address.lower(): chain.balance(symbol, holder.address) for symbol, token in chain.market.tokens.items()
+    }
+
+
+def _check_wallet(chain: Chain, holder: Holder, plan: Plan, before: dict[str, int], about: object) -> None:
+    """Of what the wallet swaps exactly what was planned is gone, and nothing of anything else."""
+    (only,) = plan.steps
+    sale = only.action.sale
+    if sale is None or sale.swap is None:
+        return
+    gained = {token: amount - before[token] for token, amount in _wallet(chain, holder).items()}
+    assert gained.pop(sale.collateral.address) == only.action.wrap - sale.sold, about
+    # What it came to beyond the repayment is there, and hardly differs from what was told.
+    kept = gained.pop(only.action.asset.address)
+    assert 0 <= kept <= sale.surplus + only.action.amount // 500, about
+    assert not any(gained.values()), about

@@ -12,10 +12,16 @@ from tests.protocols.carry_out import carry_out, read_terms
 from tests.protocols.reading import asset, read_one, selling_adapter, wallet
 from tests.support.chain import Chain
 from tests.support.deleverage import WAD, Holder, deploy
-from tui.model.plan import Action, PlannedCall, Sale
+from tui.model.plan import Action, PlannedCall, Sale, SaleTerms
+from tui.model.position import Position
 from tui.model.rule import ActionKind
+from tui.model.wallet import TokenHolding, Wallet
 from tui.protocols.aave_v3.gas import TYPICAL_GAS, UNKNOWN_GAS, typical_gas
 from tui.protocols.aave_v3.helper import DELEVERAGE as SELL
+from tui.protocols.aave_v3.market import AaveV3Market
+from tui.quotes.base import SwapOrder
+from tui.quotes.router02 import Router02
+from tui.quotes.uniswap_v3 import Route, encode_path
 
 REPAY, SUPPLY = ActionKind.REPAY, ActionKind.ADD_COLLATERAL
 OWN, DELEVERAGE = ActionKind.REPAY_WITH_ATOKENS, ActionKind.DELEVERAGE
@@ -53,6 +59,7 @@ def _measured(chain: Chain, holder: Holder) -> dict[Kind, list[int]]:
             sale = Sale(paying, 0, most, WAD, holder.path(*between), "", its)
             (call,) = aave.calls_for(position, Action(kind, loaned, amount, sale), held, DEADLINE)
             plans += [(call,), call.stand_in]
+    plans += _swapped(chain, position, aave)
     found: dict[Kind, list[int]] = defaultdict(list)
     for plan in plans:
         snapshot = chain.snapshot()
@@ -62,6 +69,25 @@ def _measured(chain: Chain, holder: Holder) -> dict[Kind, list[int]]:
             assert one.ok, call.words
             found[call.selector, aave.typical_gas(call)].append(one.gas)
     return found
+
+
+def _swapped(chain: Chain, position: Position, aave: AaveV3Market) -> list[tuple[PlannedCall, ...]]:
+    """A WETH of the wallet wrapped and swapped, through one pool and through two."""
+    usdc, weth = (asset(aave, position, one) for one in ("USDC", "WETH"))
+    account, router, pool = position.key.account, chain.market.router02.lower(), chain.market.pool.lower()
+    tokens = {weth.address: TokenHolding(weth, 0, {router: 0}), usdc.address: TokenHolding(usdc, 0, {pool: 0})}
+    holding = Wallet(account, 10 * WAD, 0, tokens)
+    swapper = Router02(router, (chain.token("DAI").address.lower(),))
+    plans = []
+    for route in (
+        Route((weth.address, usdc.address), (500,)),
+        Route((weth.address, chain.token("DAI").address.lower(), usdc.address), (500, 100)),
+    ):
+        swap = swapper.call(SwapOrder(account, weth, usdc, WAD, 2_000 * 10**6), encode_path(route))
+        sale = Sale(weth, WAD, WAD, 0, encode_path(route), swap.venue, SaleTerms("", "", 0), swap=swap)
+        action = Action(ActionKind.SWAP_TO_REPAY, usdc, 2_000 * 10**6, sale, wrap=WAD)
+        plans.append(aave.calls_for(position, action, holding, DEADLINE))
+    return plans
 
 
 @pytest.mark.node

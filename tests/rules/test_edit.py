@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tui.model.rule import ActionKind, Step
 from tui.rules.edit import (
     EditRefused,
     FileChanged,
@@ -479,3 +480,18 @@ def test_what_could_not_be_read_again_is_not_saved(tmp_path: Path):
     with pytest.raises(EditRefused, match="UTF-8"):
         save_rules(tmp_path / "rules.toml", "\ud800", None)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_repayment_becomes_one_that_is_swapped_for_and_back_and_its_comments_stay() -> None:
+    text = (
+        '[[rule]]\nname = "guard"\nposition = "*"\nmode = "auto"\nwhen = { health_factor_below = "1.25" }\n'
+        'target = { health_factor = "1.50" }\n\n[[rule.step]]\n# out of the wallet\naction = "repay"  # first\n'
+        'asset = "USDC"\nmax = "2"\n'
+    )
+    swapped = set_field(set_field(text, "guard", "step.0.swap_from", "WETH"), "guard", "step.0.max_slippage", "0.5%")
+    (found,) = parse_rules(swapped, "r.toml").rules
+    assert found.steps == (Step(ActionKind.SWAP_TO_REPAY, "USDC", "2", "WETH", 50),)
+    assert "# out of the wallet" in swapped
+    assert "# first" in swapped
+    back = unset_field(unset_field(swapped, "guard", "step.0.max_slippage"), "guard", "step.0.swap_from")
+    assert back == text

@@ -189,7 +189,8 @@ CASES = {
     (12, f'max = "1{"0" * 31}"'): (f'12: max is "1{"0" * 31}", more than can be meant; write at most 10^30 tokens'),
     (12, "max = []"): '12: max is a list, not a number in quotes; write max = "5000"',
     (12, 'max_slippage = "1%"'): (
-        '12: step 1 of rule "guard" has an unknown key "max_slippage"; remove it: it belongs to "deleverage" steps'
+        '12: step 1 of rule "guard" has an unknown key "max_slippage"; remove it, or name in swap_from the token that '
+        "is sold"
     ),
     (12, 'max = "1"\nmax = "2"'): "13: max is written twice, first on line 12; keep one of the two",
     (18, "[rule.limts]"): '18: rule "guard" has an unknown key "limts"; did you mean limits?',
@@ -689,3 +690,70 @@ def test_the_rule_of_the_documentation_is_read_without_a_word():
     loaded = parse_rules(text, "rules.toml")
     assert loaded.faults == ()
     assert [step.action.value for step in loaded.rules[0].steps] == ["repay", "add-collateral", "deleverage"]
+
+
+SWAP = """\
+[[rule]]
+name = "guard"
+position = "aave-v3/core"
+mode = "auto"
+when = { health_factor_below = "1.25" }
+target = { health_factor = "1.50" }
+
+[[rule.step]]
+action = "repay"
+asset = "USDC"
+swap_from = "WETH"
+max_slippage = "0.5%"
+max = "2"
+"""
+
+
+def test_a_repayment_that_is_swapped_for():
+    loaded = parse_rules(SWAP, "r.toml")
+    assert loaded.faults == ()
+    (rule,) = loaded.rules
+    assert rule.steps == (Step(ActionKind.SWAP_TO_REPAY, "USDC", "2", "WETH", 50),)
+    assert rule.steps[0].action.word == "repay"
+    plain = parse_rules(SWAP.replace('swap_from = "WETH"\nmax_slippage = "0.5%"\n', ""), "r.toml").rules[0]
+    assert plain.steps == (Step(ActionKind.REPAY, "USDC", "2"),)
+    assert plain.digest != rule.digest
+
+
+SWAP_CASES = {
+    (9, 'action = "swap-to-repay"'): (
+        '9: action is "swap-to-repay", which is none of "repay", "add-collateral", "repay-with-atokens", "deleverage", '
+        '"switch-collateral", "switch-debt" or "boost"; write "repay", "add-collateral", "repay-with-atokens", '
+        '"deleverage", "switch-collateral", "switch-debt" or "boost"'
+    ),
+    (10, ""): '8: step 1 of rule "guard" has no asset; add asset = "USDC"',
+    (11, ""): (
+        '11: step 1 of rule "guard" has an unknown key "max_slippage"; remove it, or name in swap_from the token that '
+        "is sold"
+    ),
+    (11, 'swap_from = "USDC"'): (
+        '10: step 1 of rule "guard" sells USDC for itself; take swap_from and max_slippage out: what is held of it '
+        "repays without an exchange"
+    ),
+    (11, 'swap_form = "WETH"'): '11: step 1 of rule "guard" has an unknown key "swap_form"',
+    (12, ""): '8: step 1 of rule "guard" has no max_slippage; add max_slippage = "0.5%"',
+    (12, 'max_slippage = "21%"'): '12: max_slippage is "21%"; write a share above 0% and up to 20%',
+    (13, 'collateral = "WETH"'): (
+        '13: step 1 of rule "guard" has an unknown key "collateral"; write swap_from (the wallet\'s token that is '
+        "sold) and asset (what is repaid) instead"
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "expected"), SWAP_CASES.items(), ids=lambda value: str(value)[:40])
+def test_faults_of_a_swap_name_the_line_and_the_fix(change, expected):
+    number, line = change
+    lines = SWAP.split("\n")
+    lines[number - 1 : number] = [line] if line else []
+    said = [str(fault) for fault in parse_rules("\n".join(lines), "r.toml").faults]
+    assert any(fault.startswith(f"r.toml:{expected}") for fault in said), said
+
+
+def test_only_a_repayment_is_swapped_for():
+    loaded = parse_rules(SWAP.replace('action = "repay"', 'action = "add-collateral"'), "r.toml")
+    assert any('unknown key "swap_from"; remove it: only "repay" steps swap' in str(fault) for fault in loaded.faults)

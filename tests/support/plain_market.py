@@ -21,6 +21,7 @@ from tui.planning.circumstances import Circumstances
 from tui.protocols.base import ActionImpossible, MarketReading
 from tui.protocols.erc20 import approve_data, word
 from tui.quotes.base import Quote, SwapRequest, fair_ratio
+from tui.quotes.uniswap_v3 import Route, encode_path
 
 ACCOUNT = "0x" + "ab" * 20
 POOL = "0x" + "90" * 20
@@ -149,6 +150,8 @@ class PlainMarket:
                 raise ActionImpossible("over the cap")
             supplied[asset] = supplied.get(asset, 0) + action.amount
             return replace(book, supplied=supplied)
+        if action.kind is ActionKind.SWAP_TO_REPAY:
+            action = replace(action, kind=ActionKind.REPAY, sale=None)
         if action.sale is not None and action.kind is not ActionKind.DELEVERAGE:
             return self._reshaped(replace(book, supplied=supplied, owed=owed), action)
         if action.amount > owed.get(asset, 0):
@@ -276,6 +279,8 @@ class PlainMarket:
     def sale_shape(self, position: Position, collateral: Asset, kind: ActionKind = ActionKind.DELEVERAGE) -> SaleTerms:
         if not self.sells:
             raise ActionImpossible("nothing can be sold here")
+        if kind is ActionKind.SWAP_TO_REPAY:
+            return SaleTerms("", "", 0)
         return SaleTerms(HELPER, receipt_of(collateral), self.premium_bps)
 
     @property
@@ -330,3 +335,16 @@ def wallet_of(native: int = WAD, **balances: int) -> Wallet:
     """A wallet with balances by symbol in base units; every token's allowance to the pool is zero."""
     tokens = {one.address: TokenHolding(one, balances.get(one.symbol, 0), {POOL: 0}) for one in ASSETS}
     return Wallet(ACCOUNT, native, 0, tokens)
+
+
+ROUTER = "0x" + "4e" * 20
+
+
+@dataclass(frozen=True)
+class Routed(Exchange):
+    """An exchange whose path a real router can follow."""
+
+    def quote(self, request: SwapRequest) -> Quote | None:
+        quote = super().quote(request)
+        route = Route((request.sold.address, request.bought.address), (500,))
+        return None if quote is None else replace(quote, path=encode_path(route))

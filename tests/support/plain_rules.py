@@ -30,6 +30,10 @@ def sell(collateral: str = "WETH", debt: str = "USDC", maximum: str | None = Non
     return Step(ActionKind.DELEVERAGE, debt, maximum, collateral, slippage)
 
 
+def swap(sold: str = "WETH", debt: str = "USDC", maximum: str | None = None, slippage: int = 50) -> Step:
+    return Step(ActionKind.SWAP_TO_REPAY, debt, maximum, sold, slippage)
+
+
 def rule_of(*steps: Step, target: int = 15 * WAD // 10, order: Order = Order.WRITTEN, **limits) -> Rule:
     trigger = health_below(12 * WAD // 10)
     return Rule("guard", "*", Mode.AUTO, trigger, 1, restore(target), steps, Limits(**limits), "digest", order=order)
@@ -46,7 +50,7 @@ def asked(
     """Circumstances with the offers that asking `exchanges` gives, as the engine does it."""
     around = around or circumstances()
     wanted = wanted_sales(rule, market, position, wallet or wallet_of(), around)
-    terms = [market.sale_terms(position, one.collateral, (), one.debt) for one in wanted]
+    terms = [market.sale_terms(position, one.collateral, (), one.debt, one.kind) for one in wanted]
     quotes = [
         [[quote for exchange in exchanges if (quote := exchange.quote(request))] for request in one.requests]
         for one in wanted

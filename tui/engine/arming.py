@@ -16,7 +16,7 @@ from tui.model.text import short_address
 from tui.model.units import format_units, group_digits
 from tui.model.wallet import Wallet
 from tui.planning.policy import ArmedScope, step_cap
-from tui.planning.waterfall import amount_text
+from tui.planning.texts import amount_text
 from tui.protocols.base import ActionImpossible
 from tui.rules.match import applies
 from tui.rules.prices import fact, level_words, pair_text, price_text
@@ -37,7 +37,8 @@ def positions_for(rule: Rule, snapshot: Snapshot, accounts: Sequence[str]) -> tu
 def scope_of(rule: Rule, position: Position, snapshot: Snapshot, prospect: Prospect) -> ArmedScope:
     """A rule on a position, as the signer's policy wants it."""
     wallet = snapshot.wallets.get(position.key.account) or Wallet(position.key.account, None, None)
-    return ArmedScope(rule, prospect.market(position), position, wallet, prospect.wrapped_native)
+    market = prospect.market(position)
+    return ArmedScope(rule, market, position, wallet, prospect.wrapped_native, prospect.swapper)
 
 
 def arming_report(
@@ -94,7 +95,7 @@ def _at_once(rule: Rule, position: Position, prospect: Prospect) -> list[str]:
 
 def spends_of(rule: Rule) -> tuple[str, ...]:
     """What a rule may spend, in words."""
-    lines = [f"{step.action}: {_most_of(step)} each time it fires" for step in rule.steps]
+    lines = [f"{step.action.word}: {_most_of(step)} each time it fires" for step in rule.steps]
     limits = rule.limits
     day = limits.daily_spend_usd
     lines.append("no limit a day" if day is None else f"at most ${group_digits(format_units(day, 8, 2))} moved a day")
@@ -114,6 +115,8 @@ def _most_of(step: Step) -> str:
     if step.action in SALES:
         loss = (step.max_slippage_bps or 0) / 100
         limit = f"losing at most {loss:g}% against the market's prices"
+        if step.action is ActionKind.SWAP_TO_REPAY:
+            return f"swap {most} of the wallet for {step.asset} and repay with it, {limit}"
         if step.action is ActionKind.SWITCH_COLLATERAL:
             return f"sell {most} of the collateral for {step.asset} in its place, {limit}"
         if step.action in BORROWING:
@@ -164,11 +167,16 @@ def find_obstacles(
             found.append(Obstacle("asset-unlisted", f"{market.key} lists no asset {step.asset}", stops=False))
             continue
         if step.action not in market.actions:
-            text = f"{market.key}: this version cannot {step.action}; the step is passed over"
+            text = f"{market.key}: this version cannot {step.action.word}; the step is passed over"
             found.append(Obstacle("action-missing", text, stops=False))
             continue
         if step.action not in FROM_WALLET:
             found.extend(_unable(step, asset, position, prospect))
+        if step.action is ActionKind.SWAP_TO_REPAY:
+            asset = market.find_asset(position, step.collateral or "")
+        elif step.action not in FROM_WALLET:
+            continue
+        if asset is None:
             continue
         held = snapshot.wallets.get(position.key.account)
         holding = None if held is None else held.holding(asset.address)
@@ -176,7 +184,7 @@ def find_obstacles(
         if balance is None:
             found.append(Obstacle("balance-unknown", f"the wallet's {asset.symbol} could not be read"))
         elif balance == 0:
-            text = f"the wallet holds no {asset.symbol}: {step.action} would add nothing"
+            text = f"the wallet holds no {asset.symbol}: {step.action.word} would add nothing"
             found.append(Obstacle("token-none", text, stops=False))
         elif step.maximum is not None and balance < step_cap(step, asset):
             text = f"the wallet holds {amount_text(balance, asset)}, less than the step's maximum"
@@ -208,10 +216,10 @@ def _unable(step: Step, asset: Asset, position: Position, prospect: Prospect) ->
     try:
         market.ceiling(position, step.action, asset, collateral)
     except ActionImpossible as impossible:
-        return [Obstacle("step-impossible", f"{step.action}: {impossible}", stops=False)]
+        return [Obstacle("step-impossible", f"{step.action.word}: {impossible}", stops=False)]
     terms = None if collateral is None else prospect.offers.known_terms(position, collateral)
     if terms is not None and terms.impossible is not None:
-        return [Obstacle("step-impossible", f"{step.action}: {terms.impossible}", stops=False)]
+        return [Obstacle("step-impossible", f"{step.action.word}: {terms.impossible}", stops=False)]
     return []
 
 

@@ -338,7 +338,7 @@ def _steps(
 
 
 def _out(number: int, step: Step, why: str) -> str:
-    return f"step {number + 1} ({step.action} {clean_text(step.asset)}) is out: {why}"
+    return f"step {number + 1} ({step.action.word} {clean_text(step.asset)}) is out: {why}"
 
 
 Conditions = Mapping[tuple[str, str], tuple[Condition, ...]]

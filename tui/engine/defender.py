@@ -20,9 +20,9 @@ from tui.engine.prospect import Prospect
 from tui.engine.rulebook import RuleBook
 from tui.engine.sending import Teller
 from tui.model.intent import Firing, FiringState, IntentState
-from tui.model.plan import Evaluation, FeeQuote, Plan, PlannedCall, Refusal
+from tui.model.plan import Action, Evaluation, FeeQuote, Plan, PlannedCall, Refusal
 from tui.model.position import Position, Status
-from tui.model.rule import Mode, Rule
+from tui.model.rule import ActionKind, Mode, Rule
 from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
 from tui.model.units import format_units
@@ -456,8 +456,15 @@ def _reverted(firing: Firing) -> bool:
     return firing.state is FiringState.FAILED and states <= {IntentState.FINAL_OK, IntentState.FINAL_REVERTED}
 
 
+def _deed(action: Action) -> str:
+    """`repay 5,214.20 USDC`, `repay 5,214.20 USDC from 1.742 WETH`."""
+    done = f"{action.kind.word} {amount_text(action.amount, action.asset)}"
+    swapped = action.sale is not None and action.kind is ActionKind.SWAP_TO_REPAY
+    return f"{done} from {amount_text(action.sale.sold, action.sale.collateral)}" if swapped and action.sale else done
+
+
 def describe(plan: Plan) -> str:
     """One line for a plan: `repay 5,214.20 USDC -> HF 1.5000`, `... -> closes 50%, HF 2.1000`."""
-    steps = ", ".join(f"{step.action.kind} {amount_text(step.action.amount, step.action.asset)}" for step in plan.steps)
+    steps = ", ".join(map(_deed, (step.action for step in plan.steps)))
     after = "no debt" if plan.health_factor_after is None else f"HF {format_units(plan.health_factor_after, 18, 4)}"
     return f"{steps} → {after}" if plan.goal_words is None else f"{steps} → {plan.goal_words}, {after}"

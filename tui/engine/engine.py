@@ -47,7 +47,7 @@ from tui.ports.clock import Clock
 from tui.ports.journal import Decision, HealthPoint, Journal, JournalError, JournalReader, SpendKind
 from tui.ports.signer import Signer
 from tui.protocols.base import LendingMarket
-from tui.quotes.base import Quoter
+from tui.quotes.base import Quoter, Swapper
 
 BLIND_AFTER_BLOCKS = 3
 """No new head for this many block times is a fault, whatever the connection says."""
@@ -97,6 +97,7 @@ class Setup:
     notices: tuple[str, ...] = ()
     config: ConfigWatch = field(default_factory=lambda: ConfigWatch(()))
     quoters: tuple[Quoter, ...] = ()
+    swapper: Swapper | None = None
 
 
 class Engine:
@@ -121,6 +122,7 @@ class Engine:
             setup.accounts,
             setup.network.native_usd_feed,
             setup.network.l1_fee_oracle,
+            () if setup.swapper is None else (setup.swapper.spender,),
         )
         self.prospect = Prospect(
             setup.markets,
@@ -130,6 +132,7 @@ class Engine:
             Offers(ports.reader.read, setup.quoters),
             setup.network.wrapped_native,
             self.book.best,
+            setup.swapper,
         )
         self.guard = Guard(self.book, self.prospect, setup.network)
         self.armory = Armory(self.book, ports.signer, self.prospect, ports.clock, setup.network.chain_id, self.teller)

@@ -14,7 +14,7 @@ from tui.engine.offers import Offers
 from tui.model.block import BlockRef
 from tui.model.plan import FeeQuote, Plan, PlannedCall, Refusal
 from tui.model.position import Asset, Position
-from tui.model.rule import BORROWING, SALES, Rule
+from tui.model.rule import BORROWING, SALES, ActionKind, Rule
 from tui.model.snapshot import Snapshot
 from tui.model.units import WAD
 from tui.model.wallet import Wallet
@@ -24,6 +24,7 @@ from tui.planning.simulation import judge, simulation_calls, simulation_reads
 from tui.planning.triggering import FiresAt, at_trigger, fires_at, is_crossed, liquidation_first
 from tui.ports.chain import ChainUnreachable, ReadFailed, Simulator
 from tui.protocols.base import LendingMarket
+from tui.quotes.base import Swapper
 from tui.rules.match import applies
 from tui.rules.prices import PriceSeen, price_seen
 
@@ -36,7 +37,8 @@ LOOK_BLOCKS = 20
 class Prospect:
     """Plans and simulates against snapshots. `spent_today` gives a rule's dollars of the day (8 decimals), `canonical`
     the block that stands at a height now. `offers` asks what sales cost; `wrapped_native` is the token that the native
-    coin can be wrapped into, `best_seen` the best price (wad) that a trailing rule saw.
+    coin can be wrapped into, `best_seen` the best price (wad) that a trailing rule saw, `swapper` what an account swaps
+    with by itself.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Prospect:
         offers: Offers,
         wrapped_native: str | None = None,
         best_seen: Callable[[Rule, Position], int | None] = lambda _rule, _position: None,
+        swapper: Swapper | None = None,
     ) -> None:
         self._markets = {str(market.key): market for market in markets}
         self._simulator = simulator
@@ -56,6 +59,7 @@ class Prospect:
         self.offers = offers
         self.wrapped_native = wrapped_native
         self.best_seen = best_seen
+        self.swapper = swapper
         self._looked = 0
         self._looked_at: frozenset[tuple[str, str]] = frozenset()
 
@@ -118,7 +122,8 @@ class Prospect:
 
     def _sold_by(self, rule: Rule, position: Position) -> Iterable[Asset]:
         market = self.market(position)
-        named = (step.collateral for step in rule.steps if step.action in (market.actions & SALES) - BORROWING)
+        withdrawing = (market.actions & SALES) - BORROWING - {ActionKind.SWAP_TO_REPAY}
+        named = (step.collateral for step in rule.steps if step.action in withdrawing)
         assets = (None if name is None else market.find_asset(position, name) for name in named)
         return (asset for asset in assets if asset is not None)
 
@@ -131,6 +136,7 @@ class Prospect:
             spent,
             wrapped_native=self.wrapped_native,
             data_fees=snapshot.data_fees,
+            swapper=self.swapper,
         )
 
     def plan(self, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote) -> Plan | Refusal:
@@ -223,9 +229,10 @@ class Prospect:
     async def _simulate(self, plan: Plan, snapshot: Snapshot, calls: Sequence[PlannedCall]) -> Plan | Refusal:
         market = self._markets[str(plan.position.market)]
         wallet: Wallet = snapshot.wallets[plan.position.account]
-        reads = simulation_reads(plan, market)
+        balances = balances_of(wallet)
+        reads = simulation_reads(plan, market, balances)
         try:
             simulation = await self._simulator.simulate(snapshot.block, plan.position.account, calls, reads)
         except (ReadFailed, ChainUnreachable) as failed:
             return Refusal("simulation-unavailable", f"no node would simulate it: {failed}")
-        return judge(plan, market, calls, simulation, dict(balances_of(wallet)))
+        return judge(plan, market, calls, simulation, balances)

@@ -49,7 +49,8 @@ class Watch:
 
     Tokens and proxies of a market are known from its first reading on; until then they are read in a second call.
     What layer 1 charges for data is asked of `l1_fee_oracle` in the same call, in both ways that there are until the
-    short one has been answered, and again where it no longer is.
+    short one has been answered, and again where it no longer is. `spenders` take tokens of the wallets beside the
+    markets.
     """
 
     def __init__(
@@ -59,11 +60,13 @@ class Watch:
         accounts: Sequence[str],
         native_feed: str | None,
         l1_fee_oracle: str | None = None,
+        spenders: Sequence[str] = (),
     ) -> None:
         self._reader = reader
         self.markets = tuple(markets)
         self.accounts = tuple(dict.fromkeys(account.lower() for account in accounts))
         self.defended: tuple[str, ...] = ()
+        self._spenders = tuple(spenders)
         self._feed_calls = () if native_feed is None else chainlink.price_calls(native_feed)
         self._data_fees = None if l1_fee_oracle is None else op_stack.DataFeeReading(l1_fee_oracle)
         self._assets: tuple[Asset, ...] = ()
@@ -134,7 +137,7 @@ class Watch:
 
     def _queries(self) -> tuple[WalletQuery, ...]:
         spenders = {market.spender(kind) for market in self.markets for kind in ActionKind if kind in market.actions}
-        known = tuple(sorted(spender for spender in spenders if spender is not None))
+        known = tuple(sorted({*self._spenders, *(spender for spender in spenders if spender is not None)}))
         return tuple(WalletQuery(account, self._assets, known, permits=True) for account in self.defended)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tui.model.block import BlockRef
 from tui.model.intent import Attempt, Firing, Intent
-from tui.model.plan import Alternative, Evaluation, Plan, PlanCost, PlannedStep, Sale, SwapCost
+from tui.model.plan import Action, Alternative, Evaluation, Plan, PlanCost, PlannedStep, SwapCost
 from tui.model.position import Collateral, Debt, Position
 from tui.model.snapshot import Snapshot
 from tui.model.units import USD_DECIMALS, format_units
@@ -150,7 +150,7 @@ def plan_json(plan: Plan) -> Json:
 def _step_json(step: PlannedStep) -> Json:
     action = step.action
     return {
-        "action": str(action.kind),
+        "action": action.kind.word,
         "asset": action.asset.symbol,
         "address": action.asset.address,
         "amount": str(action.amount),
@@ -158,12 +158,17 @@ def _step_json(step: PlannedStep) -> Json:
         "health_factor_after": wad(step.health_factor_after),
         "wrap_wei": str(action.wrap),
         "note": step.note or None,
-        "sale": None if action.sale is None else _sale_json(action.sale),
+        "sale": _sale_json(action),
     }
 
 
-def _sale_json(sale: Sale) -> Json:
-    """What is sold, in base units of the collateral, and the limits that the chain itself holds it to."""
+def _sale_json(action: Action) -> Json | None:
+    """What is sold, in base units of the collateral, and the limits that the chain itself holds it to. `by`: who sells;
+    where it is the account itself no floor under the health holds, but `least_out` of the debt must come out.
+    """
+    sale = action.sale
+    if sale is None:
+        return None
     return {
         "collateral": sale.collateral.symbol,
         "address": sale.collateral.address,
@@ -171,7 +176,9 @@ def _sale_json(sale: Sale) -> Json:
         "sold": str(sale.sold),
         "most_sold": str(sale.most_sold),
         "venue": sale.venue,
-        "min_health": wad(sale.min_health),
+        "min_health": wad(sale.min_health) if sale.swap is None else None,
+        "by": "helper" if sale.swap is None else "account",
+        "least_out": None if sale.swap is None else str(sale.swap.least_out),
         "cost_usd": _swap_json(sale.cost),
     }
 

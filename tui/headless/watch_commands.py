@@ -169,14 +169,20 @@ def _print_positions(snapshot: Snapshot) -> None:
 
 def _print_plan(plan: Plan, described: str) -> None:
     told = f"    would {described}, gas {_dollars(plan.cost.gas_usd)}"
-    sales = [step.action.sale for step in plan.steps if step.action.sale is not None]
+    actions = [step.action for step in plan.steps if step.action.sale is not None]
+    sales = [action.sale for action in actions if action.sale is not None]
     data(f"{told}, sales {_dollars(plan.cost.swap_usd)}, {_dollars(plan.cost.total_usd)} in all" if sales else told)
     if plan.shortfall is not None:
         data(f"    {plan.shortfall}")
-    for sale in sales:
+    for action, sale in zip(actions, sales, strict=True):
         sold, most = (amount_text(amount, sale.collateral) for amount in (sale.sold, sale.most_sold))
-        floor = wad(sale.min_health, 4)
-        data(f"    sells {sold}, at most {most}, on {sale.venue}; undone if health would end under {floor}")
+        if sale.swap is None:
+            floor = wad(sale.min_health, 4)
+            data(f"    sells {sold}, at most {most}, on {sale.venue}; undone if health would end under {floor}")
+        else:
+            least, kept = (amount_text(amount, action.asset) for amount in (sale.swap.least_out, sale.surplus))
+            data(f"    swaps exactly {sold} on {sale.venue}, undone if less than {least} would come out")
+            data(f"    some {kept} more are likely to come out: they stay in the wallet")
         cost = sale.cost
         parts = {
             "pools": cost.fees_usd,

@@ -58,6 +58,26 @@ class SwapCost:
 
 
 @dataclass(frozen=True, slots=True)
+class SwapCall:
+    """The one call by which an account swaps by itself, whoever made it: exactly `amount_in` of what is sold goes to
+    `spender`, who must be let, and at least `least_out` of what is bought comes back to the account, or all of it
+    reverts. Base units; addresses in lower-case hex.
+
+    `venue` is for people. `rules` are what the signer insists on, with `spend_word` the place of the word that says how
+    much goes in (None: no word says it, and `rules` must bind all of the call).
+    """
+
+    venue: str
+    to: str
+    spender: str
+    data: bytes
+    amount_in: int
+    least_out: int
+    rules: tuple[WordRule, ...]
+    spend_word: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Sale:
     """How a sale is paid for. `collateral` is what pays, which in a debt switch and a boost is borrowed. Base units of
     it: `sold` is expected, `most_sold` is the limit that the chain itself holds to. Of collateral that much is taken
@@ -66,6 +86,10 @@ class Sale:
     `path` as the exchange packs it for an exact output, `venue` for people. `min_health` (wad) is the floor that the
     chain holds the position against afterwards. `price_usd` (8 decimals) is the market's own price of the collateral
     that it was sized with; None: not told.
+
+    `swap` is set where no helper sells but the account itself, `sold` to the unit: then no floor under the health holds
+    on chain (`min_health` is 0), and what must come out is what is repaid. `surplus` is expected to come out beyond
+    that, in base units of what is bought: it stays in the wallet.
     """
 
     collateral: Asset
@@ -77,13 +101,16 @@ class Sale:
     terms: SaleTerms
     cost: SwapCost = SwapCost()
     price_usd: int | None = None
+    swap: SwapCall | None = None
+    surplus: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
     """Do `kind` with exactly `amount` base units of `asset`, paid for by `sale` where it is one.
 
-    `wrap`: so many wei of the native coin are wrapped first, because the wallet holds too little of the wrapped one.
+    `wrap`: so many wei of the native coin are wrapped first, because the wallet holds too little of the wrapped one
+    (of the token that the sale sells, where it is one).
     """
 
     kind: ActionKind

@@ -17,7 +17,7 @@ class Mode(StrEnum):
 
 
 class ActionKind(StrEnum):
-    """A defence. The words are those of the rules file."""
+    """A defence. The words are those of the rules file, but for the last: there it is a `repay` with `swap_from`."""
 
     REPAY = "repay"
     ADD_COLLATERAL = "add-collateral"
@@ -26,22 +26,41 @@ class ActionKind(StrEnum):
     SWITCH_COLLATERAL = "switch-collateral"
     SWITCH_DEBT = "switch-debt"
     BOOST = "boost"
+    SWAP_TO_REPAY = "swap-to-repay"
 
+    @property
+    def word(self) -> str:
+        """What a rules file writes for it."""
+        return "repay" if self is ActionKind.SWAP_TO_REPAY else self.value
+
+
+FILE_ACTIONS = tuple(kind.value for kind in ActionKind if kind is not ActionKind.SWAP_TO_REPAY)
+"""What a step's `action` may be in a rules file."""
 
 FROM_WALLET = frozenset({ActionKind.REPAY, ActionKind.ADD_COLLATERAL})
 """Defences that are paid for out of the wallet; the others live off the position itself."""
-SALES = frozenset({ActionKind.DELEVERAGE, ActionKind.SWITCH_COLLATERAL, ActionKind.SWITCH_DEBT, ActionKind.BOOST})
-"""What swaps on an exchange: a loan is repaid or supplied, and bought back with what is withdrawn or borrowed."""
+SALES = frozenset(
+    {
+        ActionKind.DELEVERAGE,
+        ActionKind.SWITCH_COLLATERAL,
+        ActionKind.SWITCH_DEBT,
+        ActionKind.BOOST,
+        ActionKind.SWAP_TO_REPAY,
+    }
+)
+"""What swaps on an exchange: a loan is repaid or supplied, and bought back with what is withdrawn or borrowed. The last
+takes no loan: the wallet sells a token of its own, and repays with what comes out.
+"""
 SUPPLYING = frozenset({ActionKind.SWITCH_COLLATERAL, ActionKind.BOOST})
 """Sales whose loan is supplied; the others repay with it."""
 BORROWING = frozenset({ActionKind.SWITCH_DEBT, ActionKind.BOOST})
-"""Sales that pay by borrowing; the others withdraw collateral."""
+"""Sales that pay by borrowing; the others withdraw collateral, or take from the wallet."""
 
 
 EMERGENCY_HEALTH = 105 * WAD // 100
 """Under this health factor a limit on cost gives way, where a rule does not say another."""
 
-REPAYING = frozenset({ActionKind.REPAY, ActionKind.REPAY_WITH_ATOKENS, ActionKind.DELEVERAGE})
+REPAYING = frozenset({ActionKind.REPAY, ActionKind.REPAY_WITH_ATOKENS, ActionKind.DELEVERAGE, ActionKind.SWAP_TO_REPAY})
 """Defences after which less is owed."""
 
 
@@ -56,10 +75,11 @@ class Order(StrEnum):
 class Step:
     """One step of the waterfall. `asset` is a symbol or an address: what is repaid or supplied.
 
-    A sale also names in `collateral` what pays for it (what is sold: collateral that is withdrawn, or a token that is
-    borrowed) and the loss that it may take against the market's own prices, `max_slippage_bps`. Its `asset` is what is
-    bought: the debt repaid, the collateral received. `maximum` is a decimal text in whole tokens, of what pays in a
-    sale, else of the asset; it stays text until the token's decimals are known from the chain. None: no such limit.
+    A sale also names in `collateral` what pays for it (what is sold: collateral that is withdrawn, a token that is
+    borrowed, or one of the wallet) and the loss that it may take against the market's own prices, `max_slippage_bps`.
+    Its `asset` is what is bought: the debt repaid, the collateral received. `maximum` is a decimal text in whole
+    tokens, of what pays in a sale, else of the asset; it stays text until the token's decimals are known from the
+    chain. None: no such limit.
     """
 
     action: ActionKind

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tui.model.plan import Action, PlannedCall, Refusal, Sale, SaleTerms
-from tui.model.rule import FROM_WALLET, Rule, StandingAllowance
+from tui.model.rule import FROM_WALLET, ActionKind, Rule, StandingAllowance
 from tui.model.text import short_address
 from tui.model.wallet import PermitFacts, Wallet
 from tui.planning.texts import amount_text
@@ -27,10 +27,10 @@ def calls_of(market: LendingMarket, fall: Waterfall, wallet: Wallet) -> tuple[Pl
         made = market.calls_for(before, action, wallet, before.block.timestamp + PERMIT_LIFETIME)
         calls.extend(made)
         signed = any(call.permit is not None for call in made)
-        if action.sale is not None:
+        if action.sale is not None and action.sale.swap is None:
             receipts[action.sale.terms.receipt] = _terms_after(action.sale, signed)
         else:
-            wallet = _wallet_after(market, wallet, action, signed)
+            wallet = _wallet_after(market, _swapped(wallet, action), action, signed)
     return tuple(calls)
 
 
@@ -48,6 +48,20 @@ def _terms_after(sale: Sale, signed: bool) -> SaleTerms:
     if terms.delegated:
         return terms  # what stands approved or signed is not touched
     return replace(terms, allowed=_left(terms.allowed, sale.most_sold), permit=_next(terms.permit, signed))
+
+
+def _swapped(wallet: Wallet, action: Action) -> Wallet:
+    """The wallet once the exchange took what a swap of its own sells."""
+    sale = action.sale
+    if sale is None or sale.swap is None:
+        return wallet
+    holding = wallet.holding(sale.collateral.address)
+    if holding is None or sale.swap.spender not in holding.allowances:
+        return wallet
+    allowances = dict(holding.allowances)
+    allowances[sale.swap.spender] = _left(allowances[sale.swap.spender], sale.swap.amount_in)
+    left = replace(holding, allowances=allowances)
+    return replace(wallet, tokens={**wallet.tokens, sale.collateral.address: left})
 
 
 def _wallet_after(market: LendingMarket, wallet: Wallet, action: Action, signed: bool) -> Wallet:
@@ -76,14 +90,15 @@ def refuse_standing_allowance(rule: Rule, market: LendingMarket, fall: Waterfall
     """Why the rule does not act where the market may take more than this plan needs; None where it may act.
 
     A token with permits is no exception: a permit would silently replace an allowance that its owner gave for
-    something else, and a pool that swallows a failed permit falls back to what stands. What a seller of collateral may
-    take does not matter: it acts for the sender of the transaction alone.
+    something else, and a pool that swallows a failed permit falls back to what stands. What a seller of collateral or
+    the router of an exchange may take does not matter: they act for the sender of the transaction alone.
     """
     if rule.limits.standing_allowance is StandingAllowance.USE:
         return None
     needed: dict[tuple[str, str], int] = {}
     for action in fall.actions:
-        spender = market.spender(action.kind) if action.kind in FROM_WALLET else None
+        pays = action.kind in FROM_WALLET or action.kind is ActionKind.SWAP_TO_REPAY
+        spender = market.spender(action.kind) if pays else None
         if spender is not None:
             key = (action.asset.address, spender)
             needed[key] = needed.get(key, 0) + action.amount

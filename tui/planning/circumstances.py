@@ -10,7 +10,7 @@ from tui.model.plan import FeeQuote, PlannedCall, SaleTerms
 from tui.model.position import Asset
 from tui.model.rule import ActionKind
 from tui.model.units import WAD
-from tui.quotes.base import Quote
+from tui.quotes.base import Quote, Swapper
 
 GAS_RESERVE_UNITS = 2_000_000
 """Gas kept back when native coin is wrapped: a plan of four calls at the usual half million each."""
@@ -52,7 +52,8 @@ class Circumstances:
     `native_price_usd` with 8 decimals (None: unknown), `spent_today_usd` what this rule already moved today.
     `offers` by (collateral, debt) address; None: exchanges were not asked, and the worst that each step allows is
     assumed (such a plan is for looking at, never for signing). `wrapped_native` is the address of the wrapped native
-    coin; `data_fees` what a rollup charges for data beside gas (None: nothing, or nothing that is asked for).
+    coin; `data_fees` what a rollup charges for data beside gas (None: nothing, or nothing that is asked for). `swapper`
+    makes the calls by which an account swaps by itself (None: it cannot).
     """
 
     fees: FeeQuote
@@ -61,6 +62,7 @@ class Circumstances:
     offers: Mapping[OfferKey, Offer] | None = None
     wrapped_native: str | None = None
     data_fees: DataFees | None = None
+    swapper: Swapper | None = None
 
     def l1_fee_wei(self, calls: Iterable[PlannedCall]) -> int | None:
         """What layer 1 charges for the data of `calls`, a transaction each: 0 where nothing is charged apart, None

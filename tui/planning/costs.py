@@ -98,7 +98,7 @@ def lost_yield(position: Position, actions: Iterable[Action]) -> int | None:
                 return None
             usd = value_usd(action.amount, action.asset.decimals, gained.price_usd)
             moved.append(_Moved(-usd, gained.supply_apy))
-        if action.kind not in FROM_WALLET | BORROWING:
+        if action.kind not in FROM_WALLET | BORROWING | {ActionKind.SWAP_TO_REPAY}:
             asset, amount = action.asset, action.amount
             if action.sale is not None:
                 asset, amount = action.sale.collateral, action.sale.sold

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from tui.model.plan import Action, PlannedCall, Sale
+from tui.model.plan import Action, PlannedCall, Sale, SaleTerms
 from tui.model.position import Asset, Position
 from tui.model.rule import FROM_WALLET, SALES, SUPPLYING, ActionKind, Rule, Step
 from tui.model.signing import AllowedCall, AllowedPermit, PermitKind, SigningPolicy
 from tui.model.units import UINT256_MAX, WAD, parse_units, whole
 from tui.model.wallet import PermitFacts, TokenHolding, Wallet
 from tui.protocols.base import ActionImpossible, LendingMarket
+from tui.quotes.base import SwapOrder, Swapper
 
 POLICY_LIFETIME = 7 * 24 * 60 * 60
 """Seconds until the signer refuses everything unless the engine, still armed, renews the policy."""
@@ -26,13 +27,15 @@ DAILY_FEE_FACTOR = 20
 NATIVE_CAP = 100 * WAD
 """The most that may be wrapped at once where a step says no maximum."""
 PRICE_ROOM = 3
-"""A daily spend in dollars becomes a cap in tokens; a token may lose two thirds of its price before the cap binds."""
+"""A daily spend in dollars becomes a cap in tokens; a token may lose two thirds of its price before the cap binds. What
+is swapped may come to three times as much as it is worth when the rule is armed, too.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class ArmedScope:
     """One armed rule on one position, as far as the signer is concerned. `wrapped_native`: the address of the wrapped
-    native coin, where native coin may be wrapped.
+    native coin, where native coin may be wrapped; `swapper`: what the account swaps with by itself, where it can.
     """
 
     rule: Rule
@@ -40,6 +43,7 @@ class ArmedScope:
     position: Position
     wallet: Wallet
     wrapped_native: str | None = None
+    swapper: Swapper | None = None
 
 
 def step_cap(step: Step, asset: Asset) -> int:
@@ -84,8 +88,9 @@ def signing_policy(
                     known = permits.get(whose)
                     most = max(call.permit.value, known.maximum if known else 0)
                     permits[whose] = AllowedPermit(token, spender, most, kind)
-            daily = _daily_cap(scope, moved)
-            caps[moved.address] = caps.get(moved.address, 0) + daily if daily is not None else UINT256_MAX
+            for asset in _counted(scope, step, moved):
+                daily = _daily_cap(scope, asset)
+                caps[asset.address] = caps.get(asset.address, 0) + daily if daily is not None else UINT256_MAX
         fee_limits.append(_fee_limit(scope.rule, native_price_usd))
     fee = max(fee_limits, default=0)
     return SigningPolicy(
@@ -111,6 +116,12 @@ def _moved(scope: ArmedScope, step: Step) -> Asset | None:
     return scope.market.find_asset(scope.position, name)
 
 
+def _counted(scope: ArmedScope, step: Step, moved: Asset) -> tuple[Asset, ...]:
+    """The assets of which a step may move so much a day: where the account swaps by itself, what it repays as well."""
+    debt = scope.market.find_asset(scope.position, step.asset)
+    return (moved,) if debt is None or step.action is not ActionKind.SWAP_TO_REPAY else (moved, debt)
+
+
 def _possible_calls(scope: ArmedScope, step: Step, moved: Asset) -> Iterator[PlannedCall]:
     """Every shape that the calls of a step can take, whatever the allowances are when it fires, each with the step's
     most as its amount.
@@ -118,7 +129,9 @@ def _possible_calls(scope: ArmedScope, step: Step, moved: Asset) -> Iterator[Pla
     if step.action not in scope.market.actions:
         return
     cap = step_cap(step, moved)
-    if step.action in SALES:
+    if step.action is ActionKind.SWAP_TO_REPAY:
+        yield from _swap_shapes(scope, step, moved, cap)
+    elif step.action in SALES:
         yield from _sale_shapes(scope, step, moved, cap)
     elif step.action in FROM_WALLET:
         yield from _wallet_shapes(scope, step, moved, cap)
@@ -137,6 +150,46 @@ def _wallet_shapes(scope: ArmedScope, step: Step, asset: Asset, cap: int) -> Ite
             wallet = replace(scope.wallet, tokens=MappingProxyType(tokens))
             for wrap in wraps:
                 yield from _built(scope, Action(step.action, asset, cap, wrap=wrap), wallet)
+
+
+def _swap_shapes(scope: ArmedScope, step: Step, sold: Asset, cap: int) -> Iterator[PlannedCall]:
+    """Swaps by the account itself through every pool that may be asked, and the repayments that follow."""
+    debt = scope.market.find_asset(scope.position, step.asset)
+    if debt is None or scope.swapper is None:
+        return
+    most = min(cap, UINT256_MAX - 1)
+    repaid = _worth(scope, sold, most, debt)
+    order = SwapOrder(scope.position.key.account, sold, debt, most, repaid)
+    wraps = (0, min(cap, NATIVE_CAP)) if sold.address == scope.wrapped_native else (0,)
+    wallets = tuple(_letting(scope, sold, scope.swapper.spender, debt))
+    for number, shape in enumerate(scope.swapper.shapes(order)):
+        sale = Sale(sold, most, most, 0, b"", shape.venue, SaleTerms("", "", 0), swap=shape)
+        # What is beside the swap itself is the same whatever pools it goes through.
+        for wallet in wallets if number == 0 else wallets[:1]:
+            for wrap in wraps if number == 0 else (0,):
+                yield from _built(scope, Action(step.action, debt, repaid, sale, wrap), wallet)
+
+
+def _letting(scope: ArmedScope, sold: Asset, exchange: str, debt: Asset) -> Iterator[Wallet]:
+    """The wallet with whatever may be let of both tokens when it swaps and repays."""
+    pool = scope.market.spender(ActionKind.REPAY)
+    selling = scope.wallet.tokens.get(sold.address, TokenHolding(sold, 0))
+    paying = scope.wallet.tokens.get(debt.address, TokenHolding(debt, 0))
+    for allowed in _ALLOWANCES:
+        for permit in (paying.permit, None):
+            first = replace(selling, allowances=MappingProxyType({exchange: allowed}))
+            then = replace(paying, allowances=MappingProxyType({pool: allowed} if pool else {}), permit=permit)
+            tokens = {**scope.wallet.tokens, sold.address: first, debt.address: then}
+            yield replace(scope.wallet, tokens=MappingProxyType(tokens))
+
+
+def _worth(scope: ArmedScope, sold: Asset, amount: int, bought: Asset) -> int:
+    """The most of what is bought that `amount` of what is sold could come to, with room for its price to rise."""
+    prices = [scope.market.price_usd(scope.position, one) for one in (sold, bought)]
+    if amount >= UINT256_MAX - 1 or not prices[0] or not prices[1]:
+        return UINT256_MAX
+    worth = amount * prices[0] * whole(bought.decimals) // (prices[1] * whole(sold.decimals))
+    return min(max(worth * PRICE_ROOM, 1), UINT256_MAX)
 
 
 def _sale_shapes(scope: ArmedScope, step: Step, collateral: Asset, cap: int) -> Iterator[PlannedCall]:

@@ -60,6 +60,8 @@ class SaleOrder:
             return f"switching the debt of {bought} into {pays}"
         if self.kind is ActionKind.BOOST:
             return f"borrowing {pays} for {bought}"
+        if self.kind is ActionKind.SWAP_TO_REPAY:
+            return f"swapping {pays} of the wallet for {bought}"
         return f"selling {pays} for {bought}"
 
 
@@ -79,7 +81,7 @@ def size_sale(
 
     `offer` None: nothing is known, the worst allowed is assumed.
     """
-    sizing = _sizing(market, position, order, offer)
+    sizing = sizing_of(market, position, order, offer)
     if isinstance(sizing, str):
         return sizing
     return sizing.boost(target, aim) if order.kind is ActionKind.BOOST else sizing.run(target, aim)
@@ -91,11 +93,12 @@ def size_close(
     """The sale that repays `wanted` base units of debt, the largest one below where that cannot be had, or why there is
     none. As `size_sale`, without a search: how much is known.
     """
-    sizing = _sizing(market, position, order, offer)
+    sizing = sizing_of(market, position, order, offer)
     return sizing if isinstance(sizing, str) else sizing.close(wanted)
 
 
-def _sizing(market: LendingMarket, position: Position, order: SaleOrder, offer: Offer | None) -> _Sizing | str:
+def sizing_of(market: LendingMarket, position: Position, order: SaleOrder, offer: Offer | None) -> Sizing | str:
+    """The search for one sale, or why there is nothing to search for."""
     try:
         terms = offer.terms if offer is not None else market.sale_shape(position, order.collateral, order.kind)
         terms = terms if offer is not None or order.wallet is None else terms.of(order.wallet)
@@ -110,13 +113,13 @@ def _sizing(market: LendingMarket, position: Position, order: SaleOrder, offer: 
     if len(known) < 2:
         return f"{order.words}: a price is not known"
     try:
-        market_of = _Exchange(order, terms, known, offer)
+        market_of = Exchange(order, terms, known, offer)
     except ValueError as wrong:
         return f"{order.words}: {wrong}"
-    return _Sizing(market, position, order, market_of, owed)
+    return Sizing(market, position, order, market_of, owed)
 
 
-class _Exchange:
+class Exchange:
     """What buying costs and what it may cost, in base units."""
 
     def __init__(self, order: SaleOrder, terms: SaleTerms, prices: Mapping[str, int], offer: Offer | None) -> None:
@@ -181,11 +184,11 @@ class _Exchange:
         return SwapCost(fees_usd=fees, impact_usd=impact, gap_usd=lost - fees - impact, premium_usd=premium)
 
 
-class _Sizing:
+class Sizing:
     """The search for one sale."""
 
     def __init__(
-        self, market: LendingMarket, position: Position, order: SaleOrder, exchange: _Exchange, owed: int
+        self, market: LendingMarket, position: Position, order: SaleOrder, exchange: Exchange, owed: int
     ) -> None:
         self.market, self.position, self.order, self.exchange = market, position, order, exchange
         available = exchange.terms.available
@@ -198,26 +201,26 @@ class _Sizing:
     def run(self, target: int, aim: int) -> SizedSale | str:
         """See size_sale."""
         exchange, order = self.exchange, self.order
-        most = self._most()
+        most = self.most()
         if most <= 0:
-            return f"{order.words}{self._why_nothing()}"
+            return f"{order.words}{self.why_nothing()}"
         guess = self._guess(most, aim)
         room = (aim - target) // 2
         found = size_deleverage(self._health_after, exchange.sold_for, most, aim - room, guess, 2 * room)
-        if found.repaid <= 0 or not self._improves(found.health):
+        if found.repaid <= 0 or not self.improves(found.health):
             return f"{order.words}{self._why_useless(most, target)}"
         action = self._action(found.repaid, found.sold, found.health)
         note = ""
         if not found.reaches:
-            note = self._bound(found.repaid) if found.repaid == most else f"{order.words}: more would not help"
+            note = self.bound(found.repaid) if found.repaid == most else f"{order.words}: more would not help"
         return SizedSale(action, note)
 
     def boost(self, floor: int, aim: int) -> SizedSale | str:
         """The largest loan that leaves health (wad) at `aim`, never under `floor`."""
         exchange, order = self.exchange, self.order
-        most = self._most()
+        most = self.most()
         if most <= 0:
-            return f"{order.words}{self._why_nothing()}"
+            return f"{order.words}{self.why_nothing()}"
 
         def keeps(bought: int) -> bool:
             sold = exchange.sold_for(bought)
@@ -237,7 +240,7 @@ class _Sizing:
         if sold is None or health is None or health < floor:
             return f"{order.words} would bring the health factor under {health_text(floor)}"
         action = self._action(bought, sold, health, floor)
-        return SizedSale(action, self._bound(bought) if bought == most else "")
+        return SizedSale(action, self.bound(bought) if bought == most else "")
 
     def _health_at(self, bought: int) -> int | None:
         sold = self.exchange.sold_for(bought)
@@ -252,21 +255,21 @@ class _Sizing:
         repaid = wanted if 0 < wanted <= self.lendable and exchange.sold_for(wanted) is not None else 0
         most = 0
         if repaid <= 0:
-            most = min(self._most(), wanted)
+            most = min(self.most(), wanted)
             repaid = most
         sold = exchange.sold_for(repaid) if repaid > 0 else None
         if sold is None:
-            return f"{order.words}{self._why_nothing()}"
+            return f"{order.words}{self.why_nothing()}"
         try:
             health = self._health_after(repaid, sold)
         except ActionImpossible as refused:
             return f"{order.words}: {refused}"
         expected = UINT256_MAX if health is None else health
-        if not self._improves(expected):
+        if not self.improves(expected):
             return f"{order.words} would not raise the health factor"
-        return SizedSale(self._action(repaid, sold, expected), self._bound(repaid) if repaid < wanted else "")
+        return SizedSale(self._action(repaid, sold, expected), self.bound(repaid) if repaid < wanted else "")
 
-    def _most(self) -> int:
+    def most(self) -> int:
         """The most debt that may be repaid within price and limits."""
         exchange = self.exchange
         price = exchange.prices[self.order.debt.address]
@@ -344,11 +347,12 @@ class _Sizing:
         sale = Sale(self.order.collateral, sold, self.exchange.limit(repaid), WAD, b"", "", self.exchange.terms)
         return self.market.after(self.position, (Action(self.order.kind, self.order.debt, repaid, sale),)).health_factor
 
-    def _improves(self, health: int) -> bool:
+    def improves(self, health: int) -> bool:
+        """Whether health (wad) afterwards is higher than now, and not that of a liquidation."""
         before = self.position.health_factor
         return before is not None and health > before and health >= WAD
 
-    def _bound(self, most: int) -> str:
+    def bound(self, most: int) -> str:
         """What keeps a sale from being larger than `most` of debt."""
         exchange, order = self.exchange, self.order
         if most >= self.owed:
@@ -367,7 +371,7 @@ class _Sizing:
             return f"{order.words}: {self.refused}"
         return f"{order.words}: more would lose over the step's {percent_text(order.slippage_bps, BPS)}"
 
-    def _why_nothing(self) -> str:
+    def why_nothing(self) -> str:
         exchange, order = self.exchange, self.order
         if exchange.most_out <= 0:
             return f": {exchange.bound}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from tui.model.calls import Call, Simulation
-from tui.model.plan import Plan, PlannedCall, Refusal, Sale
+from tui.model.plan import Action, Plan, PlannedCall, Refusal, Sale
 from tui.model.position import Asset, Position
 from tui.model.rule import BORROWING, FROM_WALLET
 from tui.model.units import BPS, WAD, format_units
@@ -28,14 +28,16 @@ def simulation_calls(plan: Plan) -> tuple[PlannedCall, ...]:
     return tuple(one for call in plan.calls for one in (call.stand_in if call.permit is not None else (call,)))
 
 
-def simulation_reads(plan: Plan, market: LendingMarket) -> tuple[Call, ...]:
-    """The reads that prove a simulation: the whole position again, the wallet's balance of every token touched, then
-    for every seller of collateral what it may still take and what it holds.
+def simulation_reads(plan: Plan, market: LendingMarket, watched: Iterable[str] = ()) -> tuple[Call, ...]:
+    """The reads that prove a simulation: the whole position again, the wallet's balance of every token touched (of all
+    that are `watched` where the account swaps by itself), what each that it lets may still take then, and for every
+    seller of collateral what it may still take and what it holds.
     """
     account = plan.position.account
     return (
         *market.read_calls((account,)),
-        *(erc20.balance_of(token, account) for token in _touched(plan)),
+        *(erc20.balance_of(token, account) for token in _looked_at(plan, watched)),
+        *(erc20.allowance(token, account, spender) for token, spender in _let(plan)),
         *(
             call
             for sale, debt in _sales(plan)
@@ -62,11 +64,13 @@ def judge(
     if after.unknown is not None:
         return Refusal("simulation-unknown", f"the simulated position cannot be read: {after.unknown}")
     numbers = [None if one.data is None else erc20.decode_uint(one.data) for one in simulation.reads[width:]]
-    touched = _touched(plan)
+    tokens, let = _looked_at(plan, balances), _let(plan)
+    lets = len(tokens) + len(let)
     refusal = (
         _health_differs(plan, after)
-        or _balances_differ(plan, touched, numbers[: len(touched)], balances)
-        or _something_is_left(plan, numbers[len(touched) :])
+        or _balances_differ(plan, tokens, numbers[: len(tokens)], balances)
+        or _more_may_be_taken(let, numbers[len(tokens) : lets])
+        or _something_is_left(plan, numbers[lets:])
     )
     if refusal is not None:
         return refusal
@@ -83,8 +87,37 @@ def _touched(plan: Plan) -> tuple[str, ...]:
     return tuple(tokens)
 
 
+def _looked_at(plan: Plan, watched: Iterable[str]) -> tuple[str, ...]:
+    """The tokens whose balances are held against the plan: where the account swaps by itself, whatever else a swap
+    could take has to stay as well.
+    """
+    touched = _touched(plan)
+    return tuple(dict.fromkeys((*touched, *watched))) if _swaps(plan) else touched
+
+
 def _sales(plan: Plan) -> tuple[tuple[Sale, Asset], ...]:
-    return tuple((step.action.sale, step.action.asset) for step in plan.steps if step.action.sale is not None)
+    """The sales through a helper."""
+    sales = ((step.action.sale, step.action.asset) for step in plan.steps)
+    return tuple((sale, asset) for sale, asset in sales if sale is not None and sale.swap is None)
+
+
+def _swaps(plan: Plan) -> tuple[Action, ...]:
+    """What the account swaps by itself."""
+    actions = (step.action for step in plan.steps)
+    return tuple(one for one in actions if one.sale is not None and one.sale.swap is not None)
+
+
+def _let(plan: Plan) -> tuple[tuple[str, str], ...]:
+    """(token, spender) of whatever is let in a plan in which the account swaps by itself, each once."""
+    if not _swaps(plan):
+        return ()
+    found: dict[tuple[str, str], None] = {}
+    for call in plan.calls:
+        if call.permit is not None:
+            found.setdefault((call.permit.token, call.permit.spender))
+        elif call.selector == erc20.APPROVE:
+            found.setdefault((call.to, "0x" + call.data[16:36].hex()))
+    return tuple(found)
 
 
 def _credit_tokens(plan: Plan) -> frozenset[str]:
@@ -157,28 +190,53 @@ def _balances_differ(
     sale touches may come back in part, one that the wallet does not pay with may only grow.
     """
     assets = {step.action.asset.address: step.action.asset for step in plan.steps}
-    assets.update({sale.collateral.address: sale.collateral for sale, _ in _sales(plan)})
+    sales = [step.action.sale for step in plan.steps if step.action.sale is not None]
+    assets.update({sale.collateral.address: sale.collateral for sale in sales})
+    swaps = _swaps(plan)
     paying = {step.action.asset.address for step in plan.steps if step.action.kind in FROM_WALLET}
+    paying |= {one.sale.collateral.address for one in swaps if one.sale is not None}
     sold = {token for sale, debt in _sales(plan) for token in (sale.collateral.address, debt.address)}
+    # What comes out of a swap beyond what it repays stays in the wallet.
+    sold |= {one.asset.address for one in swaps}
     for token, balance in zip(tokens, after, strict=True):
         if token not in before and token not in paying:
             continue
         if balance is None or token not in before:
             return Refusal("simulation-unknown", "a token balance could not be read after the simulation")
-        used = sum(
-            step.action.amount - step.action.wrap
-            for step in plan.steps
-            if step.action.asset.address == token and step.action.kind in FROM_WALLET
-        )
+        used = sum(_used(step.action, token) for step in plan.steps)
         moved = before[token] - balance
         if moved == used or (moved < used and (token in sold or token not in paying)):
             continue
-        asset = assets[token]
+        asset = assets.get(token)
+        if asset is None:
+            return Refusal(
+                "simulation-disagrees", f"simulated, {moved} units of {token} would leave the wallet as well"
+            )
         return Refusal(
             "simulation-disagrees",
             f"simulated, {format_units(moved, asset.decimals)} {asset.symbol} would leave the wallet instead of "
             f"{format_units(used, asset.decimals)}",
         )
+    return None
+
+
+def _used(action: Action, token: str) -> int:
+    """Base units of a token that an action takes out of the wallet; what is wrapped comes in before."""
+    sale = action.sale
+    if action.kind in FROM_WALLET and action.asset.address == token:
+        return action.amount - action.wrap
+    if sale is not None and sale.swap is not None and sale.collateral.address == token:
+        return sale.sold - action.wrap
+    return 0
+
+
+def _more_may_be_taken(let: Sequence[tuple[str, str]], numbers: Sequence[int | None]) -> Refusal | None:
+    """Whether anything of an allowance that the plan itself gives is left."""
+    for (_, spender), left in zip(let, numbers, strict=True):
+        if left is None:
+            return Refusal("simulation-unknown", "what may still be taken of the wallet could not be read")
+        if left:
+            return Refusal("simulation-disagrees", f"simulated, {spender} could take more of the wallet afterwards")
     return None
 
 

@@ -33,7 +33,9 @@ def health_text(health_factor: int | None, places: int = 2) -> str:
 
 
 def step_text(step: Step) -> str:
-    """`repay USDC`, `deleverage WETH for USDC`, `switch-debt USDC to DAI`, `boost WETH with USDC`."""
+    """`repay USDC`, `repay USDC from WETH`, `deleverage WETH for USDC`, `switch-debt USDC to DAI`, `boost WETH with
+    USDC`.
+    """
     pays, bought = clean_text(step.collateral or "?"), clean_text(step.asset)
     if step.action is ActionKind.SWITCH_COLLATERAL:
         return f"{step.action} {pays} to {bought}"
@@ -41,6 +43,8 @@ def step_text(step: Step) -> str:
         return f"{step.action} {bought} to {pays}"
     if step.action is ActionKind.BOOST:
         return f"{step.action} {bought} with {pays}"
+    if step.action is ActionKind.SWAP_TO_REPAY:
+        return f"{step.action.word} {bought} from {pays}"
     if step.action in SALES:
         return f"{step.action} {pays} for {bought}"
     return f"{step.action} {clean_text(step.asset)}"

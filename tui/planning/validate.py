@@ -21,7 +21,7 @@ from tui.planning.circumstances import Circumstances, OfferKey, offer_key
 from tui.planning.texts import amount_text, health_text, part_text, percent_text, step_text
 from tui.planning.triggering import at_trigger as at_trigger
 from tui.planning.triggering import is_crossed, liquidation_first
-from tui.planning.waterfall import DEFAULT_SLIPPAGE_BPS, Waterfall
+from tui.planning.waterfall import DEFAULT_SLIPPAGE_BPS, NO_ROUTER, Waterfall
 from tui.protocols.base import ActionImpossible, LendingMarket
 from tui.risk.deleverage import feasible, kept_share
 from tui.rules.prices import fact, level_words, pair_text, price_seen, price_text
@@ -206,8 +206,11 @@ def _of_sale(
 ) -> Iterator[RuleProblem]:
     """What cannot be sold at all, would not help, or is always dearer than its step allows."""
     held = next((one for one in position.collateral if one.asset.address == collateral.address), None)
-    borrows = step.action in BORROWING
-    if not borrows and (held is None or held.amount <= 0):
+    swaps, borrows = step.action is ActionKind.SWAP_TO_REPAY, step.action in BORROWING
+    if swaps and circumstances.swapper is None:
+        yield _problem(number, step, "no-router", NO_ROUTER, "mend the network file", decisive=False)
+        return
+    if not borrows and not swaps and (held is None or held.amount <= 0):
         yield _problem(number, step, "nothing-supplied", f"no {collateral.symbol} is supplied",
                        "name a collateral that is held", decisive=False)  # fmt: skip
         return
@@ -279,8 +282,8 @@ def _of_approvals(market: LendingMarket, fall: Waterfall, wallet: Wallet) -> Ite
             yield RuleProblem(
                 "extra-transactions",
                 number,
-                f"{call.action.kind} {call.action.asset.symbol}: takes {extra + 1} transactions (there is no permit, "
-                "or native coin is wrapped)",
+                f"{call.action.kind.word} {call.action.asset.symbol}: takes {extra + 1} transactions (there is no "
+                "permit, or native coin is wrapped)",
                 "nothing needs to be done; acting costs a little more and is a block slower",
                 decisive=False,
             )

@@ -15,10 +15,11 @@ from tui.model.rule import BORROWING, FROM_WALLET, REPAYING, SALES, ActionKind, 
 from tui.model.text import clean_text
 from tui.model.units import UINT256_MAX, parse_units, value_usd, whole
 from tui.model.wallet import Wallet
-from tui.planning.circumstances import Circumstances, offer_key
+from tui.planning.circumstances import Circumstances, Offer, offer_key
 from tui.planning.closing import LEAST_USD as LEAST_USD
 from tui.planning.closing import Closing
-from tui.planning.selling import SaleOrder, size_close, size_sale
+from tui.planning.own_swaps import size_swap
+from tui.planning.selling import SaleOrder, SizedSale, size_close, size_sale
 from tui.planning.texts import amount_text as amount_text
 from tui.planning.texts import health_text, step_text
 from tui.protocols.base import ActionImpossible, LendingMarket
@@ -30,6 +31,7 @@ interest eats into the health, which is to lie between the target and 0.1% above
 """
 BOOST_ROOM = 1_000
 """A boost has reached its target where health is less than this part (0.1%) above it: never under it."""
+NO_ROUTER = 'the network file names no router to swap with: add router02 to its [[swap]] table of kind "uniswap-v3"'
 MOST_LEVERAGE = 50
 DEFAULT_SLIPPAGE_BPS = 50
 """What a sale may lose where its step does not say it."""
@@ -202,9 +204,10 @@ class Flow:
         if falls and not self.rule.boosts:
             return self._passing(step, "would not raise the health factor")
         balances, native = self.balances, self.native
-        if action.kind in FROM_WALLET:
-            token = action.asset.address
-            balances = MappingProxyType({**balances, token: (balances[token] or 0) + action.wrap - action.amount})
+        pays = _paid_by_wallet(action)
+        if pays is not None:
+            token, amount = pays
+            balances = MappingProxyType({**balances, token: (balances[token] or 0) + action.wrap - amount})
             native = None if native is None else native - action.wrap
         return replace(
             self,
@@ -234,7 +237,7 @@ class Flow:
         """The action, what bound it in words, and the dollars it moves; or why there is none."""
         asset = self.market.find_asset(self.current, step.asset)
         if asset is None:
-            return f"{step.action}: {self.market.key} lists no asset {clean_text(step.asset)}"
+            return f"{step.action.word}: {self.market.key} lists no asset {clean_text(step.asset)}"
         if step.action not in self.market.actions:
             return f"{step_text(step)}: {self.market.key} cannot do it"
         price = self.market.price_usd(self.current, asset)
@@ -312,9 +315,9 @@ class Flow:
         collateral = self.market.find_asset(self.current, step.collateral or "")
         if collateral is None:
             return f"{step_text(step)}: {self.market.key} lists no asset {clean_text(step.collateral or '')}"
-        borrows = step.action in BORROWING
+        swaps, borrows = step.action is ActionKind.SWAP_TO_REPAY, step.action in BORROWING
         held = next((one for one in self.current.collateral if one.asset == collateral), None)
-        if not borrows and (held is None or held.amount <= 0):
+        if not borrows and not swaps and (held is None or held.amount <= 0):
             return f"{step_text(step)}: no {collateral.symbol} is supplied"
         price = self.market.price_usd(self.current, collateral)
         if price is None or price <= 0:
@@ -323,7 +326,12 @@ class Flow:
         if isinstance(maximum, str):
             return maximum
         there = self._credit(collateral, price)
-        if held is not None and not borrows:
+        if swaps:
+            funds = self._funds(step, collateral)
+            if isinstance(funds, str):
+                return funds
+            there = funds
+        elif held is not None and not borrows:
             there = (held.amount, f"all that is supplied is {amount_text(held.amount, collateral)}")
         most, why = min([there, *maximum, *self._spendable(collateral, price)], key=lambda bound: bound[0])
         if most <= 0:
@@ -335,15 +343,41 @@ class Flow:
                 return f"{step_text(step)}: {self._why_not_asked(step.action, collateral)}"
         slippage = DEFAULT_SLIPPAGE_BPS if step.max_slippage_bps is None else step.max_slippage_bps
         order = SaleOrder(debt, collateral, slippage, most, why, step.action, self.wallet)
-        if self.closing is None:
+        if swaps:
+            sized = self._swap(step, order, offer)
+        elif self.closing is None:
             sized = size_sale(self.market, self.current, order, offer, self._target, self.aim)
         else:
             sized = size_close(self.market, self.current, order, offer, self.closing.left_of(debt.address))
         if isinstance(sized, str):
-            return f"{step.action}: {sized}"
+            return f"{step.action.word}: {sized}"
         assert sized.action.sale is not None
         # What may be sold counts, not what is expected to be: a day's limit is one that holds.
         return sized.action, sized.note, value_usd(sized.action.sale.most_sold, collateral.decimals, price)
+
+    def _swap(self, step: Step, order: SaleOrder, offer: Offer | None) -> SizedSale | str:
+        """A swap of the wallet's own token for what is then repaid."""
+        swapper = self.circumstances.swapper
+        if swapper is None:
+            return f"{order.words}: {NO_ROUTER}"
+        wanted = self._wanted(step, order.debt)
+        if isinstance(wanted, str):
+            return wanted
+        sized = size_swap(self.market, self.current, order, offer, swapper, wanted)
+        if isinstance(sized, str) or sized.action.sale is None:
+            return sized
+        wrap = max(sized.action.sale.sold - (self.balances.get(order.collateral.address) or 0), 0)
+        return replace(sized, action=replace(sized.action, wrap=wrap))
+
+    def _wanted(self, step: Step, debt: Asset) -> int | str:
+        """Base units of a debt whose repayment is all that is wanted, or why none can be."""
+        if self.closing is not None:
+            return self.closing.left_of(debt.address)
+        try:
+            owed = self.market.ceiling(self.current, ActionKind.REPAY, debt)
+            return size_action(self.market, self.current, ActionKind.REPAY, debt, owed, self.aim)
+        except ActionImpossible as refused:
+            return f"{step_text(step)}: {refused}"
 
     def _credit(self, asset: Asset, price: int) -> tuple[int, str]:
         """More than could ever be borrowed of an asset: where credit ends the market itself says."""
@@ -356,6 +390,15 @@ class Flow:
         except ActionImpossible as refused:
             return str(refused)
         return "no exchange was asked"
+
+
+def _paid_by_wallet(action: Action) -> tuple[str, int] | None:
+    """The token that leaves the wallet for an action and how much of it (base units); None where none does."""
+    if action.kind in FROM_WALLET:
+        return action.asset.address, action.amount
+    if action.kind is ActionKind.SWAP_TO_REPAY and action.sale is not None:
+        return action.sale.collateral.address, action.sale.sold
+    return None
 
 
 def _ceiling_words(kind: ActionKind) -> str:

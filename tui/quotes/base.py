@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tui.model.calls import Call, CallResult
+from tui.model.plan import SwapCall
 from tui.model.position import Asset
 from tui.model.units import BPS, WAD, mul_div_up
 
@@ -71,6 +72,38 @@ class Quoter(Protocol):
 
         Never raises for what a node may answer: a route whose answers mean nothing is not there.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class SwapOrder:
+    """What an account (lower-case hex) is to swap by itself: exactly `amount_in` base units of `sold`, for at least
+    `least_out` of `bought`, which go to the account.
+    """
+
+    account: str
+    sold: Asset
+    bought: Asset
+    amount_in: int
+    least_out: int
+
+
+class Swapper(Protocol):
+    """One source of calls by which an account swaps by itself. What it makes is simulated, and bounded by what must
+    come out; what it could ever make is told to the signer before.
+    """
+
+    @property
+    def spender(self) -> str:
+        """Who must be let to take what is sold (lower-case hex)."""
+
+    def call(self, order: SwapOrder, path: bytes) -> SwapCall:
+        """The call that does `order` along the `path` of a quote. Without a path it is only a shape, for looking at.
+
+        Raises ValueError for a path that is none, or that leads elsewhere.
+        """
+
+    def shapes(self, order: SwapOrder) -> tuple[SwapCall, ...]:
+        """Every call that `call` could make for an order of at most `amount_in`, as far as the signer is concerned."""
 
 
 def most_sold(request: SwapRequest, max_slippage_bps: int) -> int | None:

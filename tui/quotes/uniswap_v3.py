@@ -114,6 +114,11 @@ def decode_path(path: bytes) -> Route:
     return Route(tokens[::-1], fees[::-1])
 
 
+def venue_of(route: Route) -> str:
+    """`Uniswap V3 0.05%`, `Uniswap V3 0.3% + 0.05%`."""
+    return "Uniswap V3 " + " + ".join(_percent(fee) for fee in route.fees)
+
+
 def quote_data(route: Route, amount_out: int) -> bytes:
     """Calldata of QuoterV2.quoteExactOutput."""
     path = encode_path(route)
@@ -168,7 +173,7 @@ def _quote(request: SwapRequest, route: Route, answer: tuple[int, int], spot: Se
         gap = WAD - fair[0] * bought * WAD // (fair[1] * sold)
     return Quote(
         request=request,
-        venue="Uniswap V3 " + " + ".join(_percent(fee) for fee in route.fees),
+        venue=venue_of(route),
         path=encode_path(route),
         amount_in=amount_in,
         fees=WAD - kept_over * WAD // kept_under,

@@ -126,12 +126,20 @@ class _RuleCheck:
         without = [market for market in markets if step.action not in market.actions]
         if without:
             possible = frozenset.intersection(*(market.actions for market in markets))
-            fix = f"write {choices(sorted(possible))}" if possible else "remove the step, or name another market"
-            if step.action in SALES:
+            fix = (
+                f"write {choices(sorted({one.word for one in possible}))}"
+                if possible
+                else "remove the step, or name another market"
+            )
+            if step.action is ActionKind.SWAP_TO_REPAY:
+                fix += "; a swap wants router02 in the network file's [[swap]] table"
+            elif step.action in SALES:
                 fix += "; sales want an exchange and the helper contract in the network file"
             say = self.error if len(without) == len(markets) else self.warn
             where = " and ".join(str(market.key) for market in without)
-            say(f"step.{number}.action", f"{step.action.value} is not possible in {where}", fix)
+            swaps = step.action is ActionKind.SWAP_TO_REPAY
+            named = f"{step.action.word} with {SALE_KEYS[step.action].pays}" if swaps else step.action.word
+            say(f"step.{number}.action", f"{named} is not possible in {where}", fix)
         if step.collateral is not None:
             self._pair(number, step, step.collateral, markets)
 
@@ -176,7 +184,7 @@ class _RuleCheck:
                 continue
             if pair[0] == pair[1]:
                 what = f"in {market.key} the step sells {clean_text(step.asset)} for itself"
-                self.error(f"step.{number}.debt", what, "name another asset to sell")
+                self.error(f"step.{number}.{SALE_KEYS[step.action].buys}", what, "name another asset to sell")
                 return
             for earlier, other in enumerate(self.rule.steps[:number]):
                 if other.collateral is None:
@@ -317,10 +325,12 @@ class _RuleCheck:
                 self._owed(number, step, position, called)
             if step.action in BORROWING:
                 continue
-            if step.action not in FROM_WALLET:
+            if step.action is ActionKind.SWAP_TO_REPAY:
+                self._held(f"step.{number}.{SALE_KEYS[step.action].pays}", step.collateral or "", position, called)
+            elif step.action not in FROM_WALLET:
                 self._supply(number, step, position, called)
             else:
-                self._held(f"step.{number}.asset", clean_text(step.asset), step, position, called)
+                self._held(f"step.{number}.asset", step.asset, position, called)
 
     def _is_refused(self, number: int) -> bool:
         """Whether something worse than a surprise was found in a step already."""
@@ -353,9 +363,10 @@ class _RuleCheck:
             f"it has supplied {has or 'nothing'}",
         )
 
-    def _held(self, dotted: str, shown: str, step: Step, position: Position, called: str) -> None:
+    def _held(self, dotted: str, name: str, position: Position, called: str) -> None:
+        shown = clean_text(name)
         wallet = self.wallets.get(position.key.account.lower())
-        held = [item for item in wallet.tokens.values() if _is_named(item.asset, step.asset)] if wallet else []
+        held = [item for item in wallet.tokens.values() if _is_named(item.asset, name)] if wallet else []
         if wallet is None or not held or any(item.balance is None for item in held):
             self.warn(dotted, f"the {shown} in the wallet of {called} could not be read", "check again later")
         elif not any(item.balance for item in held):

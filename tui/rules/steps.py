@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from tui.model.rule import BORROWING, SALES, ActionKind, Mode, Step
+from tui.model.rule import BORROWING, FILE_ACTIONS, SALES, ActionKind, Mode, Step
 from tui.model.text import clean_text
 from tui.rules.fields import TableReader, closest, plain_decimal, quoted
 
@@ -17,10 +17,17 @@ TOKEN_TEXT_DECIMALS = 36
 MOST_SLIPPAGE_BPS = 2000
 """A sale that may lose more than a fifth is a mistake, or somebody else's gain."""
 
+SWAP_FROM = "swap_from"
+"""The key by which a `repay` names the token that the wallet sells for what it repays."""
+
 _ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{40}", re.ASCII)
 _NOT_A_SALE = MappingProxyType(
     dict.fromkeys(("collateral", "debt", "max_slippage"), 'remove it: it belongs to "deleverage" steps')
     | dict.fromkeys(("from", "to"), 'remove it: it belongs to "switch-collateral" and "switch-debt" steps')
+    | {SWAP_FROM: 'remove it: only "repay" steps swap what they repay with'}
+)
+_SWAPS_NOTHING = MappingProxyType(
+    {**_NOT_A_SALE, "max_slippage": "remove it, or name in swap_from the token that is sold"}
 )
 
 
@@ -47,6 +54,9 @@ SALE_KEYS: Mapping[ActionKind, SaleKeys] = MappingProxyType(
             "to", "from", "the debt that is taken on", "the one that is repaid", ("DAI", "USDC")
         ),
         ActionKind.BOOST: SaleKeys("debt", "collateral", "what is borrowed", "what is bought", ("USDC", "WETH")),
+        ActionKind.SWAP_TO_REPAY: SaleKeys(
+            SWAP_FROM, "asset", "the wallet's token that is sold", "what is repaid", ("WETH", "USDC")
+        ),
     }
 )
 """The keys of each kind of sale."""
@@ -95,30 +105,40 @@ def read_steps(reader: TableReader, mode: str | None) -> tuple[Step, ...]:
 
 def _read_step(reader: TableReader) -> Step | None:
     said = reader.table.get("action")
-    action = reader.choice("action", tuple(ActionKind))
+    action = reader.choice("action", FILE_ACTIONS)
     if _means_sale(said, reader.table):
         return _read_sale(reader, action)
     asset = read_asset(reader, "asset", "USDC")
     maximum = _read_maximum(reader, "5000")
-    reader.finish(_NOT_A_SALE)
+    reader.finish(_SWAPS_NOTHING if _meant(said) is ActionKind.REPAY else _NOT_A_SALE)
     if action is None or asset is None:
         return None
     return Step(ActionKind(action), asset, maximum)
 
 
+def _meant(action: object) -> ActionKind | None:
+    """Which action is meant, mistyped or not; None where that cannot be told."""
+    meant = closest(action, FILE_ACTIONS) if isinstance(action, str) else None
+    return None if meant is None else ActionKind(meant)
+
+
 def _means_sale(action: object, table: Mapping[str, object]) -> bool:
     """Whether the fields of a sale are to be expected: a mistyped action must not make its fields faults as well."""
-    meant = closest(action, tuple(ActionKind)) if isinstance(action, str) else None
+    meant = _meant(action)
+    if meant is ActionKind.REPAY:
+        return SWAP_FROM in table
     if meant is not None:
-        return ActionKind(meant) in SALES
+        return meant in SALES
     return "asset" not in table and not _NOT_A_SALE.keys().isdisjoint(table)
 
 
 def _meant_sale(action: object, table: Mapping[str, object]) -> ActionKind:
     """Which sale is meant, mistyped or not."""
-    meant = closest(action, tuple(ActionKind)) if isinstance(action, str) else None
+    meant = _meant(action)
+    if meant is ActionKind.REPAY:
+        return ActionKind.SWAP_TO_REPAY
     if meant is not None:
-        return ActionKind(meant)
+        return meant
     return ActionKind.SWITCH_COLLATERAL if "from" in table or "to" in table else ActionKind.DELEVERAGE
 
 
@@ -133,16 +153,19 @@ def _read_sale(reader: TableReader, action: str | None) -> Step | None:
     slippage = reader.share("max_slippage", "0.5%", MOST_SLIPPAGE_BPS, required=True)
     maximum = _read_maximum(reader, "2")
     written = f"write {keys.pays} ({keys.paying}) and {keys.buys} ({keys.buying}) instead"
-    reader.finish(MappingProxyType(dict.fromkeys({"asset", "collateral", "debt", "from", "to"} - set(order), written)))
+    others = {"asset", "collateral", "debt", "from", "to", SWAP_FROM} - set(order)
+    reader.finish(MappingProxyType(dict.fromkeys(others, written)))
     if collateral is not None and collateral == debt:
         fix = f'name what is sold, or write action = "repay-with-atokens" with asset = {quoted(debt)}'
-        if kind is not ActionKind.DELEVERAGE:
+        if kind is ActionKind.SWAP_TO_REPAY:
+            fix = "take swap_from and max_slippage out: what is held of it repays without an exchange"
+        elif kind is not ActionKind.DELEVERAGE:
             fix = f"name two assets: {keys.paying}, and {keys.buying}"
         reader.fault(order[-1], f"{reader.name} sells {collateral} for itself", fix)
         return None
     if action is None or collateral is None or debt is None or slippage is None:
         return None
-    return Step(ActionKind(action), debt, maximum, collateral, slippage)
+    return Step(kind, debt, maximum, collateral, slippage)
 
 
 def _read_maximum(reader: TableReader, example: str) -> str | None:

@@ -203,7 +203,7 @@ def check_boost(reader: TableReader, trigger: Trigger | None, steps: Sequence[St
             continue
         name, path = f"step {number + 1} of {reader.name}", (*reader.path, "step", number, "action")
         if boosts:
-            what = f'{name} is "{step.action}", but {_ABOVE} is for boosting'
+            what = f'{name} is "{step.action.word}", but {_ABOVE} is for boosting'
             fix = f'write action = "boost", or {_HEALTH} in when'
         else:
             what = f"{name} boosts, which lowers health"
@@ -218,7 +218,7 @@ def check_goal(reader: TableReader, goal: Goal | None, steps: Sequence[Step]) ->
     for number, step in enumerate(steps):
         if step.action not in REPAYING:
             path = (*reader.path, "step", number, "action")
-            what = f"step {number + 1} of {reader.name} is {step.action.value}, after which no less is owed"
+            what = f"step {number + 1} of {reader.name} is {step.action.word}, after which no less is owed"
             reader.faults.add(path, what, "write a step that repays, or a target health_factor", rule=reader.rule)
 
 

@@ -15,8 +15,8 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from tui.config.toml_text import read_toml
-from tui.model.rule import BORROWING, SALES, ActionKind, Order
-from tui.rules.steps import SALE_KEYS
+from tui.model.rule import BORROWING, FILE_ACTIONS, SALES, ActionKind, Order
+from tui.rules.steps import SALE_KEYS, SWAP_FROM
 from tui.screen.clean import clean_text
 from tui.screen.lines import Line, Span, line, shorten, width_of, wrap
 from tui.screen.pane import LinePane
@@ -34,7 +34,7 @@ class Field:
 
 
 MODES = ("notify", "confirm", "auto")
-ACTIONS = tuple(kind.value for kind in ActionKind)
+ACTIONS = FILE_ACTIONS
 ORDERS = tuple(order.value for order in Order)
 HEALTH, PRICE_BELOW, PRICE_ABOVE, TRAILING = "health", "price below", "price above", "trailing price"
 HEALTH_ABOVE = "health above"
@@ -123,9 +123,14 @@ def step_fields(number: int, action: str) -> tuple[Field, ...]:
             Field(f"step.{number}.max_slippage", "Loses at most", "0.5%"),
             Field(f"step.{number}.max", f"{pays} at most", there, needed=False),
         )
+    swap = (
+        Field(f"step.{number}.{SWAP_FROM}", "Swapped from", "nothing, or WETH", needed=False),
+        Field(f"step.{number}.max_slippage", "Swap loses at most", "0.5%, of a swap", needed=False),
+    )
     return (
         Field(f"step.{number}.action", "Action", "", ACTIONS),
         Field(f"step.{number}.asset", "Asset", "USDC"),
+        *(swap if action == ActionKind.REPAY else ()),
         Field(f"step.{number}.max", "At most", "all there is", needed=False),
     )
 
@@ -142,8 +147,10 @@ _SALE_NAMES: Mapping[ActionKind, tuple[str, str]] = MappingProxyType(
 
 
 def step_shape(action: str) -> str:
-    """Actions with the same fields have the same shape: each kind of sale its own, the others one together."""
-    return action if is_sale(action) else ""
+    """Actions with the same fields have the same shape: each kind of sale its own, as repaying, the others one
+    together.
+    """
+    return action if is_sale(action) or action == ActionKind.REPAY else ""
 
 
 def is_sale(action: str) -> bool:

@@ -8,12 +8,12 @@ from typing import Any
 from tui.model.position import Collateral, Debt, Position
 from tui.model.rule import ActionKind
 from tui.rules.match import covers
-from tui.rules.steps import SALE_KEYS
+from tui.rules.steps import SALE_KEYS, SWAP_FROM
 from tui.screen.clean import clean_text
 from tui.screen.form import is_sale
 
 USUAL_SLIPPAGE = "0.5%"
-_KEYS = frozenset({"action", "asset", "collateral", "debt", "from", "to", "max_slippage", "max"})
+_KEYS = frozenset({"action", "asset", "collateral", "debt", "from", "to", "max_slippage", "max", SWAP_FROM})
 USUAL_COLLATERAL, USUAL_DEBT = "WETH", "USDC"
 
 
@@ -27,9 +27,16 @@ def changed_step(
     `positions` are those on the screen, `known` what the same step said when it was of that kind before.
     """
     strange = {key: value for key, value in before.items() if key not in _KEYS}
+    if not is_sale(action) and not is_sale(str(before.get("action"))) and "asset" in before:
+        # Between steps that are paid for without an exchange nothing changes but that; a swap is for repaying alone.
+        gone = {SWAP_FROM, "max_slippage"} if action != ActionKind.REPAY else set()
+        gone |= {"max"} if gone and SWAP_FROM in before else set()
+        swaps = {key: known[key] for key in (SWAP_FROM, "max_slippage") if SWAP_FROM in known and not gone}
+        return {**{key: value for key, value in before.items() if key not in gone}, "action": action, **swaps}, {}
     if not is_sale(action):
         asset = before.get("debt") or USUAL_DEBT
-        kept = {key: known[key] for key in ("max",) if key in known}
+        keys = ("max", SWAP_FROM, "max_slippage") if action == ActionKind.REPAY else ("max",)
+        kept = {key: known[key] for key in keys if key in known}
         return {"action": action, "asset": asset, **kept, **strange}, {"debt": "asset"} if "debt" in before else {}
     watched = [one for one in positions if one.unknown is None and covers(pattern, one.key)]
     supplied = _by_value(one for position in watched for one in position.collateral)

@@ -103,6 +103,7 @@ ACTION: dict[ActionKind, str] = {
     ActionKind.SWITCH_COLLATERAL: "switch collateral",
     ActionKind.SWITCH_DEBT: "switch debt",
     ActionKind.BOOST: "boost",
+    ActionKind.SWAP_TO_REPAY: "swap and repay",
 }
 
 PROVIDER_ROLE = {"ok": "good", "lagging": "warn", "wrong-chain": "alarm", "failing": "alarm", "lying": "alarm"}

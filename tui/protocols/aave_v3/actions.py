@@ -145,6 +145,13 @@ def sale_ceiling(market: MarketState, account: AccountState, debt: Asset, collat
     return owed(market, account, owing)[0]
 
 
+def swap_ceiling(market: MarketState, account: AccountState, debt: Asset, sold: Asset | None) -> int:
+    """The most base units of `debt` that a swap of `sold` out of the wallet could repay. Raises ActionImpossible."""
+    if sold is not None and sold.address == debt.address:
+        raise ActionImpossible(f"{debt.symbol} cannot be swapped for itself")
+    return ceiling(market, account, ActionKind.REPAY, debt)
+
+
 def require_sellable(market: MarketState, account: AccountState, reserve: Reserve) -> None:
     """Raises ActionImpossible where no collateral of a reserve is there to be sold, or other must go first."""
     if not supplied(market, account, reserve):

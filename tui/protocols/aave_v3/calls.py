@@ -61,7 +61,7 @@ def calls_for(
     Raises ActionImpossible where the allowance that stands is not known.
     """
     asset = action.asset
-    wraps = (_wrap(action),) if action.wrap > 0 else ()
+    wraps = (wrap_call(asset, action.wrap),) if action.wrap > 0 else ()
     holding = wallet.holding(asset.address) or TokenHolding(asset, None)
     allowed = holding.allowances.get(pool)
     if allowed is None:
@@ -195,13 +195,13 @@ def _permit_call(
     )
 
 
-def _wrap(action: Action) -> PlannedCall:
+def wrap_call(asset: Asset, wei: int) -> PlannedCall:
     """The deposit that turns native coin into the asset, wei for wei."""
     return PlannedCall(
-        to=action.asset.address,
+        to=asset.address,
         data=DEPOSIT,
-        value=action.wrap,
-        words=f"Wrap {_units(action.wrap, action.asset.decimals)} of the native coin",
+        value=wei,
+        words=f"Wrap {_units(wei, asset.decimals)} of the native coin",
         action=None,
     )
 

@@ -30,6 +30,8 @@ from tui.protocols.aave_v3.helper_orders import (
 from tui.protocols.aave_v3.sales import POOLS_WORD
 from tui.protocols.erc20 import APPROVE
 
+EXACT_INPUT_SINGLE, EXACT_INPUT = bytes.fromhex("04e45aaf"), bytes.fromhex("b858183f")
+"""exactInputSingle and exactInput of SwapRouter02; the longer one through two pools."""
 UNKNOWN_GAS = 450_000
 """For calls that are not in the table."""
 TYPICAL_GAS: Mapping[bytes, int] = MappingProxyType(
@@ -50,6 +52,8 @@ TYPICAL_GAS: Mapping[bytes, int] = MappingProxyType(
         BOOST: 715_000,
         BOOST_WITH_SIGNATURE: 770_000,
         APPROVE_DELEGATION: 55_000,
+        EXACT_INPUT_SINGLE: 120_000,
+        EXACT_INPUT: 220_000,
     }
 )
 """Units of gas of a whole transaction by its selector, the most that was measured, up to the next 5,000.

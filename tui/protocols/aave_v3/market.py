@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from tui.model.block import BlockRef
 from tui.model.calls import Call, CallResult, Log
 from tui.model.network import PRICE_HEARTBEAT, MarketConfig, Network
 from tui.model.pinned import PinnedCode
-from tui.model.plan import Action, PlannedCall, Sale, SaleTerms
+from tui.model.plan import Action, PlannedCall, Sale, SaleTerms, SwapCall
 from tui.model.position import Asset, MarketKey, Position, PositionKey
 from tui.model.rule import FROM_WALLET, SALES, SUPPLYING, ActionKind
 from tui.model.snapshot import Listing
@@ -21,6 +22,7 @@ from tui.protocols.aave_v3.gas import typical_gas
 from tui.protocols.aave_v3.health import HealthUnknown, figures, lines_of, with_prices
 from tui.protocols.aave_v3.helper import Helper
 from tui.protocols.aave_v3.helper_orders import sold_in
+from tui.protocols.aave_v3.own_swaps import swap_calls, swapped_in
 from tui.protocols.aave_v3.position import build_position, checked_position, unknown
 from tui.protocols.aave_v3.reshape import Reshaping, after_reshaping, reshaping_ceiling
 from tui.protocols.aave_v3.rules import version_text
@@ -84,10 +86,12 @@ class AaveV3Market:
 
     @property
     def actions(self) -> frozenset[ActionKind]:
-        """What goes with the pool alone, and selling collateral where a router is configured and the helper is not
-        said to stand elsewhere than it can.
+        """What goes with the pool alone, swapping tokens of the wallet where a router is configured, and selling
+        collateral where the helper is not said to stand elsewhere than it can.
         """
         with_pool = {ActionKind.REPAY, ActionKind.ADD_COLLATERAL, ActionKind.REPAY_WITH_ATOKENS}
+        if self._router is not None:
+            with_pool.add(ActionKind.SWAP_TO_REPAY)
         if self._router is None or (self._pool is not None and isinstance(self._helper(self._pool), str)):
             return frozenset(with_pool)
         return frozenset(with_pool | SALES)
@@ -167,6 +171,8 @@ class AaveV3Market:
     def ceiling(self, position: Position, kind: ActionKind, asset: Asset, collateral: Asset | None = None) -> int:
         """The most base units that `kind` can use of `asset`; see LendingMarket.ceiling."""
         market, account = _known_state(position)
+        if kind is ActionKind.SWAP_TO_REPAY:
+            return pool_actions.swap_ceiling(market, account, asset, collateral)
         if kind in SALES:
             self._seller(market.pool)
             if collateral is None:
@@ -176,13 +182,19 @@ class AaveV3Market:
 
     def spender(self, kind: ActionKind) -> str | None:
         """The pool, as the last reading named it; None before the first, and for what the wallet does not pay."""
-        return self._pool if kind in FROM_WALLET else None
+        return self._pool if kind in FROM_WALLET or kind is ActionKind.SWAP_TO_REPAY else None
 
     def calls_for(self, position: Position, action: Action, wallet: Wallet, deadline: int) -> tuple[PlannedCall, ...]:
         """The transactions that do `action`; see LendingMarket.calls_for. The pool is the one of the position."""
         market, account = _known_state(position)
         reserve = pool_actions.reserve_for(market, action.kind, action.asset)
         owed, stable = pool_actions.owed(market, account, reserve)
+        if action.kind is ActionKind.SWAP_TO_REPAY:
+            sale = _sale_of(action)
+            self._require_wrappable(action, sale.collateral)
+            plain = replace(action, kind=ActionKind.REPAY, sale=None, wrap=0)
+            repaid = calls_for(market.pool, account.account, plain, stable, wallet, deadline)
+            return (*swap_calls(action, sale, _swap_of(sale), wallet), *(_doing(call, action) for call in repaid))
         if action.kind in SALES:
             sale = _sale_of(action)
             shape = self._shape(market, sale.collateral, action.kind)
@@ -194,10 +206,13 @@ class AaveV3Market:
             return sale_calls_for(action, sale, everything, deadline, account.account)
         if action.kind is ActionKind.REPAY_WITH_ATOKENS:
             return (repay_with_a_tokens(market.pool, action, stable),)
-        if action.wrap > 0 and self._wrapped not in (None, action.asset.address):
-            raise ActionImpossible(f"{action.asset.symbol} is not this network's wrapped native coin")
+        self._require_wrappable(action, action.asset)
         repaying = action.kind is ActionKind.REPAY
         return calls_for(market.pool, account.account, action, repaying and stable, wallet, deadline)
+
+    def _require_wrappable(self, action: Action, asset: Asset) -> None:
+        if action.wrap > 0 and self._wrapped not in (None, asset.address):
+            raise ActionImpossible(f"{asset.symbol} is not this network's wrapped native coin")
 
     def sale_calls(
         self,
@@ -206,7 +221,11 @@ class AaveV3Market:
         debt: Asset | None = None,
         kind: ActionKind = ActionKind.DELEVERAGE,
     ) -> tuple[Call, ...]:
-        """The reads that tell the terms of a sale; none where `sale_shape` says that there are none."""
+        """The reads that tell the terms of a sale; none where `sale_shape` says that there are none, or where the
+        wallet sells by itself.
+        """
+        if kind is ActionKind.SWAP_TO_REPAY:
+            return ()
         try:
             market, account = _known_state(position)
             shape = self._shape(market, collateral, kind)
@@ -229,17 +248,25 @@ class AaveV3Market:
             shape = self.sale_shape(position, collateral, kind)
         except ActionImpossible as impossible:
             return SaleTerms("", "", 0, impossible=str(impossible))
+        if kind is ActionKind.SWAP_TO_REPAY:
+            return shape
         return terms_of(shape, collateral, self._chain_id, results, kind)
 
     def sale_shape(self, position: Position, collateral: Asset, kind: ActionKind = ActionKind.DELEVERAGE) -> SaleTerms:
         """Helper, token by which it is let and the usual premium. Raises ActionImpossible where nothing can be sold."""
         market, _ = _known_state(position)
+        if kind is ActionKind.SWAP_TO_REPAY:
+            return SaleTerms("", "", 0)
         return self._shape(market, collateral, kind)
 
     def sold_in(self, logs: Sequence[Log], owner: str, token: str) -> int | None:
-        """What the helper of this market says it sold; see LendingMarket.sold_in."""
-        helper = "no pool was read yet" if self._pool is None else self._helper(self._pool)
-        return None if isinstance(helper, str) else sold_in(logs, helper.address, owner, token)
+        """What the helper of this market says it sold and what the account itself swapped; see LendingMarket."""
+        if self._pool is None:
+            return None
+        helper = self._helper(self._pool)
+        told = None if isinstance(helper, str) else sold_in(logs, helper.address, owner, token)
+        swapped = swapped_in(logs, self._pool, owner, token)
+        return told if swapped is None else (told or 0) + swapped
 
     @property
     def account_code(self) -> PinnedCode | None:
@@ -359,6 +386,8 @@ def _known_state(position: Position) -> tuple[MarketState, AccountState]:
 
 
 def _after(market: MarketState, account: AccountState, action: Action) -> tuple[MarketState, AccountState]:
+    if action.kind is ActionKind.SWAP_TO_REPAY:
+        return pool_actions.after_action(market, account, ActionKind.REPAY, action.asset, action.amount)
     if action.kind in SALES:
         sale = _sale_of(action)
         deal = Reshaping(
@@ -378,6 +407,18 @@ def _sale_of(action: Action) -> Sale:
     if action.sale is None:
         raise ActionImpossible(f"{action.kind} of nothing: what is to be sold is not said")
     return action.sale
+
+
+def _swap_of(sale: Sale) -> SwapCall:
+    if sale.swap is None:
+        raise ActionImpossible(f"how {sale.collateral.symbol} is to be swapped is not said")
+    return sale.swap
+
+
+def _doing(call: PlannedCall, action: Action) -> PlannedCall:
+    """The call as one that does `action`, where it does anything by itself."""
+    stand_in = tuple(_doing(one, action) for one in call.stand_in)
+    return call if call.action is None else replace(call, action=action, stand_in=stand_in)
 
 
 def _lent_one(market: MarketState, position: Position, kind: ActionKind, loaned: Asset | None) -> Reserve | None:

@@ -55,9 +55,9 @@ def _moved(plan: Plan) -> tuple[str, str, str]:
     if kinds and kinds <= BORROWING:
         return "borrows", dollars(plan.spend_usd), "of new debt, none of your own tokens"
     sources = {
-        "your own tokens": kinds & FROM_WALLET,
+        "your own tokens": kinds & (FROM_WALLET | {ActionKind.SWAP_TO_REPAY}),
         "what is supplied": kinds & {ActionKind.REPAY_WITH_ATOKENS},
-        "collateral that is sold": kinds & (SALES - BORROWING),
+        "collateral that is sold": kinds & (SALES - BORROWING - {ActionKind.SWAP_TO_REPAY}),
         "new debt": kinds & BORROWING,
     }
     names = [name for name, there in sources.items() if there] or ["your own tokens"]

@@ -25,6 +25,8 @@ def deed(action: Action) -> str:
     paid = f"{amount(action.amount, action.asset.decimals)} {clean_text(action.asset.symbol, 12)}"
     if action.sale is not None:
         given = "borrow" if action.kind in BORROWING else "sell"
+        if action.kind is ActionKind.SWAP_TO_REPAY:
+            given = "swap"
         taken = "supply" if action.kind in SUPPLYING else "repay"
         return f"{given} {_sold(action.sale)}, {taken} {paid}"
     if action.kind is ActionKind.REPAY_WITH_ATOKENS:
@@ -63,6 +65,13 @@ def sale_lines(action: Action, width: int, indent: str = "    ") -> list[Line]:
     verb = "borrows" if action.kind in BORROWING else "sells"
     most = f"{amount(sale.most_sold, sale.collateral.decimals)} {clean_text(sale.collateral.symbol, 12)}"
     where = f" on {clean_text(sale.venue, 60)}" if sale.path else ""
+    if sale.swap is not None:
+        symbol, digits = clean_text(action.asset.symbol, 12), action.asset.decimals
+        said = f"swaps exactly {most}{where}; undone by the chain if less than {amount(sale.swap.least_out, digits)} "
+        said += f"{symbol} would come out"
+        if sale.surplus:
+            said += f"; some {amount(sale.surplus, digits)} {symbol} more are likely to, and stay in the wallet"
+        return wrap(said, width, "muted", indent, indent)
     floor = f"undone by the chain if health would end under {health(sale.min_health)}"
     return wrap(f"{verb} at most {most}{where}; {floor}", width, "muted", indent, indent)
 
@@ -85,13 +94,14 @@ def _swap_parts(plan: Plan) -> str:
     swap = plan.cost.swap
     if swap == SwapCost():
         return ""
-    loan = f"flash loan {dollars(swap.premium_usd)}"
+    loan = f" · flash loan {dollars(swap.premium_usd)}"
+    if all(sale.swap is not None for sale in sales_of(plan)):
+        loan = ""  # the account sells by itself
     if _is_assumed(plan):
         allowed = swap.total_usd - swap.premium_usd
-        return f"max_slippage allows {dollars(allowed)} · {loan}; no pool is asked yet"
+        return f"max_slippage allows {dollars(allowed)}{loan}; no pool is asked yet"
     return (
-        f"pools {dollars(swap.fees_usd)} · impact {dollars(swap.impact_usd)} · oracle gap {dollars(swap.gap_usd)}"
-        f" · {loan}"
+        f"pools {dollars(swap.fees_usd)} · impact {dollars(swap.impact_usd)} · oracle gap {dollars(swap.gap_usd)}{loan}"
     )
 
 

@@ -1,0 +1,220 @@
+"""A wallet's own token swapped for what it repays, through the whole engine: keystore, signer, journal, router, pool.
+
+Health falls from the position's 1.38 to 1.05 in one block; the wallet holds 8 WETH and 2,000 USDC that are not to go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.chain import Chain
+from tests.support.deleverage import WAD
+from tests.support.fault_rig import ADD, FaultRig, World, open_rig, open_world
+from tests.support.positions import PPM, follow, network_of
+from tui.model.intent import FiringState, IntentState
+from tui.model.plan import Plan
+from tui.model.units import USD
+from tui.practice.node import NodeProgram
+from tui.quotes.router02 import EXACT_INPUT_SINGLE
+
+pytestmark = pytest.mark.node
+
+TARGET = 15 * WAD // 10
+USD_AT_105 = Decimal("2277.11")
+"""The price of WETH at which the position's health is 1.05."""
+SWAP = '[[rule.step]]\naction = "repay"\nasset = "USDC"\nswap_from = "WETH"\nmax_slippage = "{}"\n'
+
+Open = Callable[..., Awaitable[FaultRig]]
+
+
+@pytest.fixture(scope="module")
+def world(
+    anvil: NodeProgram, artifact_folders: dict[str, Path], artifacts_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    yield from open_world(anvil, artifact_folders, artifacts_dir, tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+async def swapping(world: World, tmp_path: Path) -> AsyncIterator[Open]:
+    """Opens an armed engine whose network names the exchange; `steps` are the rule's."""
+    async with AsyncExitStack() as stack:
+
+        async def make(steps: str = SWAP.format("2%"), **options: Any) -> FaultRig:
+            network = network_of(world.chain)
+            named = {"swaps": network.swaps, "wrapped_native": network.wrapped_native, "helpers": network.helpers}
+            rig = await open_rig(stack, world, tmp_path, steps=steps, **{**named, **options})
+            await rig.arm()
+            return rig
+
+        yield make
+
+
+async def fall(rig: FaultRig, below: int = 0) -> None:
+    """The oracle falls, the pools `below` it by so many parts in a million, and the engine sees it."""
+    rig.chain.set_price("WETH", USD_AT_105)
+    follow(rig.chain, {"WETH": PPM - below})
+    rig.clock.advance(2)
+    await rig.head()
+
+
+def health(rig: FaultRig) -> int:
+    return rig.chain.health_factor(rig.account)
+
+
+def wallet(rig: FaultRig) -> dict[str, int]:
+    return {symbol: rig.chain.balance(symbol, rig.account) for symbol in rig.chain.market.tokens}
+
+
+def allowed(rig: FaultRig) -> dict[tuple[str, str], int]:
+    """What pool and router may still take of the account."""
+    chain = rig.chain
+    return {
+        (symbol, spender): amount
+        for symbol, token in chain.market.tokens.items()
+        for spender in (chain.market.pool, chain.market.router02)
+        if (amount := chain.call(token.address, "allowance(address,address)", ["uint256"], rig.account, spender))
+    }
+
+
+def plan_of(rig: FaultRig) -> Plan:
+    (evaluation,) = [one for one in rig.wired.engine.defender.evaluations.values() if one.rule == "guard"]
+    assert evaluation.plan is not None, evaluation.refused
+    return evaluation.plan
+
+
+def refusal_of(rig: FaultRig) -> str:
+    (evaluation,) = [one for one in rig.wired.engine.defender.evaluations.values() if one.rule == "guard"]
+    assert evaluation.refused is not None, evaluation.plan
+    return evaluation.refused.reason
+
+
+def on_target(rig: FaultRig) -> None:
+    assert TARGET <= health(rig) <= TARGET * 1_001 // 1_000
+
+
+async def test_from_105_to_150_by_another_token_of_the_wallet(swapping: Open) -> None:
+    rig = await swapping()
+    before = wallet(rig)
+    await fall(rig)
+    assert 1049 * WAD // 1000 < health(rig) < 1051 * WAD // 1000
+    plan = plan_of(rig)
+    assert plan.reaches_target
+    (step,) = plan.steps
+    sale = step.action.sale
+    assert sale is not None
+    assert sale.swap is not None
+    assert [call.selector for call in plan.calls][1] == EXACT_INPUT_SINGLE
+    assert (await rig.settle()).state is FiringState.DONE
+    assert [intent.state for intent in rig.firing.intents] == [IntentState.FINAL_OK] * 3
+    on_target(rig)
+    after = wallet(rig)
+    assert before["WETH"] - after["WETH"] == sale.sold
+    assert 0 <= after["USDC"] - before["USDC"] <= 2 * sale.surplus
+    assert {one: after[one] for one in after if one not in ("WETH", "USDC")} == {
+        one: before[one] for one in before if one not in ("WETH", "USDC")
+    }
+    assert allowed(rig) == {}
+    assert plan.cost.swap_usd > 0
+    rig.check()
+
+
+async def test_what_came_of_it_is_booked_beside_what_was_expected(swapping: Open) -> None:
+    rig = await swapping()
+    await fall(rig)
+    sale = plan_of(rig).steps[0].action.sale
+    assert sale is not None
+    assert (await rig.settle()).state is FiringState.DONE
+    assert rig.wired.journal is not None
+    found = rig.wired.journal.outcome(rig.firing.id)
+    assert found is not None
+    assert (found.sold_asset, found.sold_expected, found.sold_actual) == ("WETH", sale.sold, sale.sold)
+    assert found.health_actual is not None
+    assert found.health_simulated is not None
+    assert abs(found.health_actual - found.health_simulated) < WAD // 10_000
+
+
+async def test_a_maximum_counts_what_is_sold_and_the_next_step_does_the_rest(swapping: Open) -> None:
+    rig = await swapping(f'{SWAP.format("2%")}max = "1.5"\n\n{ADD}')
+    before = wallet(rig)
+    await fall(rig)
+    plan = plan_of(rig)
+    assert [step.action.kind.word for step in plan.steps] == ["repay", "add-collateral"]
+    assert plan.steps[0].note == "the rule's maximum is 1.5"
+    assert (await rig.settle()).state is FiringState.DONE
+    on_target(rig)
+    sold = plan.steps[0].action.sale
+    assert sold is not None
+    assert 1_499 * WAD // 1_000 < sold.sold <= 15 * WAD // 10
+    assert before["WETH"] - wallet(rig)["WETH"] == sold.sold + plan.steps[1].action.amount
+    assert allowed(rig) == {}
+
+
+async def test_a_pool_that_is_worse_than_the_step_allows_is_refused(swapping: Open) -> None:
+    rig = await swapping(SWAP.format("0.3%"))
+    await fall(rig, below=10_000)
+    assert "repay: swapping WETH of the wallet for USDC would lose 1.0" in refusal_of(rig)
+    assert rig.firings == ()
+
+
+async def test_a_swap_that_reverts_sells_nothing_and_is_planned_anew(swapping: Open, world: World) -> None:
+    rig = await swapping(SWAP.format("0.6%"))
+    chain: Chain = rig.chain
+    # With nothing of the debt token in hand the repayment cannot take the wallet's own.
+    chain.send(rig.account, chain.token("USDC").address, "transfer(address,uint256)", chain.market.pool,
+               chain.balance("USDC", rig.account))  # fmt: skip
+    await rig.head()
+    await fall(rig)
+    raws = [attempt.raw for intent in rig.firing.intents for attempt in intent.attempts]
+    assert len(raws) == 3
+    before = wallet(rig)
+    chain.rpc("anvil_dropAllTransactions")
+    follow(chain, {"WETH": PPM - 10_000})
+    for raw in raws:
+        chain.rpc("eth_sendRawTransaction", "0x" + raw.hex())
+    await rig.mine(4)
+    first = rig.firings[-1]
+    assert first.state is FiringState.FAILED
+    assert [one.state for one in first.intents] == [
+        IntentState.FINAL_OK, IntentState.FINAL_REVERTED, IntentState.FINAL_REVERTED,
+    ]  # fmt: skip
+    assert wallet(rig) == before
+    follow(chain)
+    await rig.mine(2)
+    assert len(rig.firings) == 2
+    assert (await rig.settle()).state is FiringState.DONE
+    on_target(rig)
+    assert allowed(rig) == {}
+    rig.check()
+
+
+async def test_the_signer_holds_router_tokens_recipient_pools_and_caps(swapping: Open) -> None:
+    rig = await swapping(f'{SWAP.format("2%")}max = "3"\n')
+    policy = rig.wired.engine.armory.policy
+    assert policy is not None
+    chain = rig.chain
+    weth, usdc = (chain.token(one).address.lower() for one in ("WETH", "USDC"))
+    singles = [one for one in policy.calls if one.selector == "0x" + EXACT_INPUT_SINGLE.hex()]
+    assert {one.to for one in singles} == {chain.market.router02.lower()}
+    assert len(singles) == 4
+    for one in singles:
+        rules = {rule.index: rule for rule in one.rules}
+        assert rules[0].equals == int(weth, 16)
+        assert rules[1].equals == int(usdc, 16)
+        assert rules[2].equals in (100, 500, 3000, 10000)
+        assert rules[3].equals == int(rig.account, 16)
+        assert rules[4].maximum == 3 * WAD
+        assert (one.spend_token, one.spend_word) == (weth, 4)
+    caps = dict(policy.daily_caps)
+    day = 100_000 * USD * 3
+    assert caps[weth] == day * WAD // chain.price("WETH")
+    assert usdc in caps
+    approvals = [one for one in policy.calls if one.selector == "0x095ea7b3" and one.to == weth]
+    assert all(
+        rule.equals == int(chain.market.router02, 16) for one in approvals for rule in one.rules if not rule.index
+    )

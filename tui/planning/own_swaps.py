@@ -1,0 +1,79 @@
+"""Swaps that an account makes by itself, without a helper: how much is repaid, exactly how much goes in for it. Pure.
+
+What is repaid is fixed, so that the target is met exactly wherever the swap goes through at all: at least so much comes
+out, or the chain undoes the swap. A little more goes in than it costs at the block of the decision, for the price may
+move until it is mined, but never more than the market's own prices and the step's slippage allow.
+"""
+
+from __future__ import annotations
+
+from tui.model.plan import Action, Sale
+from tui.model.position import Position
+from tui.model.units import UINT256_MAX
+from tui.planning.circumstances import Offer
+from tui.planning.selling import ASSUMED_VENUE, SaleOrder, SizedSale, Sizing, sizing_of
+from tui.protocols.base import ActionImpossible, LendingMarket
+from tui.quotes.base import SwapOrder, Swapper
+
+PRICE_ROOM = 1_000
+"""The part (0.1%) by which more goes in than was asked for it, where `max_slippage` leaves so much."""
+
+
+def size_swap(
+    market: LendingMarket, position: Position, order: SaleOrder, offer: Offer | None, swapper: Swapper, wanted: int
+) -> SizedSale | str:
+    """The swap that repays `wanted` base units of debt out of the wallet, the largest one below where that cannot be
+    had, or why there is none. `order.most_out` is what may be sold.
+    """
+    sizing = sizing_of(market, position, order, offer)
+    if isinstance(sizing, str):
+        return sizing
+    wanted = min(wanted, sizing.owed)
+    repaid = wanted if wanted > 0 and sizing.exchange.sold_for(wanted) is not None else min(sizing.most(), wanted)
+    sold = sizing.exchange.sold_for(repaid) if repaid > 0 else None
+    if sold is None:
+        return f"{order.words}{sizing.why_nothing()}"
+    sale = own_sale(sizing, swapper, repaid, sold)
+    if isinstance(sale, str):
+        return f"{order.words}: {sale}"
+    action = Action(order.kind, order.debt, repaid, sale)
+    try:
+        health = market.after(position, (action,)).health_factor
+    except ActionImpossible as refused:
+        return f"{order.words}: {refused}"
+    if not sizing.improves(UINT256_MAX if health is None else health):
+        return f"{order.words} would not raise the health factor"
+    return SizedSale(action, sizing.bound(repaid) if repaid < wanted else "")
+
+
+def own_sale(sizing: Sizing, swapper: Swapper, repaid: int, asked: int) -> Sale | str:
+    """The sale by which the account itself gets `repaid` base units of debt token, that cost `asked`; or why no call
+    can be made for it.
+    """
+    exchange, order = sizing.exchange, sizing.order
+    amount_in = with_room(asked, exchange.limit(repaid))
+    quote = exchange.quote_for(repaid)
+    path = b"" if quote is None else quote.path
+    swap = SwapOrder(sizing.position.key.account, order.collateral, order.debt, amount_in, repaid)
+    try:
+        call = swapper.call(swap, path)
+    except ValueError as error:
+        return str(error)
+    return Sale(
+        collateral=order.collateral,
+        sold=amount_in,
+        most_sold=amount_in,
+        min_health=0,
+        path=path,
+        venue=ASSUMED_VENUE if quote is None else call.venue,
+        terms=exchange.terms,
+        cost=exchange.cost(repaid, asked),
+        price_usd=exchange.prices[order.collateral.address],
+        swap=call,
+        surplus=repaid * (amount_in - asked) // asked,
+    )
+
+
+def with_room(asked: int, limit: int) -> int:
+    """What goes in where `asked` suffices now and `limit` is the most that may."""
+    return min(asked + asked // PRICE_ROOM, limit)
