@@ -6,6 +6,7 @@ Under xdist every worker starts nodes of its own; the artifacts and the deployed
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +15,15 @@ import pytest
 from hypothesis import settings
 
 from tests.support.chain import Chain
+from tests.support.warm_signer import Nursery
 from tui.practice.artifacts import fetch
 from tui.practice.market import AaveVersion
 from tui.practice.node import NodeKind, NodeProgram, find_program, pyevm_program
 from tui.practice.packages import AAVE_V30, CONTRACTS
 from tui.practice.state import start_market
+
+# A shell that starts the tests in the background has interrupts ignored, which every process of ours would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long one example takes says more about the machine than about the code.
 settings.register_profile("trimtab", deadline=None)
@@ -98,3 +103,19 @@ def market(request: pytest.FixtureRequest) -> Iterator[Chain]:
 def pyevm_market(pyevm_v32: Chain) -> Iterator[Chain]:
     """Aave V3.2 on the Python node, put back after the test."""
     yield from _restored(pyevm_v32)
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """A process that forks signers."""
+    made = Nursery()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def warm_signers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signers of this process come from the nursery, unless the test is about how they come to be and end."""
+    if request.node.get_closest_marker("cold_signer") is None:
+        nursery = request.getfixturevalue("nursery")
+        monkeypatch.setattr("tui.vault.client.start_signer", nursery.start_signer)

@@ -127,7 +127,9 @@ def keystore_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def make_rig(market_v32: Chain, keystore_file: Path, tmp_path: Path) -> AsyncIterator[MakeRig]:
+async def make_rig(
+    market_v32: Chain, keystore_file: Path, tmp_path: Path, warm_signers: None
+) -> AsyncIterator[MakeRig]:
     """Opens a position (10 WETH, 18,000 USDC owed) twice, for the trader and for a twin, and an engine on both.
 
     `limits` are lines added under the rule's limits; `config` watches what the network was read from.

@@ -19,6 +19,7 @@ def _lower_price(rig: Rig, usd: str) -> None:
     rig.chain.set_price("WETH", Decimal(usd))
 
 
+@pytest.mark.cold_signer
 async def test_a_repay_by_permit_reaches_the_target_and_the_journal_is_the_chain(make_rig: MakeRig) -> None:
     rig = await make_rig()
     await rig.arm()

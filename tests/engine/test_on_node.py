@@ -169,7 +169,7 @@ class World:
 
 
 @pytest.fixture
-async def world(node: Node, tmp_path: Path, key_file: tuple[Path, str]) -> AsyncIterator[World]:
+async def world(node: Node, tmp_path: Path, key_file: tuple[Path, str], warm_signers: None) -> AsyncIterator[World]:
     snapshot = node.rpc.call("evm_snapshot")
     node.rpc.call("evm_setAutomine", False)
     node.rpc.call("anvil_setBalance", key_file[1], hex(10**20))

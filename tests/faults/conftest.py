@@ -24,7 +24,7 @@ def world(
 
 
 @pytest.fixture
-async def open_faulty(world: World, tmp_path: Path) -> AsyncIterator[OpenRig]:
+async def open_faulty(world: World, tmp_path: Path, warm_signers: None) -> AsyncIterator[OpenRig]:
     async with AsyncExitStack() as stack:
 
         async def make(**options: Any) -> FaultRig:

@@ -380,6 +380,7 @@ def address_space(pid: int) -> int:
     return int(line.split()[1]) * 1024
 
 
+@pytest.mark.cold_signer
 async def test_a_key_derivation_without_memory_arms_nothing_and_says_what_it_needs(
     make_rig: MakeRig, tmp_path: Path
 ) -> None:

@@ -1,0 +1,87 @@
+"""Signers that are forked from a process which has the signing library loaded: loading it is most of what a test pays.
+
+Each is a process of its own with its own pipe, and runs the signer's own `main`; only its interpreter was not started
+for it alone. Tests about that process start a real one: `pytest.mark.cold_signer`.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+from tui.vault.spawn import SignerProcess, _environment, _interpreter
+
+ROOT = Path(__file__).resolve().parents[2]
+_PROGRAM = (
+    "import socket, sys; sys.path.insert(0, sys.argv[1]); from tests.support.signer_nursery import serve; "
+    "serve(socket.socket(fileno=int(sys.argv[2])))"
+)
+
+
+class Nursery:
+    """Starts signers as `tui.vault.spawn.start_signer` does, and faster."""
+
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._process = subprocess.Popen(
+            [*_interpreter(), "-c", _PROGRAM, str(ROOT), str(theirs.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(theirs.fileno(),),
+            env=_environment(),
+            cwd="/",
+        )
+        theirs.close()
+
+    def start_signer(self, state_directory: Path) -> SignerProcess:
+        mine, theirs = socket.socketpair()
+        socket.send_fds(self._control, [str(state_directory.absolute()).encode()], [theirs.fileno()])
+        theirs.close()
+        mine.setblocking(False)
+        process = Forked(self, int(self._control.recv(32)))
+        return SignerProcess(process, mine, lambda: self.start_signer(state_directory))  # type: ignore[arg-type]
+
+    def exit_code(self, pid: int) -> int:
+        """Of a signer that has ended; asked for once."""
+        self._control.send(str(pid).encode())
+        return int(self._control.recv(32))
+
+    def close(self) -> None:
+        self._control.close()
+        self._process.wait()
+
+
+class Forked:
+    """Of `subprocess.Popen` what a signer's owner uses, for a process that is the nursery's child."""
+
+    def __init__(self, nursery: Nursery, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._nursery = nursery
+        self._descriptor = os.pidfd_open(pid)
+
+    def poll(self) -> int | None:
+        if self.returncode is None and select.select([self._descriptor], [], [], 0)[0]:
+            self._ended()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            if not select.select([self._descriptor], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired("signer", timeout or 0)
+            self._ended()
+        assert self.returncode is not None
+        return self.returncode
+
+    def kill(self) -> None:
+        if self.poll() is None:
+            signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+
+    def _ended(self) -> None:
+        self.returncode = self._nursery.exit_code(self.pid)
+        os.close(self._descriptor)
