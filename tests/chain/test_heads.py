@@ -155,7 +155,7 @@ async def test_a_websocket_rings_before_the_poll_is_due(node: Node) -> None:
     client = open_chain(network, SystemClock())
     stream = client.heads.heads()
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             first = await anext(stream)
             waiting = asyncio.ensure_future(anext(stream))
             assert client.heads.bell is not None

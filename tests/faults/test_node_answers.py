@@ -58,7 +58,7 @@ async def until(engine: Engine, wanted: Any) -> ViewState:
         if wanted(engine.view):
             return engine.view
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 return await seen
         except TimeoutError:
             view = engine.view

@@ -333,9 +333,7 @@ def test_45_fewer_urls_on_the_command_line_do_not_lower_the_quorum(tmp_path: Pat
     assert given.quorum == 2
 
 
-async def test_45_a_provider_that_hangs_holds_up_nobody(open_faulty: OpenRig, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("providers", "broadcast"):
-        monkeypatch.setattr(f"tui.chain.{module}.GRACE", 0.05)
+async def test_45_a_provider_that_hangs_holds_up_nobody(open_faulty: OpenRig) -> None:
     rig = await open_faulty(providers=3, quorum=2)
     for provider in rig.providers:
         provider.client.timeout = 3_600

@@ -322,7 +322,7 @@ async def test_hostile_rules_leave_the_last_good_ones_in_force(make_rig: MakeRig
         content = text.encode("utf-8", "surrogateescape")
         rules.write_bytes(content)
         (tmp_path / f"{how}.toml").write_bytes(content)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await rig.mine(1)
         view = rig.wired.engine.view
         assert view.protection is Protection.ARMED, how

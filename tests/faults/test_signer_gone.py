@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,36 @@ from tui.notify.alerts import conditions
 from tui.vault import client as client_room
 from tui.vault.client import SignerClient
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.cold_signer]
 
 SHORT = 0.3
 """Seconds that a signer has to answer where a test stops it."""
+LONG = 60
+"""Seconds in which something comes to an end that has one, also on a busy machine."""
 
 
 def signer_of(rig: FaultRig) -> SignerClient:
     assert rig.wired.signer is not None
     return rig.wired.signer
+
+
+@contextlib.contextmanager
+def hangs(pid: int) -> Iterator[None]:
+    """A signer that is stopped."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def short_patience() -> Iterator[None]:
+    """Only while nobody answers anyway: a signer that is well may be slow on a busy machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client_room, "ANSWER_SECONDS", SHORT)
+        yield
 
 
 def killed(rig: FaultRig) -> None:
@@ -67,7 +89,7 @@ async def test_between_two_blocks_it_is_noticed_too(open_faulty: OpenRig) -> Non
     stop = rig.wired.engine.subscribe(lambda view: seen.set() if view.signer is not None else None)
     ticking = asyncio.create_task(rig.wired.engine._tick())
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(LONG):
             await seen.wait()
     finally:
         stop()
@@ -160,26 +182,20 @@ async def test_what_was_never_signed_and_helps_no_more_frees_its_nonce_by_itself
     rig.check()
 
 
-async def test_a_stopped_signer_delays_one_block_by_a_bound_and_then_none(
-    open_faulty: OpenRig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stopped_signer_delays_one_block_by_a_bound_and_then_none(open_faulty: OpenRig) -> None:
     rig = await open_faulty()
-    monkeypatch.setattr(client_room, "ANSWER_SECONDS", SHORT)
     signer = signer_of(rig)
-    os.kill(signer.pid, signal.SIGSTOP)
-    try:
-        async with asyncio.timeout(10):
+    with hangs(signer.pid), short_patience():
+        async with asyncio.timeout(LONG):
             await rig.fall()
         assert rig.view.protection is Protection.HELD or signer.fault is not None
         asked = signer._number
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LONG):
             await rig.mine(5)
         assert signer._number == asked, "a signer that hangs was asked again and again"
         assert rig.view.protection is Protection.HELD
         assert "has not answered" in rig.view.protection_why
         assert rig.pooled() == []
-    finally:
-        os.kill(signer.pid, signal.SIGCONT)
     await caught_up(signer)
     await rig.mine()
     assert rig.view.protection is Protection.ARMED
@@ -188,24 +204,18 @@ async def test_a_stopped_signer_delays_one_block_by_a_bound_and_then_none(
     rig.check()
 
 
-async def test_what_was_sent_is_followed_and_sent_again_beside_a_stopped_signer(
-    open_faulty: OpenRig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_was_sent_is_followed_and_sent_again_beside_a_stopped_signer(open_faulty: OpenRig) -> None:
     rig = await open_faulty()
-    monkeypatch.setattr(client_room, "ANSWER_SECONDS", SHORT)
     await rig.fall()
     (sent,) = rig.pooled()
     rig.chain.rpc("anvil_dropAllTransactions")
     signer = signer_of(rig)
-    os.kill(signer.pid, signal.SIGSTOP)
-    try:
-        async with asyncio.timeout(10):
+    with hangs(signer.pid), short_patience():
+        async with asyncio.timeout(LONG):
             await rig.again()
             assert rig.pooled() == [sent]
             await rig.settle()
         assert rig.firing.state is FiringState.DONE
-    finally:
-        os.kill(signer.pid, signal.SIGCONT)
     await caught_up(signer)
 
 
@@ -214,29 +224,23 @@ async def caught_up(signer: SignerClient) -> None:
     await asyncio.gather(*signer._running, return_exceptions=True)
 
 
-async def test_an_idle_signer_that_hangs_is_found_by_looking(
-    open_faulty: OpenRig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_idle_signer_that_hangs_is_found_by_looking(open_faulty: OpenRig) -> None:
     rig = await open_faulty()
-    monkeypatch.setattr(client_room, "ANSWER_SECONDS", SHORT)
     signer = signer_of(rig)
     stopped = signer.pid
-    os.kill(stopped, signal.SIGSTOP)
-    try:
-        rig.clock.advance(10)
-        await rig.mine()
-        (look,) = signer._running
-        await asyncio.wait({look}, timeout=2 * SHORT)
-        assert not look.done()
-        await rig.mine()
+    with hangs(stopped):
+        with short_patience():
+            rig.clock.advance(10)
+            await rig.mine()
+            (look,) = signer._running
+            await asyncio.wait({look}, timeout=2 * SHORT)
+            assert not look.done()
+            await rig.mine()
         assert rig.view.protection is Protection.HELD
         assert "has not answered" in rig.view.protection_why
         await rig.arm()
         assert signer.pid != stopped, "arming again replaces one that hangs"
         assert rig.view.protection is Protection.ARMED
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(stopped, signal.SIGCONT)
 
 
 async def test_a_signer_that_fails_again_and_again_breaks_the_circuit(

@@ -356,7 +356,7 @@ def test_a_killed_engine_is_called_gone(tmp_path: Path) -> None:
         engine.stdout.readline()
         assert f"process {engine.pid} on base" in alone(state, "doctor").stdout
         os.kill(engine.pid, signal.SIGKILL)
-        engine.wait(timeout=10)
+        engine.wait(timeout=60)
     found = alone(state, "doctor").stdout
     assert f"process {engine.pid} is gone without a word" in " ".join(found.split())
     assert alone(state, "resume").returncode == 1

@@ -14,7 +14,7 @@ import pytest
 
 from tui.headless.outlet import Outlet, outlets
 
-WAIT = 20.0
+WAIT = 60.0
 
 
 def told(count: int) -> str:
@@ -78,6 +78,7 @@ def test_where_nobody_reads_the_oldest_lines_go_and_are_counted(pipe: tuple[int,
 def test_leaving_does_not_wait_for_a_reader_that_never_comes(pipe: tuple[int, int]) -> None:
     outlet = Outlet(pipe[1], told)
     outlet.write("x" * 100_000 + "\n")
+    assert os.read(pipe[0], 1) == b"x"  # the writer's thread is on its way, and will be stuck
     outlet.close_outlet(0.01)
     print("too late", file=outlet)
     assert outlet._lines == type(outlet._lines)()

@@ -71,7 +71,7 @@ class Watcher:
         self.said.append(text)
 
     async def says(self, words: str) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not any(words in text for text in self.said):
                 await self.clock.tick()
                 await asyncio.to_thread(lambda: None)  # a turn for everyone who woke

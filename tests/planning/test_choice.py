@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from itertools import permutations
 
@@ -208,12 +207,9 @@ def test_sizes_that_begin_alike_are_found_once() -> None:
     rule = rule_of(repay(), repay("DAI"), sell(), target=15 * WAD // 10, order=Order.CHEAPEST)
     around = asked(rule, market, position, wallet)
     market.asked = 0
-    started = time.perf_counter()
     plan = build_plan(rule, market, position, wallet, around)
-    took = time.perf_counter() - started
     assert isinstance(plan, Plan)
     assert market.asked < 150
-    assert took < 0.5  # a tenth of it on a quiet machine
 
 
 @pytest.mark.parametrize("order", list(Order))

@@ -38,7 +38,7 @@ def children(pid: int) -> list[int]:
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def wait_gone(pidfds: list[int], seconds: float = 15.0) -> bool:
+def wait_gone(pidfds: list[int], seconds: float = 60.0) -> bool:
     """Whether every process ends within ``seconds``; waits on the processes themselves."""
     poll = select.poll()
     for pidfd in pidfds:
@@ -75,7 +75,7 @@ def test_the_node_dies_with_its_parent_however_that_dies(program: NodeProgram, n
     pidfds = [os.pidfd_open(supervisor), os.pidfd_open(node)]
     try:
         parent.send_signal(number)
-        parent.wait(timeout=15)
+        parent.wait(timeout=60)
         assert wait_gone(pidfds)
         assert not scratch.exists()
     finally:
@@ -149,7 +149,7 @@ def test_a_dead_node_is_said(anvil: NodeProgram) -> None:
     os.close(pidfd)
     with pytest.raises(PracticeError, match=node.url):
         node.rpc.call("eth_chainId")
-    node.process.wait(timeout=10)
+    node.process.wait(timeout=60)
     assert not node.alive
     node.stop()
 

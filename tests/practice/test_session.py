@@ -240,7 +240,7 @@ def test_headless_prints_one_line_and_ends_by_signal(
     assert set(described) == KEYS
     assert (described["scenario"], described["seed"]) == ("crash", 11)
     process.send_signal(number)
-    rest, said = process.communicate(timeout=30)
+    rest, said = process.communicate(timeout=60)
     assert process.returncode == code
     assert rest == ""
     assert "Traceback" not in said

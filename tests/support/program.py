@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-WAIT = 30.0
+WAIT = 90.0
+"""Seconds: a program that starts on a machine with much else to do may need many of them."""
 
 
 @dataclass

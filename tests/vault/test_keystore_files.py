@@ -98,7 +98,7 @@ def test_a_file_open_to_others_is_refused_with_the_command_that_mends_it(own_key
     assert error.fault is KeystoreFault.UNSAFE
     command = error.fix.removeprefix("Run: ")
     assert command.startswith("chmod 600 ")
-    subprocess.run(command, shell=True, check=True, timeout=10)
+    subprocess.run(command, shell=True, check=True, timeout=60)
     assert decrypt(own_key_file.path, own_key_file.password) == own_key_file.key
 
 
@@ -111,7 +111,7 @@ def test_a_directory_open_to_others_is_refused_with_the_command_that_mends_it(ow
     ):
         error = refusal(action)
         assert error.fault is KeystoreFault.UNSAFE
-    subprocess.run(error.fix.removeprefix("Run: "), shell=True, check=True, timeout=10)
+    subprocess.run(error.fix.removeprefix("Run: "), shell=True, check=True, timeout=60)
     assert decrypt(own_key_file.path, own_key_file.password) == own_key_file.key
 
 
