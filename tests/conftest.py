@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,10 @@ from tui.practice.market import AaveVersion
 from tui.practice.node import NodeKind, NodeProgram, find_program, pyevm_program
 from tui.practice.packages import AAVE_V30, CONTRACTS
 from tui.practice.state import start_market
+
+# Rewriting the assertions of all tests takes a worker ten seconds: kept for the next one, also where Python was told to
+# write no bytecode.
+sys.dont_write_bytecode = False
 
 # A shell that starts the tests in the background has interrupts ignored, which every process of ours would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
