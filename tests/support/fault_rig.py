@@ -6,6 +6,7 @@ One node and one opened position a test module; every test gets the chain back a
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -149,6 +150,23 @@ class FaultRig:
         self.wired = _assemble(self.world, self.network, self.paths, self.rules, self.clock)
         await self.wired.engine.start()
         await self.head()
+
+    async def restart_before_the_network(self) -> None:
+        """The same on a machine that is up before its network, which comes half a minute later."""
+        await self.wired.aclose()
+        for proxy in self.proxies:
+            proxy.down()
+        self.wired = _assemble(self.world, self.network, self.paths, self.rules, self.clock)
+        await self.wired.engine.start()
+        for proxy in self.proxies:
+            proxy.heal()
+        self.clock.advance(30)
+
+    async def power_fails(self, image: Path) -> None:
+        """End the engine and put back its state directory as `image` holds it."""
+        await self.wired.aclose()
+        shutil.rmtree(self.paths[1])
+        shutil.copytree(image, self.paths[1])
 
     @property
     def view(self) -> ViewState:

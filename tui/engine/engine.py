@@ -33,6 +33,7 @@ from tui.engine.prospect import Prospect
 from tui.engine.rulebook import RuleBook
 from tui.engine.sending import Teller
 from tui.engine.signerwatch import ARM_AGAIN, SignerWatch
+from tui.engine.takeup import TakeUp
 from tui.engine.watch import Watch, without_permits
 from tui.model.block import BlockRef
 from tui.model.intent import Firing, Intent, IntentState
@@ -140,6 +141,11 @@ class Engine:
         self.signer_watch = None if ports.signer is None else SignerWatch(ports.signer, ports.clock)
         self.signer_fault: str | None = None
         self.executor = self._make_executor()
+        self._take_up = (
+            None
+            if self.executor is None or ports.journal is None
+            else TakeUp(self.executor, ports.journal, ports.reader, setup.network.chain_id)
+        )
         self.defender = Defender(
             self.book,
             self.prospect,
@@ -244,7 +250,7 @@ class Engine:
         """Why nothing may be signed now, or None."""
         if self.kill_switch.is_on():
             return "the kill switch is on"
-        return self.held or self.signer_fault or self.blind()
+        return self.held or self.signer_fault or self.blind() or (None if self._take_up is None else self._take_up.why)
 
     def look_at_signer(self) -> None:
         """Whether a signature could be had for what is armed. Beginning and end of a fault are told."""
@@ -350,8 +356,7 @@ class Engine:
         self._recall_hold()
         self.reload_rules(force=True)
         self.publish()
-        if self.executor is not None:
-            await self._recover()
+        await self._recover()
 
     def _recall_hold(self) -> None:
         """What the circuit breaker held an earlier run for holds this one."""
@@ -366,13 +371,10 @@ class Engine:
                 self.held = f"since an earlier run: {why.removeprefix('since an earlier run: ')}"
 
     async def _recover(self) -> None:
-        assert self.executor is not None
-        assert self.ports.journal is not None
+        if self._take_up is None:
+            return
         try:
-            genesis = await self.ports.reader.block_by_number(0)
-            if genesis is not None:
-                self.ports.journal.bind_chain(self.setup.network.chain_id, genesis.hash)
-            await self.executor.recover()
+            await self._take_up.do()
         except (ChainUnreachable, ReadFailed) as error:
             self.teller.say(Severity.WARNING, f"earlier transactions wait for the chain: {error}", kind="recover")
         except JournalError as error:
@@ -398,6 +400,8 @@ class Engine:
     async def _take(self, block: BlockRef) -> None:
         self.reload_rules()
         self.look_at_signer()
+        if self._take_up is not None:
+            await self._take_up.do()
         self.watch.defend(self._defended())
         reading = asyncio.gather(self.watch.snapshot(block), self._quote(block), return_exceptions=True)
         if self.executor is not None:

@@ -413,36 +413,47 @@ class Executor:
         """Look at everything unsettled at a new canonical head. The firings that came to their end."""
         async with self._tracking:
             self._head = block
+            self.put_back()
             await self._finality.look(block)
             await self._tracker.look(block)
             return self._ended()
 
+    def put_back(self, *, restarted: bool = False) -> None:
+        """What needs no chain. Nothing signed and the signer never asked (a crash, a record that failed half way):
+        nonces free, TRIGGERED again, see `resume_planned`. Signed, never sent, and the kill switch on: not sent any
+        more. After a restart (`restarted`) that holds for what the signer may have signed as well.
+        """
+        for firing in self._journal.open_firings(self._chain_id):
+            if firing.id in self._executing:
+                continue
+            if firing.state is FiringState.PLANNED:
+                again = advance_firing(firing, FiringState.TRIGGERED, reason="stopped before anything was reserved")
+                self._journal.save_firing(firing, again)
+            if firing.state is not FiringState.RUNNING:
+                continue
+            bound = [intent for intent in firing.intents if intent.state is not IntentState.DROPPED]
+            if not bound:
+                # An engine that freed nonces one by one, and ended between that and the firing's own end.
+                self._journal.release(firing, FiringState.DROPPED, "nothing was signed, and its nonces are free")
+            elif all(intent.state is IntentState.RESERVED and not intent.signing_began for intent in bound):
+                self._journal.release(firing, FiringState.TRIGGERED, "stopped before anything was signed")
+            elif self._killed() and (restarted or any(map(may_still_be_sent, bound))):
+                self._withhold(firing.id)
+
     async def recover(self) -> tuple[Firing, ...]:
         """Carry on from any state, once, before the first head. The firings that came to their end.
 
-        Nothing signed: nonces free, TRIGGERED again, see `resume_planned`. SIGNED: the identical bytes are sent.
-        Anything sent: sent again and followed. No signed intent ever gets another nonce.
+        Nothing signed: see `put_back`. SIGNED: the identical bytes are sent. Anything sent: sent again and followed.
+        No signed intent ever gets another nonce.
         """
         async with self._tracking:
+            self.put_back(restarted=True)
             for firing in self._journal.open_firings(self._chain_id):
-                if firing.state is FiringState.PLANNED:
-                    again = advance_firing(firing, FiringState.TRIGGERED, reason="restart before anything was reserved")
-                    self._journal.save_firing(firing, again)
-                elif firing.state is FiringState.RUNNING:
+                if firing.state is FiringState.RUNNING:
                     await self._recover_running(firing)
             return self._ended()
 
     async def _recover_running(self, firing: Firing) -> None:
-        bound = [intent for intent in firing.intents if intent.state is not IntentState.DROPPED]
-        if not bound:
-            # An engine that freed nonces one by one, and ended between that and the firing's own end.
-            self._journal.release(firing, FiringState.DROPPED, "nothing was signed, and its nonces are free")
-            return
-        if all(intent.state is IntentState.RESERVED and not intent.signing_began for intent in bound):
-            self._journal.release(firing, FiringState.TRIGGERED, "restart before anything was signed")
-            return
-        if self._killed():
-            self._withhold(firing.id)
         await self._send_signed(firing.id)
         may_send = not self._killed() and self._journal.halted(self._chain_id, firing.account) is None
         for intent in firing.intents:

@@ -15,6 +15,9 @@ def unsettled_checks(intents: Sequence[Intent], followed: bool) -> Iterator[Chec
         name = f"nonce {intent.nonce}"
         if is_stuck(intent):
             yield Check(name, False, f"{stuck_words(intent)} It is: {intent.words}", HOW_TO_CANCEL)
+        elif intent.state is IntentState.RESERVED and not intent.signing_began:
+            text = f"{intent.words}: its nonce is bound, and the signer was not asked yet"
+            yield Check(name, followed, text, "start the engine again: it frees the nonce and judges anew")
         elif intent.state is IntentState.RESERVED:
             text = f"{intent.words}: the signer was asked and nothing came of it; its nonce is kept for it"
             yield Check(name, False, text, f"arm the rule again, which signs the very same, or {HOW_TO_CANCEL}")
