@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 
 from tests.support.clock import FakeClock
-from tests.support.firings import ACCOUNT, CHAIN_ID, a_plan
+from tests.support.firings import ACCOUNT, CHAIN_ID, GWEI, a_plan
 from tests.support.memory_chain import MemoryChain, MemorySigner
 from tui.engine.executor import Executor
 from tui.journal.store import SqliteJournal, open_journal
 from tui.model.block import BlockRef
 from tui.model.intent import Firing, Intent, IntentState
-from tui.model.plan import PlannedCall
-from tui.ports.journal import Decision
+from tui.model.plan import FeeQuote, PlannedCall
+from tui.ports.journal import Decision, JournalFull
+
+FEES = FeeQuote(GWEI, 10 * GWEI, 2 * GWEI, 40 * GWEI)
 
 
 class Bench:
@@ -95,6 +97,20 @@ class Bench:
 
     def said(self) -> str:
         return "\n".join(line.text for line in self.lines)
+
+
+async def signed_but_not_recorded(bench: Bench) -> None:
+    """The disk fills up between the signature and its record."""
+    record = bench.journal.record_attempts
+
+    def full(attempts: object) -> None:
+        raise JournalFull("the disk is full", "here", "make room")
+
+    bench.journal.record_attempts = full  # type: ignore[method-assign]
+    firing = bench.fire()
+    with pytest.raises(JournalFull):
+        await bench.executor.execute(firing, a_plan(firing, block=bench.chain.head), bench.verify)
+    bench.journal.record_attempts = record  # type: ignore[method-assign]
 
 
 @pytest.fixture
