@@ -1,12 +1,15 @@
-"""An executor on a chain in memory with a real journal file."""
+"""An executor on a chain in memory with a real journal file, and the key file of those who have a real signer."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from eth_account import Account
 
+from tests.support.chain import keyed_account
 from tests.support.clock import FakeClock
 from tests.support.firings import ACCOUNT, CHAIN_ID, GWEI, a_plan
 from tests.support.memory_chain import MemoryChain, MemorySigner
@@ -16,7 +19,9 @@ from tui.model.block import BlockRef
 from tui.model.intent import Firing, Intent, IntentState
 from tui.model.plan import FeeQuote, PlannedCall
 from tui.ports.journal import Decision, JournalFull
+from tui.vault.keystore import MIN_PBKDF2_ROUNDS
 
+PASSWORD = "seven green bottles"
 FEES = FeeQuote(GWEI, 10 * GWEI, 2 * GWEI, 40 * GWEI)
 
 
@@ -118,3 +123,13 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     made = Bench(tmp_path / "state")
     yield made
     made.journal.close()
+
+
+@pytest.fixture(scope="session")
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A key file with the quickest derivation that is still taken, and its address."""
+    address, key = keyed_account(77)
+    path = tmp_path_factory.mktemp("keys") / "main.json"
+    path.write_text(json.dumps(Account.encrypt(key, PASSWORD, "pbkdf2", MIN_PBKDF2_ROUNDS)))
+    path.chmod(0o600)
+    return path, address.lower()

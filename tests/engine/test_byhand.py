@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.chain import keyed_account
+from tests.engine.conftest import PASSWORD
 from tests.support.clock import FakeClock
 from tests.support.firings import GWEI
 from tui.chain.client import ChainClient, open_chain
@@ -30,11 +29,9 @@ from tui.model.position import MarketKey, PositionKey
 from tui.model.signing import SignedTransaction, SignerRefused, SignerUnavailable, TransactionRequest
 from tui.practice.node import CHAIN_ID, Node, NodeProgram, start_node
 from tui.vault.client import SignerClient, spawn_signer
-from tui.vault.keystore import MIN_PBKDF2_ROUNDS
 
 pytestmark = pytest.mark.node
 
-PASSWORD = "seven green bottles"
 TAKER = "0x" + "b2" * 20
 SELECTOR = b"\x12\x34\x56\x78"
 ETHER = 10**18
@@ -46,18 +43,6 @@ def node(anvil: NodeProgram) -> Iterator[Node]:
     started.rpc.call("anvil_setCode", TAKER, "0x00")
     yield started
     started.stop()
-
-
-@pytest.fixture(scope="module")
-def key_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A key file with the quickest derivation that is still taken, and its address."""
-    from eth_account import Account
-
-    address, key = keyed_account(78)
-    path = tmp_path_factory.mktemp("keys") / "main.json"
-    path.write_text(json.dumps(Account.encrypt(key, PASSWORD, "pbkdf2", MIN_PBKDF2_ROUNDS)))
-    path.chmod(0o600)
-    return path, address.lower()
 
 
 class Meddler:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.chain import keyed_account
+from tests.engine.conftest import PASSWORD
 from tests.support.clock import FakeClock
 from tests.support.firings import GWEI, POOL, a_plan, with_calls
 from tui.chain.client import ChainClient, open_chain
@@ -25,12 +24,10 @@ from tui.model.signing import AllowedCall, SigningPolicy
 from tui.ports.journal import Decision, JournalFull, JournalLocked
 from tui.practice.node import CHAIN_ID, Node, NodeProgram, start_node
 from tui.vault.client import SignerClient, spawn_signer
-from tui.vault.keystore import MIN_PBKDF2_ROUNDS
 from tui.vault.ledger import KILL_FILE
 
 pytestmark = pytest.mark.node
 
-PASSWORD = "seven green bottles"
 SELECTOR = b"\x12\x34\x56\x78"
 REVERTER = "0x" + "d5" * 20
 
@@ -40,18 +37,6 @@ def node(anvil: NodeProgram) -> Iterator[Node]:
     started = start_node(anvil)
     yield started
     started.stop()
-
-
-@pytest.fixture(scope="module")
-def key_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A key file with the quickest derivation that is still taken, and its address."""
-    from eth_account import Account
-
-    address, key = keyed_account(77)
-    path = tmp_path_factory.mktemp("keys") / "main.json"
-    path.write_text(json.dumps(Account.encrypt(key, PASSWORD, "pbkdf2", MIN_PBKDF2_ROUNDS)))
-    path.chmod(0o600)
-    return path, address.lower()
 
 
 class World:

@@ -5,28 +5,17 @@ After each: same nonce, same meaning, nothing fired twice, nothing forgotten, an
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.support.fault_rig import World, open_world
+from tests.support.fault_rig import World
 from tests.support.mortal import HAND, SEND, Mortal, Point, journal_point, open_mortal, signer_point
 from tui.model.intent import FiringState, IntentState
-from tui.practice.node import NodeProgram
 
 pytestmark = pytest.mark.node
-
-
-@pytest.fixture(scope="module")
-def world(
-    anvil: NodeProgram,
-    artifact_folders: dict[str, Path],
-    artifacts_dir: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[World]:
-    yield from open_world(anvil, artifact_folders, artifacts_dir, tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture

@@ -2,48 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.support.fault_rig import FaultRig, World, open_rig, open_world
+from tests.support.fault_rig import FaultRig, OpenRig
 from tests.support.pool_rules import SEND, hash_of
 from tui.model.intent import FiringState, IntentState
 from tui.model.units import WAD
 from tui.model.view import Protection
 from tui.practice.abi import calldata
 from tui.practice.accounts import OWNER
-from tui.practice.node import NodeProgram
 from tui.practice.tokens import FEED_UNIT
 
 pytestmark = pytest.mark.node
-
-OpenRig = Callable[..., Awaitable[FaultRig]]
-
-
-@pytest.fixture(scope="module")
-def world(
-    anvil: NodeProgram,
-    artifact_folders: dict[str, Path],
-    artifacts_dir: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[World]:
-    yield from open_world(anvil, artifact_folders, artifacts_dir, tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-async def rigged(world: World, tmp_path: Path) -> AsyncIterator[OpenRig]:
-    async with AsyncExitStack() as stack:
-
-        async def make(**options: Any) -> FaultRig:
-            rig = await open_rig(stack, world, tmp_path, **options)
-            await rig.arm()
-            return rig
-
-        yield make
 
 
 def reorg(rig: FaultRig, depth: int, *raws: str) -> None:
@@ -65,9 +38,9 @@ def raws(rig: FaultRig) -> list[str]:
 # --- 32, 33: a block is taken back ------------------------------------------------------------------------------------
 
 
-async def test_32_a_reorg_drops_the_transaction_and_the_same_bytes_are_sent_again(rigged: OpenRig) -> None:
+async def test_32_a_reorg_drops_the_transaction_and_the_same_bytes_are_sent_again(open_faulty: OpenRig) -> None:
     """anvil_reorg of the block it was in, and a pool that forgot it."""
-    rig = await rigged(confirmations=3)
+    rig = await open_faulty(confirmations=3)
     await rig.fall()
     await rig.mine()
     assert rig.intent_states == [IntentState.INCLUDED]
@@ -87,9 +60,9 @@ async def test_32_a_reorg_drops_the_transaction_and_the_same_bytes_are_sent_agai
     rig.check()
 
 
-async def test_33_a_reorg_includes_another_attempt_and_it_is_settled_on_the_actual_hash(rigged: OpenRig) -> None:
+async def test_33_a_reorg_includes_another_attempt_and_it_is_settled_on_the_actual_hash(open_faulty: OpenRig) -> None:
     """The raised fee is mined; then anvil_reorg puts the original into the block instead."""
-    rig = await rigged(confirmations=3)
+    rig = await open_faulty(confirmations=3)
     lost = rig.proxies[0].swallow(SEND, hash_of)
     await rig.fall()
     while len(rig.intent.attempts) < 2:
@@ -115,10 +88,10 @@ async def test_33_a_reorg_includes_another_attempt_and_it_is_settled_on_the_actu
 
 @pytest.mark.parametrize("while_down", [False, True])
 async def test_35_a_reorg_deeper_than_the_limit_halts_until_a_person_has_looked(
-    rigged: OpenRig, while_down: bool
+    open_faulty: OpenRig, while_down: bool
 ) -> None:
     """anvil_reorg past a transaction that was final, under the engine's eyes or while it was not running."""
-    rig = await rigged(confirmations=2)
+    rig = await open_faulty(confirmations=2)
     await rig.fall()
     firing = await rig.settle()
     assert firing.state is FiringState.DONE
@@ -172,10 +145,10 @@ def protection(rig: FaultRig) -> Protection:
     ("prices", "fires"), [(("1900", "2900", "2600"), True), (("1900", "2500", "3000"), False)], ids=["low", "high"]
 )
 async def test_38_the_sequencer_is_back_with_many_prices_in_one_block(
-    rigged: OpenRig, prices: tuple[str, ...], fires: bool
+    open_faulty: OpenRig, prices: tuple[str, ...], fires: bool
 ) -> None:
     """No block for an hour, then one with every price of that hour: the last one counts, once, on a fresh read."""
-    rig = await rigged()
+    rig = await open_faulty()
     await rig.mine()
     assert protection(rig) is Protection.ARMED
     feed = rig.chain.token("WETH").feed
@@ -222,10 +195,10 @@ def renamed(fields: dict[str, Any], name: str) -> dict[str, Any]:
     ],
 )
 async def test_39_a_block_with_fields_of_unknown_shape_is_no_head(
-    rigged: OpenRig, strange: Callable[[dict[str, Any]], object]
+    open_faulty: OpenRig, strange: Callable[[dict[str, Any]], object]
 ) -> None:
     """Blocks whose known fields have another type, length or name than they may have: blind, and nothing is signed."""
-    rig = await rigged()
+    rig = await open_faulty()
     await rig.mine()
     lies = [
         rig.proxies[0].lie(method, lambda params, true: strange(true) if true else true)
@@ -248,9 +221,9 @@ async def test_39_a_block_with_fields_of_unknown_shape_is_no_head(
     rig.check()
 
 
-async def test_39_more_fields_than_are_known_change_nothing(rigged: OpenRig) -> None:
+async def test_39_more_fields_than_are_known_change_nothing(open_faulty: OpenRig) -> None:
     """A block header and a transaction in it of a type that does not exist yet: only what is known is read."""
-    rig = await rigged()
+    rig = await open_faulty()
 
     def with_more(params: list[Any], block: dict[str, Any] | None) -> object:
         if block is None:
@@ -269,10 +242,10 @@ async def test_39_more_fields_than_are_known_change_nothing(rigged: OpenRig) -> 
 
 @pytest.mark.parametrize("change", [{"type": "0x7f"}, {"status": "0x2"}, {"status": None}])
 async def test_39_a_receipt_of_an_unknown_type_or_status_proves_nothing(
-    rigged: OpenRig, change: dict[str, object]
+    open_faulty: OpenRig, change: dict[str, object]
 ) -> None:
     """Receipts that are not of what was sent, or that neither succeed nor fail: still maybe sent, and followed."""
-    rig = await rigged()
+    rig = await open_faulty()
     lie = rig.proxies[0].lie(
         "eth_getTransactionReceipt", lambda params, true: None if true is None else {**true, **change}
     )

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
 from textual import events
+from textual.pilot import Pilot
 from textual.widgets import Input
 
 from tests.support import views
 from tests.support.views import FakeFacade, started
 from tui.screen.app import TrimtabApp
 
-SIZE = (80, 24)
+
+@asynccontextmanager
+async def opened(
+    facade: FakeFacade, *, password_hint: str = "", keep_theme: Callable[[str], None] | None = None
+) -> AsyncIterator[tuple[TrimtabApp, Pilot[None]]]:
+    """The app as the program starts it, at rest."""
+    app = TrimtabApp(lambda: started(facade), ticking=False, password_hint=password_hint, keep_theme=keep_theme)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        await app.workers.wait_for_complete()
+        yield app, pilot
 
 
 async def test_a_transaction_under_way_is_cancelled_after_a_question() -> None:
     facade = FakeFacade(views.firing())
-    app = TrimtabApp(lambda: started(facade), ticking=False)
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.pause()
-        await app.workers.wait_for_complete()
+    async with opened(facade) as (app, pilot):
         await pilot.press("z")
         await pilot.pause()
         assert not [command for command in facade.commands if command[0] == "cancel"]
@@ -34,10 +45,7 @@ async def test_a_transaction_under_way_is_cancelled_after_a_question() -> None:
 
 async def test_with_nothing_under_way_it_says_so() -> None:
     facade = FakeFacade(views.watching())
-    app = TrimtabApp(lambda: started(facade), ticking=False)
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.pause()
-        await app.workers.wait_for_complete()
+    async with opened(facade) as (app, pilot):
         await pilot.press("z")
         await pilot.pause()
         assert any("No transaction is under way" in str(note.message) for note in app._notifications)
@@ -45,10 +53,7 @@ async def test_with_nothing_under_way_it_says_so() -> None:
 
 async def test_the_practice_password_is_shown_where_it_is_asked() -> None:
     facade = FakeFacade(views.watching())
-    app = TrimtabApp(lambda: started(facade), ticking=False, password_hint="The practice password is reef-knot.")
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.pause()
-        await app.workers.wait_for_complete()
+    async with opened(facade, password_hint="The practice password is reef-knot.") as (app, pilot):
         await pilot.press("a")
         await pilot.pause()
         await app.workers.wait_for_complete()
@@ -58,10 +63,7 @@ async def test_the_practice_password_is_shown_where_it_is_asked() -> None:
 async def test_a_chosen_theme_is_kept() -> None:
     kept: list[str] = []
     facade = FakeFacade(views.watching())
-    app = TrimtabApp(lambda: started(facade), ticking=False, keep_theme=kept.append)
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.pause()
-        await app.workers.wait_for_complete()
+    async with opened(facade, keep_theme=kept.append) as (app, pilot):
         await pilot.press("t")
         await pilot.pause()
     assert kept == [app.theme]
@@ -69,10 +71,7 @@ async def test_a_chosen_theme_is_kept() -> None:
 
 async def test_what_is_typed_right_behind_a_tab_is_never_shown() -> None:
     facade = FakeFacade(views.watching())
-    app = TrimtabApp(lambda: started(facade), ticking=False)
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.pause()
-        await app.workers.wait_for_complete()
+    async with opened(facade) as (app, pilot):
         await pilot.press("a")
         await pilot.pause()
         await app.workers.wait_for_complete()

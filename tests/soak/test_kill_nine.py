@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.soak.bare_core import season
 from tests.soak.whole_run import kill_again_and_again
-from tests.support.fault_rig import World, open_world
+from tests.support.fault_rig import World
 from tui.journal.store import SqliteJournal
-from tui.practice.node import NodeProgram
-
-
-@pytest.fixture(scope="module")
-def world(
-    anvil: NodeProgram,
-    artifact_folders: dict[str, Path],
-    artifacts_dir: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[World]:
-    yield from open_world(anvil, artifact_folders, artifacts_dir, tmp_path_factory.mktemp("world"))
 
 
 @pytest.mark.parametrize("seed", [1, 2])
