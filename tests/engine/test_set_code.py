@@ -13,7 +13,8 @@ from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from eth_keys.datatypes import Signature
 from hexbytes import HexBytes
 
-from tests.engine.test_byhand import PASSWORD, TAKER, World, key_file, node, world
+from tests.engine.conftest import PASSWORD
+from tests.engine.test_byhand import TAKER, World, node, world
 from tests.support.chain import keyed_account
 from tests.support.firings import GWEI
 from tui.engine.byhand import CannotDo, NotFinal, Wish
@@ -25,7 +26,7 @@ from tui.model.position import MarketKey, PositionKey
 from tui.practice.node import CHAIN_ID
 from tui.protocols.aave_v3.helper import DEPLOYER, Helper
 
-__all__ = ["key_file", "node", "world"]
+__all__ = ["node", "world"]
 
 pytestmark = pytest.mark.node
 HELPER = Helper("0x" + "11" * 20, "0x" + "22" * 20)
