@@ -114,7 +114,7 @@ class Rig:
 
 
 @pytest.fixture
-def rig(tmp_path: Path, artifacts_dir: Path) -> Iterator[Rig]:
+def rig(tmp_path: Path, artifacts_dir: Path, warm_signers: None) -> Iterator[Rig]:
     session = PracticeSession(PracticeOptions(tmp_path, artifacts_dir, seed=3, scenario="calm"))
     session.prepare()
     empty(session, session.accounts["trader"])

@@ -12,6 +12,7 @@ import pytest
 from tests.support.chain import ETHER, Chain, keyed_account
 from tests.support.deleverage import Holder, code_at, remove_code, the_helper
 from tests.support.program import network_file, run_trimtab, terminal
+from tests.vault.conftest import write_key_file
 from tui.cli import main
 from tui.config.networks import builtin_names, builtin_network
 from tui.config.options import UsageError
@@ -20,25 +21,24 @@ from tui.journal.store import open_journal
 from tui.model.network import MarketConfig, Network, SwapConfig
 from tui.practice.tokens import MAX_UINT256
 from tui.protocols.aave_v3.helper import DEPLOYER, DEPLOYER_MAKER, DEPLOYER_TRANSACTION, Helper
-from tui.vault.keystore import create_keystore
 
 PASSWORD = "correct horse battery"
 
 
 @pytest.fixture(scope="module")
 def key(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
-    """A key file, its password's file, its account."""
+    """A key file with the quickest derivation that is still taken, its password's file, its account."""
     folder = tmp_path_factory.mktemp("keys")
     password = folder / "password"
     password.touch(0o600)
     password.write_text(PASSWORD)
     address, secret = keyed_account(9)
-    create_keystore(folder / "trader.json", PASSWORD, key=secret)
-    return folder / "trader.json", password, address.lower()
+    path = write_key_file(folder / "trader.json", secret, PASSWORD)
+    return path, password, address.lower()
 
 
 @pytest.fixture
-def network(market_v32: Chain, tmp_path: Path) -> Path:
+def network(market_v32: Chain, tmp_path: Path, warm_signers: None) -> Path:
     market = market_v32.market
     path = network_file(tmp_path / "network.toml", [market_v32.url], market.provider, market.native_usd_feed)
     swap = f'\n[[swap]]\nkind = "uniswap-v3"\nfactory = "{market.uniswap_factory}"\n'
