@@ -386,6 +386,10 @@ def test_a_confirmation_shows_words_calldata_and_costs() -> None:
     said = text(confirmation_lines(unsure, None, 90))
     assert "NOT SIMULATED" in said
     assert "falls short: too little" in said
+    less = replace(
+        view.confirmations[0], plan=replace(view.confirmations[0].plan, left_out=("deleverage: simulated, it fails",))
+    )
+    assert "left out: deleverage: simulated, it fails" in text(confirmation_lines(less, None, 90))
 
 
 def test_leaving_names_what_is_armed_and_under_way() -> None:

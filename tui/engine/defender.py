@@ -284,8 +284,10 @@ class Defender:
         if firing is None:
             return
         # What falls short of its goal is told as loudly as what fails.
-        severity = Severity.WARNING if plan.shortfall is None else Severity.ALARM
+        severity = Severity.WARNING if plan.shortfall is None and not plan.left_out else Severity.ALARM
         short = "" if plan.shortfall is None else f"; {plan.shortfall}"
+        if plan.left_out and plan.shortfall is None:
+            short = f"; left out: {'; '.join(plan.left_out)}"
         self._say(severity, rule, position, snapshot, f"{verdict.why}: {describe(plan)}{short}")
 
         async def verify(calls: Sequence[PlannedCall]) -> str | None:

@@ -19,6 +19,7 @@ from tui.model.snapshot import Snapshot
 from tui.model.units import WAD
 from tui.model.wallet import Wallet
 from tui.planning.circumstances import Circumstances
+from tui.planning.leaving_out import Trials, is_refused
 from tui.planning.plan import balances_of, build_plan, price_plan
 from tui.planning.simulation import judge, simulation_calls, simulation_reads
 from tui.planning.triggering import FiresAt, at_trigger, fires_at, is_crossed, liquidation_first
@@ -167,7 +168,9 @@ class Prospect:
     async def simulated_plan(
         self, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote
     ) -> Plan | Refusal:
-        """The plan, proven by simulation at the snapshot's block, with its true gas; or why it must not be done."""
+        """The plan, proven by simulation at the snapshot's block, with its true gas; or why it must not be done. A step
+        that the simulation refuses is left out of it, and the rest is sized anew.
+        """
         wallet = snapshot.wallets.get(position.key.account)
         if wallet is None:
             return Refusal("wallet-unknown", "the account's wallet was not read")
@@ -175,13 +178,24 @@ class Prospect:
         circumstances = self.circumstances(rule, snapshot, fees)
         offers = await self.offers.gather(rule, market, position, wallet, circumstances)
         circumstances = replace(circumstances, offers=offers)
-        plan = self._sized(rule, position, wallet, circumstances)
-        if isinstance(plan, Refusal):
-            return plan
-        judged = await self._simulate(plan, snapshot, simulation_calls(plan))
-        if isinstance(judged, Refusal):
-            return judged
-        return price_plan(judged, rule, wallet, circumstances)
+        trials = Trials()
+        for left_out in trials:
+            around = replace(circumstances, left_out=left_out)
+            plan = self._sized(rule, position, wallet, around)
+            if isinstance(plan, Refusal):
+                trials.held(left_out, plan)
+                continue
+            judged = await self._simulate(plan, snapshot, simulation_calls(plan))
+            if isinstance(judged, Refusal):
+                if not is_refused(judged):
+                    return judged
+                trials.refused(left_out, plan, judged)
+                continue
+            priced = price_plan(judged, rule, wallet, around)
+            if isinstance(priced, Plan):
+                return priced
+            trials.held(left_out, priced)
+        return trials.verdict
 
     async def verify(self, plan: Plan, snapshot: Snapshot, calls: Sequence[PlannedCall]) -> Refusal | None:
         """Simulate the very calldata that is to be signed; why it must not be, or None.

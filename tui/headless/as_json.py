@@ -143,6 +143,7 @@ def plan_json(plan: Plan) -> Json:
         "reaches_target": plan.reaches_target,
         "closes": None if plan.closed_bps is None else ratio(plan.closed_bps * 10**14),
         "shortfall": plan.shortfall,
+        "left_out": list(plan.left_out),
         "simulated": plan.simulated,
     }
 

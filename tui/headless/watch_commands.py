@@ -174,6 +174,8 @@ def _print_plan(plan: Plan, described: str) -> None:
     data(f"{told}, sales {_dollars(plan.cost.swap_usd)}, {_dollars(plan.cost.total_usd)} in all" if sales else told)
     if plan.shortfall is not None:
         data(f"    {plan.shortfall}")
+    elif plan.left_out:
+        data(f"    left out: {'; '.join(plan.left_out)}")
     for action, sale in zip(actions, sales, strict=True):
         sold, most = (amount_text(amount, sale.collateral) for amount in (sale.sold, sale.most_sold))
         if sale.swap is None:

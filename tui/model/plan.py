@@ -243,7 +243,8 @@ class Plan:
     getting there, which is what a limit on the share of cost is held against. `alternatives`: what else was looked
     at, the cheapest that reaches the target first. `volatility_bps`: what the model takes it to be, a year.
     `closed_bps`: the part of the debts that it closes, where closing is the goal. `floor`: the health (wad) that a
-    boost may bring it down to; None in every plan that has to raise it.
+    boost may bring it down to; None in every plan that has to raise it. `taken`: the numbers of its steps in the rule
+    that was planned, from 0. `left_out`: steps that simulation refused at this block, each with why.
     """
 
     rule: str
@@ -266,6 +267,8 @@ class Plan:
     volatility_bps: int | None = None
     closed_bps: int | None = None
     floor: int | None = None
+    taken: tuple[int, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def goal_words(self) -> str | None:
@@ -281,11 +284,13 @@ class Refusal:
     """Why a rule does nothing now, in words a trader can act on. `code` is stable for scripts.
 
     Where a limit on cost suspends protection, `acts_below` is the health factor (wad) under which it does no longer.
+    `failed` is the action whose call a simulation refused, where it was a call that it refused.
     """
 
     code: str
     reason: str
     acts_below: int | None = None
+    failed: Action | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from tui.model.data_fee import DataFees
 from tui.model.plan import FeeQuote, PlannedCall, SaleTerms
@@ -53,7 +54,8 @@ class Circumstances:
     `offers` by (collateral, debt) address; None: exchanges were not asked, and the worst that each step allows is
     assumed (such a plan is for looking at, never for signing). `wrapped_native` is the address of the wrapped native
     coin; `data_fees` what a rollup charges for data beside gas (None: nothing, or nothing that is asked for). `swapper`
-    makes the calls by which an account swaps by itself (None: it cannot).
+    makes the calls by which an account swaps by itself (None: it cannot). `left_out` are steps of the rule, by number
+    from 0, that add nothing now, and why.
     """
 
     fees: FeeQuote
@@ -63,6 +65,7 @@ class Circumstances:
     wrapped_native: str | None = None
     data_fees: DataFees | None = None
     swapper: Swapper | None = None
+    left_out: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def l1_fee_wei(self, calls: Iterable[PlannedCall]) -> int | None:
         """What layer 1 charges for the data of `calls`, a transaction each: 0 where nothing is charged apart, None

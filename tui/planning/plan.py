@@ -89,6 +89,10 @@ class _Pricing:
             volatility_bps=self._volatility,
             closed_bps=fall.closed_bps,
             floor=rule.target_health_factor if rule.boosts else None,
+            taken=fall.taken,
+            left_out=tuple(
+                f"{step_text(rule.steps[number])}: {why}" for number, why in self._circumstances.left_out.items()
+            ),
         )
         return price_plan(plan, rule, self._wallet, self._circumstances, way.gas)
 

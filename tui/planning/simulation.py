@@ -53,9 +53,10 @@ def judge(
 
     `calls` are those simulated (stand-ins or final), `balances` the wallet's tokens before, by address.
     """
-    for call, done in zip(calls, simulation.calls, strict=True):
+    for number, (call, done) in enumerate(zip(calls, simulation.calls, strict=True)):
         if not done.ok:
-            return Refusal("simulation-reverted", f"simulated, “{call.words}” fails: {done.error or 'no reason given'}")
+            why = f"simulated, “{call.words}” fails: {done.error or 'no reason given'}"
+            return Refusal("simulation-reverted", why, failed=_made_for(calls, number))
     account = plan.position.account
     width = len(market.read_calls((account,)))
     later = replace(plan.block, timestamp=simulation.timestamp)
@@ -75,6 +76,11 @@ def judge(
     if refusal is not None:
         return refusal
     return replace(plan, simulated=True, health_factor_after=after.health_factor, calls=_with_gas(plan, simulation))
+
+
+def _made_for(calls: Sequence[PlannedCall], number: int) -> Action | None:
+    """The action that a call belongs to: what lets, wraps or swaps stands before the call that it is made for."""
+    return next((call.action for call in calls[number:] if call.action is not None), None)
 
 
 def _touched(plan: Plan) -> tuple[str, ...]:

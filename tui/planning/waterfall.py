@@ -181,6 +181,9 @@ class Flow:
     def then(self, number: int) -> Flow:
         """After the rule's step of this number (from 0) as well, or with the reason why it adds nothing."""
         step = self.rule.steps[number]
+        out = self.circumstances.left_out.get(number)
+        if out is not None:
+            return self._passing(step, out)
         if self._is_closed(step):
             return self
         if self.closing is not None and step.action not in REPAYING:

@@ -77,6 +77,8 @@ def cost_lines(plan: Plan, width: int) -> list[Line]:
         rows += figure_lines("avoids", dollars(plan.avoided_loss_usd), note, width)
     if plan.shortfall:
         rows += wrap(f"falls short: {clean_text(plan.shortfall, 300)}", width, "warn", "▲ ", "  ")
+    elif plan.left_out:
+        rows += wrap(f"left out: {clean_text('; '.join(plan.left_out), 300)}", width, "warn", "▲ ", "  ")
     return rows
 
 

@@ -33,6 +33,8 @@ def plan_sentence(plan: Plan) -> str:
     text = f"{deeds} → {goal}health {health_or(plan.health_factor_after, 'without debt')} · {gas}{sale}"
     if plan.shortfall:
         text += f" · falls short: {clean_text(plan.shortfall, 200)}"
+    elif plan.left_out:
+        text += f" · left out: {clean_text('; '.join(plan.left_out), 200)}"
     return text
 
 

@@ -1,0 +1,135 @@
+"""A defence that meets a step that cannot be done, or that does only a part of what is wanted, goes on all the same.
+
+Health falls from the position's 1.38 to 1.05 in one block; the wallet holds 20,000 USDC and 8 WETH unless a test says
+otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.deleverage import WAD
+from tests.support.fault_rig import REPAY, FaultRig, World, open_rig, open_world
+from tests.support.positions import follow, network_of
+from tui.engine.breaker import REFUSALS_TO_HOLD
+from tui.model.intent import FiringState
+from tui.model.plan import Evaluation
+from tui.practice.node import NodeProgram
+
+pytestmark = pytest.mark.node
+
+TARGET = 15 * WAD // 10
+USD_AT_105 = Decimal("2277.11")
+"""The price of WETH at which the position's health is 1.05."""
+SELL = '[[rule.step]]\naction = "deleverage"\ncollateral = "WETH"\ndebt = "USDC"\nmax_slippage = "2%"\n'
+REVERTS = "0xfe"
+"""Code that reverts whatever it is asked."""
+
+Open = Callable[..., Awaitable[FaultRig]]
+
+
+@pytest.fixture(scope="module")
+def world(
+    anvil: NodeProgram, artifact_folders: dict[str, Path], artifacts_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    yield from open_world(anvil, artifact_folders, artifacts_dir, tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+async def defending(world: World, tmp_path: Path) -> AsyncIterator[Open]:
+    """Opens an armed engine whose network names the exchange; `steps` are the rule's."""
+    async with AsyncExitStack() as stack:
+
+        async def make(steps: str, **options: Any) -> FaultRig:
+            network = network_of(world.chain)
+            named = {"swaps": network.swaps, "wrapped_native": network.wrapped_native, "helpers": network.helpers}
+            rig = await open_rig(stack, world, tmp_path, steps=steps, **{**named, **options})
+            await rig.arm()
+            return rig
+
+        yield make
+
+
+async def fall(rig: FaultRig, usd: Decimal = USD_AT_105, *, broken: str | None = None) -> None:
+    """The oracle falls, the pools follow, a contract of the exchange breaks, and the engine sees it."""
+    rig.chain.set_price("WETH", usd)
+    follow(rig.chain)
+    if broken is not None:
+        rig.chain.rpc("anvil_setCode", broken, REVERTS)
+    rig.clock.advance(2)
+    await rig.head()
+
+
+def health(rig: FaultRig) -> int:
+    return rig.chain.health_factor(rig.account)
+
+
+def evaluation(rig: FaultRig) -> Evaluation:
+    """What came of the rule at the last block."""
+    (one,) = [one for one in rig.wired.engine.defender.evaluations.values() if one.rule == "guard"]
+    return one
+
+
+# --- a step that cannot be done --------------------------------------------------------------------------------------
+
+
+def keep_usdc(rig: FaultRig, whole: int) -> None:
+    """Take all USDC out of the wallet but so many."""
+    token = rig.chain.token("USDC").address
+    surplus = rig.chain.balance("USDC", rig.account) - rig.chain.units("USDC", whole)
+    rig.chain.send(rig.account, token, "transfer(address,uint256)", rig.chain.market.pool, surplus)
+
+
+async def test_a_sale_that_reverts_is_left_out_and_the_next_step_does_it_at_the_same_block(defending: Open) -> None:
+    """The exchange quotes a price, and its router reverts."""
+    rig = await defending(f"{SELL}\n{REPAY}")
+    await fall(rig, broken=rig.chain.market.router02)
+    assert len(rig.firings) == 1, "nothing waits for another block"
+    plan = evaluation(rig).plan
+    assert plan is not None
+    assert [step.action.kind for step in plan.steps] == ["repay"]
+    (why,) = plan.left_out
+    assert why.startswith("deleverage WETH for USDC: simulated, “Sell ")
+    assert "left out: deleverage WETH for USDC" in rig.said
+    assert (await rig.settle()).state is FiringState.DONE
+    assert TARGET <= health(rig) <= TARGET * 1_001 // 1_000
+    assert rig.wired.engine.breaker.counting == ()
+    rig.check()
+
+
+async def test_what_is_left_of_the_cheapest_without_a_sale_that_reverts_is_done_and_says_what_it_lacks(
+    defending: Open,
+) -> None:
+    rig = await defending(f'order = "cheapest"\n\n{SELL}\n{REPAY}')
+    keep_usdc(rig, 3_000)
+    await fall(rig, broken=rig.chain.market.router02)
+    plan = evaluation(rig).plan
+    assert plan is not None
+    assert [step.action.kind for step in plan.steps] == ["repay"]
+    assert plan.shortfall is not None
+    assert plan.shortfall.startswith("reaches 1.26")
+    assert "deleverage WETH for USDC: simulated, “Sell " in plan.shortfall
+    (sale,) = [one for one in plan.alternatives if one.steps == (0,)]
+    assert "simulated, “Sell " in (sale.why_not or "")
+    assert (await rig.settle()).state is FiringState.DONE
+    rig.check()
+
+
+async def test_where_every_step_reverts_the_breaker_counts_and_holds(defending: Open) -> None:
+    rig = await defending(SELL)
+    await fall(rig, broken=rig.chain.market.router02)
+    refused = evaluation(rig).refused
+    assert refused is not None
+    assert refused.code == "simulation-reverted"
+    await rig.mine(REFUSALS_TO_HOLD - 2)
+    assert rig.wired.engine.why_not_act() is None
+    await rig.mine()
+    assert "simulation refused it 10 blocks in a row" in (rig.wired.engine.why_not_act() or "")
+    assert rig.firings == ()
+    assert rig.on_chain() == []
