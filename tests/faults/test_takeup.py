@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.fault_rig import FaultRig, OpenRig
+from tui.engine.cancelling import CannotCancel
 from tui.headless.record_checks import unsettled_checks
 from tui.journal.reading import read_journal
 from tui.model.intent import FiringState, IntentState
-from tui.model.plan import Plan, PlannedCall, Refusal
+from tui.model.plan import FeeQuote, Plan, PlannedCall, Refusal
 from tui.model.snapshot import Snapshot
 from tui.model.view import Protection
+from tui.notify.alerts import conditions
 from tui.ports.journal import JournalFull, NewAttempt
 
 pytestmark = pytest.mark.node
@@ -159,4 +161,80 @@ async def test_09_a_disk_that_is_full_before_the_signer_is_asked_leaves_no_nonce
     await rig.mine(5)
     assert len(rig.on_chain()) == 1
     assert rig.firing.state is FiringState.DONE
+    rig.check()
+
+
+async def asked(rig: FaultRig) -> None:
+    """The process ends once the signer was asked: it has signed, and the record does not know it."""
+    journal = rig.wired.journal
+    assert journal is not None
+
+    def ends(attempts: Sequence[NewAttempt]) -> None:
+        raise SystemError("killed")
+
+    journal.record_attempts = ends  # type: ignore[method-assign]
+    await rig.fall()
+    assert rig.intent_states == [IntentState.RESERVED]
+    assert rig.intent.signing_began
+
+
+def edited(rig: FaultRig) -> None:
+    rig.rules.write_text(rig.rules.read_text().replace('"1.50"', '"1.51"'))
+
+
+async def test_03_a_rule_that_was_edited_meanwhile_frees_the_nonce_of_the_old_one(open_faulty: OpenRig) -> None:
+    """Signed and not recorded; when the engine starts again the rule has another target."""
+    rig = await open_faulty()
+    await asked(rig)
+    edited(rig)
+    await rig.restart()
+    await rig.mine()
+    assert any("its rule was edited since" in text for _, text in rig.view.troubles)
+    assert any("its rule was edited since" in alert.text for alert in conditions(rig.view).values())
+    await rig.arm()
+    await rig.mine(8)
+    assert rig.firings[1].state is FiringState.FAILED
+    assert [one.state for one in rig.firings[1].intents] == [IntentState.FINAL_CANCELLED]
+    assert rig.firing.state is FiringState.DONE
+    assert rig.view.troubles == ()
+    rig.check()
+
+
+async def test_03_where_the_key_cannot_free_it_the_account_is_shown_as_held(open_faulty: OpenRig) -> None:
+    """The same, and the fees of the no-op are above what may be paid: it is not taken for a defence."""
+    rig = await open_faulty()
+    await asked(rig)
+    edited(rig)
+    await rig.restart()
+    executor = rig.wired.engine.executor
+    assert executor is not None
+    cancel = executor.cancel
+
+    async def refused(intent_id: str, fees: FeeQuote | None = None) -> None:
+        raise CannotCancel("no")
+
+    executor.cancel = refused  # type: ignore[method-assign]
+    await rig.mine()
+    await rig.arm()
+    await rig.mine(2)
+    assert rig.view.protection is Protection.HELD
+    assert "can be signed before its nonce is free" in rig.view.protection_why
+    executor.cancel = cancel  # type: ignore[method-assign]
+    await rig.mine(8)
+    assert rig.view.protection is Protection.ARMED
+    assert rig.firing.state is FiringState.DONE
+
+
+async def test_03_the_rule_that_is_armed_again_signs_the_very_same(open_faulty: OpenRig) -> None:
+    """Unarmed for some blocks it is told of and waits: its nonce is not given away."""
+    rig = await open_faulty()
+    await asked(rig)
+    await rig.restart()
+    await rig.mine(6)
+    assert any("its rule is not armed" in text for _, text in rig.view.troubles)
+    assert rig.intent_states == [IntentState.RESERVED]
+    await rig.arm()
+    await rig.mine(6)
+    assert rig.firing.state is FiringState.DONE
+    assert len(rig.firings) == len(rig.on_chain()) == 1
     rig.check()

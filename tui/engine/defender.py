@@ -14,7 +14,8 @@ from tui.engine.budget import may_have_spent
 from tui.engine.cancelling import CannotCancel
 from tui.engine.executor import Executor
 from tui.engine.guard import Guard
-from tui.engine.intents import is_stuck, stuck_words
+from tui.engine.intents import is_stuck, stuck_words, unsigned
+from tui.engine.leftovers import why_left_over
 from tui.engine.outcomes import Outcomes
 from tui.engine.prospect import Prospect
 from tui.engine.rulebook import RuleBook
@@ -319,9 +320,10 @@ class Defender:
                 self._executor.drop_firing(firing.id, "stopped before anything was reserved; judged anew")
                 continue
             rule, position = self._book.rule(firing.rule), snapshot.position(firing.position)
-            if rule is None or position is None or rule.digest != firing.rule_digest:
-                continue
-            if not self._book.armed_for(rule, position) or self._may_act() is not None:
+            left_over = why_left_over(firing, rule, position, self._book.armed_for)
+            if left_over is not None:
+                await self._give_up(firing, fees, *left_over)
+            if left_over is not None or rule is None or position is None or self._may_act() is not None:
                 continue
             if self._guard.hold_back(rule, position) is not None:
                 continue
@@ -346,12 +348,24 @@ class Defender:
             else:
                 self._stale.pop(firing.id, None)
 
+    async def _give_up(self, firing: Firing, fees: FeeQuote, why: str, for_good: bool) -> None:
+        """Tell of a firing that nobody is there to sign for, as long as it lasts; where a rule of its account is armed,
+        its key frees the nonces. A rule that may yet be armed again is given as many blocks as a simulation.
+        """
+        assert self._executor is not None
+        self._executor.tell_left_over(firing, why)
+        if not any(armed.account == firing.account for armed in self._book.armed.values()):
+            return
+        tries = self._stale[firing.id] = self._stale.get(firing.id, 0) + 1
+        if (for_good or tries >= STALE_TRIES) and self._may_act() is None:
+            await self._free(firing, fees, why)
+
     async def _free(self, firing: Firing, fees: FeeQuote, why: str) -> None:
         """Close the nonces of what was asked for, never recorded as signed and of no use any more: as long as they are
         bound, nothing else of the account can be done.
         """
         assert self._executor is not None
-        first = next((intent for intent in firing.intents if not intent.state.is_final), None)
+        first = next((one for one in unsigned(firing) if not one.withheld), None)
         if first is None:
             return
         with contextlib.suppress(CannotCancel, ChainUnreachable, ReadFailed):

@@ -25,6 +25,7 @@ from tui.engine.intents import (
     unsigned,
     why_withheld,
 )
+from tui.engine.leftovers import left_over_words
 from tui.engine.lifecycle import BUMP_AFTER_BLOCKS
 from tui.engine.sending import Notify, Sender, Teller
 from tui.engine.tracking import Tracker
@@ -501,6 +502,11 @@ class Executor:
         await self._finality.send_again(account)
         self._journal.resume(self._chain_id, account, nonce)
         self._teller.say(Severity.INFO, f"{short_address(account)} goes on, nonce {nonce}", kind="resumed")
+
+    def tell_left_over(self, firing: Firing, why: str) -> None:
+        """Why nobody is there to sign for a firing that waits for it: one of the `troubles` from now on."""
+        text = left_over_words(firing, why)
+        self._teller.say_once(Severity.ALARM, text, kind="not-resumed", about=firing.id, firing_id=firing.id)
 
     def troubles(self) -> tuple[tuple[str, str], ...]:
         """What keeps defences that have begun from going on: (key, text) of each. Ask between blocks."""

@@ -10,6 +10,7 @@ from tui.engine.conditions import Conditions, Consequence, first
 from tui.engine.history import History
 from tui.engine.intents import stuck_words
 from tui.engine.signerwatch import ARM_AGAIN
+from tui.engine.troubles import keys_of_firing
 from tui.model.intent import Firing, Intent, IntentState
 from tui.model.network import Network
 from tui.model.plan import Evaluation
@@ -158,6 +159,8 @@ def _protection(standing: Standing, facts: Facts) -> tuple[Protection, str]:
             return Protection.HELD, f"Account {account} is halted: {reason}"
     if armed_stuck := _stuck(facts, set(facts.armed_accounts.values())):
         return Protection.HELD, stuck_words(armed_stuck)
+    if unsigned := _unsigned(facts, set(facts.armed_accounts.values())):
+        return Protection.HELD, f"{unsigned}."
     if facts.armed_since:
         spent = _spent(facts)
         lead = f"Degraded: {DEGRADED}; {facts.degraded}. " if facts.degraded is not None else ""
@@ -173,6 +176,16 @@ def _protection(standing: Standing, facts: Facts) -> tuple[Protection, str]:
 def _stuck(facts: Facts, accounts: Container[str]) -> Intent | None:
     """The first of what is stuck that one of `accounts` owns."""
     return next((one for one in facts.stuck if one.account in accounts), None)
+
+
+def _unsigned(facts: Facts, accounts: Container[str]) -> str | None:
+    """What one of `accounts` began and cannot sign now: nothing else of it can be signed meanwhile."""
+    troubles = dict(facts.troubles)
+    for firing in facts.firings:
+        found = next((troubles[key] for key in keys_of_firing(firing.id) if key in troubles), None)
+        if found is not None and firing.account in accounts:
+            return found.rstrip(".")
+    return None
 
 
 def _has_errors(facts: Facts) -> bool:

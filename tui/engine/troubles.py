@@ -26,6 +26,11 @@ def defence_troubles(firings: Iterable[Firing], teller: Teller) -> tuple[tuple[s
     return tuple(found)
 
 
+def keys_of_firing(firing_id: str) -> tuple[str, ...]:
+    """The keys under which `defence_troubles` tells that a firing is not signed to its end."""
+    return tuple(f"{kind}/{firing_id}" for kind in _OF_FIRING)
+
+
 def _standing(teller: Teller, kinds: tuple[str, ...], kept: tuple[str, ...], about: str) -> list[tuple[str, str]]:
     found = []
     for kind in kinds:
