@@ -94,6 +94,24 @@ async def test_confirm_mode_asks_and_a_yes_fires(make_rig: MakeRig) -> None:
     assert rig.health(rig.trader.address) >= TARGET
 
 
+async def test_a_yes_that_meets_an_unexpected_error_says_so(make_rig: MakeRig) -> None:
+    rig = await make_rig(mode="confirm")
+    await rig.arm()
+    _lower_price(rig, "2600")
+    await rig.head()
+    (asked,) = rig.wired.engine.view.confirmations
+    executor = rig.wired.engine.executor
+    assert executor is not None
+
+    async def fails(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("by nothing")
+
+    executor.execute = fails  # type: ignore[method-assign]
+    with pytest.raises(CommandRefused, match="unexpected error"):
+        await rig.wired.commands.answer(asked.id, True)
+    assert "the answer was not carried out whole" in rig.wired.engine.view.activity[-1].text
+
+
 async def test_confirm_mode_a_no_latches(make_rig: MakeRig) -> None:
     rig = await make_rig(mode="confirm")
     await rig.arm()

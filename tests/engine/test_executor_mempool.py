@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from itertools import pairwise
 
+import pytest
+
 from tests.engine.conftest import Bench
 from tests.support.firings import ACCOUNT, GWEI
+from tui.engine.sending import Sender, Teller
 from tui.model.intent import AttemptKind, FiringState, IntentState
 from tui.model.view import Severity
 from tui.ports.chain import SendOutcome
@@ -120,3 +124,40 @@ async def test_a_node_without_money_for_gas_is_reported_and_it_stays(bench: Benc
     assert bench.states(firing) == [IntentState.MAYBE_SENT]
     assert bench.said().count("cannot pay for the gas") == 1
     assert "\x1b" not in bench.said()
+
+
+async def test_the_tracker_may_be_faster_than_the_one_who_sends(bench: Bench) -> None:
+    """A yes is acted on beside the blocks: a node is slow with the first call, and both are final before it answers."""
+    accept = bench.chain.send
+    out, gate = asyncio.Event(), asyncio.Event()
+
+    async def send(raw: bytes, expected_hash: str) -> tuple[SendOutcome, ...]:
+        outcomes = await accept(raw, expected_hash)
+        if len(bench.chain.sent) == 1:
+            out.set()
+            await gate.wait()
+        return outcomes
+
+    bench.chain.send = send  # type: ignore[method-assign]
+    acting = asyncio.create_task(bench.run())
+    await out.wait()
+    for _ in range(3):
+        bench.chain.mine()
+        await bench.head()
+    gate.set()
+    firing = await acting
+    assert bench.states(firing) == [IntentState.FINAL_OK] * 2
+    assert firing.state is FiringState.DONE
+    assert [tx.nonce for tx in bench.chain.mined(ACCOUNT)] == [0, 1]
+
+
+async def test_no_attempt_is_signed_above_its_ceiling(bench: Bench) -> None:
+    """Whoever asks for it: the last look at the fees is beside the signer."""
+    firing = await bench.run(calls=1)
+    intent = bench.intent(firing)
+    asked = len(bench.signer.requests)
+    teller = Teller(bench.journal, bench.clock, bench.lines.append)
+    sender = Sender(bench.journal, bench.signer, bench.chain, bench.clock, lambda: False, teller)
+    with pytest.raises(AssertionError, match="above its ceiling"):
+        await sender.sign(intent, intent.state, AttemptKind.BUMP, (intent.fee_ceiling + 1, GWEI), 1)
+    assert len(bench.signer.requests) == asked

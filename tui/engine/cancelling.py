@@ -81,6 +81,6 @@ def _fees(intent: Intent, fees: FeeQuote | None, head: BlockRef | None) -> tuple
     latest = intent.attempts[-1]
     base_fee = 0 if head is None else highest_next_base_fee(head.base_fee)
     raised = bump(latest.max_fee, latest.priority_fee, intent.fee_ceiling, base_fee)
-    if raised is None and intent.state is not IntentState.SIGNED:
+    if raised is None and intent.state is not IntentState.SIGNED and not intent.withheld:
         raise CannotCancel(f"{intent.words}: its fee is at the rule's ceiling, a no-op cannot outbid it")
     return raised or (latest.max_fee, latest.priority_fee)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
+from tui.crash import described
 from tui.engine.arming import arming_report, positions_for, preview_position
 from tui.engine.armory import CannotArm
 from tui.engine.cancelling import CannotCancel
@@ -171,6 +172,9 @@ class Commands:
             except JournalError as error:
                 engine.hold(f"the journal failed: {error}.")
                 refused = str(error)
+            except Exception as error:  # noqa: BLE001 - who answered must hear that it did not go as wanted
+                refused = f"an unexpected error ({described(error)}); the activity tells what was signed before it"
+                engine.teller.say(Severity.ALARM, f"the answer was not carried out whole: {refused}", kind="answer")
             engine.count_refusals()
         engine.publish()
         if refused is not None:

@@ -23,7 +23,6 @@ from tui.engine.intents import (
     may_still_be_sent,
     to_withhold,
     unsigned,
-    why_withheld,
 )
 from tui.engine.leftovers import left_over_words
 from tui.engine.lifecycle import BUMP_AFTER_BLOCKS
@@ -394,19 +393,16 @@ class Executor:
         for intent in signed:
             self._say(Severity.INFO, intent, f"signed, nonce {intent.nonce}")
             await asyncio.sleep(0)  # one commit at a time, so that a screen is never kept waiting for several
-        for intent in signed:
-            await self._sender.send(intent.id, intent.attempts[-1])
+        for place, intent in enumerate(signed):
+            if await self._sender.send(intent.id, intent.attempts[-1]) is None:
+                kept = {one.id for one in signed[place:]}
+                now = [one for one in self._firing(firing_id).intents if one.id in kept]
+                self._sender.withhold([one for one in now if one.state is IntentState.MAYBE_SENT])
+                return
 
     def _withhold(self, firing_id: str) -> None:
         """The kill switch came before the first byte went out: these are not sent any more, also after a restart."""
-        held = to_withhold(self._firing(firing_id))
-        if not held:
-            return
-        changed = [(one, replace(one, withheld=True, reason=why_withheld(one))) for one in held]
-        self._journal.save_intents(changed)
-        for _, intent in changed:
-            told = f"not sent ({intent.reason}); nonce {intent.nonce} is kept until you cancel it"
-            self._say(Severity.ALARM, intent, told)
+        self._sender.withhold(to_withhold(self._firing(firing_id)))
 
     # --- following -----------------------------------------------------------------------------------------------
 
@@ -459,7 +455,7 @@ class Executor:
         may_send = not self._killed() and self._journal.halted(self._chain_id, firing.account) is None
         for intent in firing.intents:
             cancelling = intent.state is IntentState.CANCELLING
-            if cancelling or (intent.state is IntentState.MAYBE_SENT and may_send):
+            if cancelling or (intent.state is IntentState.MAYBE_SENT and may_send and not intent.withheld):
                 await self._sender.send(intent.id, intent.attempts[-1])
 
     def _ended(self) -> tuple[Firing, ...]:

@@ -5,8 +5,10 @@ Order of the money path: ask the signer, make the bytes durable, make "maybe sen
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from tui.engine.intents import why_withheld
 from tui.model.intent import Attempt, AttemptKind, Intent, IntentState
 from tui.model.signing import TransactionRequest
 from tui.model.text import clean_text
@@ -136,6 +138,24 @@ class Sender:
         self._clock = clock
         self._killed = killed
         self._teller = teller
+        self._handed_out: set[str] = set()
+
+    def withhold(self, intents: Sequence[Intent]) -> None:
+        """The kill switch came before the first byte of these went out: they are not sent any more, also after a
+        restart. What this process handed out itself stays as it is.
+        """
+        kept = [one for one in intents if not any(attempt.hash in self._handed_out for attempt in one.attempts)]
+        if not kept:
+            return
+        changed = [(one, replace(one, withheld=True, reason=why_withheld(one))) for one in kept]
+        self._journal.save_intents(changed)
+        for _, intent in changed:
+            self._teller.say(
+                Severity.ALARM,
+                f"{intent.words}: not sent ({intent.reason}); nonce {intent.nonce} is kept until you cancel it",
+                kind="intent",
+                firing_id=intent.firing_id,
+            )
 
     async def sign(
         self, intent: Intent, to: IntentState, kind: AttemptKind, fees: tuple[int, int], head: int
@@ -151,14 +171,19 @@ class Sender:
         attempt = Attempt(number, kind, signed.hash, signed.raw, *fees, signed_at=self._clock.now(), block=head)
         return NewAttempt(intent, to, attempt, request)
 
-    async def send(self, intent_id: str, attempt: Attempt) -> tuple[SendOutcome, ...]:
-        """Hand an attempt to every node and keep what they said. Nothing is sent under the kill switch but a no-op."""
+    async def send(self, intent_id: str, attempt: Attempt) -> tuple[SendOutcome, ...] | None:
+        """Hand an attempt to every node and keep what they said. Nothing is sent under the kill switch but a no-op;
+        None where that keeps back what this process has never handed out, see `withhold`.
+        """
         intent = self._journal.intent(intent_id)
         assert intent is not None
+        if intent.state is IntentState.INCLUDED or intent.state.is_final:
+            return ()  # followed meanwhile: what is on the chain needs no sending
         assert intent.state in _SENDABLE, f"{intent.id} would be sent from {intent.state}"
-        assert attempt in intent.attempts, "bytes that are not durable"
+        assert any(one.raw == attempt.raw for one in intent.attempts), "bytes that are not durable"
         if self._killed() and attempt.kind is not AttemptKind.CANCEL:
-            return ()
+            return () if attempt.hash in self._handed_out else None
+        self._handed_out.add(attempt.hash)
         outcomes = await self._broadcaster.send(attempt.raw, attempt.hash)
         answer = _answer(outcomes)
         first = attempt.sent_at is None

@@ -206,13 +206,17 @@ class Tracker:
 
     async def _send(self, intent: Intent, attempt: Attempt, head: BlockRef) -> None:
         """Send durable bytes (again); where nodes want more for a replacement, raise the fees once."""
-        if intent.state is IntentState.SIGNED:
+        first = intent.state is IntentState.SIGNED
+        if first:
             self._journal.save_intents([(intent, advance(intent, IntentState.MAYBE_SENT))])
         outcomes = await self._sender.send(intent.id, attempt)
-        if not any(outcome.kind == "underpriced-replacement" for outcome in outcomes):
-            return
         fresh = self._journal.intent(intent.id)
         assert fresh is not None
+        if outcomes is None:
+            self._sender.withhold([fresh] if first else [])
+            return
+        if not any(outcome.kind == "underpriced-replacement" for outcome in outcomes):
+            return
         if fresh.state.is_final or not (self._may_send(fresh.account) or is_cancelling(fresh)):
             return
         for effect in raise_fees(fresh, head):
