@@ -239,8 +239,8 @@ async def test_44_a_head_that_nobody_else_has_is_not_followed(open_faulty: OpenR
     await ended_well(rig)
 
 
-async def test_44_a_receipt_that_only_one_node_has_ends_nothing(open_faulty: OpenRig) -> None:
-    rig = await open_faulty(providers=3, quorum=2)
+async def swallowed_with_a_receipt(rig: FaultRig, liars: int = 1) -> None:
+    """What is signed reaches nobody, and the first nodes tell of a receipt in a block that there is."""
     await rig.fall()
     rig.chain.rpc("anvil_dropAllTransactions")
     for proxy in rig.proxies:
@@ -254,9 +254,44 @@ async def test_44_a_receipt_that_only_one_node_has_ends_nothing(open_faulty: Ope
             "gasUsed": "0x5208", "effectiveGasPrice": "0x1", "from": rig.account, "to": rig.chain.market.pool,
         }  # fmt: skip
 
-    rig.proxies[0].lie("eth_getTransactionReceipt", forged)
+    for proxy in rig.proxies[:liars]:
+        proxy.lie("eth_getTransactionReceipt", forged)
+
+
+async def test_44_a_receipt_that_only_one_node_has_ends_nothing(open_faulty: OpenRig) -> None:
+    rig = await open_faulty(providers=3, quorum=2)
+    await swallowed_with_a_receipt(rig)
     await rig.mine(4)
     assert rig.intent_states == [IntentState.MAYBE_SENT]
+    for proxy in rig.proxies:
+        proxy.heal()
+    await ended_well(rig)
+
+
+async def test_44_a_receipt_that_only_one_node_has_is_outvoted_where_one_would_do(open_faulty: OpenRig) -> None:
+    """A quorum of one, and a forged receipt: the others count its nonce as free at a final block."""
+    rig = await open_faulty(providers=3)
+    await swallowed_with_a_receipt(rig)
+    await rig.mine(4)
+    assert rig.intent_states == [IntentState.MAYBE_SENT]
+    assert "a node told of a receipt that is none: it was not mined, and is sent again" in rig.said
+    assert "lying" in rig.states
+    for proxy in rig.proxies:
+        proxy.heal()
+    await ended_well(rig)
+
+
+async def test_44_nodes_that_differ_on_what_was_mined_settle_nothing(open_faulty: OpenRig) -> None:
+    """Two nodes, of which one has the receipt and counts the nonce, and the other has not and does not."""
+    rig = await open_faulty(providers=2)
+    await swallowed_with_a_receipt(rig)
+    nonce = rig.intent.nonce
+    assert nonce is not None
+    rig.proxies[0].lie("eth_getTransactionCount", hex(nonce + 1))
+    await rig.mine(4)
+    assert rig.intent_states == [IntentState.INCLUDED]
+    assert "mined as it seems, but not settled, since nodes do not agree on it: 1 of 2 nodes" in rig.said
+    assert [key for key, _ in rig.view.troubles] == [f"unsettled/{rig.intent.id}"]
     for proxy in rig.proxies:
         proxy.heal()
     await ended_well(rig)

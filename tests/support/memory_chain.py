@@ -206,6 +206,9 @@ class MemoryChain:
     async def final_nonce(self, account: str, block_hash: str) -> int:
         return await self.nonce(account, block_hash)
 
+    async def is_mined(self, receipt: Receipt, account: str, nonce: int, block_hash: str) -> bool:
+        return await self.nonce(account, block_hash) > nonce and await self.receipt(receipt.hash) == receipt
+
     async def knows(self, tx_hash: str) -> bool:
         self._reach()
         return await self.receipt(tx_hash) is not None or any(tx.hash == tx_hash for tx in self.pool.values())

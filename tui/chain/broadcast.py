@@ -202,6 +202,37 @@ class ChainBroadcaster:
             raise ReadFailed(f"only {len(told)} of the {wanted} nodes that must agree say so")
         return told[0][1]
 
+    async def is_mined(self, receipt: Receipt, account: str, nonce: int, block_hash: str) -> bool:
+        """Whether nodes that know a final block stand by `receipt`, which is of `nonce` of `account` and not younger.
+
+        A node that has no such receipt and counts the nonce as free at the final block says that it was never mined;
+        one that counts it as used says only that something was. True where as many as the quorum have the receipt,
+        more than say so, and not fewer than say the other; False where most say "never mined": who told of the receipt
+        is then accused. Raises ChainUnreachable, ReadFailed where it is neither, and where too few answer.
+        """
+
+        async def ask(provider: Provider) -> tuple[int, Receipt | None]:
+            return await _nonce(provider, account, at_hash(block_hash)), await _receipt(provider, receipt.hash)
+
+        told = await self.pool.everyone(ask, urgent=True)
+        same = (receipt.block_number, receipt.block_hash, receipt.ok)
+        backers, deniers, silent = 0, 0, 0
+        for _, (count, found) in told:
+            has = found is not None and (found.block_number, found.block_hash, found.ok) == same
+            backers += has and count > nonce
+            deniers += count <= nonce
+            silent += count > nonce and not has
+        if deniers > backers + silent:
+            for provider, (_, found) in told:
+                if found is not None and deniers > 1:
+                    provider.accuse(f"told of a receipt that {deniers} nodes say is none")
+            return False
+        wanted = self.pool.quorum
+        alone = self.pool.degraded and len(told) < wanted and backers == len(told)
+        if (backers >= wanted or alone) and backers > deniers and backers >= silent:
+            return True
+        raise ReadFailed(f"{backers} of {len(told)} nodes have its receipt and count its nonce at the final block")
+
     async def knows(self, tx_hash: str) -> bool:
         """Whether any node has the transaction, mined or pending. Raises ChainUnreachable, ReadFailed."""
         told = await self.pool.everyone(lambda provider: _has(provider, tx_hash.lower()), urgent=True)

@@ -24,7 +24,7 @@ class Sight:
 
     `receipt` is that of any of its attempts, on a block that is canonical. `nonce_latest` and `nonce_final` count the
     account's mined transactions at the head and at the block that is final there; None: not known. `may_send` is
-    False under the kill switch or where the account is halted.
+    False under the kill switch or where the account is halted. `settles`: the receipt is more than one node's word.
     """
 
     head: BlockRef
@@ -34,6 +34,7 @@ class Sight:
     nonce_final: int | None
     may_send: bool
     bump_after: int = BUMP_AFTER_BLOCKS
+    settles: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ def _mined(intent: Intent, sight: Sight, receipt: Receipt) -> tuple[Effect, ...]
     )
     effects: tuple[Effect, ...] = () if known else (Include(receipt),)
     depth = sight.head.number - receipt.block_number + 1
-    return (*effects, Settle(receipt)) if depth >= sight.confirmations else effects
+    return (*effects, Settle(receipt)) if depth >= sight.confirmations and sight.settles else effects
 
 
 def _push(intent: Intent, sight: Sight) -> tuple[Effect, ...]:

@@ -30,6 +30,7 @@ from tui.engine.lifecycle import (
 )
 from tui.engine.lost import LostNonces
 from tui.engine.sending import Sender, Teller
+from tui.engine.settling import Settling
 from tui.model.block import BlockRef
 from tui.model.intent import Attempt, AttemptKind, Firing, FiringState, Intent, IntentState
 from tui.model.signing import SignerRefused, SignerUnavailable
@@ -75,6 +76,7 @@ class Tracker:
         self._confirmations = max(1, confirmations)
         self._bump_after = bump_after
         self._lost = LostNonces(journal, broadcaster, reader, teller, chain_id, self._confirmations)
+        self._settling = Settling(broadcaster, reader, teller, self._confirmations)
 
     async def look(self, head: BlockRef) -> None:
         """One look at everything unsettled. An account whose facts cannot be had is left as it is until the next."""
@@ -104,6 +106,9 @@ class Tracker:
         for intent in intents:
             receipt = await self._receipt(intent)
             final: int | None = None
+            settles = None if receipt is None else await self._settling.look(intent, receipt, head)
+            if settles is False:
+                receipt = None
             if receipt is None:
                 if latest is None:
                     latest = await self._broadcaster.nonce(account)
@@ -114,7 +119,16 @@ class Tracker:
                     receipt = await self._receipt(intent)
             if receipt is None and intent is intents[0]:
                 self._tell_of_a_gap(intent, latest)
-            sight = Sight(head, self._confirmations, receipt, latest, final, self._may_send(account), self._bump_after)
+            sight = Sight(
+                head,
+                self._confirmations,
+                receipt,
+                latest,
+                final,
+                self._may_send(account),
+                self._bump_after,
+                settles=settles is True,
+            )
             current = self._journal.intent(intent.id)
             assert current is not None
             for effect in decide(current, sight):

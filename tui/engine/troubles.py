@@ -8,7 +8,8 @@ from tui.engine.intents import awaits_signature
 from tui.engine.sending import Teller
 from tui.model.intent import Firing, IntentState
 
-_OF_INTENT = ("ceiling", "gap", "send-trouble", "no-bump", "doubtful")
+_OF_INTENT = ("ceiling", "gap", "send-trouble", "no-bump", "doubtful", "unsettled")
+_OF_MINED = ("unsettled",)
 _OF_FIRING = ("signing-stopped", "not-resumed")
 
 
@@ -18,11 +19,12 @@ def defence_troubles(firings: Iterable[Firing], teller: Teller) -> tuple[tuple[s
     """
     found: list[tuple[str, str]] = []
     for firing in firings:
-        kept = _OF_FIRING if awaits_signature(firing) else ()
-        found += _standing(teller, _OF_FIRING, kept, firing.id)
+        found += _standing(teller, _OF_FIRING, _OF_FIRING if awaits_signature(firing) else (), firing.id)
         for intent in firing.intents:
-            waits = bool(intent.attempts) and not intent.state.is_final and intent.state is not IntentState.INCLUDED
-            found += _standing(teller, _OF_INTENT, _OF_INTENT if waits else (), intent.id)
+            mined = intent.state is IntentState.INCLUDED
+            waits = bool(intent.attempts) and not intent.state.is_final and not mined
+            kept = _OF_INTENT if waits else _OF_MINED if mined else ()
+            found += _standing(teller, _OF_INTENT, kept, intent.id)
     return tuple(found)
 
 

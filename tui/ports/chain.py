@@ -143,5 +143,11 @@ class Broadcaster(Protocol):
         least where there are two, as many as the quorum, and none that differs. Raises ChainUnreachable, ReadFailed.
         """
 
+    async def is_mined(self, receipt: Receipt, account: str, nonce: int, block_hash: str) -> bool:
+        """Whether nodes that know a final block stand by `receipt`, which is of `nonce` of `account` and not younger:
+        True where as many as the quorum do, and more than count the nonce as free there; False where most count it so.
+        Raises ChainUnreachable, ReadFailed where it is neither.
+        """
+
     async def knows(self, tx_hash: str) -> bool:
         """Whether any node has the transaction, mined or pending. Raises ChainUnreachable."""
