@@ -15,6 +15,7 @@ from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
 from tui.model.units import format_units, group_digits
 from tui.model.wallet import Wallet
+from tui.planning.fee_caps import cap_words
 from tui.planning.policy import ArmedScope, step_cap
 from tui.planning.texts import amount_text
 from tui.protocols.base import ActionImpossible
@@ -69,7 +70,11 @@ def arming_report(
         warnings.extend(_at_once(rule, position, prospect))
         warnings.extend(obstacles(rule, position, snapshot, fees, prospect))
     path = None if account is None else str(keystores[account])
-    return ArmingReport(rule.name, account, path, spends_of(rule), tuple(dict.fromkeys(warnings)), tuple(found))
+    spends = spends_of(rule)
+    cap = prospect.signer_fees(rule, snapshot)
+    if rule.steps and cap is not None:
+        spends = (*spends, cap_words(cap, snapshot.native_price_usd))
+    return ArmingReport(rule.name, account, path, spends, tuple(dict.fromkeys(warnings)), tuple(found))
 
 
 def _too_late(rule: Rule, position: Position, prospect: Prospect) -> list[str]:

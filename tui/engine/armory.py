@@ -19,6 +19,7 @@ from tui.model.signing import SignerRefused, SignerUnavailable, SigningPolicy
 from tui.model.snapshot import Snapshot
 from tui.model.text import clean_text
 from tui.model.view import Severity
+from tui.planning.fee_caps import FeeCap, fee_cap
 from tui.planning.policy import signing_policy
 from tui.ports.clock import Clock
 from tui.ports.signer import Signer
@@ -47,6 +48,7 @@ class Armory:
         self._behind = False
         self._given_at = 0.0
         self._native_price_usd: int | None = None
+        self._base_fee = 0
         self._trouble: str | None = None
         self.policy: SigningPolicy | None = None
 
@@ -62,6 +64,12 @@ class Armory:
         lines = [f"the signer left out of what it was asked to allow: {clean_text(one, 160)}" for one in withheld]
         return (*lines, *(() if self._trouble is None else (self._trouble,)))
 
+    def fee_cap(self, rule: Rule, snapshot: Snapshot) -> FeeCap:
+        """What the signer lets a transaction's gas come to for a rule: as it was armed, or would be at `snapshot`."""
+        if rule.name in self._book.armed:
+            return fee_cap(rule, self._native_price_usd, self._base_fee)
+        return fee_cap(rule, snapshot.native_price_usd, snapshot.block.base_fee)
+
     async def arm(self, rule: Rule, account: str, keystore: Path, password: str, snapshot: Snapshot) -> Armed:
         """Unlock the keystore in the signer, give it what the armed rules and this one need, and arm.
 
@@ -76,7 +84,7 @@ class Armory:
                     self._behind = True
                     raise CannotArm(f"the key file opens {opened}, not {account}")
                 armed = self._prepared(rule, account, snapshot)
-                self._native_price_usd = snapshot.native_price_usd
+                self._native_price_usd, self._base_fee = snapshot.native_price_usd, snapshot.block.base_fee
                 await self._give(self._policy_of({**self._book.armed, rule.name: armed}))
             except (SignerRefused, SignerUnavailable) as refused:
                 self._behind = True
@@ -155,4 +163,6 @@ class Armory:
         """The union of what each rule was armed with: reads that fail later take nothing from it, or add to it."""
         account = next(iter(armed.values())).account
         scopes = [scope for one in armed.values() for scope in one.scopes]
-        return signing_policy(self._chain_id, account, scopes, self._native_price_usd, self._clock.now())
+        return signing_policy(
+            self._chain_id, account, scopes, self._native_price_usd, self._clock.now(), self._base_fee
+        )

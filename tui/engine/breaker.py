@@ -6,17 +6,34 @@ Counts only; holding, telling and keeping the hold over a restart is the engine'
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from tui.model.plan import Evaluation
 
 ERRORS_TO_HOLD = 5
 """Unexpected errors in a row, one a block at most."""
 REFUSALS_TO_HOLD = 10
-"""Blocks in a row at which simulation refused what an armed rule wanted to do on a position."""
+"""Blocks in a row at which simulation, or the signer, refused what an armed rule wanted to do on a position."""
 BLOCK, BETWEEN, SIGNER, HEADS, DRAWING = "block", "between", "signer", "heads", "drawing"
 """Where an error came: in a block's work, in the looks once a second between two blocks, from a signer that was asked
 and gave no answer, in following the heads, in drawing what is shown.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """How often in a row, at which block last, and by what."""
+
+    count: int
+    block: int
+    by: str
+
+
+def _refused_by(code: str) -> str | None:
+    """Whose refusal a code stands for, where it is one that counts."""
+    if code == "signer-refused":
+        return "the signer"
+    return "simulation" if code.startswith("simulation-") and code != "simulation-unavailable" else None
 
 
 class Breaker:
@@ -26,7 +43,7 @@ class Breaker:
         self._errors_to_hold = errors
         self._refusals_to_hold = refusals
         self._errors: dict[str, int] = {}
-        self._refused: dict[tuple[str, str], tuple[int, int]] = {}
+        self._refused: dict[tuple[str, str], _Refused] = {}
 
     def failed(self, trouble: str, where: str = BLOCK) -> str | None:
         """A block, or a look between two, ended in an unexpected error. Each of the two rows is counted by itself:
@@ -49,17 +66,17 @@ class Breaker:
             for count in self._errors.values()
             if count < self._errors_to_hold
         ]
-        for (rule, position), (count, _) in self._refused.items():
-            if count < self._refusals_to_hold:
+        for (rule, position), one in self._refused.items():
+            if one.count < self._refusals_to_hold:
                 lines.append(
-                    f"{rule}: simulation refused it on {position} {count} blocks in a row; "
+                    f"{rule}: {one.by} refused it on {position} {one.count} blocks in a row; "
                     f"at {self._refusals_to_hold} the engine holds itself"
                 )
         return tuple(lines)
 
     def judged(self, evaluations: Iterable[Evaluation], armed: Iterable[str], block: int) -> str | None:
-        """What came of the rules at a block. Only simulations that refuse an armed rule count, once a block, that of
-        the calldata with its permits included. A simulation that passes clears, and so does the end of the fall.
+        """What came of the rules at a block. Only simulations, and a signer, that refuse an armed rule count, once a
+        block, that of the calldata with its permits included. What passes clears, and so does the end of the fall.
 
         What kept a rule from being simulated at all (cooldown, kill switch, fees unread, no node that would) neither
         counts nor clears: it ends by itself, and a hand would come too late.
@@ -76,13 +93,11 @@ class Breaker:
                 continue
             if one.refused is None:
                 self._refused.pop(pair, None)
-            elif one.refused.code.startswith("simulation-") and one.refused.code != "simulation-unavailable":
-                count, last = self._refused.get(pair, (0, -1))
-                if block != last:
-                    count += 1
-                self._refused[pair] = (count, block)
-                if count >= self._refusals_to_hold and why is None:
-                    why = f"{one.rule}: simulation refused it {count} blocks in a row, the last: {one.refused.reason}."
+            elif (by := _refused_by(one.refused.code)) is not None:
+                before = self._refused.get(pair, _Refused(0, -1, by))
+                now = self._refused[pair] = _Refused(before.count + (block != before.block), block, by)
+                if now.count >= self._refusals_to_hold and why is None:
+                    why = f"{one.rule}: {by} refused it {now.count} blocks in a row, the last: {one.refused.reason}."
         for gone in set(self._refused) - seen:
             del self._refused[gone]
         return why

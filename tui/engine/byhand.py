@@ -29,7 +29,8 @@ from tui.model.signing import AllowedCall, SignerRefused, SignerUnavailable, Sig
 from tui.model.text import clean_text, short_address
 from tui.model.units import WAD, format_units
 from tui.model.wallet import WalletQuery
-from tui.planning.policy import DAILY_FEE_FACTOR, DEFAULT_FEE_WEI
+from tui.planning.fee_caps import DEFAULT_FEE_WEI
+from tui.planning.policy import DAILY_FEE_FACTOR
 from tui.planning.simulation import GAS_MARGIN_PERCENT, GAS_MARGIN_UNITS
 from tui.ports.chain import Broadcaster, ChainUnreachable, Fees, Reader, ReadFailed, Simulator
 from tui.ports.clock import Clock

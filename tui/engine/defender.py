@@ -302,7 +302,7 @@ class Defender:
             return refused.reason
 
         wallet = snapshot.wallets[position.key.account]
-        await self._executor.execute(
+        refused = await self._executor.execute(
             firing,
             plan,
             verify,
@@ -310,6 +310,10 @@ class Defender:
             mined_nonce=wallet.nonce,
             native_price_usd=snapshot.native_price_usd,
         )
+        if refused is not None and self.evaluations[rule.name, position.id].refused is None:
+            self.evaluations[rule.name, position.id] = Evaluation(
+                rule.name, position.id, snapshot.block, True, verdict.why, None, refused
+            )
 
     async def resume(self, snapshot: Snapshot, fees: FeeQuote | None) -> None:
         """Take up firings that a restart or a locked signer left before their signatures were recorded."""

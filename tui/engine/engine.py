@@ -134,6 +134,7 @@ class Engine:
             setup.network.wrapped_native,
             self.book.best,
             setup.swapper,
+            lambda rule, snapshot: self.armory.fee_cap(rule, snapshot),
         )
         self.guard = Guard(self.book, self.prospect, setup.network)
         self.armory = Armory(self.book, ports.signer, self.prospect, ports.clock, setup.network.chain_id, self.teller)

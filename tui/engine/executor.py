@@ -33,7 +33,7 @@ from tui.model.block import BlockRef
 from tui.model.calls import Log
 from tui.model.errand import Errand
 from tui.model.intent import AttemptKind, Firing, FiringState, Intent, IntentState
-from tui.model.plan import FeeQuote, Plan, PlannedCall
+from tui.model.plan import FeeQuote, Plan, PlannedCall, Refusal
 from tui.model.signing import KILLED_LATE, PermitRequest, SignerRefused, SignerUnavailable
 from tui.model.text import clean_text, short_address
 from tui.model.transitions import IllegalTransition, advance, advance_firing
@@ -48,6 +48,10 @@ Verify = Callable[[Sequence[PlannedCall]], Awaitable[str | None]]
 
 
 __all__ = ["CannotCancel", "Executor", "Verify"]
+
+REFUSED = "signer-refused"
+"""The code of a refusal by the signer: what is asked of it is not what it was armed for."""
+_NO_PERMIT = "the signer signed no permit"
 
 
 class Executor:
@@ -177,8 +181,9 @@ class Executor:
         daily_cap_usd: int | None = None,
         mined_nonce: int | None = None,
         native_price_usd: int | None = None,
-    ) -> None:
-        """Reserve, permit, verify, sign, record, send. What became of it is in the journal and was notified.
+    ) -> Refusal | None:
+        """Reserve, permit, verify, sign, record, send. What became of it is in the journal and was notified; the answer
+        is why nothing was signed, where the firing is DROPPED.
 
         `mined_nonce` is the account's nonce where it was read at the plan's block already; None: it is asked for.
         `native_price_usd` (8 decimals) is what gas counts at against the day's cap. Where it is not known the defence
@@ -189,10 +194,10 @@ class Executor:
         """
         current = self._firing(firing.id)
         if current.id in self._executing or current.state not in (FiringState.TRIGGERED, FiringState.PLANNED):
-            return
+            return None
         self._executing.add(current.id)
         try:
-            await self._execute(current, plan, verify, daily_cap_usd, mined_nonce, native_price_usd)
+            return await self._execute(current, plan, verify, daily_cap_usd, mined_nonce, native_price_usd)
         finally:
             self._executing.discard(current.id)
 
@@ -218,7 +223,7 @@ class Executor:
         cap: int | None,
         mined: int | None,
         price: int | None,
-    ) -> None:
+    ) -> Refusal | None:
         short = self._reader.degraded(plan.block)
         allowed = cap if short is None else degraded_cap(plan, cap)
         reason = self._refusal(firing) or fault_of(firing, plan) or (allowed if isinstance(allowed, str) else None)
@@ -226,13 +231,14 @@ class Executor:
             return self._drop(firing, reason or "")
         cap = allowed
         if self._other_plan_lives(firing):
-            return self._teller.say_once(
+            self._teller.say_once(
                 Severity.WARNING,
                 f"{firing.rule}: waits, another plan of {short_address(firing.account)} is under way",
                 kind="busy",
                 about=firing.id,
                 firing_id=firing.id,
             )
+            return None
         planned = firing if firing.state is FiringState.PLANNED else advance_firing(firing, FiringState.PLANNED)
         planned = replace(
             planned,
@@ -286,7 +292,7 @@ class Executor:
         if reason is None and short is None:
             reason = self._reader.degraded(plan.block)
         if reason is not None:
-            return self._drop(running, reason)
+            return self._drop(running, reason, REFUSED if reason.startswith(_NO_PERMIT) else "dropped")
         return await self._sign_and_send(running, (plan.fees.max_fee, plan.fees.priority_fee), plan.block.number)
 
     async def _resume_reserved(self, firing: Firing, fees: FeeQuote, verify: Verify) -> None:
@@ -297,17 +303,18 @@ class Executor:
             reason = str(error)
         reason = reason or self._refusal(firing)
         if reason is not None:
-            return self._teller.say_once(
+            self._teller.say_once(
                 Severity.WARNING,
                 f"{firing.rule}: not signed after the restart: {clean_text(reason, 200)}; cancel it to free its nonces",
                 kind="not-resumed",
                 about=firing.id,
                 firing_id=firing.id,
             )
+            return
         ceiling = min(intent.fee_ceiling for intent in waiting)
         max_fee = min(fees.max_fee, ceiling)
         head = self._head.number if self._head is not None else 0
-        return await self._sign_and_send(firing, (max_fee, min(fees.priority_fee, max_fee)), head)
+        await self._sign_and_send(firing, (max_fee, min(fees.priority_fee, max_fee)), head)
 
     async def _permit_and_verify(self, firing: Firing, plan: Plan | Errand, verify: Verify) -> str | None:
         """Put permit signatures into the calldata, durably, then simulate exactly that. A reason not to go on."""
@@ -319,8 +326,10 @@ class Executor:
                     self._journal.bind_data(intent.id, final.data)
                 calls.append(final)
             return await verify(calls)
-        except (SignerRefused, SignerUnavailable) as error:
-            return f"the signer signed no permit: {error}"
+        except SignerRefused as error:
+            return f"{_NO_PERMIT}: {error}"
+        except SignerUnavailable as error:
+            return f"no permit was signed: {error}"
         except (ChainUnreachable, ReadFailed) as error:
             return f"it could not be simulated again: {error}"
 
@@ -347,7 +356,7 @@ class Executor:
         words = b"".join(part.to_bytes(32, "big") for part in (signature.v, signature.r, signature.s))
         return replace(call, data=call.data[: -len(words)] + words, permit=None, stand_in=())
 
-    async def _sign_and_send(self, firing: Firing, fees: tuple[int, int], head: int) -> None:
+    async def _sign_and_send(self, firing: Firing, fees: tuple[int, int], head: int) -> Refusal | None:
         """All signatures, then one commit of all bytes, then one commit of "maybe sent", then the first byte."""
         asked_before = any(intent.signing_began for intent in unsigned(firing))
         self._journal.begin_signing(firing.id)
@@ -361,16 +370,19 @@ class Executor:
                 free = free and not str(error).startswith(KILLED_LATE)
                 return self._unsigned_end(firing, str(error), free=free)
         self._journal.record_attempts(signed)
-        return await self._send_signed(firing.id)
+        await self._send_signed(firing.id)
+        return None
 
-    def _unsigned_end(self, firing: Firing, reason: str, *, free: bool) -> None:
+    def _unsigned_end(self, firing: Firing, reason: str, *, free: bool) -> Refusal | None:
         """The signer did not sign all. Bytes it did sign are forgotten unsent; their nonces keep their meaning."""
         if free:
             self._journal.release(self._firing(firing.id), FiringState.DROPPED, reason, nothing_signed=True)
-            return self._tell_dropped(firing, reason)
+            self._tell_dropped(firing, reason)
+            return Refusal(REFUSED, reason)
         if self._killed():
-            return self._withhold(firing.id)
-        return self._teller.say_once(
+            self._withhold(firing.id)
+            return None
+        self._teller.say_once(
             Severity.ALARM,
             f"{firing.rule}: signing stopped half way ({clean_text(reason, 200)}); nothing was sent, and the same "
             "transactions are signed when the signer is back",
@@ -378,6 +390,7 @@ class Executor:
             about=firing.id,
             firing_id=firing.id,
         )
+        return None
 
     async def _send_signed(self, firing_id: str) -> None:
         """Send what is SIGNED, first to last. Under the kill switch nothing is sent, then or later."""
@@ -576,12 +589,13 @@ class Executor:
         self._teller.say(Severity.ALARM, f"{reason}; nothing is signed until you resume it", kind="halted")
         return reason
 
-    def _drop(self, firing: Firing, reason: str) -> None:
+    def _drop(self, firing: Firing, reason: str, code: str = "dropped") -> Refusal:
         if firing.state is FiringState.RUNNING:
             self._journal.release(firing, FiringState.DROPPED, reason)
         else:
             self._journal.save_firing(firing, advance_firing(firing, FiringState.DROPPED, reason=reason))
         self._tell_dropped(firing, reason)
+        return Refusal(code, reason)
 
     def _tell_dropped(self, firing: Firing, reason: str) -> None:
         self._teller.say(

@@ -19,6 +19,7 @@ from tui.model.snapshot import Snapshot
 from tui.model.units import WAD
 from tui.model.wallet import Wallet
 from tui.planning.circumstances import Circumstances
+from tui.planning.fee_caps import FeeCap
 from tui.planning.leaving_out import Trials, is_refused
 from tui.planning.plan import balances_of, build_plan, price_plan
 from tui.planning.simulation import judge, simulation_calls, simulation_reads
@@ -39,7 +40,7 @@ class Prospect:
     """Plans and simulates against snapshots. `spent_today` gives a rule's dollars of the day (8 decimals), `canonical`
     the block that stands at a height now. `offers` asks what sales cost; `wrapped_native` is the token that the native
     coin can be wrapped into, `best_seen` the best price (wad) that a trailing rule saw, `swapper` what an account swaps
-    with by itself.
+    with by itself, `signer_fees` what the signer lets gas cost for a rule.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Prospect:
         wrapped_native: str | None = None,
         best_seen: Callable[[Rule, Position], int | None] = lambda _rule, _position: None,
         swapper: Swapper | None = None,
+        signer_fees: Callable[[Rule, Snapshot], FeeCap | None] = lambda _rule, _snapshot: None,
     ) -> None:
         self._markets = {str(market.key): market for market in markets}
         self._simulator = simulator
@@ -61,6 +63,7 @@ class Prospect:
         self.wrapped_native = wrapped_native
         self.best_seen = best_seen
         self.swapper = swapper
+        self.signer_fees = signer_fees
         self._looked = 0
         self._looked_at: frozenset[tuple[str, str]] = frozenset()
 
@@ -138,6 +141,7 @@ class Prospect:
             wrapped_native=self.wrapped_native,
             data_fees=snapshot.data_fees,
             swapper=self.swapper,
+            signer_fees=self.signer_fees(rule, snapshot),
         )
 
     def plan(self, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote) -> Plan | Refusal:

@@ -11,6 +11,7 @@ from tui.model.plan import FeeQuote, PlannedCall, SaleTerms
 from tui.model.position import Asset
 from tui.model.rule import ActionKind
 from tui.model.units import WAD
+from tui.planning.fee_caps import FeeCap
 from tui.quotes.base import Quote, Swapper
 
 GAS_RESERVE_UNITS = 2_000_000
@@ -56,6 +57,7 @@ class Circumstances:
     coin; `data_fees` what a rollup charges for data beside gas (None: nothing, or nothing that is asked for). `swapper`
     makes the calls by which an account swaps by itself (None: it cannot). `left_out` are steps of the rule, by number
     from 0, that add nothing now, and why.
+    `signer_fees`: what the signer lets a transaction's gas come to (None: nobody asks it).
     """
 
     fees: FeeQuote
@@ -66,6 +68,7 @@ class Circumstances:
     data_fees: DataFees | None = None
     swapper: Swapper | None = None
     left_out: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
+    signer_fees: FeeCap | None = None
 
     def l1_fee_wei(self, calls: Iterable[PlannedCall]) -> int | None:
         """What layer 1 charges for the data of `calls`, a transaction each: 0 where nothing is charged apart, None

@@ -16,6 +16,7 @@ from tui.model.units import BPS, USD, WAD, format_units, usd_text
 from tui.model.wallet import Wallet
 from tui.planning.circumstances import Circumstances
 from tui.planning.costs import gas_ceiling_wei, plan_cost, with_ceiling
+from tui.planning.fee_caps import largest, over_cap
 from tui.planning.texts import health_text, percent_text
 from tui.risk.probability import HORIZON, health_worth_acting, liquidation_probability
 
@@ -68,6 +69,8 @@ def price_plan(
         gas = sum(call.gas_limit or UNSIMULATED_GAS for call in plan.calls)
     cost = plan_cost(gas, plan.calls, swap_of(plan), plan.cost.lost_yield_usd_year, circumstances)
     refusal = _over_cost(rule, cost) or _over_base_fee(plan, rule, cost, circumstances) or _over_share(plan, rule, cost)
+    if refusal is None and circumstances.signer_fees is not None:
+        refusal = over_cap(circumstances.signer_fees, circumstances.fees, largest(plan.calls, UNSIMULATED_GAS))
     if refusal is not None:
         return refusal
     fees = with_ceiling(circumstances.fees, _ceiling(plan, rule, cost, gas, circumstances))
@@ -91,6 +94,8 @@ def swap_of(plan: Plan) -> SwapCost:
 def _ceiling(plan: Plan, rule: Rule, cost: PlanCost, gas: int, circumstances: Circumstances) -> int:
     """The most wei a unit of gas that any attempt may pay."""
     ceiling, limit, data = circumstances.fees.ceiling, rule.limits.max_cost_usd, cost.l1_fee_wei or 0
+    if circumstances.signer_fees is not None:
+        ceiling = min(ceiling, circumstances.signer_fees.ceiling(largest(plan.calls, UNSIMULATED_GAS)))
     if limit is not None:
         ceiling = min(ceiling, gas_ceiling_wei(limit - cost.swap_usd, gas, data, circumstances))
     most = _most_worth_paying(plan, rule, circumstances.fees)

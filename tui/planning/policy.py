@@ -15,14 +15,13 @@ from tui.model.rule import FROM_WALLET, SALES, SUPPLYING, ActionKind, Rule, Step
 from tui.model.signing import AllowedCall, AllowedPermit, PermitKind, SigningPolicy
 from tui.model.units import UINT256_MAX, WAD, parse_units, whole
 from tui.model.wallet import PermitFacts, TokenHolding, Wallet
+from tui.planning.fee_caps import MAX_FEE_PER_GAS, FeeCap, fee_cap
 from tui.protocols.base import ActionImpossible, LendingMarket
 from tui.quotes.base import SwapOrder, Swapper
 
 POLICY_LIFETIME = 7 * 24 * 60 * 60
 """Seconds until the signer refuses everything unless the engine, still armed, renews the policy."""
 MAX_GAS = 5_000_000
-MAX_FEE_PER_GAS = 5_000 * 10**9
-DEFAULT_FEE_WEI = WAD // 2
 DAILY_FEE_FACTOR = 20
 NATIVE_CAP = 100 * WAD
 """The most that may be wrapped at once where a step says no maximum."""
@@ -55,16 +54,21 @@ def step_cap(step: Step, asset: Asset) -> int:
 
 
 def signing_policy(
-    chain_id: int, account: str, scopes: Sequence[ArmedScope], native_price_usd: int | None, now: float
+    chain_id: int,
+    account: str,
+    scopes: Sequence[ArmedScope],
+    native_price_usd: int | None,
+    now: float,
+    base_fee: int = 0,
 ) -> SigningPolicy:
     """The union of what every armed rule of `account` needs, and nothing else.
 
-    `now` in unix seconds; fees in wei. Rules without a cost limit get `DEFAULT_FEE_WEI` a transaction.
+    `now` in unix seconds; fees in wei, from the native coin's price and the base fee at arming (`fee_caps`).
     """
     calls: dict[tuple[object, ...], AllowedCall] = {}
     permits: dict[tuple[str, str, PermitKind], AllowedPermit] = {}
     caps: dict[str, int] = {}
-    fee_limits: list[int] = []
+    fee_limits: list[FeeCap] = []
     for scope in scopes:
         for step in scope.rule.steps:
             moved = _moved(scope, step)
@@ -91,15 +95,15 @@ def signing_policy(
             for asset in _counted(scope, step, moved):
                 daily = _daily_cap(scope, asset)
                 caps[asset.address] = caps.get(asset.address, 0) + daily if daily is not None else UINT256_MAX
-        fee_limits.append(_fee_limit(scope.rule, native_price_usd))
-    fee = max(fee_limits, default=0)
+        fee_limits.append(fee_cap(scope.rule, native_price_usd, base_fee))
+    fee = max((cap.wei for cap in fee_limits), default=0)
     return SigningPolicy(
         chain_id=chain_id,
         account=account,
         calls=tuple(calls.values()),
         permits=tuple(permits.values()),
         daily_caps=tuple(sorted((token, min(cap, UINT256_MAX)) for token, cap in caps.items())),
-        max_fee_per_gas=MAX_FEE_PER_GAS,
+        max_fee_per_gas=max((cap.per_gas for cap in fee_limits), default=MAX_FEE_PER_GAS),
         max_gas=MAX_GAS,
         max_fee_wei=fee,
         max_daily_fee_wei=fee * DAILY_FEE_FACTOR,
@@ -233,11 +237,3 @@ def _daily_cap(scope: ArmedScope, asset: Asset) -> int | None:
     if daily is None or not price:
         return None
     return daily * PRICE_ROOM * whole(asset.decimals) // price
-
-
-def _fee_limit(rule: Rule, native_price_usd: int | None) -> int:
-    limit = rule.limits.max_cost_usd
-    if limit is None or not native_price_usd:
-        return DEFAULT_FEE_WEI
-    # Gas limits are booked dearer than what is used, and the native coin may gain against the dollar meanwhile.
-    return limit * WAD * 2 // native_price_usd
