@@ -18,8 +18,9 @@ from tests.support.deleverage import WAD
 from tests.support.fault_rig import REPAY, FaultRig, World, open_rig, open_world
 from tests.support.positions import follow, network_of
 from tui.engine.breaker import REFUSALS_TO_HOLD
+from tui.engine.patience import BLOCKS
 from tui.model.intent import FiringState
-from tui.model.plan import Evaluation
+from tui.model.plan import Evaluation, Plan
 from tui.practice.node import NodeProgram
 
 pytestmark = pytest.mark.node
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.node
 TARGET = 15 * WAD // 10
 USD_AT_105 = Decimal("2277.11")
 """The price of WETH at which the position's health is 1.05."""
+USD_AT_120 = Decimal("2602.41")
 SELL = '[[rule.step]]\naction = "deleverage"\ncollateral = "WETH"\ndebt = "USDC"\nmax_slippage = "2%"\n'
 REVERTS = "0xfe"
 """Code that reverts whatever it is asked."""
@@ -76,6 +78,13 @@ def evaluation(rig: FaultRig) -> Evaluation:
     return one
 
 
+def plan_of(rig: FaultRig) -> Plan:
+    """What the rule made of the last block."""
+    plan = evaluation(rig).plan
+    assert plan is not None, evaluation(rig).refused
+    return plan
+
+
 # --- a step that cannot be done --------------------------------------------------------------------------------------
 
 
@@ -91,8 +100,7 @@ async def test_a_sale_that_reverts_is_left_out_and_the_next_step_does_it_at_the_
     rig = await defending(f"{SELL}\n{REPAY}")
     await fall(rig, broken=rig.chain.market.router02)
     assert len(rig.firings) == 1, "nothing waits for another block"
-    plan = evaluation(rig).plan
-    assert plan is not None
+    plan = plan_of(rig)
     assert [step.action.kind for step in plan.steps] == ["repay"]
     (why,) = plan.left_out
     assert why.startswith("deleverage WETH for USDC: simulated, “Sell ")
@@ -109,8 +117,7 @@ async def test_what_is_left_of_the_cheapest_without_a_sale_that_reverts_is_done_
     rig = await defending(f'order = "cheapest"\n\n{SELL}\n{REPAY}')
     keep_usdc(rig, 3_000)
     await fall(rig, broken=rig.chain.market.router02)
-    plan = evaluation(rig).plan
-    assert plan is not None
+    plan = plan_of(rig)
     assert [step.action.kind for step in plan.steps] == ["repay"]
     assert plan.shortfall is not None
     assert plan.shortfall.startswith("reaches 1.26")
@@ -133,3 +140,49 @@ async def test_where_every_step_reverts_the_breaker_counts_and_holds(defending: 
     assert "simulation refused it 10 blocks in a row" in (rig.wired.engine.why_not_act() or "")
     assert rig.firings == ()
     assert rig.on_chain() == []
+
+
+# --- an answer that does not come ------------------------------------------------------------------------------------
+
+
+async def test_a_scrap_is_not_done_at_once_where_an_exchange_is_silent(defending: Open) -> None:
+    """The quoter gives no answer for one block, in which the wallet's 5 USDC would be all that is done."""
+    rig = await defending(f"{REPAY}\n\n{SELL}")
+    keep_usdc(rig, 5)
+    quoter = rig.chain.market.quoter_v2
+    code = rig.chain.rpc("eth_getCode", quoter, "latest")
+    await fall(rig, USD_AT_120, broken=quoter)
+    refused = evaluation(rig).refused
+    assert refused is not None
+    assert refused.code == "quotes-missing"
+    assert "no exchange offers USDC for WETH now, and without that it only reaches 1.20" in refused.reason
+    assert refused.reason in rig.said
+    assert rig.firings == ()
+    rig.chain.rpc("anvil_setCode", quoter, code)
+    await rig.mine()
+    plan = plan_of(rig)
+    assert plan.reaches_target
+    assert (await rig.settle()).state is FiringState.DONE
+    assert TARGET <= health(rig) <= TARGET * 1_001 // 1_000
+    rig.check()
+
+
+async def test_in_an_emergency_no_answer_is_waited_for(defending: Open) -> None:
+    rig = await defending(f"{REPAY}\n\n{SELL}")
+    keep_usdc(rig, 200)
+    await fall(rig, USD_AT_105 - 10, broken=rig.chain.market.quoter_v2)
+    assert [step.action.kind for step in plan_of(rig).steps] == ["repay"]
+    assert len(rig.firings) == 1
+
+
+async def test_after_some_blocks_without_an_answer_what_can_be_done_is_done(defending: Open) -> None:
+    rig = await defending(f"{REPAY}\n\n{SELL}")
+    keep_usdc(rig, 200)
+    await fall(rig, USD_AT_120, broken=rig.chain.market.quoter_v2)
+    for _ in range(BLOCKS):
+        assert rig.firings == ()
+        await rig.mine()
+    assert len(rig.firings) == 1
+    assert [step.action.kind for step in plan_of(rig).steps] == ["repay"]
+    assert (await rig.settle()).state is FiringState.DONE
+    rig.check()

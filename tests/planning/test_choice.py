@@ -20,7 +20,7 @@ from tests.support.plain_market import (
     wallet_of,
 )
 from tests.support.plain_rules import asked, burn, repay, rule_of, sell, supply
-from tui.model.plan import Alternative, Plan, Refusal
+from tui.model.plan import Alternative, FeeQuote, Plan, Refusal
 from tui.model.position import Position
 from tui.model.rule import Order, Rule
 from tui.model.units import USD, WAD
@@ -190,6 +190,46 @@ def test_a_way_that_costs_too_much_gives_way_to_a_part() -> None:
     assert isinstance(refused, Refusal)
     assert refused.code == "max-cost"
     assert "sales $" in refused.reason
+
+
+def _held_by_its_share(usdc: int, health_pct: int = 0, **limits: int) -> Plan | Refusal:
+    """The cheapest of a sale that reaches the target and a repayment out of the wallet, where gas is far too dear for a
+    tenth of what waiting is expected to lose. `health_pct` prices the collateral so that health is that.
+    """
+    market = PlainMarket()
+    price = 2_000 * USD * health_pct // 118 if health_pct else 2_000 * USD
+    position = market.position({WETH: 100 * WAD}, {USDC: 140_678 * 10**6}, {WETH: price})
+    wallet = wallet_of(native=10 * WAD, USDC=usdc * 10**6)
+    rule = rule_of(repay(), sell(), target=15 * WAD // 10, order=Order.CHEAPEST, max_cost_share_bps=1_000, **limits)
+    around = asked(rule, market, position, wallet)
+    around = replace(around, fees=FeeQuote(80 * 10**9, 200 * 10**9, 10**9, 400 * 10**9))
+    return build_plan(rule, market, position, wallet, around)
+
+
+def test_a_scrap_is_not_done_instead_of_what_a_limit_holds() -> None:
+    refused = _held_by_its_share(5)
+    assert isinstance(refused, Refusal)
+    assert refused.code == "max-cost-share"
+    assert refused.acts_below is not None
+    assert "what costs less only reaches 1.1800, under its trigger 1.20, and waits as well" in refused.reason
+
+
+def test_what_takes_health_over_the_trigger_is_done_while_a_limit_holds_the_rest() -> None:
+    plan = _held_by_its_share(5_000)
+    assert isinstance(plan, Plan)
+    assert [step.action.kind for step in plan.steps] == ["repay"]
+    assert not plan.reaches_target
+    assert (plan.health_factor_after or 0) > 12 * WAD // 10
+
+
+def test_in_an_emergency_nothing_waits_for_a_limit() -> None:
+    refused, scrap = (_held_by_its_share(5, health, max_cost_usd=50 * USD) for health in (118, 104))
+    assert isinstance(refused, Refusal)
+    assert isinstance(scrap, Plan), "a limit that does not give way holds the sale, and what helps a little is done"
+    assert [step.action.kind for step in scrap.steps] == ["repay"]
+    full = _held_by_its_share(5, 104)
+    assert isinstance(full, Plan)
+    assert full.reaches_target
 
 
 def test_no_price_of_the_coin_compares_sales_before_gas() -> None:

@@ -17,6 +17,7 @@ from tui.engine.guard import Guard
 from tui.engine.intents import is_stuck, stuck_words, unsigned
 from tui.engine.leftovers import why_left_over
 from tui.engine.outcomes import Outcomes
+from tui.engine.patience import Patience
 from tui.engine.prospect import Prospect
 from tui.engine.rulebook import RuleBook
 from tui.engine.sending import Teller
@@ -94,6 +95,7 @@ class Defender:
         self._asked: dict[Pair, _Asked] = {}
         self._told_refusal: dict[Pair, str] = {}
         self._stale: dict[str, int] = {}
+        self._patience = Patience()
         self.verdicts: dict[Pair, Verdict] = {}
         self.evaluations: dict[Pair, Evaluation] = {}
 
@@ -130,6 +132,7 @@ class Defender:
         if not verdict.fires:
             self._book.keep(rule, position, state, self._clock.now())
             self._told_refusal.pop(pair, None)
+            self._patience.forget(pair)
             self._withdraw(pair, verdict)
             self.evaluations[pair] = Evaluation(rule.name, position.id, snapshot.block, False, verdict.why, None, None)
             if verdict.kind is VerdictKind.BLIND and self._book.armed_for(rule, position):
@@ -148,8 +151,7 @@ class Defender:
             reason = obstacle or ""
             self._refuse(rule, position, snapshot, verdict, Refusal(f"not-acting: {reason[:24]}", reason))
             return
-        acting = self._guard.acting(rule, position)
-        plan = await self._prospect.simulated_plan(acting, position, snapshot, fees)
+        plan = await self._planned(rule, position, snapshot, fees)
         if isinstance(plan, Refusal):
             self._refuse(rule, position, snapshot, verdict, plan)
             return
@@ -158,6 +160,14 @@ class Defender:
             self._ask(rule, position, plan, state, verdict)
         else:
             await self._fire(rule, position, plan, snapshot, state, verdict)
+
+    async def _planned(self, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote) -> Plan | Refusal:
+        """The plan of a rule as far as it may act now."""
+        acting = self._guard.acting(rule, position)
+        plan = await self._prospect.simulated_plan(acting, position, snapshot, fees)
+        if isinstance(plan, Refusal):
+            return plan
+        return self._patience.hold((rule.name, position.id), plan) or plan
 
     def _obstacle(self, rule: Rule, position: Position) -> str | None:
         """Why a firing rule does not act here, or None."""
@@ -255,7 +265,7 @@ class Defender:
         if not verdict.fires:
             # The same block judged twice does not fire twice; its first verdict stands.
             state, verdict = asked.state, asked.verdict
-        plan = await self._prospect.simulated_plan(self._guard.acting(rule, position), position, snapshot, fees)
+        plan = await self._planned(rule, position, snapshot, fees)
         if isinstance(plan, Refusal):
             return plan.reason
         if plan.spend_usd * 100 > asked.shown.plan.spend_usd * (100 + CONFIRM_ROOM_PERCENT):

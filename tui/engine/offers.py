@@ -75,7 +75,10 @@ class Offers:
                     for request, groups in zip(one.requests, requests, strict=True)
                 ]
             )
-        return offers_of(wanted, terms, quotes)
+        offers = offers_of(wanted, terms, quotes)
+        if self._quoters:
+            return offers
+        return {key: replace(offer, unanswered=False) for key, offer in offers.items()}  # nobody was asked
 
     async def look(self, block: BlockRef, sales: Iterable[tuple[LendingMarket, Position, Asset]]) -> None:
         """Ask again for the terms of sales that rules name, so that what would stop one is known before it is due.
@@ -105,5 +108,5 @@ def _none(
             terms = market.sale_shape(position, one.collateral, one.kind)
         except ActionImpossible:
             continue
-        offers[one.key] = Offer(replace(terms, impossible=why), (), why)
+        offers[one.key] = Offer(replace(terms, impossible=why), (), why, unanswered=True)
     return offers

@@ -245,6 +245,7 @@ class Plan:
     `closed_bps`: the part of the debts that it closes, where closing is the goal. `floor`: the health (wad) that a
     boost may bring it down to; None in every plan that has to raise it. `taken`: the numbers of its steps in the rule
     that was planned, from 0. `left_out`: steps that simulation refused at this block, each with why.
+    `awaits`: it does too little, and what nobody answered at this block may do the rest.
     """
 
     rule: str
@@ -269,6 +270,7 @@ class Plan:
     floor: int | None = None
     taken: tuple[int, ...] = ()
     left_out: tuple[str, ...] = ()
+    awaits: str | None = None
 
     @property
     def goal_words(self) -> str | None:

@@ -39,12 +39,14 @@ def offer_key(kind: ActionKind, paying: Asset, bought: Asset) -> OfferKey:
 class Offer:
     """What one sale costs now: the market's terms, and the quotes of one route at rising sizes.
 
-    `why_not` says why there is none. The `amount_out` of each quote's request counts the premium in.
+    `why_not` says why there is none, and `unanswered` that nobody gave any answer: the next block may bring one. The
+    `amount_out` of each quote's request counts the premium in.
     """
 
     terms: SaleTerms
     quotes: tuple[Quote, ...]
     why_not: str | None = None
+    unanswered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from tui.planning.circumstances import Circumstances as Circumstances
 from tui.planning.costs import lost_yield, plan_cost
 from tui.planning.limits import price_plan as price_plan
 from tui.planning.limits import refuse_before_sizing
+from tui.planning.shortfalls import HOLDS, awaited, held, may_wait
 from tui.planning.texts import health_text, part_text, step_text
 from tui.planning.waterfall import Waterfall
 from tui.protocols.base import LendingMarket
@@ -52,12 +53,19 @@ class _Pricing:
         self._volatility = volatility_of(position)
 
     def first(self, ways: Iterator[Way]) -> Plan | Refusal:
-        """The plan of the first way that nothing refuses; else what refuses the best of them."""
+        """The plan of the first way that nothing refuses; else what refuses the best of them. While a limit on cost
+        holds a way that reaches the target, no other is taken that does not even take health over the trigger.
+        """
         refusal: Refusal | None = None
+        limited: Refusal | None = None
         for way in ways:
             plan = self.plan(way)
             if isinstance(plan, Plan):
+                if limited is not None and may_wait(self._rule, plan):
+                    return held(limited, plan, self._rule)
                 return plan
+            if way.fall.reaches_target and plan.code in HOLDS:
+                limited = limited or plan
             # That a way adds nothing says less than why another, which would help, is not taken.
             if refusal is None or refusal.code == "nothing-available":
                 refusal = plan
@@ -94,6 +102,7 @@ class _Pricing:
                 f"{step_text(rule.steps[number])}: {why}" for number, why in self._circumstances.left_out.items()
             ),
         )
+        plan = replace(plan, awaits=awaited(rule, plan, self._circumstances.offers))
         return price_plan(plan, rule, self._wallet, self._circumstances, way.gas)
 
     def cost(self, way: Way) -> PlanCost | None:

@@ -78,9 +78,11 @@ def offers_of(
     """
     offers = {}
     for want, its_terms, its_quotes in zip(wanted, terms, quotes, strict=True):
-        route = _best_route(want, [list(one) for one in its_quotes])
+        answers = [list(one) for one in its_quotes]
+        route = _best_route(want, answers)
         why_not = None if route else f"no exchange offers {want.debt.symbol} for {want.collateral.symbol} now"
-        offers[want.key] = Offer(its_terms, route, why_not)
+        silent = its_terms.impossible is None and not any(answers)
+        offers[want.key] = Offer(its_terms, route, why_not, silent)
     return offers
 
 

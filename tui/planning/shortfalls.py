@@ -1,0 +1,57 @@
+"""Whether a way that falls short of its goal is to be taken now, or whether a better one is to be waited for. Pure.
+
+A small part done now is no defence: it spends what the wallet has, while the way that would do all of it waits for
+cheaper gas or for an answer. In an emergency everything that helps is done at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from tui.model.plan import Plan, Refusal
+from tui.model.rule import Rule
+from tui.planning.circumstances import Offer, OfferKey
+from tui.planning.texts import health_text
+
+HOLDS = frozenset({"max-cost", "max-cost-share", "max-base-fee", "cost-unknown"})
+"""Codes of refusals by a limit on cost: they end by themselves."""
+
+
+def suffices(rule: Rule, health: int | None) -> bool:
+    """Whether a health factor (wad; None: no debt left) takes a position back over the trigger of a rule that waits for
+    health; where a part of the debt is to be closed nothing but the whole part suffices.
+    """
+    if rule.boosts:
+        return True
+    below = rule.health_factor_below
+    return health is None if below is None else health is None or health >= below
+
+
+def is_emergency(rule: Rule, health: int | None) -> bool:
+    """Whether limits on cost give way at this health (wad)."""
+    return health is not None and health < rule.limits.emergency
+
+
+def may_wait(rule: Rule, plan: Plan) -> bool:
+    """Whether a plan does too little to be all that is done, while there is time for something better."""
+    if plan.reaches_target or suffices(rule, plan.health_factor_after):
+        return False
+    return not is_emergency(rule, plan.health_factor_before)
+
+
+def held(refusal: Refusal, plan: Plan, rule: Rule) -> Refusal:
+    """Why neither the way that a limit holds is taken nor the best of those that fall short."""
+    part = plan.goal_words or f"reaches {health_text(plan.health_factor_after, 4)}"
+    level = "" if rule.health_factor_below is None else f", under its trigger {health_text(rule.health_factor_below)}"
+    return replace(refusal, reason=f"{refusal.reason}; what costs less only {part}{level}, and waits as well")
+
+
+def unanswered(offers: Mapping[OfferKey, Offer] | None) -> str | None:
+    """What no exchange gave any answer to, in words; None where all that was asked was answered."""
+    return next((one.why_not for one in (offers or {}).values() if one.unanswered and one.why_not), None)
+
+
+def awaited(rule: Rule, plan: Plan, offers: Mapping[OfferKey, Offer] | None) -> str | None:
+    """What a plan that falls short waits for, for a few blocks: a sale that nobody answered may do the rest."""
+    return unanswered(offers) if may_wait(rule, plan) else None
