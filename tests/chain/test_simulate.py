@@ -10,9 +10,9 @@ import pytest
 from tests.support.nodes import mined
 from tui.chain.client import ChainClient
 from tui.chain.evm import assemble, op
-from tui.chain.simulate import floor_gas, intrinsic_gas
+from tui.chain.simulate import _most_gas, floor_gas, intrinsic_gas
 from tui.model.block import BlockRef
-from tui.model.calls import Call
+from tui.model.calls import Call, Log, SimulatedCall, Simulation
 from tui.model.pinned import AUTHORIZATION_GAS, NO_CODE, PinnedCode
 from tui.model.plan import PlannedCall
 from tui.ports.chain import ReadFailed
@@ -211,3 +211,31 @@ async def test_a_call_that_takes_code_away_is_simulated_without_it(
     simulation = await chain.simulator.simulate(delegated, ACCOUNT, [clearing, planned(CALLER_BACK)], [])
     assert [call.ok for call in simulation.calls] == [True, True]
     assert int.from_bytes(simulation.calls[1].return_data) == 0, "called back, it does nothing"
+
+
+TALKER = "0x" + "c4" * 20
+TALKER_CODE = "0x600760005233607760206000a200"
+"""Says 7, of 119 and its caller."""
+
+
+async def test_events_are_told_where_blocks_are_simulated_and_unknown_elsewhere(
+    chain: ChainClient, block: BlockRef, node: Node, way: str
+) -> None:
+    node.rpc.call("anvil_setCode", TALKER, TALKER_CODE)
+    node.rpc.call("evm_mine")
+    later = await chain.heads.poll()
+    assert later is not None
+    talked, silent = (await chain.simulator.simulate(later, ACCOUNT, [planned(TALKER), planned(COUNTER)], [])).calls
+    if way == "account code":
+        assert (talked.logs, silent.logs) == (None, None)
+        return
+    assert silent.logs == ()
+    topics = ((0x77).to_bytes(32, "big"), bytes(12) + bytes.fromhex(ACCOUNT[2:]))
+    assert talked.logs == (Log(TALKER, topics, (7).to_bytes(32, "big")),)
+
+
+def test_events_count_only_where_all_that_agree_tell_the_same() -> None:
+    said = (Log(TALKER, (bytes(32),), b""),)
+    told = [Simulation((SimulatedCall(True, gas, b"", logs=logs),), (), 1) for gas, logs in ((5, said), (9, None))]
+    assert _most_gas(told).calls[0] == SimulatedCall(True, 9, b"", logs=None)
+    assert _most_gas(told[:1] * 2).calls[0].logs == said

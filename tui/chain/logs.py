@@ -1,6 +1,6 @@
-"""The events of a receipt as a node tells them: bounded, and all of them or none.
+"""The events of a receipt or of a simulated call as a node tells them: bounded, and all of them or none.
 
-They inform about what is settled already, so whatever is odd about them makes them unknown, never the receipt.
+Whatever is odd about them makes them unknown, never the receipt or the call that they belong to.
 """
 
 from __future__ import annotations
@@ -22,10 +22,15 @@ def logs_of(told: object) -> tuple[Log, ...]:
     """The events in order; none at all where there are too many, where one is too large, or where any is not what the
     JSON-RPC specification makes of it.
     """
+    return logs_if_told(told) or ()
+
+
+def logs_if_told(told: object) -> tuple[Log, ...] | None:
+    """The same, but None where they are not known: that nothing happened is something else."""
     try:
-        return tuple(_log(one) for one in _at_most(told, MOST_LOGS, "the receipt's events"))
+        return tuple(_log(one) for one in _at_most(told, MOST_LOGS, "the events"))
     except Malformed:
-        return ()
+        return None
 
 
 def told_alike(told: Sequence[tuple[Log, ...]], wanted: int) -> tuple[Log, ...]:

@@ -30,6 +30,7 @@ from tui.chain.batch import (
 from tui.chain.blocks import at_hash
 from tui.chain.budget import urgent_lane
 from tui.chain.hexes import Malformed, data, mapping, quantity, sequence, to_hex
+from tui.chain.logs import logs_if_told
 from tui.chain.providers import BlockUnknown, Pool, Provider
 from tui.chain.reader import call_result, codes_of
 from tui.chain.reverts import is_limit, is_unknown_block, lacks_funds, revert_data, revert_reason
@@ -82,7 +83,8 @@ class ChainSimulator:
 
         The account pays no gas price here and its money for gas is not looked at. `gas_used` of a call is that of the
         whole transaction, after refunds where the node simulates blocks. A call's `gas_limit` of 0 stands for the
-        most a transaction may have. Raises ReadFailed, ChainUnreachable.
+        most a transaction may have. Events are told only where the node simulates blocks. Raises ReadFailed,
+        ChainUnreachable.
         """
         codes = codes_of(reads)
         timestamp = block.timestamp + max(1, math.ceil(self.block_time))
@@ -101,14 +103,23 @@ class ChainSimulator:
 
 
 def _comparable(simulation: Simulation) -> tuple[object, ...]:
-    """What nodes must agree on. Gas is left out: the two ways measure it differently."""
+    """What nodes must agree on. Gas is left out: the two ways measure it differently; and so are events, which one of
+    them does not know.
+    """
     return tuple((call.ok, call.return_data) for call in simulation.calls), simulation.reads, simulation.timestamp
 
 
 def _most_gas(alike: Sequence[Simulation]) -> Simulation:
-    """One simulation out of many that came to the same end: a node that understates gas is outvoted."""
-    calls = tuple(max(same, key=lambda call: call.gas_used) for same in zip(*(one.calls for one in alike), strict=True))
+    """One simulation out of many that came to the same end: a node that understates gas is outvoted, and events are
+    known only where all of them tell the same.
+    """
+    calls = tuple(_merged(same) for same in zip(*(one.calls for one in alike), strict=True))
     return replace(alike[0], calls=calls)
+
+
+def _merged(same: tuple[SimulatedCall, ...]) -> SimulatedCall:
+    dearest = max(same, key=lambda call: call.gas_used)
+    return replace(dearest, logs=dearest.logs if all(one.logs == dearest.logs for one in same) else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +298,7 @@ def _simulated(result: object, gas_limit: int) -> SimulatedCall:
     returned = data(fields.get("returnData"), "a simulated call's return data")
     gas = quantity(fields.get("gasUsed"), "a simulated call's gas")
     if quantity(fields.get("status"), "a simulated call's status") == 1:
-        return SimulatedCall(True, gas, returned)
+        return SimulatedCall(True, gas, returned, logs=logs_if_told(fields.get("logs")))
     # Some nodes put the revert data with the error, others where a return value would be.
     error = fields.get("error")
     message, carried = "", None

@@ -30,7 +30,9 @@ class CallResult:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """An event of a mined transaction: who says it (lower-case hex), up to four topics of 32 bytes, its data."""
+    """An event of a transaction, mined or simulated: who says it (lower-case hex), up to four topics of 32 bytes, its
+    data.
+    """
 
     address: str
     topics: tuple[bytes, ...]
@@ -39,12 +41,15 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedCall:
-    """One call of a simulated chain: whether it went through, the gas it took (whole transaction), why it failed."""
+    """One call of a simulated chain: whether it went through, the gas it took (whole transaction), why it failed, and
+    its events in order. `logs` None: the node does not tell them, or not in a form that can be used.
+    """
 
     ok: bool
     gas_used: int
     return_data: bytes
     error: str | None = None
+    logs: tuple[Log, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
