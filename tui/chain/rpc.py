@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 
+from tui.inflow import Inflow, is_gzip
 from tui.model.masking import is_loopback, mask_url, scrub, secrets_in
 
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
@@ -256,7 +257,7 @@ class RpcClient:
             async with self._client.stream("POST", self.url, content=body) as response:
                 begun = True
                 refused = self._refusal(response)
-                inflow = _Inflow(self.max_answer_bytes, self._coded(response))
+                inflow = Inflow(self.max_answer_bytes, self._coded(response))
                 async for chunk in response.aiter_raw():
                     if not inflow.take(chunk):
                         raise RpcUnreachable(
@@ -272,13 +273,10 @@ class RpcClient:
         """Whether the body is gzip. Raises RpcUnreachable for anything that was not asked for, nested codings first:
         a kilobyte coded twice holds gigabytes.
         """
-        told = response.headers.get("content-encoding", "")
-        codings = [one for one in (part.strip().lower() for part in told.split(",")) if one not in ("", "identity")]
-        if not codings:
-            return False
-        if codings in (["gzip"], ["x-gzip"]):
-            return True
-        raise self._malformed("is coded in a way that was not asked for")
+        coded = is_gzip(response.headers.get("content-encoding", ""))
+        if coded is None:
+            raise self._malformed("is coded in a way that was not asked for")
+        return coded
 
     def _refusal(self, response: httpx.Response) -> RpcUnreachable | None:
         status = response.status_code
@@ -300,34 +298,6 @@ class RpcClient:
 
     def _malformed(self, what: str) -> RpcUnreachable:
         return RpcUnreachable("malformed", f"the answer of {self.shown_url} {what}")
-
-
-class _Inflow:
-    """A body as it comes in, of `most` bytes at most before and after inflating."""
-
-    def __init__(self, most: int, coded: bool) -> None:
-        self._most = most
-        self._inflating = zlib.decompressobj(16 + zlib.MAX_WBITS) if coded else None
-        self._chunks: list[bytes] = []
-        self._came = self._size = 0
-
-    def take(self, chunk: bytes) -> bool:
-        """One more piece; False where that is too much. Raises zlib.error."""
-        self._came += len(chunk)
-        if self._inflating is not None:
-            if self._inflating.eof:
-                raise zlib.error("more after the end")
-            # One byte more than there is room for tells whether there would have been more.
-            chunk = self._inflating.decompress(chunk, self._most - self._size + 1)
-        self._size += len(chunk)
-        self._chunks.append(chunk)
-        return self._size <= self._most and self._came <= self._most
-
-    def whole(self) -> bytes:
-        """All of it. Raises zlib.error where it was cut short or has something after its end."""
-        if self._inflating is not None and self._came and not (self._inflating.eof and not self._inflating.unused_data):
-            raise zlib.error("cut short")
-        return b"".join(self._chunks)
 
 
 class _ClosedEarly(Exception):
