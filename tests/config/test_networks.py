@@ -48,6 +48,29 @@ factory = "{PROVIDER}"
 [helpers]
 deleverage = "{PROVIDER}"
 """
+AGGREGATED = f"""\
+name = "x"
+chain_id = 1
+block_time = 12
+[[swap]]
+kind = "uniswap-v3"
+factory = "{PROVIDER}"
+quoter_v2 = "{PROVIDER}"
+router02 = "{PROVIDER}"
+
+[[swap]]
+kind = "0x"
+url = "https://service.example/secret-token-1234"
+router = "{PROVIDER}"
+registry = "{PROVIDER}"
+key_file = "~/keys/0x"
+timeout = 2
+
+[[swap]]
+kind = "1inch"
+url = "https://other.example/swap/v6.1"
+router = "{PROVIDER}"
+"""
 SMALL = 'name = "x"\nchain_id = 1\nblock_time = 12\n'
 
 
@@ -262,3 +285,50 @@ def test_a_budget_of_requests() -> None:
 def test_a_relay_or_degraded_mode_that_cannot_be_used(extra: str, message: str) -> None:
     (error,) = parse_network((SMALL + extra).encode(), "f").errors
     assert error.startswith(message)
+
+
+def test_aggregators_stand_apart_from_the_exchanges() -> None:
+    reading = parse_network(AGGREGATED.encode(), "net.toml")
+    assert (reading.errors, reading.warnings) == ((), ())
+    network = reading.network
+    assert network is not None
+    assert [one.kind for one in network.swaps] == ["uniswap-v3"]
+    first, second = network.aggregators
+    pinned = PROVIDER.lower()
+    assert (first.kind, first.router, first.registry, first.key_file) == ("0x", pinned, pinned, "~/keys/0x")
+    assert (first.spender, first.timeout) == (None, 2.0)
+    assert (second.kind, second.router, second.registry, second.key_file) == ("1inch", pinned, None, None)
+    assert second.timeout == 1.5
+    assert "secret-token" not in repr(network)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "said"),
+    [
+        ("timeout = 2", "timeout = 3.5", 16, "is not a time that a defence may wait; write seconds from 0.1 to 3"),
+        ("timeout = 2", "timeout = 0", 16, "from 0.1 to 3"),
+        ("timeout = 2", "timeout = nan", 16, "from 0.1 to 3"),
+        ("timeout = 2", "timeout = true", 16, "from 0.1 to 3"),
+        ("https://service", "http://service", 12, "would send the key for everybody to read; use https"),
+        ("https://service", "ftp://service", 12, "URL that cannot be used"),
+        ("secret-token-1234", "x?token=secret-token-1234", 12, "without ? and #"),
+        ('key_file = "~/keys/0x"', 'key_file = "keys/0x"', 15, "is not the whole path of a file"),
+        ('key_file = "~/keys/0x"', "key_file = 7", 15, "is not the whole path of a file"),
+        (f'registry = "{PROVIDER}"\n', "", 10, "registry is missing; add registry = ..."),
+        (f'registry = "{PROVIDER}"', 'registry = "here"', 14, "registry is not an address"),
+        (f'registry = "{PROVIDER}"', 'spender = "0x12"', 14, "is not an address"),
+        ('kind = "1inch"', 'kind = "0x"', 18, 'swap "0x" is there twice; keep one of the two'),
+        (f'router02 = "{PROVIDER}"\n', "", 9, "has no exchange to fall back on; add a [[swap]] table of kind"),
+    ],
+)  # fmt: skip
+def test_an_aggregator_that_cannot_be_used_is_told_with_its_line(old: str, new: str, line: int, said: str) -> None:
+    found = errors(AGGREGATED.replace(old, new, 1))
+    assert any(fault.startswith(f"net.toml:{line}: ") and said in fault for fault in found), found
+    assert "secret-token" not in "\n".join(found)
+
+
+def test_a_key_of_another_kind_means_nothing_there() -> None:
+    reading = parse_network(f'{AGGREGATED}registry = "{PROVIDER}"\n'.encode(), "net.toml")
+    assert reading.network is not None
+    assert reading.network.aggregators[1].registry is None
+    assert "registry means nothing here" in reading.warnings[0]

@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from tests.quotes.test_foreign_calls import ORDER, REGISTRY, ROUTER, one_inch, zero_x
 from tests.support import views
 from tests.vault.conftest import write_key_file
+from tui.aggregators.answers import service_of
 from tui.chain.batch import BadBatchAnswer, unpack
 from tui.chain.reverts import revert_reason
 from tui.chain.wallets import decode_wallets
@@ -22,10 +24,11 @@ from tui.config.networks import parse_network
 from tui.config.settings import SettingsFault, load_settings
 from tui.model.block import BlockRef
 from tui.model.calls import CallResult
-from tui.model.network import MarketConfig
+from tui.model.network import AggregatorConfig, MarketConfig
 from tui.model.rule import RuleFault
 from tui.model.view import ActivityEntry, Severity
 from tui.model.wallet import WalletQuery
+from tui.ports.aggregator import NoOffer
 from tui.protocols import erc20
 from tui.protocols.aave_v3.market import make_market
 from tui.rules.edit import EditRefused, set_field
@@ -198,6 +201,25 @@ def abi(data: bytes) -> str:
     return "\n".join(said)
 
 
+def offers(data: bytes) -> str:
+    """The answer of an aggregator: whatever is taken of it does what was ordered, and nothing else."""
+    said = []
+    for kind in ("0x", "1inch"):
+        service = service_of(AggregatorConfig(kind, "https://x.example", ROUTER, registry=REGISTRY), 1)
+        try:
+            answer = service.read(data, ORDER)
+        except NoOffer as none:
+            said.append(str(none))
+            continue
+        call = answer.call
+        assert (call.to, call.spender, call.amount_in) == (ROUTER, ROUTER, ORDER.amount_in)
+        assert (call.least_out, answer.order) == (ORDER.least_out, ORDER)
+        assert answer.out >= ORDER.least_out
+        assert ORDER.least_out.to_bytes(32, "big") in call.data
+        said.append(call.venue)
+    return "\n".join(said)
+
+
 def screen(data: bytes) -> str:
     """A symbol as the chain gave it, and the same unclean everywhere a text can stand on the screen."""
     told = erc20.decode_text(data) or "?"
@@ -257,6 +279,17 @@ def abi_text(text: bytes) -> bytes:
     return (32).to_bytes(32, "big") + len(text).to_bytes(32, "big") + padded
 
 
+def offer_seeds() -> list[bytes]:
+    """A good answer of each aggregator, as their services word it."""
+    call = {"from": ORDER.account, "to": ROUTER, "value": "0", "gas": 0, "data": "0x" + one_inch().hex()}
+    told = {
+        "liquidityAvailable": True, "sellToken": ORDER.sold.address, "buyToken": ORDER.bought.address,
+        "sellAmount": str(ORDER.amount_in), "buyAmount": str(ORDER.least_out), "allowanceTarget": ROUTER,
+        "transaction": {**call, "data": "0x" + zero_x().hex()},
+    }  # fmt: skip
+    return [json.dumps(told).encode(), json.dumps({"dstAmount": str(ORDER.least_out), "tx": call}).encode()]
+
+
 def signer_seeds() -> list[bytes]:
     request = {
         "intent_id": "i", "chain_id": 1, "account": ACCOUNT, "nonce": 0, "to": ACCOUNT, "value": 0, "data": "0x01",
@@ -301,6 +334,7 @@ def targets() -> tuple[Target, ...]:
         Target("keystore files", [keystore_seed()], [b'"kdf"', b'"n":', b"scrypt"], keystore),
         Target("signer messages", signer_seeds(), [b'"op":', b'"id":', b'"calls":'], signer),
         Target("lens answers", [lens_seed()], [], lens),
+        Target("offers of aggregators", offer_seeds(), [b'"data":"0x', b"0000", b'"to":', b'"0"'], offers),
         Target("ABI answers", texts, [], abi),
         Target("symbols on the screen", texts, [], screen),
     )

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 
@@ -16,10 +17,19 @@ Body = bytes | Iterable[bytes]
 Reply = tuple[int, dict[str, str], Body] | Literal["close"] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Get:
+    """A request without a body: path, query by name, headers by lower-case name."""
+
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+
+
 @dataclass(slots=True)
 class BadServer:
-    """`reply` gets the decoded request and gives status, extra headers and body; a body in pieces is streamed and
-    the connection is cut after the last. None: nothing is answered until the client leaves.
+    """`reply` gets the decoded request (a Get where it has no body) and gives status, extra headers and body; a body in
+    pieces is streamed and the connection is cut after the last. None: nothing is answered until the client leaves.
     "close": the connection ends without an answer.
     """
 
@@ -48,11 +58,14 @@ class BadServer:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = next(
-                    int(line.split(b":")[1])
-                    for line in head.split(b"\r\n")
-                    if line.lower().startswith(b"content-length")
+                    (
+                        int(line.split(b":")[1])
+                        for line in head.split(b"\r\n")
+                        if line.lower().startswith(b"content-length")
+                    ),
+                    0,
                 )
-                request = orjson.loads(await reader.readexactly(length))
+                request = orjson.loads(await reader.readexactly(length)) if length else _get(head)
                 self.requests.append(request)
                 reply = self.reply(request)
                 if reply == "close":
@@ -74,12 +87,19 @@ class BadServer:
                     writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
                     await writer.drain()
                 break
-        except (asyncio.IncompleteReadError, ConnectionError, StopIteration):
+        except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             writer.close()
             with suppress(ConnectionError):
                 await writer.wait_closed()
+
+
+def _get(head: bytes) -> Get:
+    first, *lines = head.decode("latin-1").strip().split("\r\n")
+    target = urlsplit(first.split(" ")[1])
+    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return Get(target.path, dict(parse_qsl(target.query)), headers)
 
 
 @asynccontextmanager

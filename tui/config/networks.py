@@ -17,8 +17,18 @@ from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from tui.config.aggregators import MOST_SECONDS, aggregators_of
 from tui.config.toml_text import shown_key, without_urls
-from tui.model.network import DE_RISK, PRICE_HEARTBEAT, MarketConfig, Network, RelayConfig, SwapConfig
+from tui.model.masking import is_loopback
+from tui.model.network import (
+    AGGREGATORS,
+    DE_RISK,
+    PRICE_HEARTBEAT,
+    MarketConfig,
+    Network,
+    RelayConfig,
+    SwapConfig,
+)
 from tui.model.text import clean_text
 from tui.rules.fields import SECONDS
 from tui.rules.spans import Path, Scan, scan
@@ -152,7 +162,10 @@ def _network(data: Mapping[str, object], reader: _Reader) -> Network | None:
         _market(heads, options, path, reader)
         for path, heads, options in reader.tables(data, "market", ("protocol", "name"), unique=True)
     )
-    swaps = tuple(SwapConfig(heads[0], options) for _, heads, options in reader.tables(data, "swap", ("kind",)))
+    rows = reader.tables(data, "swap", ("kind",), own=_AGGREGATOR_READERS)
+    swaps = tuple(SwapConfig(heads[0], options) for _, heads, options in rows if heads[0] not in AGGREGATORS)
+    services = [(path, heads[0], options) for path, heads, options in rows if heads[0] in AGGREGATORS]
+    aggregators = aggregators_of(services, swaps, reader)
     degraded = reader.take(data, ("degraded",), _degraded) or ""
     if degraded and (quorum is None or quorum < 2):
         reader.add(("degraded",), "degraded lowers a quorum, and there is none", "set quorum = 2 or more, or remove it")
@@ -174,6 +187,7 @@ def _network(data: Mapping[str, object], reader: _Reader) -> Network | None:
         multicall3=addresses["multicall3"],
         markets=markets,
         swaps=swaps,
+        aggregators=aggregators,
         helpers=MappingProxyType({key: value for key, value in helper_addresses.items() if value is not None}),
         relay=relay,
         degraded=degraded,
@@ -253,9 +267,17 @@ class _Reader:
             return None
 
     def tables(
-        self, data: Mapping[str, object], kind: str, heads: tuple[str, ...], *, unique: bool = False
+        self,
+        data: Mapping[str, object],
+        kind: str,
+        heads: tuple[str, ...],
+        *,
+        unique: bool = False,
+        own: Mapping[str, Callable[[object], object]] = MappingProxyType({}),
     ) -> list[tuple[Path, tuple[str, ...], Mapping[str, object]]]:
-        """The `[[kind]]` tables: where they stand, the texts of `heads`, and every other key."""
+        """The `[[kind]]` tables: where they stand, the texts of `heads`, and every other key; `own` has the readers of
+        keys that are more than an option.
+        """
         rows = data.get(kind, [])
         if not isinstance(rows, list) or len(rows) > MOST_TABLES or not all(isinstance(row, dict) for row in rows):
             self.add((kind,), f"{kind} is not a list of at most {MOST_TABLES} tables", f"write it as [[{kind}]]")
@@ -264,7 +286,7 @@ class _Reader:
         for index, row in enumerate(rows):
             path: Path = (kind, index)
             texts = [self.take(row, (*path, head), _name, required=True) for head in heads]
-            options = {key: self.take(row, (*path, key), _option) for key in row if key not in heads}
+            options = {key: self.take(row, (*path, key), own.get(key, _option)) for key in row if key not in heads}
             if any(text is None for text in texts):
                 continue
             named = tuple(text for text in texts if text is not None)
@@ -338,6 +360,34 @@ def _http_url(value: object) -> str:
     if not url.startswith(("http://", "https://")):
         raise _Wrong("is not an http or https URL", "give the relay's https URL")
     return url
+
+
+def _service_url(value: object) -> str:
+    url = _url(value)
+    if urlsplit(url).query or urlsplit(url).fragment or not url.startswith(("http://", "https://")):
+        raise _Wrong("is not the https URL of a service, without ? and #", "give it as its makers write it")
+    if url.startswith("http://") and not is_loopback(url):
+        raise _Wrong("would send the key for everybody to read", "use https")
+    return url
+
+
+def _patience(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.1 <= value <= MOST_SECONDS:
+        raise _Wrong("is not a time that a defence may wait", f"write seconds from 0.1 to {MOST_SECONDS:g}")
+    return float(value)
+
+
+def _file_name(value: object) -> str:
+    if not isinstance(value, str) or not value.isprintable() or len(value) > 1000 or not value.startswith(("/", "~/")):
+        raise _Wrong(
+            "is not the whole path of a file", 'write it from the top, like "/home/you/keys/0x" or "~/keys/0x"'
+        )
+    return value
+
+
+_AGGREGATOR_READERS: Mapping[str, Callable[[object], object]] = MappingProxyType(
+    {"url": _service_url, "timeout": _patience, "key_file": _file_name}
+)
 
 
 def _degraded(value: object) -> str:

@@ -32,6 +32,26 @@ class SwapConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class AggregatorConfig:
+    """A `[[swap]]` table of an aggregator: where it is asked, the one contract that its calls may go to, who must be
+    let to take tokens where that is another, the registry that knows its contracts (0x), the file that holds the
+    user's key, and how many seconds it may take. Addresses in lower-case hex.
+    """
+
+    kind: str
+    url: str = field(repr=False)
+    router: str
+    spender: str | None = None
+    registry: str | None = None
+    key_file: str | None = None
+    timeout: float = 1.5
+
+
+AGGREGATORS = ("0x", "1inch")
+"""What the `kind` of such a table may be."""
+
+
+@dataclass(frozen=True, slots=True)
 class RelayConfig:
     """`[relay]`: a private relay that gets transactions first, and after how many blocks everyone does."""
 
@@ -62,6 +82,7 @@ class Network:
     multicall3: str | None = None
     markets: tuple[MarketConfig, ...] = ()
     swaps: tuple[SwapConfig, ...] = ()
+    aggregators: tuple[AggregatorConfig, ...] = ()
     helpers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     relay: RelayConfig | None = None
     degraded: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from tui.model.block import BlockRef
+from tui.model.calls import Call
 from tui.model.pinned import PinnedCode
 from tui.model.position import Asset, PositionKey
 from tui.model.rule import ActionKind
@@ -65,6 +66,10 @@ class SwapCall:
 
     `venue` is for people. `rules` are what the signer insists on, with `spend_word` the place of the word that says how
     much goes in (None: no word says it, and `rules` must bind all of the call).
+
+    `source` is set where an aggregator made it and not we: then its events are looked at as well when it is simulated.
+    `leads_to` is the contract that it hands the tokens to, and `registry` the reads of which one must name that
+    contract; none where the contract called sees to what comes out by itself.
     """
 
     venue: str
@@ -75,6 +80,9 @@ class SwapCall:
     least_out: int
     rules: tuple[WordRule, ...]
     spend_word: int | None
+    source: str = ""
+    leads_to: str = ""
+    registry: tuple[Call, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +111,11 @@ class Sale:
     price_usd: int | None = None
     swap: SwapCall | None = None
     surplus: int = 0
+
+    @property
+    def is_quoted(self) -> bool:
+        """Whether somebody was asked, so that its cost is not the worst that its step allows."""
+        return bool(self.path) or (self.swap is not None and bool(self.swap.source))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Protocol
 from tui.model.calls import Call, CallResult
 from tui.model.plan import SwapCall
 from tui.model.position import Asset
+from tui.model.swap import SwapOrder as SwapOrder
 from tui.model.units import BPS, WAD, mul_div_up
 
 
@@ -74,19 +75,6 @@ class Quoter(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class SwapOrder:
-    """What an account (lower-case hex) is to swap by itself: exactly `amount_in` base units of `sold`, for at least
-    `least_out` of `bought`, which go to the account.
-    """
-
-    account: str
-    sold: Asset
-    bought: Asset
-    amount_in: int
-    least_out: int
-
-
 class Swapper(Protocol):
     """One source of calls by which an account swaps by itself. What it makes is simulated, and bounded by what must
     come out; what it could ever make is told to the signer before.
@@ -104,6 +92,30 @@ class Swapper(Protocol):
 
     def shapes(self, order: SwapOrder) -> tuple[SwapCall, ...]:
         """Every call that `call` could make for an order of at most `amount_in`, as far as the signer is concerned."""
+
+
+class Dialect(Protocol):
+    """How the calls of one aggregator read: which words of a foreign call can be held to an order, and by whom.
+
+    Nothing of such a call is believed: its words are held to the order, the signer knows its shape, it is simulated.
+    """
+
+    @property
+    def venue(self) -> str:
+        """The aggregator, for people."""
+
+    @property
+    def spender(self) -> str:
+        """Who must be let to take what is sold (lower-case hex)."""
+
+    def adopt(self, order: SwapOrder, to: str, data: bytes) -> SwapCall:
+        """A call that the aggregator made, with `order.least_out` written in as what must come out.
+
+        Raises ValueError, with what does not fit the order, for any call that is not exactly its own kind.
+        """
+
+    def shape(self, order: SwapOrder) -> SwapCall:
+        """What every call for an order of at most `amount_in` has in common, as far as the signer is concerned."""
 
 
 def most_sold(request: SwapRequest, max_slippage_bps: int) -> int | None:
