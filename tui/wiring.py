@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tui.aggregators.client import HttpAggregator
 from tui.chain.client import ChainClient, open_chain
 from tui.chain.clock import SystemClock
 from tui.config.options import Options, RefusedForSafety, UsageError
@@ -47,10 +48,13 @@ class Wired:
     journal: SqliteJournal | None
     record: SqliteReader | None
     signer: SignerClient | None
+    aggregators: tuple[HttpAggregator, ...] = ()
 
     async def aclose(self) -> None:
         """Close connections, the record and the signer."""
         await self.chain.aclose()
+        for one in self.aggregators:
+            await one.aclose()
         if self.journal is not None:
             self.journal.close()
         if self.record is not None:
@@ -85,6 +89,7 @@ def assemble(
     """
     clock = clock or SystemClock()
     markets, notices = _markets(network)
+    aggregators, unusable = _aggregators(network)
     try:
         chain = open_chain(network, clock)
     except ValueError as error:
@@ -104,16 +109,18 @@ def assemble(
         dict(labels or {}),
         read_only=not signing,
         read_only_why=read_only_why,
-        notices=notices,
+        notices=(*notices, *unusable),
         config=config or ConfigWatch(()),
         quoters=_quoters(network),
         swapper=_swapper(network),
+        aggregators=aggregators,
+        dialects=tuple(one.dialect for one in aggregators),
     )
     ports = Ports(
         chain.heads, chain.reader, chain.simulator, chain.fees, chain.broadcaster, clock, journal, signer, record
     )
     engine = Engine(setup, ports, KillSwitch(paths.state), ResumeSign(paths.state))
-    return Wired(network, paths, engine, Commands(engine), chain, journal, record, signer)
+    return Wired(network, paths, engine, Commands(engine), chain, journal, record, signer, aggregators)
 
 
 def wire(
@@ -252,6 +259,29 @@ def _swapper(network: Network) -> Swapper | None:
         return make_swapper(network)
     except ValueError as error:
         raise UsageError(f"network {network.name}: {error}") from error
+
+
+def _aggregators(network: Network) -> tuple[tuple[HttpAggregator, ...], tuple[str, ...]]:
+    """The aggregators of a network that can be asked, and a lasting notice for each that cannot: no defence depends on
+    one, so none keeps an engine from starting.
+    """
+    from tui.vault.errors import KeystoreError
+    from tui.vault.passwords import service_key_from_file
+
+    usable, notices = [], []
+    for config in network.aggregators:
+        try:
+            key = None if config.key_file is None else service_key_from_file(Path(config.key_file).expanduser())
+        except KeystoreError as error:
+            notices.append(f"{config.kind} is NOT asked for swaps: {error}")
+            continue
+        except RuntimeError:
+            notices.append(
+                f"{config.kind} is NOT asked for swaps: no home directory for key_file; write its whole path"
+            )
+            continue
+        usable.append(HttpAggregator(config, network.chain_id, key))
+    return tuple(usable), tuple(notices)
 
 
 def rules_files(options: Options, paths: Paths) -> tuple[Path, ...]:

@@ -39,7 +39,7 @@ def scope_of(rule: Rule, position: Position, snapshot: Snapshot, prospect: Prosp
     """A rule on a position, as the signer's policy wants it."""
     wallet = snapshot.wallets.get(position.key.account) or Wallet(position.key.account, None, None)
     market = prospect.market(position)
-    return ArmedScope(rule, market, position, wallet, prospect.wrapped_native, prospect.swapper)
+    return ArmedScope(rule, market, position, wallet, prospect.wrapped_native, prospect.swapper, prospect.dialects)
 
 
 def arming_report(

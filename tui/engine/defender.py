@@ -489,8 +489,11 @@ def _reverted(firing: Firing) -> bool:
 def _deed(action: Action) -> str:
     """`repay 5,214.20 USDC`, `repay 5,214.20 USDC from 1.742 WETH`."""
     done = f"{action.kind.word} {amount_text(action.amount, action.asset)}"
-    swapped = action.sale is not None and action.kind is ActionKind.SWAP_TO_REPAY
-    return f"{done} from {amount_text(action.sale.sold, action.sale.collateral)}" if swapped and action.sale else done
+    if action.sale is None or action.kind is not ActionKind.SWAP_TO_REPAY:
+        return done
+    done += f" from {amount_text(action.sale.sold, action.sale.collateral)}"
+    foreign = action.sale.swap is not None and action.sale.swap.source
+    return f"{done} on {action.sale.venue}" if foreign else done
 
 
 def describe(plan: Plan) -> str:

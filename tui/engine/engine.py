@@ -34,6 +34,7 @@ from tui.engine.rulebook import RuleBook
 from tui.engine.sending import Teller
 from tui.engine.signerwatch import ARM_AGAIN, SignerWatch
 from tui.engine.takeup import TakeUp
+from tui.engine.venues import Venues
 from tui.engine.watch import Watch, without_permits
 from tui.model.block import BlockRef
 from tui.model.intent import Firing, Intent, IntentState
@@ -43,12 +44,13 @@ from tui.model.rule import Mode
 from tui.model.snapshot import Snapshot
 from tui.model.text import clean_text, short_address
 from tui.model.view import Protection, Severity, TriggerPrice, ViewState, empty_view
+from tui.ports.aggregator import Aggregator
 from tui.ports.chain import Broadcaster, ChainUnreachable, Fees, Heads, Reader, ReadFailed, Simulator
 from tui.ports.clock import Clock
 from tui.ports.journal import Decision, HealthPoint, Journal, JournalError, JournalReader, SpendKind
 from tui.ports.signer import Signer
 from tui.protocols.base import LendingMarket
-from tui.quotes.base import Quoter, Swapper
+from tui.quotes.base import Dialect, Quoter, Swapper
 
 BLIND_AFTER_BLOCKS = 3
 """No new head for this many block times is a fault, whatever the connection says."""
@@ -84,7 +86,8 @@ class Ports:
 @dataclass(frozen=True, slots=True)
 class Setup:
     """What is watched and with what. `keystores` maps own accounts (lower-case) to key files, `labels` names some.
-    `config` watches the files that this was made from: where one changes, nothing stays armed.
+    `config` watches the files that this was made from: where one changes, nothing stays armed. `dialects` are how the
+    calls of the `aggregators` read.
     """
 
     network: Network
@@ -99,6 +102,8 @@ class Setup:
     config: ConfigWatch = field(default_factory=lambda: ConfigWatch(()))
     quoters: tuple[Quoter, ...] = ()
     swapper: Swapper | None = None
+    aggregators: tuple[Aggregator, ...] = ()
+    dialects: tuple[Dialect, ...] = ()
 
 
 class Engine:
@@ -123,7 +128,10 @@ class Engine:
             setup.accounts,
             setup.network.native_usd_feed,
             setup.network.l1_fee_oracle,
-            () if setup.swapper is None else (setup.swapper.spender,),
+            (
+                *(() if setup.swapper is None else (setup.swapper.spender,)),
+                *(one.spender for one in setup.dialects),
+            ),
         )
         self.prospect = Prospect(
             setup.markets,
@@ -135,6 +143,8 @@ class Engine:
             self.book.best,
             setup.swapper,
             lambda rule, snapshot: self.armory.fee_cap(rule, snapshot),
+            Venues(setup.aggregators, ports.clock, self._told_of_venue),
+            setup.dialects,
         )
         self.guard = Guard(self.book, self.prospect, setup.network)
         self.armory = Armory(self.book, ports.signer, self.prospect, ports.clock, setup.network.chain_id, self.teller)
@@ -194,6 +204,15 @@ class Engine:
             self.kill_switch.is_on,
             self._heard,
         )
+
+    def _told_of_venue(self, venue: str, why: str | None) -> None:
+        """An aggregator fails, or is well again."""
+        if why is None:
+            self.teller.over("aggregator", venue)
+            self.teller.say(Severity.GOOD, f"{venue} is well again", kind="aggregator")
+            return
+        text = f"{venue} is left alone for a while: {why}; swaps go by the exchange on the chain"
+        self.teller.say_once(Severity.WARNING, text, kind="aggregator", about=venue)
 
     # --- what a command or a screen asks ---------------------------------------------------------------------------
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from tui.crash import described
 from tui.engine.offers import Offers
+from tui.engine.venues import Venues
 from tui.model.block import BlockRef
-from tui.model.plan import FeeQuote, Plan, PlannedCall, Refusal
+from tui.model.plan import Alternative, FeeQuote, Plan, PlannedCall, Refusal
 from tui.model.position import Asset, Position
 from tui.model.rule import BORROWING, SALES, ActionKind, Rule
 from tui.model.snapshot import Snapshot
@@ -20,13 +22,24 @@ from tui.model.units import WAD
 from tui.model.wallet import Wallet
 from tui.planning.circumstances import Circumstances
 from tui.planning.fee_caps import FeeCap
-from tui.planning.leaving_out import Trials, is_refused
+from tui.planning.leaving_out import LeftOut, Trials, is_refused
 from tui.planning.plan import balances_of, build_plan, price_plan
-from tui.planning.simulation import judge, simulation_calls, simulation_reads
+from tui.planning.simulation import judge, simulation_calls, simulation_reads, wallet_left
 from tui.planning.triggering import FiresAt, at_trigger, fires_at, is_crossed, liquidation_first
+from tui.planning.venues import (
+    Answers,
+    Orders,
+    Proven,
+    claims_more,
+    is_better,
+    orders_of,
+    swaps_itself,
+    venue_way,
+    with_answers,
+)
 from tui.ports.chain import ChainUnreachable, ReadFailed, Simulator
-from tui.protocols.base import LendingMarket
-from tui.quotes.base import Swapper
+from tui.protocols.base import ActionImpossible, LendingMarket
+from tui.quotes.base import Dialect, Swapper
 from tui.rules.match import applies
 from tui.rules.prices import PriceSeen, price_seen
 
@@ -34,13 +47,27 @@ GAS_ROOM = 2
 """How much more than such calls usually take a plan's gas limit may come to, once it is simulated."""
 LOOK_BLOCKS = 20
 """How often what would stop a sale is looked at between sales."""
+_ITS_FAULT = frozenset({"simulation-reverted", "simulation-disagrees", "simulation-unknown", "foreign-call"})
+"""Refusals of a plan with a foreign call after which whoever made the call is left alone for a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What one plan is made for."""
+
+    rule: Rule
+    position: Position
+    wallet: Wallet
+    snapshot: Snapshot
+    circumstances: Circumstances
 
 
 class Prospect:
     """Plans and simulates against snapshots. `spent_today` gives a rule's dollars of the day (8 decimals), `canonical`
     the block that stands at a height now. `offers` asks what sales cost; `wrapped_native` is the token that the native
     coin can be wrapped into, `best_seen` the best price (wad) that a trailing rule saw, `swapper` what an account swaps
-    with by itself, `signer_fees` what the signer lets gas cost for a rule.
+    with by itself, `signer_fees` what the signer lets gas cost for a rule, `venues` who else may make such calls, which
+    read as `dialects` say.
     """
 
     def __init__(
@@ -54,6 +81,8 @@ class Prospect:
         best_seen: Callable[[Rule, Position], int | None] = lambda _rule, _position: None,
         swapper: Swapper | None = None,
         signer_fees: Callable[[Rule, Snapshot], FeeCap | None] = lambda _rule, _snapshot: None,
+        venues: Venues | None = None,
+        dialects: Sequence[Dialect] = (),
     ) -> None:
         self._markets = {str(market.key): market for market in markets}
         self._simulator = simulator
@@ -64,6 +93,8 @@ class Prospect:
         self.best_seen = best_seen
         self.swapper = swapper
         self.signer_fees = signer_fees
+        self.venues = venues
+        self.dialects = tuple(dialects)
         self._looked = 0
         self._looked_at: frozenset[tuple[str, str]] = frozenset()
 
@@ -182,24 +213,119 @@ class Prospect:
         circumstances = self.circumstances(rule, snapshot, fees)
         offers = await self.offers.gather(rule, market, position, wallet, circumstances)
         circumstances = replace(circumstances, offers=offers)
+        case = _Case(rule, position, wallet, snapshot, circumstances)
+        orders = self._orders(case)
+        if self.venues is None or not orders:
+            proven, _ = await self._tried(case)
+        else:
+            # The exchange's own plan is proven meanwhile: whatever comes of the others, it is there.
+            (own, left_out), answers = await asyncio.gather(self._tried(case), self.venues.ask(orders))
+            # What one exchange cannot swap another may.
+            left = {number: why for number, why in left_out.items() if not swaps_itself(rule.steps[number])}
+            case = replace(case, circumstances=replace(circumstances, left_out=left))
+            proven = await self._best(own, answers, case, self.venues)
+        return proven.plan if isinstance(proven, Proven) else proven
+
+    async def _tried(self, case: _Case) -> tuple[Proven | Refusal, LeftOut]:
+        """The plan of the exchange on the chain, and which steps had to be left out of it."""
         trials = Trials()
         for left_out in trials:
-            around = replace(circumstances, left_out=left_out)
-            plan = self._sized(rule, position, wallet, around)
+            tried = replace(case, circumstances=replace(case.circumstances, left_out=left_out))
+            plan = self._sized(case.rule, case.position, case.wallet, tried.circumstances)
             if isinstance(plan, Refusal):
                 trials.held(left_out, plan)
                 continue
-            judged = await self._simulate(plan, snapshot, simulation_calls(plan))
-            if isinstance(judged, Refusal):
-                if not is_refused(judged):
-                    return judged
-                trials.refused(left_out, plan, judged)
+            proven = await self._simulate(plan, case.snapshot, simulation_calls(plan))
+            if isinstance(proven, Refusal):
+                if not is_refused(proven):
+                    return proven, {}
+                trials.refused(left_out, plan, proven)
                 continue
-            priced = price_plan(judged, rule, wallet, around)
+            priced = price_plan(proven.plan, case.rule, case.wallet, tried.circumstances)
             if isinstance(priced, Plan):
-                return priced
+                return replace(proven, plan=priced), left_out
             trials.held(left_out, priced)
-        return trials.verdict
+        return trials.verdict, {}
+
+    def _orders(self, case: _Case) -> Orders:
+        """What aggregators are asked for beside the plan of the exchange; nothing where there is none of them."""
+        if self.venues is None or not self.venues.names or not any(map(swaps_itself, case.rule.steps)):
+            return {}
+        plan = self._sized(case.rule, case.position, case.wallet, case.circumstances)
+        return self.orders(plan, case)
+
+    def orders(self, plan: Plan | Refusal, case: _Case) -> Orders:
+        """What aggregators are asked for beside a plan; nothing where anything of it cannot be told."""
+        try:
+            return orders_of(
+                plan, case.rule, self.market(case.position), case.position, case.wallet, case.circumstances
+            )
+        except (ActionImpossible, ValueError):
+            return {}
+
+    def orders_at(self, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote) -> Orders:
+        """What aggregators would be asked for where a rule fires, no exchange being asked."""
+        wallet = snapshot.wallets.get(position.key.account)
+        if wallet is None or position.unknown is not None or position.health_factor is None:
+            return {}
+        there = self.at_trigger(rule, position)
+        case = _Case(rule, there, wallet, snapshot, self.circumstances(rule, snapshot, fees))
+        return self.orders(Refusal("not-asked", ""), case)
+
+    async def _prove(self, plan: Plan | Refusal, case: _Case) -> Proven | Refusal:
+        """A plan proven by simulation, and held against its limits with its true gas; or why it must not be done."""
+        if isinstance(plan, Refusal):
+            return plan
+        proven = await self._simulate(plan, case.snapshot, simulation_calls(plan))
+        if isinstance(proven, Refusal):
+            return proven
+        priced = price_plan(proven.plan, case.rule, case.wallet, case.circumstances)
+        return priced if isinstance(priced, Refusal) else replace(proven, plan=priced)
+
+    async def _best(
+        self, own: Proven | Refusal, answers: Mapping[str, Answers | str], case: _Case, venues: Venues
+    ) -> Proven | Refusal:
+        """The best of the exchange's own plan and those with the calls of aggregators, each named among the ways."""
+        others = await asyncio.gather(*(self._other(venue, told, own, case, venues) for venue, told in answers.items()))
+        market, best, ways = self.market(case.position), own, []
+        for other in others:
+            if isinstance(other, Alternative):
+                ways.append(other)
+            elif isinstance(best, Refusal) or is_better(other, best, market, case.position):
+                if isinstance(best, Proven):
+                    ways.append(venue_way(best.plan, case.rule, market, case.position))
+                best = other
+            else:
+                ways.append(venue_way(other.plan, case.rule, market, case.position))
+        if isinstance(best, Refusal) or not ways:
+            return best
+        return replace(best, plan=replace(best.plan, alternatives=(*best.plan.alternatives, *ways)))
+
+    async def _other(
+        self, venue: str, answers: Answers | str, own: Proven | Refusal, case: _Case, venues: Venues
+    ) -> Proven | Alternative:
+        """The plan with the calls of one aggregator, proven as the exchange's own is, or the way that is not taken."""
+        market, words = self.market(case.position), f"the same on {venue}"
+        if isinstance(answers, str):
+            return Alternative(words, (), None, None, False, answers)
+        try:
+            good = own.plan if isinstance(own, Proven) and own.plan.reaches_target else None
+            if good is not None and not claims_more(answers, good, market, case.position):
+                venues.worked(venue)
+                return Alternative(words, (), None, None, False, "no more comes out there")
+            around = with_answers(case.circumstances, market, case.position, answers)
+            theirs = replace(case, circumstances=around)
+            proven = await self._prove(self._sized(case.rule, case.position, case.wallet, around), theirs)
+        except Exception as error:  # noqa: BLE001 - nothing that an answer does to us may keep a defence from going on
+            proven = Refusal("foreign-call", described(error))
+        if isinstance(proven, Refusal):
+            failed = proven.failed.sale if proven.failed is not None else None
+            elsewhere = proven.failed is not None and (failed is None or failed.swap is None or not failed.swap.source)
+            if proven.code in _ITS_FAULT and not elsewhere:
+                venues.failed(venue, proven.reason)
+            return Alternative(words, (), None, None, False, proven.reason)
+        venues.worked(venue)
+        return proven
 
     async def verify(self, plan: Plan, snapshot: Snapshot, calls: Sequence[PlannedCall]) -> Refusal | None:
         """Simulate the very calldata that is to be signed; why it must not be, or None.
@@ -220,8 +346,8 @@ class Prospect:
         if all(final.data == planned.data for final, planned in zip(calls, plan.calls, strict=True)):
             return None
         final = tuple(replace(call, permit=None, stand_in=()) for call in calls)
-        judged = await self._simulate(replace(plan, calls=final), snapshot, final)
-        return judged if isinstance(judged, Refusal) else None
+        proven = await self._simulate(replace(plan, calls=final), snapshot, final)
+        return proven if isinstance(proven, Refusal) else None
 
     async def still_helps(self, position: Position, snapshot: Snapshot, calls: Sequence[PlannedCall]) -> str | None:
         """Whether calls whose nonces are bound already go through now and raise the health factor; else why not."""
@@ -244,7 +370,7 @@ class Prospect:
             return "simulated, the health factor would not rise any more"
         return None
 
-    async def _simulate(self, plan: Plan, snapshot: Snapshot, calls: Sequence[PlannedCall]) -> Plan | Refusal:
+    async def _simulate(self, plan: Plan, snapshot: Snapshot, calls: Sequence[PlannedCall]) -> Proven | Refusal:
         market = self._markets[str(plan.position.market)]
         wallet: Wallet = snapshot.wallets[plan.position.account]
         balances = balances_of(wallet)
@@ -253,4 +379,7 @@ class Prospect:
             simulation = await self._simulator.simulate(snapshot.block, plan.position.account, calls, reads)
         except (ReadFailed, ChainUnreachable) as failed:
             return Refusal("simulation-unavailable", f"no node would simulate it: {failed}")
-        return judge(plan, market, calls, simulation, balances)
+        judged = judge(plan, market, calls, simulation, balances)
+        return (
+            judged if isinstance(judged, Refusal) else Proven(judged, wallet_left(plan, market, simulation, balances))
+        )

@@ -39,7 +39,9 @@ from tui.journal.lock import holder_pid, is_held
 from tui.journal.reading import read_journal
 from tui.model.block import BlockRef
 from tui.model.network import DE_RISK
+from tui.model.plan import FeeQuote
 from tui.model.rule import Mode
+from tui.model.snapshot import Snapshot
 from tui.model.text import clean_text
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.journal import JournalError, JournalMissing
@@ -269,6 +271,30 @@ async def _defence_checks(wired: Wired, block: BlockRef) -> list[Check]:
             checks += [Check(name, False, one.text, stops=one.stops) for one in found]
             if not any(one.stops for one in found):
                 checks.append(Check(name, True, f"its means reach its target on {position.id}"))
+    checks += await _aggregator_checks(wired, snapshot, fees, own)
     if own and not guarded:
         checks.append(Check("rules", False, "no rule would act for your account", "write one; see `trimtab rules`"))
     return checks
+
+
+async def _aggregator_checks(
+    wired: Wired, snapshot: Snapshot, fees: FeeQuote, accounts: tuple[str, ...]
+) -> list[Check]:
+    """Whether each aggregator would make a call for the first swap that a rule would want now. None stops a defence."""
+    prospect = wired.engine.prospect
+    orders = (
+        order
+        for rule in wired.engine.book.rules
+        for position in positions_for(rule, snapshot, accounts or wired.engine.watch.accounts)
+        for order in prospect.orders_at(rule, position, snapshot, fees).values()
+    )
+    order = next(orders, None)
+    unusable = [notice for notice in wired.engine.setup.notices if "for swaps" in notice]
+    found = [Check("aggregator", False, notice, stops=False) for notice in unusable]
+    if order is None or prospect.venues is None:
+        return found
+    fix = "swaps go by the exchange on the chain meanwhile; look at its [[swap]] table in the network file"
+    for venue, why in (await prospect.venues.look(order)).items():
+        told = f"offers {order.sold.symbol} for {order.bought.symbol}" if why is None else f"offers nothing now: {why}"
+        found.append(Check(f"aggregator {venue}", why is None, told, fix, stops=False))
+    return found

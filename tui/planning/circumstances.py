@@ -10,6 +10,7 @@ from tui.model.data_fee import DataFees
 from tui.model.plan import FeeQuote, PlannedCall, SaleTerms
 from tui.model.position import Asset
 from tui.model.rule import ActionKind
+from tui.model.swap import SwapAnswer
 from tui.model.units import WAD
 from tui.planning.fee_caps import FeeCap
 from tui.quotes.base import Quote, Swapper
@@ -59,7 +60,8 @@ class Circumstances:
     coin; `data_fees` what a rollup charges for data beside gas (None: nothing, or nothing that is asked for). `swapper`
     makes the calls by which an account swaps by itself (None: it cannot). `left_out` are steps of the rule, by number
     from 0, that add nothing now, and why.
-    `signer_fees`: what the signer lets a transaction's gas come to (None: nobody asks it).
+    `signer_fees`: what the signer lets a transaction's gas come to (None: nobody asks it). `given`, by the keys of
+    offers, are calls that an aggregator made for own swaps: where there is one, that very call is made or none.
     """
 
     fees: FeeQuote
@@ -71,6 +73,7 @@ class Circumstances:
     swapper: Swapper | None = None
     left_out: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
     signer_fees: FeeCap | None = None
+    given: Mapping[OfferKey, SwapAnswer] = field(default_factory=lambda: MappingProxyType({}))
 
     def l1_fee_wei(self, calls: Iterable[PlannedCall]) -> int | None:
         """What layer 1 charges for the data of `calls`, a transaction each: 0 where nothing is charged apart, None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from tui.model.plan import Action, Sale
 from tui.model.position import Position
+from tui.model.swap import SwapAnswer
 from tui.model.units import UINT256_MAX
 from tui.planning.circumstances import Offer
 from tui.planning.selling import ASSUMED_VENUE, SaleOrder, SizedSale, Sizing, sizing_of
@@ -20,10 +21,16 @@ PRICE_ROOM = 1_000
 
 
 def size_swap(
-    market: LendingMarket, position: Position, order: SaleOrder, offer: Offer | None, swapper: Swapper, wanted: int
+    market: LendingMarket,
+    position: Position,
+    order: SaleOrder,
+    offer: Offer | None,
+    swapper: Swapper,
+    wanted: int,
+    given: SwapAnswer | None = None,
 ) -> SizedSale | str:
     """The swap that repays `wanted` base units of debt out of the wallet, the largest one below where that cannot be
-    had, or why there is none. `order.most_out` is what may be sold.
+    had, or why there is none. `order.most_out` is what may be sold, `given` a call that an aggregator made for it.
     """
     sizing = sizing_of(market, position, order, offer)
     if isinstance(sizing, str):
@@ -33,7 +40,7 @@ def size_swap(
     sold = sizing.exchange.sold_for(repaid) if repaid > 0 else None
     if sold is None:
         return f"{order.words}{sizing.why_nothing()}"
-    sale = own_sale(sizing, swapper, repaid, sold)
+    sale = own_sale(sizing, swapper, repaid, sold, given)
     if isinstance(sale, str):
         return f"{order.words}: {sale}"
     action = Action(order.kind, order.debt, repaid, sale)
@@ -46,17 +53,19 @@ def size_swap(
     return SizedSale(action, sizing.bound(repaid) if repaid < wanted else "")
 
 
-def own_sale(sizing: Sizing, swapper: Swapper, repaid: int, asked: int) -> Sale | str:
+def own_sale(sizing: Sizing, swapper: Swapper, repaid: int, asked: int, given: SwapAnswer | None = None) -> Sale | str:
     """The sale by which the account itself gets `repaid` base units of debt token, that cost `asked`; or why no call
-    can be made for it.
+    can be made for it. A `given` call is the one that is made, or none.
     """
     exchange, order = sizing.exchange, sizing.order
-    amount_in = with_room(asked, exchange.limit(repaid))
+    amount_in = with_room(asked, exchange.limit(repaid)) if given is None else given.order.amount_in
     quote = exchange.quote_for(repaid)
     path = b"" if quote is None else quote.path
     swap = SwapOrder(sizing.position.key.account, order.collateral, order.debt, amount_in, repaid)
+    if given is not None and (given.order != swap or amount_in > exchange.limit(repaid)):
+        return f"what {given.call.venue} offers is for another size, or beyond the step's limits"
     try:
-        call = swapper.call(swap, path)
+        call = swapper.call(swap, path) if given is None else given.call
     except ValueError as error:
         return str(error)
     return Sale(

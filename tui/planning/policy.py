@@ -17,7 +17,7 @@ from tui.model.units import UINT256_MAX, WAD, parse_units, whole
 from tui.model.wallet import PermitFacts, TokenHolding, Wallet
 from tui.planning.fee_caps import MAX_FEE_PER_GAS, FeeCap, fee_cap
 from tui.protocols.base import ActionImpossible, LendingMarket
-from tui.quotes.base import SwapOrder, Swapper
+from tui.quotes.base import Dialect, SwapOrder, Swapper
 
 POLICY_LIFETIME = 7 * 24 * 60 * 60
 """Seconds until the signer refuses everything unless the engine, still armed, renews the policy."""
@@ -34,7 +34,8 @@ is swapped may come to three times as much as it is worth when the rule is armed
 @dataclass(frozen=True, slots=True)
 class ArmedScope:
     """One armed rule on one position, as far as the signer is concerned. `wrapped_native`: the address of the wrapped
-    native coin, where native coin may be wrapped; `swapper`: what the account swaps with by itself, where it can.
+    native coin, where native coin may be wrapped; `swapper`: what the account swaps with by itself, where it can;
+    `dialects`: how the calls of aggregators read that may be taken instead.
     """
 
     rule: Rule
@@ -43,6 +44,7 @@ class ArmedScope:
     wallet: Wallet
     wrapped_native: str | None = None
     swapper: Swapper | None = None
+    dialects: tuple[Dialect, ...] = ()
 
 
 def step_cap(step: Step, asset: Asset) -> int:
@@ -165,12 +167,15 @@ def _swap_shapes(scope: ArmedScope, step: Step, sold: Asset, cap: int) -> Iterat
     repaid = _worth(scope, sold, most, debt)
     order = SwapOrder(scope.position.key.account, sold, debt, most, repaid)
     wraps = (0, min(cap, NATIVE_CAP)) if sold.address == scope.wrapped_native else (0,)
-    wallets = tuple(_letting(scope, sold, scope.swapper.spender, debt))
-    for number, shape in enumerate(scope.swapper.shapes(order)):
+    seen: set[str] = set()
+    for shape in (*scope.swapper.shapes(order), *(one.shape(order) for one in scope.dialects)):
         sale = Sale(sold, most, most, 0, b"", shape.venue, SaleTerms("", "", 0), swap=shape)
-        # What is beside the swap itself is the same whatever pools it goes through.
-        for wallet in wallets if number == 0 else wallets[:1]:
-            for wrap in wraps if number == 0 else (0,):
+        # What is beside the swap itself is the same whatever pools it goes through, but for who is let.
+        first = shape.spender not in seen
+        seen.add(shape.spender)
+        wallets = tuple(_letting(scope, sold, shape.spender, debt))
+        for wallet in wallets if first else wallets[:1]:
+            for wrap in wraps if first else (0,):
                 yield from _built(scope, Action(step.action, debt, repaid, sale, wrap), wallet)
 
 

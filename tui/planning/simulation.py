@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from tui.model.calls import Call, Simulation
-from tui.model.plan import Action, Plan, PlannedCall, Refusal, Sale
+from tui.model.plan import Action, Plan, PlannedCall, Refusal, Sale, SwapCall
 from tui.model.position import Asset, Position
 from tui.model.rule import BORROWING, FROM_WALLET
 from tui.model.units import BPS, WAD, format_units
+from tui.planning.events import strange_event
 from tui.protocols import erc20
 from tui.protocols.base import LendingMarket
 
@@ -38,6 +39,7 @@ def simulation_reads(plan: Plan, market: LendingMarket, watched: Iterable[str] =
         *market.read_calls((account,)),
         *(erc20.balance_of(token, account) for token in _looked_at(plan, watched)),
         *(erc20.allowance(token, account, spender) for token, spender in _let(plan)),
+        *(call for swap in _foreign(plan) for call in swap.registry),
         *(
             call
             for sale, debt in _sales(plan)
@@ -67,11 +69,14 @@ def judge(
     numbers = [None if one.data is None else erc20.decode_uint(one.data) for one in simulation.reads[width:]]
     tokens, let = _looked_at(plan, balances), _let(plan)
     lets = len(tokens) + len(let)
+    vouched = lets + sum(len(swap.registry) for swap in _foreign(plan))
     refusal = (
         _health_differs(plan, after)
         or _balances_differ(plan, tokens, numbers[: len(tokens)], balances)
         or _more_may_be_taken(let, numbers[len(tokens) : lets])
-        or _something_is_left(plan, numbers[lets:])
+        or _leads_elsewhere(plan, numbers[lets:vouched])
+        or _touches_more(plan, calls, simulation)
+        or _something_is_left(plan, numbers[vouched:])
     )
     if refusal is not None:
         return refusal
@@ -81,6 +86,17 @@ def judge(
 def _made_for(calls: Sequence[PlannedCall], number: int) -> Action | None:
     """The action that a call belongs to: what lets, wraps or swaps stands before the call that it is made for."""
     return next((call.action for call in calls[number:] if call.action is not None), None)
+
+
+def wallet_left(
+    plan: Plan, market: LendingMarket, simulation: Simulation, balances: Mapping[str, int]
+) -> Mapping[str, int]:
+    """What the wallet holds after a simulation, in base units by token, as far as it was looked at."""
+    start = len(market.read_calls((plan.position.account,)))
+    tokens = _looked_at(plan, balances)
+    answers = zip(tokens, simulation.reads[start : start + len(tokens)], strict=True)
+    found = {token: None if one.data is None else erc20.decode_uint(one.data) for token, one in answers}
+    return {token: held for token, held in found.items() if held is not None}
 
 
 def _touched(plan: Plan) -> tuple[str, ...]:
@@ -111,6 +127,12 @@ def _swaps(plan: Plan) -> tuple[Action, ...]:
     """What the account swaps by itself."""
     actions = (step.action for step in plan.steps)
     return tuple(one for one in actions if one.sale is not None and one.sale.swap is not None)
+
+
+def _foreign(plan: Plan) -> tuple[SwapCall, ...]:
+    """The swaps whose calls somebody else made."""
+    swaps = (one.sale.swap for one in _swaps(plan) if one.sale is not None)
+    return tuple(swap for swap in swaps if swap is not None and swap.source)
 
 
 def _let(plan: Plan) -> tuple[tuple[str, str], ...]:
@@ -243,6 +265,34 @@ def _more_may_be_taken(let: Sequence[tuple[str, str]], numbers: Sequence[int | N
             return Refusal("simulation-unknown", "what may still be taken of the wallet could not be read")
         if left:
             return Refusal("simulation-disagrees", f"simulated, {spender} could take more of the wallet afterwards")
+    return None
+
+
+def _leads_elsewhere(plan: Plan, numbers: Sequence[int | None]) -> Refusal | None:
+    """Whether a foreign call hands the tokens to a contract that its registry does not know. The first answer tells the
+    one in use, and none at all that the service is stopped; the second tells the one before it.
+    """
+    answers = iter(numbers)
+    for swap in _foreign(plan):
+        known = [next(answers) for _ in swap.registry]
+        if known and (not known[0] or int(swap.leads_to, 16) not in known):
+            what = f"{swap.leads_to}, which {swap.source} itself does not name in its registry"
+            return Refusal("foreign-call", f"the call of {swap.source} leads to {what}")
+    return None
+
+
+def _touches_more(plan: Plan, calls: Sequence[PlannedCall], simulation: Simulation) -> Refusal | None:
+    """Whether a foreign call moves or lets anything of the account's beside what it is to sell, by its own events."""
+    for swap, sold in ((one.sale.swap, one.sale.collateral) for one in _swaps(plan) if one.sale is not None):
+        if swap is None or not swap.source:
+            continue
+        done = [one for call, one in zip(calls, simulation.calls, strict=True) if call.data == swap.data]
+        if len(done) != 1 or done[0].logs is None:
+            why = f"the node does not tell what the call of {swap.source} touches"
+            return Refusal("simulation-unknown", f"{why}; it has to know eth_simulateV1")
+        strange = strange_event(done[0].logs, plan.position.account, swap, sold.address)
+        if strange is not None:
+            return Refusal("foreign-call", f"simulated, the call of {swap.source} {strange}")
     return None
 
 

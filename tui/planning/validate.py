@@ -273,7 +273,7 @@ def _of_approvals(market: LendingMarket, fall: Waterfall, wallet: Wallet) -> Ite
             extra += 1
             continue
         # Before a market was asked for its terms, nobody knows whether its receipts have permits.
-        known = call.action.sale is None or call.action.sale.path != b""
+        known = call.action.sale is None or call.action.sale.is_quoted
         if extra and known:
             number = next(
                 (at for at, step in zip(fall.taken, fall.steps, strict=True) if step.action.asset == call.action.asset

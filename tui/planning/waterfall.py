@@ -366,7 +366,8 @@ class Flow:
         wanted = self._wanted(step, order.debt)
         if isinstance(wanted, str):
             return wanted
-        sized = size_swap(self.market, self.current, order, offer, swapper, wanted)
+        given = self.circumstances.given.get(offer_key(step.action, order.collateral, order.debt))
+        sized = size_swap(self.market, self.current, order, offer, swapper, wanted, given)
         if isinstance(sized, str) or sized.action.sale is None:
             return sized
         wrap = max(sized.action.sale.sold - (self.balances.get(order.collateral.address) or 0), 0)

@@ -15,6 +15,8 @@ from tui.vault.files import read_private
 from tui.vault.keystore import MAX_PASSWORD_BYTES, SECP256K1_ORDER, check_key
 
 ETHEREUM_PATH = "m/44'/60'/0'/0/0"
+MOST_KEY = 512
+"""Characters of a key of a web service."""
 
 
 def _decoded(content: bytes, where: Path | str) -> str:
@@ -35,6 +37,18 @@ def _decoded(content: bytes, where: Path | str) -> str:
 def password_from_file(path: Path) -> str:
     """The one line of a file that only its owner can read. Raises `KeystoreError`."""
     return _decoded(read_private(path, judge_directory=False), path)
+
+
+def service_key_from_file(path: Path) -> str:
+    """The key by which a web service knows its user: one line of plain characters in a file that only its owner can
+    read. Raises `KeystoreError`.
+    """
+    text = read_private(path, judge_directory=False).decode("ascii", "replace").strip()
+    if not 0 < len(text) <= MOST_KEY or not text.isascii() or not text.isprintable() or " " in text:
+        raise KeystoreError(
+            "holds no key of a service, or more than one line", path, "Put the key on one line.", KeystoreFault.PASSWORD
+        )
+    return text
 
 
 def password_from_descriptor(descriptor: int) -> str:

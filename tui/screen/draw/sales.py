@@ -42,7 +42,7 @@ def is_boost(plan: Plan) -> bool:
 def _sold(sale: Sale) -> str:
     """What is expected to be sold or borrowed; before any pool is asked only the most is known."""
     most = f"{amount(sale.most_sold, sale.collateral.decimals)} {clean_text(sale.collateral.symbol, 12)}"
-    if not sale.path:
+    if not sale.is_quoted:
         return f"up to {most}"
     return f"{amount(sale.sold, sale.collateral.decimals)} {clean_text(sale.collateral.symbol, 12)}"
 
@@ -64,7 +64,7 @@ def sale_lines(action: Action, width: int, indent: str = "    ") -> list[Line]:
         return []
     verb = "borrows" if action.kind in BORROWING else "sells"
     most = f"{amount(sale.most_sold, sale.collateral.decimals)} {clean_text(sale.collateral.symbol, 12)}"
-    where = f" on {clean_text(sale.venue, 60)}" if sale.path else ""
+    where = f" on {clean_text(sale.venue, 60)}" if sale.is_quoted else ""
     if sale.swap is not None:
         symbol, digits = clean_text(action.asset.symbol, 12), action.asset.decimals
         said = f"swaps exactly {most}{where}; undone by the chain if less than {amount(sale.swap.least_out, digits)} "
@@ -78,7 +78,7 @@ def sale_lines(action: Action, width: int, indent: str = "    ") -> list[Line]:
 
 def _is_assumed(plan: Plan) -> bool:
     """Whether no pool was asked yet, so that a sale is taken to lose all that its step allows."""
-    return not all(sale.path for sale in sales_of(plan))
+    return not all(sale.is_quoted for sale in sales_of(plan))
 
 
 def swap_words(plan: Plan) -> str:

@@ -1,0 +1,447 @@
+"""Own swaps by the calls of aggregators, through the whole engine: a service on loopback, contracts that speak as 0x's
+and 1inch's do, the signer, the journal. And every lie there is: refused, and the exchange on the chain taken instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_account import Account
+
+from tests.support.aggregators import DEPLOY, PPM, Contracts, Service, cheat, deal, errand
+from tests.support.chain import Chain, keyed_account
+from tests.support.deleverage import WAD
+from tests.support.fault_rig import FaultRig, World, open_rig, open_world
+from tests.support.http import bad_server
+from tests.support.positions import follow, network_of
+from tui.engine.venues import FIRST_PAUSE
+from tui.headless.checks import Check
+from tui.headless.doctor_command import _defence_checks
+from tui.model.intent import FiringState, IntentState
+from tui.model.network import AggregatorConfig
+from tui.model.plan import Plan, Sale
+from tui.practice.abi import calldata
+from tui.practice.accounts import OWNER
+from tui.practice.node import NodeProgram
+from tui.quotes.one_inch import SWAP
+from tui.quotes.router02 import EXACT_INPUT_SINGLE
+from tui.quotes.zero_x import EXEC
+
+pytestmark = pytest.mark.node
+
+KINDS = ("0x", "1inch")
+TARGET = 15 * WAD // 10
+USD_AT_105 = Decimal("2277.11")
+STEP = '[[rule.step]]\naction = "repay"\nasset = "USDC"\nswap_from = "WETH"\nmax_slippage = "{}"\n'
+SELECTOR = {"0x": EXEC, "1inch": SWAP}
+THIEF = "0x" + "bad1" * 10
+KEY = "sk-live-7f3c0a-4242"
+
+
+@dataclass
+class Scene:
+    """An armed engine, the contracts of one aggregator, and its service."""
+
+    rig: FaultRig
+    contracts: Contracts
+    service: Service
+
+    @property
+    def chain(self) -> Chain:
+        return self.rig.chain
+
+    async def fall(self, ppm: int = PPM + 5_000, below: int = 0) -> None:
+        """The oracle falls, the pools `below` it, the aggregator at `ppm` of the oracle's price; the engine sees it."""
+        self.prepare(ppm, below)
+        self.rig.clock.advance(2)
+        await self.rig.head()
+
+    def prepare(self, ppm: int, below: int = 0) -> None:
+        """The same, with nobody looking yet."""
+        self.chain.set_price("WETH", USD_AT_105)
+        follow(self.chain, {"WETH": PPM - below})
+        deal(self.chain, self.contracts, "WETH", "USDC", ppm)
+
+    @property
+    def plan(self) -> Plan:
+        (evaluation,) = [one for one in self.rig.wired.engine.defender.evaluations.values() if one.rule == "guard"]
+        assert evaluation.plan is not None, evaluation.refused
+        return evaluation.plan
+
+    @property
+    def sale(self) -> Sale:
+        (sale,) = [step.action.sale for step in self.plan.steps]
+        assert sale is not None
+        return sale
+
+    @property
+    def ways(self) -> str:
+        return "\n".join(f"{one.words}: {one.why_not}" for one in self.plan.alternatives)
+
+    def allowed(self) -> dict[str, int]:
+        """What of the account's WETH may still be taken, by whom."""
+        weth, chain = self.chain.token("WETH").address, self.chain
+        spenders = (chain.market.router02, chain.market.pool, self.contracts.router)
+        return {
+            one: left
+            for one in spenders
+            if (left := chain.call(weth, "allowance(address,address)", ["uint256"], self.rig.account, one))
+        }
+
+    async def done_on_the_exchange(self) -> None:
+        """That the same block's plan goes by the exchange on the chain, and does its work."""
+        assert EXACT_INPUT_SINGLE in [call.selector for call in self.plan.calls]
+        assert self.sale.venue.startswith("Uniswap V3")
+        assert (await self.rig.settle()).state is FiringState.DONE
+        assert TARGET <= self.chain.health_factor(self.rig.account) <= TARGET * 1_001 // 1_000
+        assert self.allowed() == {}
+        assert self.chain.balance("USDC", THIEF) == self.chain.balance("WETH", THIEF) == 0
+        self.rig.check()
+
+
+Open = Callable[..., Awaitable[Scene]]
+
+
+@pytest.fixture(scope="module")
+def world(
+    anvil: NodeProgram, artifact_folders: dict[str, Path], artifacts_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    yield from open_world(anvil, artifact_folders, artifacts_dir, tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+async def scene(world: World, tmp_path: Path) -> AsyncIterator[Open]:
+    """Opens an armed engine with one aggregator."""
+    async with AsyncExitStack() as stack:
+
+        async def make(kind: str, slippage: str = "2%", **options: Any) -> Scene:
+            snapshot = world.chain.snapshot()
+            stack.callback(world.chain.revert, snapshot)
+            contracts = DEPLOY[kind](world.chain)
+            service = Service(world.chain, contracts)
+            server = await stack.enter_async_context(bad_server(service))
+            network = network_of(world.chain)
+            key_file = tmp_path / "key"
+            key_file.write_text(f"{KEY}\n")
+            key_file.chmod(0o600)
+            config = service.config(server.url, key_file=str(key_file), timeout=2.0)
+            named = {"swaps": network.swaps, "wrapped_native": network.wrapped_native, "aggregators": (config,)}
+            rig = await open_rig(stack, world, tmp_path, steps=STEP.format(slippage), **{**named, **options})
+            await rig.arm()
+            return Scene(rig, contracts, service)
+
+        yield make
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+# --- the honest one ------------------------------------------------------------------------------------------------
+
+
+async def test_what_gives_more_is_taken_and_less_is_sold(scene: Open, kind: str) -> None:
+    at = await scene(kind)
+    before = {symbol: at.chain.balance(symbol, at.rig.account) for symbol in at.chain.market.tokens}
+    await at.fall(ppm=PPM + 5_000)
+    sale, repaid = at.sale, at.plan.steps[0].action.amount
+    assert sale.venue == kind
+    assert SELECTOR[kind] in [call.selector for call in at.plan.calls]
+    assert any(f" on {kind} for at least " in call.words for call in at.plan.calls)
+    assert "on Uniswap V3" in at.ways
+    assert (await at.rig.settle()).state is FiringState.DONE
+    assert [intent.state for intent in at.rig.firing.intents] == [IntentState.FINAL_OK] * 3
+    assert f" WETH on {kind} " in at.rig.firing.summary
+    health = at.chain.health_factor(at.rig.account)
+    assert TARGET <= health <= TARGET * 1_001 // 1_000
+    after = {symbol: at.chain.balance(symbol, at.rig.account) for symbol in before}
+    assert before["WETH"] - after["WETH"] == sale.sold
+    # Half a percent better than the oracle: as much less is sold, and what is left over is the room for the price.
+    fair = repaid * 10**12 * 10**8 // at.chain.price("WETH")
+    assert sale.sold < fair * 997 // 1_000
+    assert 0 <= after["USDC"] - before["USDC"] <= repaid * 2 // 1_000
+    assert {one: after[one] for one in after if one not in ("WETH", "USDC")} == {
+        one: before[one] for one in before if one not in ("WETH", "USDC")
+    }
+    assert at.allowed() == {}
+    at.rig.check()
+    found = at.rig.wired.journal.outcome(at.rig.firing.id) if at.rig.wired.journal is not None else None
+    assert found is not None
+    assert (found.sold_asset, found.sold_actual) == ("WETH", sale.sold)
+
+
+@pytest.mark.parametrize(
+    ("ppm", "told"),
+    [
+        (PPM * 98 // 100, "the same on {}: less would come out than is to be repaid"),
+        (PPM - 1_000, "the same on {}: no more comes out there"),
+    ],
+    ids=["too little", "less"],
+)
+async def test_what_gives_no_more_is_not_taken_and_told(scene: Open, kind: str, ppm: int, told: str) -> None:
+    at = await scene(kind)
+    await at.fall(ppm=ppm)
+    assert told.format(kind) in at.ways
+    await at.done_on_the_exchange()
+
+
+async def test_what_gives_less_more_than_its_gas_costs_is_not_taken(scene: Open, kind: str) -> None:
+    at = await scene(kind)
+    at.prepare(PPM - 400)
+    # A look at some account on the way costs gas, and gas is dear.
+    errand(at.chain, at.contracts, at.chain.market.pool, calldata("getUserAccountData(address)", at.rig.account))
+    at.chain.rpc("anvil_setNextBlockBaseFeePerGas", hex(50 * 10**9))
+    at.rig.clock.advance(2)
+    await at.rig.mine()
+    assert f"repay USDC from WETH on {kind}: None" in at.ways
+    (way,) = [one for one in at.plan.alternatives if one.words.endswith(kind)]
+    assert way.cost is not None
+    assert way.cost.swap_usd < at.plan.cost.swap_usd
+    assert (way.cost.total_usd or 0) > (at.plan.cost.total_usd or 0) > 0
+    await at.done_on_the_exchange()
+
+
+async def test_where_the_pools_are_too_dear_it_is_taken_all_the_same(scene: Open, kind: str) -> None:
+    at = await scene(kind, slippage="0.3%")
+    await at.fall(ppm=PPM, below=10_000)
+    assert at.sale.venue == kind
+    assert at.plan.reaches_target
+    assert (await at.rig.settle()).state is FiringState.DONE
+    assert TARGET <= at.chain.health_factor(at.rig.account) <= TARGET * 1_001 // 1_000
+
+
+async def test_what_loses_more_than_the_step_allows_is_not_taken(scene: Open, kind: str) -> None:
+    at = await scene(kind, slippage="0.3%")
+    await at.fall(ppm=PPM * 98 // 100, below=10_000)
+    assert at.rig.firings == ()
+    assert "would lose 1.0" in at.rig.said
+
+
+async def test_the_signer_knows_its_calls_and_holds_their_words(scene: Open, kind: str) -> None:
+    at = await scene(kind)
+    policy = at.rig.wired.engine.armory.policy
+    assert policy is not None
+    (call,) = [one for one in policy.calls if one.selector == "0x" + SELECTOR[kind].hex()]
+    assert call.to == at.contracts.router
+    assert call.max_value == 0
+    weth = at.chain.token("WETH").address.lower()
+    assert call.spend_token == weth
+    assert any(rule.equals == int(weth, 16) for rule in call.rules)
+    approvals = [one for one in policy.calls if one.selector == "0x095ea7b3" and one.to == weth]
+    spenders = {rule.equals for one in approvals for rule in one.rules if rule.index == 0}
+    assert spenders == {int(at.contracts.router, 16), int(at.chain.market.router02, 16)}
+
+
+async def test_without_such_a_table_the_signer_knows_no_such_call(scene: Open, kind: str) -> None:
+    at = await scene(kind, aggregators=())
+    policy = at.rig.wired.engine.armory.policy
+    assert policy is not None
+    assert not {one.selector for one in policy.calls} & {"0x" + SELECTOR[one].hex() for one in KINDS}
+    await at.fall()
+    assert at.service.asked == []
+    await at.done_on_the_exchange()
+
+
+# --- the lies ------------------------------------------------------------------------------------------------------
+
+
+def less_comes_out(at: Scene) -> None:
+    cheat(at.chain, at.contracts, paid_bps=5_000)
+
+
+def it_goes_elsewhere(at: Scene) -> None:
+    cheat(at.chain, at.contracts, payee=THIEF)
+
+
+def another_token_goes(at: Scene) -> None:
+    chain, account = at.chain, at.rig.account
+    chain.give("DAI", chain.units("DAI", 100), account)
+    chain.approve(account, "DAI", at.contracts.dealer)
+    data = calldata("transferFrom(address,address,uint256)", account, THIEF, chain.units("DAI", 1))
+    errand(chain, at.contracts, chain.token("DAI").address, data)
+
+
+def a_token_nobody_watches_goes(at: Scene) -> None:
+    """A receipt of the market, which no list of assets names."""
+    chain, account = at.chain, at.rig.account
+    atoken = chain.token("WETH").a_token
+    chain.send(account, atoken, "approve(address,uint256)", at.contracts.dealer, WAD)
+    errand(chain, at.contracts, atoken, calldata("transferFrom(address,address,uint256)", account, THIEF, 10**9))
+
+
+def more_is_taken(at: Scene) -> None:
+    chain, account = at.chain, at.rig.account
+    chain.approve(account, "WETH", at.contracts.dealer, WAD)
+    data = calldata("transferFrom(address,address,uint256)", account, THIEF, WAD // 100)
+    errand(chain, at.contracts, chain.token("WETH").address, data)
+
+
+def an_approval_is_left(at: Scene) -> None:
+    """By a permit that its owner signed for something else."""
+    chain, account = at.chain, at.rig.account
+    token = chain.token("USDC").address
+    deadline = 2**63
+    domain = {
+        "name": chain.call(token, "name()", ["string"]),
+        "version": chain.call(token, "version()", ["string"]),
+        "chainId": chain.market.chain_id,
+        "verifyingContract": token,
+    }
+    types = {"Permit": [{"name": name, "type": kind} for name, kind in (
+        ("owner", "address"), ("spender", "address"), ("value", "uint256"), ("nonce", "uint256"),
+        ("deadline", "uint256"),
+    )]}  # fmt: skip
+    nonce = chain.call(token, "nonces(address)", ["uint256"], account)
+    said = {"owner": account, "spender": THIEF, "value": 7, "nonce": nonce, "deadline": deadline}
+    signed = Account.sign_typed_data(keyed_account(70)[1], domain, types, said)
+    data = calldata(
+        "permit(address,address,uint256,uint256,uint8,bytes32,bytes32)", account, THIEF, 7, deadline, signed.v,
+        signed.r.to_bytes(32, "big"), signed.s.to_bytes(32, "big"),
+    )  # fmt: skip
+    errand(chain, at.contracts, token, data)
+
+
+def it_reverts(at: Scene) -> None:
+    errand(at.chain, at.contracts, at.chain.token("DAI").address, calldata("transfer(address,uint256)", THIEF, 2**200))
+
+
+LIES = (
+    less_comes_out, it_goes_elsewhere, another_token_goes, a_token_nobody_watches_goes, more_is_taken,
+    an_approval_is_left, it_reverts,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
+async def test_a_call_that_does_another_thing_is_not_taken(
+    scene: Open, kind: str, lie: Callable[[Scene], None]
+) -> None:
+    at = await scene(kind)
+    at.prepare(PPM + 5_000)
+    lie(at)
+    at.rig.clock.advance(2)
+    await at.rig.head()
+    assert len(at.service.asked) >= 1
+    assert f"the same on {kind}: simulated, " in at.ways
+    assert at.rig.said.count(f"{kind} is left alone for a while: simulated, ") == 1
+    await at.done_on_the_exchange()
+
+
+@pytest.mark.parametrize("turned", ["to another", "away", "off"])
+async def test_a_settler_that_its_registry_does_not_know_is_not_taken(scene: Open, turned: str) -> None:
+    at = await scene("0x")
+    none, dealer = "0x" + "0" * 40, at.contracts.dealer
+    turns = {"to another": (THIEF, dealer), "away": (THIEF, OWNER), "off": (none, dealer)}
+    assert at.contracts.registry is not None
+    at.chain.send(OWNER, at.contracts.registry, "turn(address,address)", *turns[turned])
+    await at.fall()
+    if turned == "to another":  # the one before it is still good for a while
+        assert at.sale.venue == "0x"
+        return
+    assert "which 0x itself does not name in its registry" in at.ways
+    await at.done_on_the_exchange()
+
+
+async def planned_now(at: Scene) -> Plan:
+    """What the rule would do at the newest block, whatever the engine makes of it."""
+    engine = at.rig.wired.engine
+    block = await engine.ports.reader.block_by_number(at.chain.block_number())
+    assert block is not None
+    snapshot = await engine.watch.snapshot(block)
+    (position,), (rule,) = snapshot.positions, engine.book.rules
+    fees = await engine.ports.fees.quote(block)
+    plan = await engine.prospect.simulated_plan(rule, position, snapshot, fees)
+    assert isinstance(plan, Plan)
+    return plan
+
+
+async def test_a_service_that_fails_costs_a_defence_nothing_and_is_told_once(scene: Open, kind: str) -> None:
+    at = await scene(kind)
+    at.service.reply = lambda _request: (503, {}, b"{}")
+    await at.fall()
+    told = f"{kind} is left alone for a while: it has trouble of its own (HTTP 503)"
+    assert at.rig.said.count(told) == 1
+    assert f"the same on {kind}: it has trouble of its own" in at.ways
+    assert "it failed, and is left alone for a while" in str((await planned_now(at)).alternatives)
+    assert len(at.service.asked) == 1
+    at.rig.clock.advance(FIRST_PAUSE)
+    await planned_now(at)
+    assert len(at.service.asked) == 2
+    at.service.reply = None
+    at.rig.clock.advance(2 * FIRST_PAUSE - 1)
+    assert "left alone" in str((await planned_now(at)).alternatives)
+    at.rig.clock.advance(1)
+    assert (await planned_now(at)).steps[0].action.sale.venue == kind  # type: ignore[union-attr]
+    assert at.rig.said.count(told) == at.rig.said.count(f"{kind} is well again") == 1
+    await at.done_on_the_exchange()
+
+
+async def test_the_doctor_tells_whether_it_offers_anything_and_calls_no_defence_stopped(scene: Open, kind: str) -> None:
+    at = await scene(kind)
+    deal(at.chain, at.contracts, "WETH", "USDC")
+
+    async def found() -> Check:
+        block = await at.rig.wired.engine.ports.reader.block_by_number(at.chain.block_number())
+        assert block is not None
+        checks = {one.name: one for one in await _defence_checks(at.rig.wired, block)}
+        return checks[f"aggregator {kind}"]
+
+    well = await found()
+    assert (well.level, well.detail) == ("ok", "offers WETH for USDC")
+    at.service.reply = lambda _request: (403, {}, b"")
+    ill = await found()
+    assert (ill.level, ill.stops) == ("note", False)
+    assert "offers nothing now: it does not accept the key (HTTP 403); look at key_file" in ill.detail
+
+
+@pytest.mark.parametrize(
+    ("mode", "content", "said"),
+    [
+        (0o644, KEY, "open to other users (mode 0644)"),
+        (0o600, "", "holds no key of a service"),
+        (0o600, f"{KEY}\nanother line", "holds no key of a service"),
+        (0o600, "caf\u00e9-and-more", "holds no key of a service"),
+        (None, "", "no such file or directory"),
+    ],
+)
+async def test_a_key_that_cannot_be_used_leaves_the_defence_to_the_exchange(
+    scene: Open, tmp_path: Path, mode: int | None, content: str, said: str
+) -> None:
+    file = tmp_path / "other-key"
+    if mode is not None:
+        file.write_text(content)
+        file.chmod(mode)
+    config = AggregatorConfig("1inch", "http://127.0.0.1:9", "0x" + "4e" * 20, key_file=str(file))
+    at = await scene("1inch", aggregators=(config,))
+    (notice,) = at.rig.wired.engine.setup.notices
+    assert notice.startswith("1inch is NOT asked for swaps: ")
+    assert said in notice
+    assert KEY not in notice
+    await at.fall()
+    await at.done_on_the_exchange()
+
+
+async def test_the_key_goes_to_the_service_and_nowhere_else(scene: Open, kind: str, tmp_path: Path) -> None:
+    at = await scene(kind)
+    at.service.reply = lambda _request: (400, {}, f'{{"description": "no such key as {KEY}"}}'.encode())
+    await at.fall()
+    await at.rig.settle()
+    headers = at.service.asked[0].headers
+    assert KEY in (headers["0x-api-key"] if kind == "0x" else headers["authorization"])
+    assert KEY not in "".join((*at.service.asked[0].query.values(), at.service.asked[0].path))
+    assert "it refuses (HTTP 400: no such key as ***)" in at.rig.said
+    assert KEY not in repr(at.rig.wired)
+    assert files_with(tmp_path, at.rig.account) != []
+    assert files_with(tmp_path, KEY) == []
+
+
+def files_with(directory: Path, text: str) -> list[str]:
+    """The files below a directory, but that of the key, that hold a text."""
+    files = (one for one in directory.rglob("*") if one.is_file() and one.name != "key")
+    return [one.name for one in files if text.encode() in one.read_bytes()]

@@ -1,0 +1,211 @@
+"""What a foreign call may do by its events, and which of two proven plans is taken."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.quotes.test_foreign_calls import ACCOUNT, ORDER, OTHER, ROUTER, WETH, ZERO_X, zero_x
+from tests.support import plain_market as plain
+from tests.support.plain_rules import asked, rule_of, swap
+from tui.model.calls import Log
+from tui.model.plan import Plan, Refusal
+from tui.model.swap import SwapAnswer, SwapOrder
+from tui.model.units import USD, WAD
+from tui.planning.events import APPROVAL, APPROVAL_FOR_ALL, TRANSFER, TRANSFER_SINGLE, strange_event
+from tui.planning.plan import build_plan
+from tui.planning.venues import Proven, claims_more, is_better, orders_of, venue_way, with_answers
+from tui.protocols.erc20 import address_word, word
+from tui.quotes.router02 import Router02
+from tui.quotes.zero_x import ZeroX
+
+CALL = ZERO_X.adopt(ORDER, ROUTER, zero_x())
+SOLD, IN = WETH.address, ORDER.amount_in
+
+
+def event(kind: bytes, emitter: str, first: str, second: str, *more: bytes, data: bytes = b"") -> Log:
+    return Log(emitter, (kind, address_word(first), address_word(second), *more), data)
+
+
+PAID = event(TRANSFER, SOLD, ACCOUNT, OTHER, data=word(IN))
+LET = event(APPROVAL, SOLD, ACCOUNT, ROUTER, data=word(0))
+GOT = event(TRANSFER, OTHER, ROUTER, ACCOUNT, data=word(5))
+FOREIGN = event(TRANSFER, OTHER, ROUTER, OTHER, data=word(5))
+NAMELESS = Log(OTHER, (), b"")
+
+
+def test_what_was_ordered_is_nothing_strange() -> None:
+    assert strange_event((LET, PAID, FOREIGN, NAMELESS, GOT), ACCOUNT, CALL, SOLD) is None
+    halves = (replace(PAID, data=word(IN - 5)), replace(PAID, data=word(5)))
+    assert strange_event(halves, ACCOUNT, CALL, SOLD) is None
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (event(TRANSFER, OTHER, ACCOUNT, ROUTER, data=word(1)), "takes something else"),
+        (event(TRANSFER, SOLD, ACCOUNT, OTHER, data=word(1)), f"takes {IN + 1} units"),
+        (event(TRANSFER, OTHER, ACCOUNT, ROUTER, word(7)), "takes something else"),
+        (event(TRANSFER, SOLD, ACCOUNT, ROUTER, word(7)), "takes something else"),
+        (event(TRANSFER, SOLD, ACCOUNT, ROUTER, data=b"\x01"), "takes something else"),
+        (event(TRANSFER_SINGLE, OTHER, ROUTER, ACCOUNT, address_word(OTHER), data=word(1) * 2), "takes something else"),
+        (event(APPROVAL, SOLD, ACCOUNT, OTHER, data=word(1)), "lets somebody take something else"),
+        (event(APPROVAL, OTHER, ACCOUNT, ROUTER, data=word(1)), "lets somebody take something else"),
+        (event(APPROVAL_FOR_ALL, OTHER, ACCOUNT, OTHER, data=word(1)), "lets somebody take something else"),
+    ],
+)
+def test_whatever_else_it_does_to_the_account_is_told(more: Log, said: str) -> None:
+    found = strange_event((PAID, more), ACCOUNT, CALL, SOLD)
+    assert found is not None
+    assert said in found
+
+
+def test_less_than_was_ordered_is_strange_too() -> None:
+    assert strange_event((), ACCOUNT, CALL, SOLD) == f"takes 0 units of {SOLD} instead of {IN}"
+
+
+# --- the choice ----------------------------------------------------------------------------------------------------
+
+MARKET = plain.PlainMarket()
+POSITION = MARKET.position({plain.WETH: 100 * WAD}, {plain.USDC: 156_000 * 10**6})
+WALLET = plain.wallet_of(WETH=60 * WAD)
+RULE = rule_of(swap())
+SWAPPER = Router02(plain.ROUTER)
+DIALECT = ZeroX(ROUTER, ROUTER, OTHER)
+WALLET = replace(
+    WALLET,
+    tokens={
+        token: replace(held, allowances={**held.allowances, ROUTER: 0, plain.ROUTER: 0})
+        for token, held in WALLET.tokens.items()
+    },
+)
+
+
+def around(depth: int = 100_000_000):
+    return asked(RULE, MARKET, POSITION, WALLET, (plain.Routed(depth_usd=depth * USD),),
+                 plain.circumstances(swapper=SWAPPER))  # fmt: skip
+
+
+def planned(circumstances) -> Plan:
+    plan = build_plan(RULE, MARKET, POSITION, WALLET, circumstances)
+    assert isinstance(plan, Plan)
+    return plan
+
+
+def order_of(depth: int = 100_000_000) -> tuple[object, SwapOrder]:
+    circumstances = around(depth)
+    plan = build_plan(RULE, MARKET, POSITION, WALLET, circumstances)
+    ((key, order),) = orders_of(plan, RULE, MARKET, POSITION, WALLET, circumstances).items()
+    return key, order
+
+
+def answered(order: SwapOrder, out: int) -> SwapAnswer:
+    return SwapAnswer(order, replace(DIALECT.shape(order), leads_to=OTHER), out)
+
+
+def test_what_is_ordered_is_what_the_exchange_would_swap() -> None:
+    key, order = order_of()
+    (step,) = planned(around()).steps
+    assert step.action.sale is not None
+    assert key == (plain.WETH.address, plain.USDC.address, "swap-to-repay")
+    assert (order.account, order.amount_in, order.least_out) == (
+        plain.ACCOUNT,
+        step.action.sale.sold,
+        step.action.amount,
+    )
+
+
+def test_where_the_exchange_falls_short_the_whole_is_ordered_at_the_worst_price_allowed() -> None:
+    _, whole = order_of()
+    _, order = order_of(depth=10_000)
+    assert order.least_out == whole.least_out
+    assert whole.amount_in < order.amount_in <= whole.amount_in * 1_006 // 1_000
+
+
+def test_nothing_is_ordered_where_a_rule_swaps_nothing() -> None:
+    other = rule_of(replace(swap(), action="repay", collateral=None))
+    assert orders_of(Refusal("x", "y"), other, MARKET, POSITION, WALLET, around()) == {}
+
+
+def test_a_plan_goes_by_the_given_call_at_its_price() -> None:
+    key, order = order_of()
+    answer = answered(order, order.least_out * 1_004 // 1_000)
+    plan = planned(with_answers(around(), MARKET, POSITION, {key: answer}))
+    (step,) = plan.steps
+    sale = step.action.sale
+    assert sale is not None
+    assert sale.swap is answer.call
+    assert (sale.venue, sale.is_quoted, sale.path) == ("0x", True, b"")
+    assert (sale.sold, step.action.amount) == (order.amount_in, order.least_out)
+    assert abs(sale.surplus - (answer.out - order.least_out)) <= 1
+    assert sale.cost.fees_usd == sale.cost.impact_usd == 0
+    assert plan.cost.swap_usd < planned(around()).cost.swap_usd
+    assert venue_way(plan, RULE, MARKET, POSITION).words == "repay USDC from WETH on 0x"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda order: replace(order, least_out=order.least_out - 1),
+        lambda order: replace(order, least_out=order.least_out + 1),
+        lambda order: replace(order, amount_in=order.amount_in * 102 // 100),
+        lambda order: replace(order, account=OTHER),
+    ],
+)
+def test_a_call_for_another_order_is_never_made(change) -> None:
+    key, order = order_of()
+    other = change(order)
+    around_it = with_answers(around(), MARKET, POSITION, {key: answered(other, other.least_out * 2)})
+    plan = build_plan(RULE, MARKET, POSITION, WALLET, around_it)
+    assert isinstance(plan, Refusal)
+    assert "what 0x offers is for another size, or beyond the step's limits" in plan.reason
+
+
+def test_claims_are_weighed_by_what_comes_out_beyond_what_goes_in() -> None:
+    key, order = order_of()
+    own = planned(around())
+    more = {key: answered(order, order.least_out * 1_002 // 1_000)}
+    assert claims_more(more, own, MARKET, POSITION)
+    assert not claims_more({key: answered(order, order.least_out)}, own, MARKET, POSITION)
+    less = replace(order, amount_in=order.amount_in * 99 // 100)
+    assert claims_more({key: answered(less, less.least_out)}, own, MARKET, POSITION)
+    assert not claims_more({}, own, MARKET, POSITION)
+
+
+def proven(gas_usd: int | None, weth: int, usdc: int, *, reaches: bool = True, units: int = 100) -> Proven:
+    plan = planned(around())
+    cost = replace(plan.cost, gas_usd=gas_usd, gas_units=units)
+    left = {plain.WETH.address: weth, plain.USDC.address: usdc}
+    return Proven(replace(plan, cost=cost, reaches_target=reaches), left)
+
+
+def better(one: Proven, than: Proven) -> bool:
+    return is_better(one, than, MARKET, POSITION)
+
+
+def test_it_is_the_wallet_less_gas_that_counts() -> None:
+    own = proven(2 * USD, 10 * WAD, 0)
+    assert better(proven(3 * USD, 10 * WAD, 1_000_001), own)
+    assert not better(proven(3 * USD, 10 * WAD, 1_000_000), own)
+    assert not better(proven(3 * USD, 10 * WAD, 999_999), own)
+    assert better(proven(2 * USD, 10 * WAD + 10**13, 0), own)
+    assert not better(proven(2 * USD, 10 * WAD - 10**13, 0), own)
+    assert better(proven(USD, 10 * WAD, 0), own)
+
+
+def test_without_a_price_of_gas_it_must_not_take_more_of_it() -> None:
+    own = proven(None, 10 * WAD, 0, units=100)
+    assert better(proven(None, 10 * WAD, 1, units=100), own)
+    assert not better(proven(None, 10 * WAD, 10**6, units=101), own)
+
+
+def test_what_reaches_the_target_comes_before_what_does_not() -> None:
+    short, whole = proven(USD, 10 * WAD, 0, reaches=False), proven(90 * USD, 9 * WAD, 0)
+    assert better(whole, short)
+    assert not better(short, whole)
+
+
+def test_a_balance_that_is_not_known_decides_nothing() -> None:
+    own = proven(USD, 10 * WAD, 0)
+    assert not better(replace(proven(USD, 11 * WAD, 0), left={plain.WETH.address: 11 * WAD}), own)

@@ -1,0 +1,188 @@
+"""Swaps by the account itself at other venues than the one that is asked on the chain: what is ordered of them, what a
+plan with their calls comes to, and which of two proven plans is taken. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from tui.model.plan import Action, Alternative, Plan, Refusal
+from tui.model.position import Asset, Position
+from tui.model.rule import ActionKind, Rule, Step
+from tui.model.swap import SwapAnswer, SwapOrder
+from tui.model.units import WAD, mul_div_up, value_usd
+from tui.model.wallet import Wallet
+from tui.planning.circumstances import Circumstances, Offer, OfferKey, offer_key
+from tui.planning.own_swaps import PRICE_ROOM
+from tui.planning.texts import step_text
+from tui.planning.waterfall import run_waterfall
+from tui.protocols.base import ActionImpossible, LendingMarket
+from tui.quotes.base import Quote, SwapRequest, fair_in
+
+Orders = Mapping[OfferKey, SwapOrder]
+Answers = Mapping[OfferKey, SwapAnswer]
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """A plan that was simulated and is within its limits, and what the wallet holds after it (base units by token)."""
+
+    plan: Plan
+    left: Mapping[str, int]
+
+
+def orders_of(
+    plan: Plan | Refusal, rule: Rule, market: LendingMarket, position: Position, wallet: Wallet, around: Circumstances
+) -> Orders:
+    """What to ask other venues for, by the keys of offers; nothing where the rule swaps nothing by the account itself.
+
+    It is what `plan` swaps where that reaches its target: exactly the same amount goes in. Where it does not, because
+    the exchange on the chain has too little or is too dear, it is the most that the rule's steps allow.
+    """
+    if not any(map(swaps_itself, rule.steps)):
+        return {}
+    if isinstance(plan, Plan) and plan.reaches_target:
+        return _orders(position, (step.action for step in plan.steps))
+    return _orders(position, run_waterfall(rule, market, position, wallet, replace(around, offers=None)).actions)
+
+
+def swaps_itself(step: Step) -> bool:
+    """Whether the account swaps for a step by itself: then it may do so anywhere."""
+    return step.action is ActionKind.SWAP_TO_REPAY
+
+
+def _orders(position: Position, actions: Iterable[Action]) -> Orders:
+    found = {}
+    for action in actions:
+        if action.sale is None or action.sale.swap is None:
+            continue
+        sold, swap = action.sale.collateral, action.sale.swap
+        order = SwapOrder(position.key.account, sold, action.asset, swap.amount_in, swap.least_out)
+        found[offer_key(action.kind, sold, action.asset)] = order
+    return found
+
+
+def smaller(answer: SwapAnswer) -> SwapOrder | None:
+    """The order that is worth another question: as much less goes in as more would come out than is needed. None where
+    that is no more than the room for the price anyway.
+    """
+    order = answer.order
+    needed = mul_div_up(order.amount_in, order.least_out, answer.out)
+    amount_in = needed + needed // PRICE_ROOM
+    return None if order.amount_in - amount_in <= order.amount_in // PRICE_ROOM else replace(order, amount_in=amount_in)
+
+
+def with_answers(around: Circumstances, market: LendingMarket, position: Position, answers: Answers) -> Circumstances:
+    """Circumstances in which the swaps that `answers` are for go by their calls, at their prices."""
+    offers = dict(around.offers or {})
+    for key, answer in answers.items():
+        order = answer.order
+        try:
+            terms = market.sale_shape(position, order.sold, ActionKind.SWAP_TO_REPAY)
+        except ActionImpossible:
+            continue
+        prices = {one.address: market.price_usd(position, one) or 0 for one in (order.sold, order.bought)}
+        request = SwapRequest(order.sold, order.bought, answer.out, prices)
+        fair = fair_in(request)
+        loss = None if fair is None else WAD - fair * WAD // order.amount_in
+        # Where the money goes nobody says: all of it is told as the distance to the market's own prices.
+        quote = Quote(request, answer.call.venue, b"", order.amount_in, 0, 0, loss, loss, 0)
+        offers[key] = Offer(terms, (quote,))
+    return replace(around, offers=offers, given=answers)
+
+
+def claims_more(answers: Answers, plan: Plan, market: LendingMarket, position: Position) -> bool:
+    """Whether what comes out, as the venue says, is worth more beyond what goes in than in `plan`, gas left aside: only
+    then it is simulated.
+    """
+    claimed, planned = 0, 0
+    for action in (step.action for step in plan.steps):
+        if action.sale is None or action.sale.swap is None:
+            continue
+        sold, bought = action.sale.collateral, action.asset
+        answer = answers.get(offer_key(action.kind, sold, bought))
+        gains = [(action.sale.swap.amount_in, action.sale.swap.least_out + action.sale.surplus)]
+        gains.append(gains[0] if answer is None else (answer.order.amount_in, answer.out))
+        mine, theirs = (_gain(market, position, sold, bought, *one) for one in gains)
+        if mine is None or theirs is None:
+            return False
+        planned, claimed = planned + mine, claimed + theirs
+    return claimed > planned
+
+
+def _gain(
+    market: LendingMarket, position: Position, sold: Asset, bought: Asset, amount_in: int, out: int
+) -> int | None:
+    prices = [market.price_usd(position, one) for one in (sold, bought)]
+    if prices[0] is None or prices[1] is None:
+        return None
+    return value_usd(out, bought.decimals, prices[1]) - value_usd(amount_in, sold.decimals, prices[0])
+
+
+def is_better(one: Proven, than: Proven, market: LendingMarket, position: Position) -> bool:
+    """Whether `one` is to be taken instead: it reaches a target that the other does not, or does the same deeds and
+    leaves the wallet more than its gas costs more. By what simulation showed, not by what anybody says.
+    """
+    if one.plan.reaches_target is not than.plan.reaches_target:
+        return one.plan.reaches_target
+    if _deeds(one.plan) != _deeds(than.plan):
+        return False
+    gained = 0
+    for asset in _moved(one.plan):
+        after, before = one.left.get(asset.address), than.left.get(asset.address)
+        price = market.price_usd(position, asset)
+        if after is None or before is None or price is None:
+            return False
+        difference = value_usd(abs(after - before), asset.decimals, price)
+        gained += difference if after > before else -difference
+    dear, cheap = one.plan.cost.gas_usd, than.plan.cost.gas_usd
+    if dear is None or cheap is None:
+        return gained > 0 and one.plan.cost.gas_units <= than.plan.cost.gas_units
+    return gained > dear - cheap
+
+
+def _deeds(plan: Plan) -> Sequence[tuple[ActionKind, str, int]]:
+    return [(step.action.kind, step.action.asset.address, step.action.amount) for step in plan.steps]
+
+
+def _moved(plan: Plan) -> tuple[Asset, ...]:
+    """The tokens of which a plan's own swaps change what the wallet holds, each once."""
+    found: dict[str, Asset] = {}
+    for action in (step.action for step in plan.steps):
+        if action.sale is not None and action.sale.swap is not None:
+            found[action.sale.collateral.address] = action.sale.collateral
+            found[action.asset.address] = action.asset
+    return tuple(found.values())
+
+
+def venue_way(
+    plan: Plan, rule: Rule, market: LendingMarket, position: Position, why_not: str | None = None
+) -> Alternative:
+    """A plan as one more way at the same block, named by where its own swaps go; `why_not` it was not taken."""
+    sales = (step.action.sale for step in plan.steps)
+    venues = dict.fromkeys(sale.venue for sale in sales if sale is not None and sale.swap is not None)
+    numbers = _numbers(plan, rule, market, position)
+    words = ", then ".join(step_text(rule.steps[number]) for number in numbers)
+    return Alternative(
+        words=f"{words} on {' and '.join(venues)}",
+        steps=numbers,
+        cost=plan.cost,
+        health_factor_after=plan.health_factor_after,
+        reaches_target=plan.reaches_target,
+        why_not=why_not,
+    )
+
+
+def _numbers(plan: Plan, rule: Rule, market: LendingMarket, position: Position) -> tuple[int, ...]:
+    """The numbers of the rule's steps that a plan's steps are."""
+    found: list[int] = []
+    for action in (step.action for step in plan.steps):
+        paid_by = None if action.sale is None else action.sale.collateral
+        for number, step in enumerate(rule.steps):
+            pays = None if step.collateral is None else market.find_asset(position, step.collateral)
+            same = step.action is action.kind and market.find_asset(position, step.asset) == action.asset
+            if same and pays == paid_by and number not in found:
+                found.append(number)
+                break
+    return tuple(found)
