@@ -361,6 +361,27 @@ async def planned_now(at: Scene) -> Plan:
     return plan
 
 
+async def test_on_a_node_that_tells_no_events_no_call_of_theirs_is_taken(scene: Open, kind: str) -> None:
+    at = await scene(kind)
+    (provider,) = at.rig.providers
+    provider.simulates = False
+    await at.fall()
+    assert f"the node does not tell what the call of {kind} touches; it has to know eth_simulateV1" in at.ways
+    await at.done_on_the_exchange()
+
+
+async def test_a_rule_that_is_being_written_is_told_to_nobody(scene: Open, kind: str) -> None:
+    at = await scene(kind)
+    at.prepare(PPM + 5_000)
+    await at.rig.head()
+    asked = len(at.service.asked)
+    text = at.rig.rules.read_text().replace('"1.50"', '"1.60"').replace('"1.25"', '"1.55"')
+    (evaluation,) = (await at.rig.wired.commands.preview(text)).evaluations
+    assert evaluation.plan is not None
+    assert evaluation.plan.steps[0].action.sale is not None
+    assert len(at.service.asked) == asked > 0
+
+
 async def test_a_service_that_fails_costs_a_defence_nothing_and_is_told_once(scene: Open, kind: str) -> None:
     at = await scene(kind)
     at.service.reply = lambda _request: (503, {}, b"{}")

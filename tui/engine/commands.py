@@ -262,7 +262,8 @@ class Commands:
             plan, refused = None, None
             if rule.mode is not Mode.NOTIFY and engine.fees is not None:
                 if below:
-                    made = await engine.prospect.simulated_plan(rule, position, snapshot, engine.fees)
+                    # A rule that is being written is no order: nobody outside is told of it at every key.
+                    made = await engine.prospect.simulated_plan(rule, position, snapshot, engine.fees, ask_others=False)
                 else:
                     there = preview_position(rule, position, engine.prospect)
                     made = engine.prospect.plan(rule, there, snapshot, engine.fees)

@@ -201,10 +201,11 @@ class Prospect:
         return build_plan(rule, market, position, wallet, replace(circumstances, spent_today_usd=spent + room))
 
     async def simulated_plan(
-        self, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote
+        self, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote, *, ask_others: bool = True
     ) -> Plan | Refusal:
         """The plan, proven by simulation at the snapshot's block, with its true gas; or why it must not be done. A step
-        that the simulation refuses is left out of it, and the rest is sized anew.
+        that the simulation refuses is left out of it, and the rest is sized anew. Aggregators are asked for its own
+        swaps as well where `ask_others`.
         """
         wallet = snapshot.wallets.get(position.key.account)
         if wallet is None:
@@ -214,7 +215,7 @@ class Prospect:
         offers = await self.offers.gather(rule, market, position, wallet, circumstances)
         circumstances = replace(circumstances, offers=offers)
         case = _Case(rule, position, wallet, snapshot, circumstances)
-        orders = self._orders(case)
+        orders = self._orders(case) if ask_others else {}
         if self.venues is None or not orders:
             proven, _ = await self._tried(case)
         else:
@@ -319,9 +320,7 @@ class Prospect:
         except Exception as error:  # noqa: BLE001 - nothing that an answer does to us may keep a defence from going on
             proven = Refusal("foreign-call", described(error))
         if isinstance(proven, Refusal):
-            failed = proven.failed.sale if proven.failed is not None else None
-            elsewhere = proven.failed is not None and (failed is None or failed.swap is None or not failed.swap.source)
-            if proven.code in _ITS_FAULT and not elsewhere:
+            if _is_its_fault(proven):
                 venues.failed(venue, proven.reason)
             return Alternative(words, (), None, None, False, proven.reason)
         venues.worked(venue)
@@ -383,3 +382,11 @@ class Prospect:
         return (
             judged if isinstance(judged, Refusal) else Proven(judged, wallet_left(plan, market, simulation, balances))
         )
+
+
+def _is_its_fault(refusal: Refusal) -> bool:
+    """Whether it is the foreign call for which a simulation refused a plan, and not a call beside it."""
+    if refusal.code not in _ITS_FAULT or refusal.failed is None:
+        return refusal.code in _ITS_FAULT
+    sale = refusal.failed.sale
+    return sale is not None and sale.swap is not None and bool(sale.swap.source)
