@@ -268,6 +268,24 @@ def test_a_budget_of_requests() -> None:
         assert network.rpc_budget == budget
 
 
+def test_how_far_a_block_may_be_from_the_clock() -> None:
+    for chain_id, block_time, extra, late_after in (
+        (1, 12.0, "", 60.0),
+        (1, 20.0, "", 100.0),
+        (42161, 0.25, "", 60.0),
+        (31337, 2.0, "", None),
+        (1337, 2.0, "", None),
+        (31337, 2.0, 'max_lag = "90s"', 90.0),
+        (1, 12.0, 'max_lag = "2h"', 7200.0),
+    ):
+        text = f'name = "a"\nchain_id = {chain_id}\nblock_time = {block_time}\n{extra}\n'
+        reading = parse_network(text.encode(), "f")
+        assert reading.network is not None, reading.errors
+        assert reading.network.late_after == late_after
+    (error,) = parse_network(f"{SMALL}max_lag = 60\n".encode(), "f").errors
+    assert error.startswith("f:4: max_lag is not a time of at most a year")
+
+
 @pytest.mark.parametrize(
     ("extra", "message"),
     [

@@ -119,6 +119,7 @@ def test_a_wrong_clock_is_told_from_a_late_chain() -> None:
     ahead = named(list(head_checks(5, int(NOW) + 120, 12.0, NOW)))
     assert (ahead["head"].ok, ahead["clock"].ok) == (True, False)
     assert [check.ok for check in head_checks(None, None, 12.0, NOW)] == [False]
+    assert [check.ok for check in head_checks(5, int(NOW) - 3600, 12.0, NOW, 7200.0)] == [True, True]
 
 
 def test_one_bad_node_among_enough_stops_nothing() -> None:

@@ -47,7 +47,7 @@ _LONGEST_HEARTBEAT = 365 * 86_400
 _PLACE = re.compile(r" ?\(at (?:line (\d+), column \d+|end of document)\)$")
 _TOP_KEYS = (
     "name", "chain_id", "block_time", "confirmations", "rpc", "quorum", "wrapped_native", "native_usd_feed",
-    "multicall3", "market", "swap", "helpers", "relay", "degraded", "rpc_budget",
+    "multicall3", "market", "swap", "helpers", "relay", "degraded", "rpc_budget", "max_lag",
     "l1_fee_oracle",
 )  # fmt: skip
 
@@ -170,6 +170,7 @@ def _network(data: Mapping[str, object], reader: _Reader) -> Network | None:
     if degraded and (quorum is None or quorum < 2):
         reader.add(("degraded",), "degraded lowers a quorum, and there is none", "set quorum = 2 or more, or remove it")
     budget = reader.take(data, ("rpc_budget",), _whole(1, 100_000))
+    max_lag = reader.take(data, ("max_lag",), _duration)
     relay = _relay(reader.take(data, ("relay",), _table), reader)
     helpers = reader.take(data, ("helpers",), _table) or {}
     helper_addresses = {key: reader.take(helpers, ("helpers", key), _address) for key in helpers}
@@ -193,6 +194,7 @@ def _network(data: Mapping[str, object], reader: _Reader) -> Network | None:
         degraded=degraded,
         rpc_budget=budget,
         l1_fee_oracle=addresses["l1_fee_oracle"],
+        max_lag=max_lag,
     )
 
 

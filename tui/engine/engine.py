@@ -21,6 +21,7 @@ from tui.engine.conditions import DELEGATED, Consequence
 from tui.engine.configwatch import ConfigWatch
 from tui.engine.defender import Defender
 from tui.engine.executor import Executor
+from tui.engine.freshness import Freshness
 from tui.engine.guard import Guard
 from tui.engine.handsign import ResumeSign
 from tui.engine.handwork import cancel_as_asked
@@ -52,8 +53,6 @@ from tui.ports.signer import Signer
 from tui.protocols.base import LendingMarket
 from tui.quotes.base import Dialect, Quoter, Swapper
 
-BLIND_AFTER_BLOCKS = 3
-"""No new head for this many block times is a fault, whatever the connection says."""
 TICK_SECONDS = 1.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 """Seconds before the chain is followed again where following it broke off."""
@@ -175,7 +174,7 @@ class Engine:
         self.degraded: str | None = None
         self._trouble: str | None = None
         self.breaker = Breaker()
-        self._head_seen: float | None = None
+        self.freshness = Freshness(setup.network, ports.clock)
         self.ended: str | None = None
         self.troubles: tuple[tuple[str, str], ...] = ()
         self.ticked_at: float | None = None
@@ -203,6 +202,7 @@ class Engine:
             self.setup.network.confirmations,
             self.kill_switch.is_on,
             self._heard,
+            may_sign=self.why_not_act,
         )
 
     def _told_of_venue(self, venue: str, why: str | None) -> None:
@@ -239,15 +239,14 @@ class Engine:
             return self.ended
         if self.snapshot is None:
             return self._trouble or "waiting for the first block"
-        age = self.head_age()
-        limit = BLIND_AFTER_BLOCKS * self.setup.network.block_time + TICK_SECONDS
-        if age is not None and age > limit:
-            return f"no new block for {int(age)} s" + (f" ({self._trouble})" if self._trouble else "")
+        old = self.freshness.fault()
+        if old is not None:
+            return old + (f" ({self._trouble})" if self._trouble else "")
         return self._trouble
 
     def head_age(self) -> float | None:
         """Seconds since a head was last received and read."""
-        return None if self._head_seen is None else self.ports.clock.monotonic() - self._head_seen
+        return self.freshness.head_age()
 
     def tick_age(self) -> float | None:
         """Seconds since the engine last moved, by a tick or a block; None before it was started. Its unix time is
@@ -403,6 +402,7 @@ class Engine:
     async def on_head(self, block: BlockRef) -> None:
         """One block: read, follow what was sent, judge, act, show. Errors hold the engine, never stop it."""
         self._moved()
+        self.freshness.came()
         try:
             await self._take(block)
         except (ChainUnreachable, ReadFailed) as error:
@@ -431,7 +431,7 @@ class Engine:
             raise snapshot
         snapshot = without_permits(snapshot, self.ports.clock.now())
         self.snapshot = snapshot
-        self._head_seen = self.ports.clock.monotonic()
+        self.freshness.was_read(block)
         self._trouble = None
         self.fees = fees if isinstance(fees, FeeQuote) else None
         self.history.see(snapshot)

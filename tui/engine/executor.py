@@ -57,9 +57,10 @@ _NO_PERMIT = "the signer signed no permit"
 class Executor:
     """The one place that decides to sign. One a chain, used from one event loop, the journal's only writer.
 
-    `killed` is asked anew before every signature and every send. `notify` gets every line that is worth showing;
-    it is in the journal already. All methods raise JournalError where the record fails: then nothing was sent that
-    is not durable, and the caller has to hold the engine.
+    `killed` is asked anew before every signature and every send, `may_sign` (None, or why nothing may be signed now)
+    before anything is reserved and, once it was simulated to the byte, before the signer is asked. `notify` gets every
+    line that is worth showing; it is in the journal already. All methods raise JournalError where the record fails:
+    then nothing was sent that is not durable, and the caller has to hold the engine.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Executor:
         notify: Notify,
         *,
         bump_after: int = BUMP_AFTER_BLOCKS,
+        may_sign: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._journal = journal
         self._signer = signer
@@ -83,6 +85,7 @@ class Executor:
         self._clock = clock
         self._chain_id = chain_id
         self._killed = kill_switch
+        self._may_sign = may_sign
         self._teller = Teller(journal, clock, notify)
         self._sender = Sender(journal, signer, broadcaster, clock, kill_switch, self._teller)
         self._canceller = Canceller(journal, self._sender, self._teller)
@@ -552,6 +555,9 @@ class Executor:
     def _refusal(self, firing: Firing) -> str | None:
         if self._killed():
             return "the kill switch is on"
+        barred = self._may_sign()
+        if barred is not None:
+            return barred
         halted = self._journal.halted(self._chain_id, firing.account)
         return None if halted is None else f"the account is halted: {halted}"
 

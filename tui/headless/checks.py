@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tui.engine.conditions import Condition, Consequence
-from tui.engine.engine import BLIND_AFTER_BLOCKS
+from tui.engine.freshness import SILENT_AFTER_BLOCKS
 from tui.engine.publish import DEGRADED
 from tui.engine.signerwatch import ARM_AGAIN
 from tui.headless.heartbeat import BEAT_EVERY, FRESH_WITHIN, Beat
+from tui.model.network import LATE_BLOCKS, LATE_SECONDS
 from tui.model.position import Asset
 from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
@@ -20,7 +21,6 @@ from tui.ports.chain import ProviderStatus
 
 CLOCK_AHEAD_SECONDS = 15
 """A block this far in the future means that this machine's clock is behind."""
-HEAD_LATE_SECONDS = 60
 FREE_BYTES = 64 * 1024 * 1024
 POLICY_ENDS_SOON = 24 * 60 * 60
 
@@ -142,10 +142,10 @@ def _protection_checks(beat: Beat, now: float) -> Iterator[Check]:
         yield Check(f"armed {one.rule}", True, f"since {moment(one.since)} ({ago(now - one.since)})")
     if beat.block_number is not None and beat.block_received_at is not None:
         age = now - beat.block_received_at
-        late = BLIND_AFTER_BLOCKS * (beat.block_time or 0.0) + BEAT_EVERY
+        late = SILENT_AFTER_BLOCKS * (beat.block_time or 0.0) + BEAT_EVERY
         told = f"block {beat.block_number}, received {ago(age)} ago"
         if beat.block_time is not None and age > late:
-            told += f": none for more than {BLIND_AFTER_BLOCKS} block times of {beat.block_time:g} s, it is blind"
+            told += f": none for more than {SILENT_AFTER_BLOCKS} block times of {beat.block_time:g} s, it is blind"
         fix = "mend its nodes, or wait for the chain to go on"
         yield Check("engine's head", beat.block_time is None or age <= late, told, fix)
     for node in beat.nodes:
@@ -214,13 +214,17 @@ def node_checks(nodes: Sequence[ProviderStatus], quorum: int, degraded: bool = F
     yield Check("quorum", well >= quorum, told, "mend a node, or add one to the network file")
 
 
-def head_checks(number: int | None, timestamp: int | None, block_time: float, now: float) -> Iterator[Check]:
-    """The head's own time against this machine's clock: one behind means lag, one ahead a wrong clock."""
+def head_checks(
+    number: int | None, timestamp: int | None, block_time: float, now: float, max_lag: float | None = None
+) -> Iterator[Check]:
+    """The head's own time against this machine's clock: one behind means lag, one ahead a wrong clock. `max_lag` in
+    seconds where the network file allows another one than usual.
+    """
     if number is None or timestamp is None:
         yield Check("head", False, "no block could be read", "check --rpc or the network file")
         return
     age = now - timestamp
-    late = max(HEAD_LATE_SECONDS, 5 * block_time)
+    late = max(LATE_SECONDS, LATE_BLOCKS * block_time) if max_lag is None else max_lag
     yield Check(
         "head",
         age <= late,

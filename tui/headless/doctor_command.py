@@ -235,7 +235,7 @@ async def _chain_checks(wired: Wired, now: float) -> list[Check]:
     degraded = network.degraded == DE_RISK
     return [
         *node_checks(nodes, network.quorum, degraded),
-        *head_checks(number, timestamp, network.block_time, now),
+        *head_checks(number, timestamp, network.block_time, now, network.max_lag),
         *checks,
     ]
 

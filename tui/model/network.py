@@ -59,6 +59,10 @@ class RelayConfig:
     public_after: int = 3
 
 
+LOCAL_CHAINS = frozenset({1337, 31337})
+"""Ids that development nodes use, the practice chain among them."""
+LATE_SECONDS, LATE_BLOCKS = 60.0, 5
+"""A newest block that is older than both by this machine's clock is no newest block."""
 DE_RISK = "de-risk"
 """`degraded`: while nodes are down, fewer than the quorum suffice to repay or add collateral, with halved caps."""
 
@@ -68,7 +72,7 @@ class Network:
     """One chain. `block_time` in seconds; addresses lower-case hex. `degraded` is empty or DE_RISK. `l1_fee_oracle`
     tells what an OP chain charges for data on layer 1.
 
-    `rpc_budget` in requests a second and node; None: as many as it takes.
+    `rpc_budget` in requests a second and node; None: as many as it takes. `max_lag` in seconds: see `late_after`.
     """
 
     name: str
@@ -88,3 +92,13 @@ class Network:
     degraded: str = ""
     rpc_budget: int | None = None
     l1_fee_oracle: str | None = None
+    max_lag: float | None = None
+
+    @property
+    def late_after(self) -> float | None:
+        """Seconds by which the time of the newest block may differ from this machine's clock: `max_lag`, else a minute
+        or five block times. None on a development chain, whose blocks keep a time of their own: there it says nothing.
+        """
+        if self.max_lag is not None:
+            return self.max_lag
+        return None if self.chain_id in LOCAL_CHAINS else max(LATE_SECONDS, LATE_BLOCKS * self.block_time)
