@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.engine.conftest import Bench
-from tests.support.firings import ACCOUNT, GWEI, a_call, a_plan, with_calls
+from tests.support.firings import ACCOUNT, CHAIN_ID, GWEI, a_call, a_plan, with_calls
 from tui.engine.budget import day_of
+from tui.engine.history import FIRINGS, shown_firings
 from tui.model.intent import FiringState, IntentState
 from tui.ports.journal import SpendKind
 
@@ -181,6 +182,56 @@ async def test_a_reorg_past_what_was_final_halts_and_a_person_has_the_same_bytes
     assert bench.states(first) == [IntentState.FINAL_OK] * 2
     second = await bench.run(3)
     assert [intent.nonce for intent in second.intents] == [2, 3]
+
+
+def drop(bench: Bench, count: int) -> None:
+    """So many firings of which nothing was signed: a rule that is refused at every block makes them."""
+    for number in range(count):
+        bench.executor.drop_firing(bench.fire(1_000 + number).id, "refused")
+
+
+async def test_a_reorg_past_what_was_final_is_seen_behind_any_number_of_dropped_firings(bench: Bench) -> None:
+    await bench.run(1, calls=1)
+    bench.chain.mine(3)
+    await bench.head()
+    drop(bench, 60)
+    await bench.restart()
+    bench.chain.reorg(3, keep=False)
+    bench.chain.mine(4)
+    await bench.head()
+    ((_, why),) = bench.executor.halted_accounts()
+    assert "deeper than what counts as final" in why
+
+
+async def test_a_lost_transaction_is_looked_for_behind_any_number_of_dropped_firings(bench: Bench) -> None:
+    """Given up, dropped firings beside it, restarted; then a reorg brings it back instead of the foreign one."""
+    firing = await bench.run(1, calls=1)
+    bench.chain.foreign(ACCOUNT)
+    bench.chain.mine(2)
+    await bench.head()
+    assert bench.states(firing) == [IntentState.NONCE_LOST]
+    drop(bench, 60)
+    await bench.restart()
+    bench.chain.reorg(4, keep=False)
+    raw = bench.intent(firing).attempts[0]
+    await bench.chain.send(raw.raw, raw.hash)
+    bench.chain.mine(5)
+    await bench.head()
+    assert "was not lost" in bench.intent(firing).reason
+
+
+async def test_what_is_on_its_way_is_shown_behind_any_number_of_dropped_firings(bench: Bench) -> None:
+    firing = await bench.run(1, calls=1)
+    drop(bench, 60)
+    shown = shown_firings(bench.journal, CHAIN_ID)
+    assert len(shown) == FIRINGS + 1
+    assert shown[-1].id == firing.id
+    bench.chain.mine(3)
+    await bench.head()
+    assert [one.state for one in shown_firings(bench.journal, CHAIN_ID) if one.id == firing.id] == [FiringState.DONE]
+    assert [one.id for one in bench.journal.signed_firings(CHAIN_ID)] == [firing.id]
+    assert bench.journal.signed_firings(CHAIN_ID, firing.block_timestamp + 1) == ()
+    assert bench.journal.signed_firings(CHAIN_ID, limit=0) == bench.journal.signed_firings(CHAIN_ID + 1) == ()
 
 
 async def test_a_reorg_past_what_was_final_that_keeps_the_transactions_halts_nothing(bench: Bench) -> None:

@@ -586,7 +586,9 @@ class Executor:
         if mined < known:
             return f"{counts}: the node is behind, or a reorg deeper than what counts as final took some back"
         reason = f"{counts}: the key was used elsewhere, or the journal is an old copy"
-        if mined == known + 1 and left_authorization(self._journal.firings(), firing.account, mined - 2):
+        if mined == known + 1 and left_authorization(
+            self._journal.signed_firings(self._chain_id), firing.account, mined - 2
+        ):
             reason = (
                 f"{counts}: the delegation that was cancelled there may have been put on the chain by somebody who saw "
                 "it, or the key was used elsewhere (`trimtab helper show` tells what the account is delegated to)"

@@ -17,7 +17,6 @@ from tui.ports.journal import Journal
 LOOK_BACK_SECONDS = 6 * 60 * 60
 """How far behind the head, in chain time, a firing is looked at. What was taken back from before that is told by the
 nonces before the next signature."""
-_LATEST_FIRINGS = 20
 _FINAL = (IntentState.FINAL_OK, IntentState.FINAL_REVERTED, IntentState.FINAL_CANCELLED)
 
 
@@ -97,7 +96,7 @@ class Finality:
         """Final intents whose winner is on no canonical block, newest first. Raises ChainUnreachable, ReadFailed."""
         final = [
             intent
-            for firing in self._journal.firings(_LATEST_FIRINGS, head.timestamp - LOOK_BACK_SECONDS)
+            for firing in self._journal.signed_firings(self._chain_id, head.timestamp - LOOK_BACK_SECONDS)
             for intent in firing.intents
             if intent.chain_id == self._chain_id and intent.state in _FINAL
         ]

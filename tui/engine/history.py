@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 
+from tui.model.intent import Firing
 from tui.model.position import Asset, Position
 from tui.model.snapshot import Snapshot
 from tui.model.view import ActivityEntry, HealthHistory, PriceHistory, PricePoint, Severity
+from tui.ports.journal import JournalReader
 
 POINTS = 720
 LINES = 400
+FIRINGS = 20
 
 
 class History:
@@ -59,3 +62,13 @@ class History:
     def health(self) -> tuple[HealthHistory, ...]:
         """Health factors by position."""
         return tuple(HealthHistory(position, tuple(points)) for position, points in self._health.items())
+
+
+def shown_firings(record: JournalReader, chain_id: int) -> tuple[Firing, ...]:
+    """The latest firings, newest first: so many whatever came of them, so many of which anything was signed, and every
+    open one. What was dropped again and again pushes nothing out of sight that is on its way. Raises JournalError.
+    """
+    found = [*record.firings(limit=FIRINGS), *record.signed_firings(chain_id, limit=FIRINGS)]
+    found += reversed(record.open_firings(chain_id))
+    by_id = {one.id: one for one in found}
+    return tuple(sorted(by_id.values(), key=lambda one: one.block_timestamp, reverse=True))

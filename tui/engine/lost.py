@@ -17,7 +17,6 @@ from tui.model.view import Severity
 from tui.ports.chain import Broadcaster, ChainUnreachable, Reader, ReadFailed, Receipt
 from tui.ports.journal import Journal, SpendEntry, SpendKind
 
-_LATEST_FIRINGS = 20
 LOOK_BACK_SECONDS = 24 * 60 * 60
 """How long, in chain time, a lost transaction is still looked for."""
 
@@ -84,7 +83,7 @@ class LostNonces:
         if self._lost is None:
             self._lost = {
                 intent.id: firing.block_timestamp
-                for firing in self._journal.firings(_LATEST_FIRINGS, head.timestamp - LOOK_BACK_SECONDS)
+                for firing in self._journal.signed_firings(self._chain_id, head.timestamp - LOOK_BACK_SECONDS)
                 for intent in firing.intents
                 if intent.chain_id == self._chain_id and _is_open(intent)
             }

@@ -112,10 +112,5 @@ def _is_cancelling(intent: Intent) -> bool:
 
 
 def _open_ones(record: SqliteReader) -> str:
-    found = [
-        f"{one.id} ({clean_text(one.words, 60)}, {one.state})"
-        for firing in record.firings(limit=50)
-        for one in firing.intents
-        if not one.state.is_final and one.nonce is not None
-    ]
+    found = [f"{one.id} ({clean_text(one.words, 60)}, {one.state})" for one in record.all_unsettled()]
     return f"under way: {'; '.join(found)}" if found else "none is under way"

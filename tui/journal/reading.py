@@ -106,6 +106,19 @@ class SqliteReader:
             )
         )
 
+    def signed_firings(self, chain_id: int, since: float = 0.0, limit: int | None = None) -> tuple[Firing, ...]:
+        """The latest firings whose block is not older than `since` and that have signed bytes, newest first."""
+        return self._firings(
+            self._rows(
+                "SELECT * FROM firings WHERE chain_id = ? AND block_timestamp >= ? AND EXISTS ("
+                " SELECT 1 FROM intents JOIN attempts ON attempts.intent_id = intents.id"
+                " WHERE intents.firing_id = firings.id) ORDER BY number DESC LIMIT ?",
+                chain_id,
+                since,
+                -1 if limit is None else max(0, limit),
+            )
+        )
+
     def open_firings(self, chain_id: int) -> tuple[Firing, ...]:
         """Firings of which something may still come, oldest first."""
         return self._firings(

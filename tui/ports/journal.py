@@ -196,6 +196,11 @@ class JournalReader(Protocol):
     def firings(self, limit: int = 50, since: float = 0.0) -> tuple[Firing, ...]:
         """The latest firings opened at or after `since` (unix seconds), newest first."""
 
+    def signed_firings(self, chain_id: int, since: float = 0.0, limit: int | None = None) -> tuple[Firing, ...]:
+        """The latest firings opened at or after `since` (unix seconds) of which anything was ever signed, newest first.
+        What is about transactions asks for these: any number of firings may have been dropped since.
+        """
+
     def open_firings(self, chain_id: int) -> tuple[Firing, ...]:
         """Firings of which something may still come, oldest first."""
 
