@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from tui.crash import FIX, described
 from tui.engine.budget import may_have_spent
 from tui.engine.cancelling import CannotCancel
 from tui.engine.executor import Executor
@@ -32,7 +33,7 @@ from tui.model.view import Confirmation, Severity
 from tui.planning.waterfall import amount_text
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.clock import Clock
-from tui.ports.journal import Journal
+from tui.ports.journal import Journal, JournalError
 from tui.rules.evaluate import RuleState, Verdict, VerdictKind, again_text
 
 CONFIRM_SECONDS = 90.0
@@ -59,6 +60,14 @@ class _Asked:
     until: float
     state: RuleState
     verdict: Verdict
+
+
+class _NotCarriedOut(Exception):
+    """An unexpected error once a firing was opened. It is about signing, so it counts against the engine as a whole."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class Defender:
@@ -96,6 +105,7 @@ class Defender:
         self._told_refusal: dict[Pair, str] = {}
         self._stale: dict[str, int] = {}
         self._patience = Patience()
+        self._odd: dict[Pair, str] = {}
         self.verdicts: dict[Pair, Verdict] = {}
         self.evaluations: dict[Pair, Evaluation] = {}
 
@@ -114,16 +124,44 @@ class Defender:
         """Judge everything at a snapshot, and act."""
         self._expire()
         current: set[Pair] = set()
+        self._odd = {}
+        broken: Exception | None = None
         for position in snapshot.positions:
             for rule in self._book.rules_of(position):
                 current.add((rule.name, position.id))
-                self._settle(rule, position, snapshot)
-                await self._judge(rule, position, snapshot, fees)
+                try:
+                    self._settle(rule, position, snapshot)
+                    await self._judge(rule, position, snapshot, fees)
+                except (ChainUnreachable, ReadFailed, JournalError):
+                    raise
+                except _NotCarriedOut as failed:
+                    broken = failed.error
+                except Exception as error:  # noqa: BLE001 - one rule that cannot be judged keeps no other from acting
+                    self._cannot_judge(rule, position, snapshot, described(error))
         for gone in set(self.verdicts) - current:
             del self.verdicts[gone]
             self.evaluations.pop(gone, None)
             self._asked.pop(gone, None)
+        if broken is not None:
+            raise broken
         await self._outcomes.look()  # last of all: no defence waits for figures
+
+    @property
+    def troubles(self) -> tuple[tuple[str, str], ...]:
+        """(key, text) of every rule that is to defend or to tell and could not be judged at the newest block."""
+        return tuple((f"judging/{rule}/{position}", text) for (rule, position), text in self._odd.items())
+
+    def _cannot_judge(self, rule: Rule, position: Position, snapshot: Snapshot, error: str) -> None:
+        """A fault of ours with one rule on one position: unknown, so it neither fires nor looks safe."""
+        pair = (rule.name, position.id)
+        why = f"unknown: it cannot be judged ({error})"
+        self._asked.pop(pair, None)
+        self.verdicts[pair] = Verdict(VerdictKind.BLIND, why)
+        self.evaluations[pair] = Evaluation(rule.name, position.id, snapshot.block, False, why, None, None)
+        if rule.mode is Mode.NOTIFY or self._book.armed_for(rule, position):
+            told = f"{rule.name} on {short_address(position.key.account)} cannot be judged ({error})"
+            self._odd[pair] = f"{told}: it does nothing there, other rules go on; {FIX}"
+            self._say_once(Severity.ALARM, rule, position, f"cannot be judged ({error}); {FIX}")
 
     async def _judge(self, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote | None) -> None:
         pair = (rule.name, position.id)
@@ -158,8 +196,13 @@ class Defender:
         self.evaluations[pair] = Evaluation(rule.name, position.id, snapshot.block, True, verdict.why, plan, None)
         if rule.mode is Mode.CONFIRM:
             self._ask(rule, position, plan, state, verdict)
-        else:
+            return
+        try:
             await self._fire(rule, position, plan, snapshot, state, verdict)
+        except (ChainUnreachable, ReadFailed, JournalError):
+            raise
+        except Exception as error:
+            raise _NotCarriedOut(error) from error
 
     async def _planned(self, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote) -> Plan | Refusal:
         """The plan of a rule as far as it may act now."""
@@ -439,10 +482,8 @@ class Defender:
         since = firing.block_timestamp - TRIES_SECONDS
         tries = [
             one
-            for one in self._journal.firings(limit=50)
-            if (one.rule_digest, one.position) == (firing.rule_digest, firing.position)
-            and one.block_timestamp >= since
-            and _reverted(one)
+            for one in self._journal.signed_firings(self._chain_id, since)
+            if (one.rule_digest, one.position) == (firing.rule_digest, firing.position) and _reverted(one)
         ]
         return _reverted(firing) and len(tries) < MOST_TRIES
 

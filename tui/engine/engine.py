@@ -25,7 +25,7 @@ from tui.engine.freshness import Freshness
 from tui.engine.guard import Guard
 from tui.engine.handsign import ResumeSign
 from tui.engine.handwork import cancel_as_asked
-from tui.engine.history import History
+from tui.engine.history import History, shown_firings
 from tui.engine.intents import is_stuck
 from tui.engine.killswitch import KillSwitch
 from tui.engine.losses import Losses
@@ -463,7 +463,7 @@ class Engine:
             await self.defender.resume(snapshot, self.fees)
             await self.defender.consider(snapshot, self.fees)
             if self.executor is not None:
-                self.troubles = self.executor.troubles()
+                self.troubles = (*self.executor.troubles(), *self.defender.troubles)
         self.count_refusals()
         self._tell_degraded(block)
 
@@ -642,7 +642,7 @@ class Engine:
             return (), {}, {}, ()
         try:
             return (
-                record.firings(limit=20),
+                shown_firings(record, self.setup.network.chain_id),
                 {rule.name: self.spent_today(rule.name, timestamp) for rule in self.book.rules},
                 dict(record.halted_accounts(self.setup.network.chain_id)),
                 tuple(one for one in record.unsettled(self.setup.network.chain_id) if is_stuck(one)),

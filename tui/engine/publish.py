@@ -269,6 +269,8 @@ def _activity(rule: Rule, matched: Sequence[str], standing: Standing, facts: Fac
     held_back = first(strange, Consequence.HOLD_BACK)
     if held_back is not None:
         return RuleActivity.HELD, f"held back: {held_back}"
+    if telling is not None and telling.kind is VerdictKind.BLIND:
+        return RuleActivity.HELD, why
     why = "; ".join((why, *(one.text for one in strange if one.consequence is Consequence.STEP_OUT)))
     if telling is not None and telling.kind in _BY_VERDICT:
         return _BY_VERDICT[telling.kind], why
