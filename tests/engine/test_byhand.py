@@ -163,7 +163,8 @@ async def test_what_was_agreed_to_is_done_and_recorded_whole(world: World) -> No
     wish = world.wish(1, 2, value=5)
     errand = await world.hand.draft(wish, await world.head())
     assert [call.gas_limit > 21_000 for call in errand.calls] == [True, True]
-    assert errand.cost.gas_units == sum(call.gas_limit for call in errand.calls)
+    assert errand.cost.gas_units == sum(call.gas_used for call in errand.calls)
+    assert errand.cost.most_gas == sum(call.gas_limit for call in errand.calls) > errand.cost.gas_units + 50_000
     firing = await world.hand.carry_out(wish, errand, world.key_path, PASSWORD)
     assert (firing.state, firing.rule) == (FiringState.DONE, BY_HAND + "try it")
     mined = world.on_chain()

@@ -15,6 +15,7 @@ from tui.model.rule import EMERGENCY_HEALTH
 from tui.model.units import USD, WAD, parse_units
 from tui.planning.circumstances import Circumstances
 from tui.planning.plan import build_plan, price_plan
+from tui.planning.simulation import with_margin
 from tui.risk.probability import VOLATILITY_BPS, liquidation_probability
 
 MARKET = PlainMarket()
@@ -207,6 +208,55 @@ def test_what_is_not_known_is_no_reason_to_be_liquidated(limits: dict[str, int])
     refused = plan_of(104, unknown, max_cost_usd=USD)
     assert isinstance(refused, Refusal)
     assert refused.code == "cost-unknown"
+
+
+def simulated(plan: Plan, used: int = 200_000) -> Plan:
+    """A plan as simulation leaves it: what its calls took, and a gas limit with a margin over it."""
+    calls = tuple(replace(call, gas_used=used, gas_limit=with_margin(used)) for call in plan.calls)
+    return replace(plan, calls=calls)
+
+
+def test_what_is_expected_is_the_gas_that_was_simulated_and_the_margin_is_in_the_ceiling_alone() -> None:
+    plan = plan_of(110)
+    assert isinstance(plan, Plan)
+    priced = price_plan(simulated(plan), rule_of(repay()), RICH, circumstances())
+    assert isinstance(priced, Plan)
+    used, most = 200_000 * len(plan.calls), with_margin(200_000) * len(plan.calls)
+    assert (priced.cost.gas_units, priced.cost.gas_limit) == (used, most)
+    assert priced.cost.gas_wei == used * 11 * GWEI
+    assert priced.cost.gas_usd == used * 11 * GWEI * 2_000 * USD // WAD
+    assert priced.cost.gas_ceiling_usd == most * 80 * GWEI * 2_000 * USD // WAD
+    poor = wallet_of(native=most * priced.fees.max_fee - 1, USDC=400_000 * 10**6)
+    late = price_plan(simulated(plan), rule_of(repay()), poor, circumstances())
+    assert isinstance(late, Refusal)
+    assert late.code == "no-gas"
+
+
+def test_a_share_weighs_what_is_expected_not_the_margin() -> None:
+    plan = plan_of(110, dear(300))
+    assert isinstance(plan, Plan)
+    assert plan.expected_loss_usd is not None
+    used = 200_000 * len(plan.calls)
+    expected = used * 301 * GWEI * 2_000 * USD // WAD
+    share = -(-expected * 10_000 // plan.expected_loss_usd)
+    priced = price_plan(simulated(plan), rule_of(repay(), max_cost_share_bps=share), RICH, dear(300))
+    assert isinstance(priced, Plan)
+    assert priced.fees.ceiling >= 301 * GWEI
+    refused = price_plan(simulated(plan), rule_of(repay(), max_cost_share_bps=share - 1), RICH, dear(300))
+    assert isinstance(refused, Refusal)
+
+
+def test_a_limit_in_dollars_holds_for_all_of_the_gas_limit_and_says_both() -> None:
+    plan = plan_of(110)
+    assert isinstance(plan, Plan)
+    most = with_margin(200_000) * len(plan.calls) * 11 * GWEI * 2_000 * USD // WAD
+    priced = price_plan(simulated(plan), rule_of(repay(), max_cost_usd=most), RICH, circumstances())
+    assert isinstance(priced, Plan)
+    assert priced.cost.most_gas * priced.fees.ceiling * 2_000 * USD // WAD <= most
+    refused = price_plan(simulated(plan), rule_of(repay(), max_cost_usd=most - 1), RICH, circumstances())
+    assert isinstance(refused, Refusal)
+    assert refused.code == "max-cost"
+    assert "if it takes all of its gas limit" in refused.reason
 
 
 def test_gas_money_is_what_wrapping_leaves() -> None:

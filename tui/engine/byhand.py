@@ -31,7 +31,7 @@ from tui.model.units import WAD, format_units
 from tui.model.wallet import WalletQuery
 from tui.planning.fee_caps import DEFAULT_FEE_WEI
 from tui.planning.policy import DAILY_FEE_FACTOR
-from tui.planning.simulation import GAS_MARGIN_PERCENT, GAS_MARGIN_UNITS
+from tui.planning.simulation import with_margin
 from tui.ports.chain import Broadcaster, ChainUnreachable, Fees, Reader, ReadFailed, Simulator
 from tui.ports.clock import Clock
 from tui.ports.journal import Journal
@@ -197,11 +197,11 @@ class ByHand:
         if wrong is not None:
             raise CannotDo(wrong)
         calls = tuple(
-            replace(call, gas_limit=done.gas_used + done.gas_used * GAS_MARGIN_PERCENT // 100 + GAS_MARGIN_UNITS)
+            replace(call, gas_used=done.gas_used, gas_limit=with_margin(done.gas_used))
             for call, done in zip(wish.calls, simulation.calls, strict=True)
         )
         fees = await self._hands.fees.quote(block)
-        gas = sum(call.gas_limit for call in calls)
+        gas, used = sum(call.gas_limit for call in calls), sum(call.gas_used for call in calls)
         l1_fee = 0 if data_fees is None else data_fees.of_calls(calls)
         data = l1_fee or 0
         needed = gas * fees.max_fee + data + sum(call.value for call in calls)
@@ -212,15 +212,16 @@ class ByHand:
                 f"it may take {format_units(needed, 18, 6)} of the native coin, {short_address(wish.account)} has "
                 f"{format_units(wallet.native, 18, 6)}; add some"
             )
-        wei = gas * (fees.base_fee + fees.priority_fee) + data
+        wei = used * (fees.base_fee + fees.priority_fee) + data
         priced = None if l1_fee is None else price
         cost = PlanCost(
-            gas,
+            used,
             wei,
             None if priced is None else wei * priced // WAD,
             gas_ceiling_usd=None if priced is None else (gas * fees.ceiling + data) * priced // WAD,
             l1_fee_wei=l1_fee,
             l1_data_usd=0 if l1_fee == 0 else None if priced is None else data * priced // WAD,
+            gas_limit=gas,
         )
         return Errand(BY_HAND + wish.name, wish.digest, wish.position, block, calls, fees, cost)
 

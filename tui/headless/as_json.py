@@ -128,7 +128,13 @@ def plan_json(plan: Plan) -> Json:
     return {
         "steps": [_step_json(step) for step in plan.steps],
         "calls": [
-            {"to": call.to, "words": call.words, "selector": "0x" + call.selector.hex(), "gas_limit": call.gas_limit}
+            {
+                "to": call.to,
+                "words": call.words,
+                "selector": "0x" + call.selector.hex(),
+                "gas_limit": call.gas_limit,
+                "gas_expected": call.gas_used or None,
+            }
             for call in plan.calls
         ],
         "health_factor_before": wad(plan.health_factor_before),

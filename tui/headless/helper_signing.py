@@ -116,12 +116,12 @@ async def finish_earlier(hand: ByHand, signer: Signer, block: BlockRef) -> Block
 
 def _cost_lines(errand: Errand, account: str) -> tuple[str, ...]:
     cost, fees = errand.cost, errand.fees
-    most = cost.gas_units * fees.ceiling + (cost.l1_fee_wei or 0)
+    most = cost.most_gas * fees.ceiling + (cost.l1_fee_wei or 0)
     likely = "" if cost.gas_usd is None else f" (${usd_text(cost.gas_usd)})"
     at_most = "" if cost.gas_ceiling_usd is None else f" (${usd_text(cost.gas_ceiling_usd)})"
     return (
         f"    by        {account}, {_count(len(errand.calls))}",
-        f"    gas       {cost.gas_units:,} at most",
+        f"    gas       {cost.gas_units:,}, {cost.most_gas:,} at most",
         f"    cost      about {format_units(cost.gas_wei, 18, 6)}{likely}, never above {format_units(most, 18, 6)}"
         f"{at_most} of the native coin" + _unknown_words(cost),
     )

@@ -159,6 +159,7 @@ class PlannedCall:
     `words` says in plain words what the call does; `rules` are what the signer checks by itself. Where `spend_token`
     is set, the argument word `spend_word` says how much of it the call moves. With a `delegate` the transaction sets
     the account's own code to it and does nothing else: it is a call of the account itself, without value or data.
+    `gas_used` is what it took when it was simulated (0: it was not), `gas_limit` the most that it may take.
     """
 
     to: str
@@ -173,6 +174,7 @@ class PlannedCall:
     spend_token: str | None = None
     spend_word: int | None = None
     delegate: PinnedCode | None = None
+    gas_used: int = 0
 
     @property
     def selector(self) -> bytes:
@@ -204,7 +206,8 @@ class FeeQuote:
 
 @dataclass(frozen=True, slots=True)
 class PlanCost:
-    """Dollars with 8 decimals; None where the native coin's price is not known. `gas_units` over all calls.
+    """Dollars with 8 decimals; None where the native coin's price is not known. `gas_units` over all calls, as they are
+    expected to take, and `gas_limit` the most that they may (None: not simulated yet).
 
     Gas at the fee that is expected, and `gas_ceiling_usd` at the most that any attempt may pay; both hold what a rollup
     charges for data on layer 1, of which `l1_fee_wei` and `l1_data_usd` are the part: 0 where nothing is charged apart,
@@ -220,6 +223,12 @@ class PlanCost:
     lost_yield_usd_year: int | None = None
     l1_fee_wei: int | None = 0
     l1_data_usd: int | None = 0
+    gas_limit: int | None = None
+
+    @property
+    def most_gas(self) -> int:
+        """The most units of gas over all calls, as far as it is known."""
+        return self.gas_units if self.gas_limit is None else self.gas_limit
 
     @property
     def swap_usd(self) -> int:

@@ -14,8 +14,8 @@ from tui.protocols.base import LendingMarket
 
 
 def gas_of(market: LendingMarket, calls: Iterable[PlannedCall]) -> int:
-    """Units of gas over all calls: as simulated where they were, else what such calls usually take."""
-    return sum(call.gas_limit or market.typical_gas(call) for call in calls)
+    """Units of gas that calls are expected to take: as simulated where they were, else what such calls usually take."""
+    return sum(call.gas_used or market.typical_gas(call) for call in calls)
 
 
 def plan_cost(
@@ -24,16 +24,19 @@ def plan_cost(
     swap: SwapCost,
     lost_yield_usd_year: int | None,
     circumstances: Circumstances,
+    gas_limit: int | None = None,
 ) -> PlanCost:
-    """The cost of `calls` at the fees quoted. A rollup's charge for their data is in both sums of gas, and where it is
-    not known, neither is what they come to in dollars.
+    """The cost of `calls` at the fees quoted: `gas` units are expected, `gas_limit` at the most (None: no more). A
+    rollup's charge for their data is in both sums of gas, and where it is not known, neither is what they come to in
+    dollars.
 
-    What is likely to be paid is the whole gas limit at the next base fee and the tip, which errs on the dear side.
+    What is likely to be paid is the gas expected at the next base fee and the tip; the margin over it that each gas
+    limit has is in what may be paid at the most alone.
     """
     fees, price = circumstances.fees, circumstances.native_price_usd
     l1_fee = circumstances.l1_fee_wei(calls)
     wei = gas * (fees.base_fee + fees.priority_fee) + (l1_fee or 0)
-    most = gas * fees.ceiling + (l1_fee or 0)
+    most = (gas if gas_limit is None else gas_limit) * fees.ceiling + (l1_fee or 0)
     if l1_fee is None:
         price = None
     return PlanCost(
@@ -45,6 +48,7 @@ def plan_cost(
         lost_yield_usd_year=lost_yield_usd_year,
         l1_fee_wei=l1_fee,
         l1_data_usd=0 if l1_fee == 0 else None if l1_fee is None or price is None else l1_fee * price // WAD,
+        gas_limit=gas_limit,
     )
 
 

@@ -63,20 +63,28 @@ def price_plan(
 ) -> Plan | Refusal:
     """The plan with its cost at the fees quoted and a ceiling that keeps the rule's limits, or why it costs too much.
 
-    Called again after simulation, when the gas of each call is known; `gas` says it (units) where it is not.
+    Called again after simulation, when the gas of each call is known; `gas` says it (units) where it is not. Held
+    against the limits is what the calls are expected to take; what no limit on gas keeps them from taking is in the
+    ceiling, and in the money that has to be there.
     """
+    most = None
     if gas is None:
-        gas = sum(call.gas_limit or UNSIMULATED_GAS for call in plan.calls)
-    cost = plan_cost(gas, plan.calls, swap_of(plan), plan.cost.lost_yield_usd_year, circumstances)
-    refusal = _over_cost(rule, cost) or _over_base_fee(plan, rule, cost, circumstances) or _over_share(plan, rule, cost)
+        gas = sum(call.gas_used or call.gas_limit or UNSIMULATED_GAS for call in plan.calls)
+        most = sum(call.gas_limit or UNSIMULATED_GAS for call in plan.calls)
+    cost = plan_cost(gas, plan.calls, swap_of(plan), plan.cost.lost_yield_usd_year, circumstances, most)
+    refusal = (
+        _over_cost(rule, cost, circumstances)
+        or _over_base_fee(plan, rule, cost, circumstances)
+        or _over_share(plan, rule, cost)
+    )
     if refusal is None and circumstances.signer_fees is not None:
         refusal = over_cap(circumstances.signer_fees, circumstances.fees, largest(plan.calls, UNSIMULATED_GAS))
     if refusal is not None:
         return refusal
-    fees = with_ceiling(circumstances.fees, _ceiling(plan, rule, cost, gas, circumstances))
+    fees = with_ceiling(circumstances.fees, _ceiling(plan, rule, cost, circumstances))
     held_to = replace(circumstances, fees=replace(circumstances.fees, ceiling=fees.ceiling))
-    cost = plan_cost(gas, plan.calls, cost.swap, cost.lost_yield_usd_year, held_to)
-    refusal = _no_gas(plan, wallet, gas * fees.max_fee + (cost.l1_fee_wei or 0))
+    cost = plan_cost(gas, plan.calls, cost.swap, cost.lost_yield_usd_year, held_to, most)
+    refusal = _no_gas(plan, wallet, cost.most_gas * fees.max_fee + (cost.l1_fee_wei or 0))
     return replace(plan, cost=cost, fees=fees) if refusal is None else refusal
 
 
@@ -91,16 +99,18 @@ def swap_of(plan: Plan) -> SwapCost:
     )
 
 
-def _ceiling(plan: Plan, rule: Rule, cost: PlanCost, gas: int, circumstances: Circumstances) -> int:
-    """The most wei a unit of gas that any attempt may pay."""
+def _ceiling(plan: Plan, rule: Rule, cost: PlanCost, circumstances: Circumstances) -> int:
+    """The most wei a unit of gas that any attempt may pay. A limit in dollars holds even for a call that takes all of
+    its gas limit; a share, being one of what is expected, for what it is expected to take.
+    """
     ceiling, limit, data = circumstances.fees.ceiling, rule.limits.max_cost_usd, cost.l1_fee_wei or 0
     if circumstances.signer_fees is not None:
         ceiling = min(ceiling, circumstances.signer_fees.ceiling(largest(plan.calls, UNSIMULATED_GAS)))
     if limit is not None:
-        ceiling = min(ceiling, gas_ceiling_wei(limit - cost.swap_usd, gas, data, circumstances))
+        ceiling = min(ceiling, gas_ceiling_wei(limit - cost.swap_usd, cost.most_gas, data, circumstances))
     most = _most_worth_paying(plan, rule, circumstances.fees)
     if most is not None and cost.gas_usd:
-        cap = gas_ceiling_wei(most - cost.swap_usd, gas, data, circumstances)
+        cap = gas_ceiling_wei(most - cost.swap_usd, cost.gas_units, data, circumstances)
         # Dollars are cut, wei are not: what was priced and found cheap enough is to go out all the same.
         ceiling = min(ceiling, max(cap, circumstances.fees.base_fee + circumstances.fees.priority_fee))
     return ceiling
@@ -121,7 +131,8 @@ def _lifts_base_fee(rule: Rule, fees: FeeQuote) -> bool:
     return rule.limits.max_base_fee is not None and fees.base_fee > rule.limits.max_base_fee
 
 
-def _over_cost(rule: Rule, cost: PlanCost) -> Refusal | None:
+def _over_cost(rule: Rule, cost: PlanCost, circumstances: Circumstances) -> Refusal | None:
+    """Why a firing would pass the limit in dollars, or could: at the fee of now with all of its gas limit taken."""
     limit = rule.limits.max_cost_usd
     if limit is None:
         return None
@@ -133,12 +144,18 @@ def _over_cost(rule: Rule, cost: PlanCost) -> Refusal | None:
             "the rule limits its cost, but the price of the native coin is not known; "
             "set native_usd_feed in the network file",
         )
-    if cost.total_usd <= limit:
+    fees, data = circumstances.fees, cost.l1_fee_wei
+    asked = fees.base_fee + fees.priority_fee
+    most = (cost.most_gas * asked + data) * (circumstances.native_price_usd or 0) // WAD + cost.swap_usd
+    if most <= limit:
         return None
+    at_most = ""
+    if cost.total_usd <= limit:
+        at_most = f", and up to ${usd_text(most)} if it takes all of its gas limit"
     return Refusal(
         "max-cost",
-        f"{_cost_words(cost)}, over the rule's ${usd_text(limit)}: protection is suspended until it costs less, "
-        "whatever the health factor",
+        f"{_cost_words(cost)}{at_most}, over the rule's ${usd_text(limit)}: protection is suspended until it costs "
+        "less, whatever the health factor",
     )
 
 

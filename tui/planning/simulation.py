@@ -24,6 +24,11 @@ GAS_MARGIN_PERCENT = 30
 GAS_MARGIN_UNITS = 25_000
 
 
+def with_margin(used: int) -> int:
+    """The gas limit of a call that took `used` units when it was simulated: the state may be another one by then."""
+    return used + used * GAS_MARGIN_PERCENT // 100 + GAS_MARGIN_UNITS
+
+
 def simulation_calls(plan: Plan) -> tuple[PlannedCall, ...]:
     """The calls to simulate before anything is signed: a permit call is stood in for by calls of the same effect."""
     return tuple(one for call in plan.calls for one in (call.stand_in if call.permit is not None else (call,)))
@@ -335,5 +340,5 @@ def _with_gas(plan: Plan, simulation: Simulation) -> tuple[PlannedCall, ...]:
         width = len(call.stand_in) if call.permit is not None else 1
         used = sum(done.gas_used for done in simulation.calls[at : at + width])
         at += width
-        calls.append(replace(call, gas_limit=used + used * GAS_MARGIN_PERCENT // 100 + GAS_MARGIN_UNITS))
+        calls.append(replace(call, gas_used=used, gas_limit=with_margin(used)))
     return tuple(calls)

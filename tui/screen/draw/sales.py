@@ -120,7 +120,8 @@ def gas_lines(plan: Plan, width: int) -> list[Line]:
     unknown = "unknown" if cost.l1_fee_wei is None else "unknown price"
     figure = unknown if cost.gas_usd is None else dollars(cost.gas_usd)
     most = "" if cost.gas_ceiling_usd is None else f", {dollars(cost.gas_ceiling_usd)} in all"
-    note = f"{cost.gas_units:,} units, at most {gwei(plan.fees.ceiling)} a unit{most}"
+    units = f"{cost.gas_units:,} units" if cost.gas_limit is None else f"{cost.gas_units:,} of {cost.gas_limit:,} units"
+    note = f"{units}, at most {gwei(plan.fees.ceiling)} a unit{most}"
     return figure_lines("gas", figure, note, width) + _data_lines(cost, width)
 
 
