@@ -130,8 +130,10 @@ async def scene(world: World, tmp_path: Path) -> AsyncIterator[Open]:
             key_file = tmp_path / "key"
             key_file.write_text(f"{KEY}\n")
             key_file.chmod(0o600)
-            config = service.config(server.url, key_file=str(key_file), timeout=2.0)
-            named = {"swaps": network.swaps, "wrapped_native": network.wrapped_native, "aggregators": (config,)}
+            config = service.config(server.url, key_file=str(key_file), timeout=options.pop("timeout", 2.0))
+            others = options.pop("and_config", None)
+            asked = (config,) if others is None else (config, others)
+            named = {"swaps": network.swaps, "wrapped_native": network.wrapped_native, "aggregators": asked}
             rig = await open_rig(stack, world, tmp_path, steps=STEP.format(slippage), **{**named, **options})
             await rig.arm()
             return Scene(rig, contracts, service)
@@ -359,6 +361,33 @@ async def planned_now(at: Scene) -> Plan:
     plan = await engine.prospect.simulated_plan(rule, position, snapshot, fees)
     assert isinstance(plan, Plan)
     return plan
+
+
+async def test_a_service_that_never_answers_is_not_waited_for(scene: Open, kind: str) -> None:
+    at = await scene(kind, timeout=0.4)
+    at.service.reply = lambda _request: None
+    await at.fall()
+    assert at.rig.said.count(f"{kind} is left alone for a while: it did not answer within 0.4 s") == 1
+    assert f"the same on {kind}: it did not answer within 0.4 s" in at.ways
+    await at.done_on_the_exchange()
+
+
+@pytest.mark.parametrize("better", KINDS)
+async def test_of_two_the_better_one_is_taken(scene: Open, world: World, better: str) -> None:
+    worse = next(one for one in KINDS if one != better)
+    other = DEPLOY[worse](world.chain)
+    service = Service(world.chain, other)
+    async with bad_server(service) as server:
+        at = await scene(better, and_config=service.config(server.url, timeout=2.0))
+        at.prepare(PPM + 5_000)
+        deal(at.chain, other, "WETH", "USDC", PPM + 2_000)
+        at.rig.clock.advance(2)
+        await at.rig.head()
+        assert at.sale.venue == better
+        assert f"on {worse}: None" in at.ways
+        assert "on Uniswap V3" in at.ways
+        assert (await at.rig.settle()).state is FiringState.DONE
+        assert at.allowed() == {}
 
 
 async def test_on_a_node_that_tells_no_events_no_call_of_theirs_is_taken(scene: Open, kind: str) -> None:

@@ -168,7 +168,8 @@ def _swap_shapes(scope: ArmedScope, step: Step, sold: Asset, cap: int) -> Iterat
     order = SwapOrder(scope.position.key.account, sold, debt, most, repaid)
     wraps = (0, min(cap, NATIVE_CAP)) if sold.address == scope.wrapped_native else (0,)
     seen: set[str] = set()
-    for shape in (*scope.swapper.shapes(order), *(one.shape(order) for one in scope.dialects)):
+    foreign = scope.dialects if step.action is ActionKind.SWAP_TO_REPAY else ()
+    for shape in (*scope.swapper.shapes(order), *(one.shape(order) for one in foreign)):
         sale = Sale(sold, most, most, 0, b"", shape.venue, SaleTerms("", "", 0), swap=shape)
         # What is beside the swap itself is the same whatever pools it goes through, but for who is let.
         first = shape.spender not in seen

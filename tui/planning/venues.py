@@ -55,7 +55,8 @@ def swaps_itself(step: Step) -> bool:
 def _orders(position: Position, actions: Iterable[Action]) -> Orders:
     found = {}
     for action in actions:
-        if action.sale is None or action.sale.swap is None:
+        # What lives off the position is sized by its own cost: another price would be another size.
+        if action.kind is not ActionKind.SWAP_TO_REPAY or action.sale is None or action.sale.swap is None:
             continue
         sold, swap = action.sale.collateral, action.sale.swap
         order = SwapOrder(position.key.account, sold, action.asset, swap.amount_in, swap.least_out)
