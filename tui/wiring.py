@@ -19,6 +19,7 @@ from tui.config.paths import Paths, resolve_paths
 from tui.engine.commands import Commands
 from tui.engine.configwatch import ConfigWatch
 from tui.engine.engine import Engine, Ports, Setup
+from tui.engine.freshness import GRACE_SECONDS, SILENT_AFTER_BLOCKS
 from tui.engine.handsign import ResumeSign
 from tui.engine.killswitch import KillSwitch
 from tui.journal.reading import SqliteReader, read_journal
@@ -261,6 +262,13 @@ def _swapper(network: Network) -> Swapper | None:
         raise UsageError(f"network {network.name}: {error}") from error
 
 
+def longest_wait(network: Network) -> float:
+    """Seconds that a defence may wait for an aggregator: a third of the time after which what was read of a silent
+    chain is too old to sign on. Reading, asking the exchange and simulating want theirs as well.
+    """
+    return (SILENT_AFTER_BLOCKS * network.block_time + GRACE_SECONDS) / 3
+
+
 def _aggregators(network: Network) -> tuple[tuple[HttpAggregator, ...], tuple[str, ...]]:
     """The aggregators of a network that can be asked, and a lasting notice for each that cannot: no defence depends on
     one, so none keeps an engine from starting.
@@ -280,7 +288,8 @@ def _aggregators(network: Network) -> tuple[tuple[HttpAggregator, ...], tuple[st
                 f"{config.kind} is NOT asked for swaps: no home directory for key_file; write its whole path"
             )
             continue
-        usable.append(HttpAggregator(config, network.chain_id, key))
+        timeout = min(config.timeout, longest_wait(network))
+        usable.append(HttpAggregator(replace(config, timeout=timeout), network.chain_id, key))
     return tuple(usable), tuple(notices)
 
 
