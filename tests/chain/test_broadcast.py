@@ -10,6 +10,7 @@ from tui.chain.broadcast import ChainBroadcaster
 from tui.chain.client import ChainClient
 from tui.chain.evm import assemble, op
 from tui.chain.providers import build_pool
+from tui.ports.chain import ReadFailed
 from tui.practice.node import Node
 
 ACCOUNT = "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266"
@@ -116,6 +117,22 @@ async def test_every_node_gets_the_bytes_and_a_dead_one_stops_none(node: Node, c
     node.rpc.call("evm_mine")
     assert await broadcaster.receipt(tx_hash) is not None
     await pool.aclose()
+
+
+async def test_a_nonce_is_given_up_on_the_word_of_two_nodes_where_there_are_two(node: Node, clock: FakeClock) -> None:
+    """Also where one node's word is enough for everything else."""
+    chain_id = int(node.rpc.call("eth_chainId"), 16)
+    block_hash = node.rpc.call("eth_getBlockByNumber", "latest", False)["hash"]
+    alone = build_pool([node.url], chain_id, clock)
+    counted = await ChainBroadcaster(alone).final_nonce(ACCOUNT, block_hash)
+    assert counted == int(node.rpc.call("eth_getTransactionCount", ACCOUNT, "latest"), 16)
+    await alone.aclose()
+    one_down = build_pool([node.url, "http://127.0.0.1:9"], chain_id, clock)
+    assert one_down.quorum == 1
+    assert await ChainBroadcaster(one_down).nonce(ACCOUNT, block_hash) == counted
+    with pytest.raises(ReadFailed, match="only 1 of the 2 nodes that must agree"):
+        await ChainBroadcaster(one_down).final_nonce(ACCOUNT, block_hash)
+    await one_down.aclose()
 
 
 async def test_nothing_is_sent_to_another_chain(node: Node, clock: FakeClock) -> None:

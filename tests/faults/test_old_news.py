@@ -5,12 +5,13 @@ node that is hours behind and catches up.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from tests.support.fault_rig import ADD, OpenRig
 from tui.model.block import BlockRef
-from tui.model.intent import FiringState
+from tui.model.intent import FiringState, IntentState
 from tui.model.plan import Plan, PlannedCall, Refusal
 from tui.model.snapshot import Snapshot
 from tui.model.view import Protection
@@ -78,3 +79,39 @@ async def test_37_a_node_that_is_hours_behind_is_blind_however_fast_its_blocks_c
     await rig.mine(6)
     assert rig.view.protection is Protection.ARMED
     assert rig.firing.state is FiringState.DONE
+
+
+async def test_37_what_a_rebalance_left_is_judged_on_no_block_before_its_own(open_faulty: OpenRig) -> None:
+    """It becomes final at a block whose position cannot be read; then the node gives that of the fall once more."""
+    rig = await open_faulty()
+    await rig.fall()
+    fell = rig.wired.engine.snapshot
+    assert fell is not None
+    (position,) = fell.positions
+    (rule,) = rig.wired.engine.book.rules
+    await rig.mine()
+    assert rig.intent_states == [IntentState.INCLUDED]
+    watch = rig.wired.engine.watch
+    read = watch.snapshot
+
+    async def unknown(block: BlockRef) -> Snapshot:
+        snapshot = await read(block)
+        return replace(snapshot, positions=tuple(replace(one, unknown="not read") for one in snapshot.positions))
+
+    watch.snapshot = unknown  # type: ignore[method-assign]
+    await rig.mine()
+    watch.snapshot = read  # type: ignore[method-assign]
+    assert rig.firing.state is FiringState.DONE
+
+    def is_open() -> bool:
+        state = rig.wired.engine.book.state(rule, position)
+        return state.latched and state.ended_block is None and rig.firing.health_factor_after is None
+
+    assert is_open()
+    await rig.wired.engine.on_head(fell.block)
+    assert is_open()
+    assert "is still below its trigger" not in rig.said
+    await rig.mine()
+    assert not is_open()
+    assert rig.firing.health_factor_after is not None
+    assert rig.firing.health_factor_after >= 149 * 10**16

@@ -275,6 +275,25 @@ def test_one_meaning_a_nonce_also_after_a_restart(bench: Bench) -> None:
         bench.arm()
 
 
+def test_what_a_nonce_means_is_on_the_disk_before_its_signature_leaves(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only written: a power cut right after the answer must find it."""
+    synced: dict[int, int] = {}
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        real(descriptor)
+        found = os.fstat(descriptor)
+        synced[found.st_ino] = found.st_size
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    for nonce in range(3):
+        assert bench.sign(nonce=nonce, intent_id=f"intent-{nonce}")["ok"]
+        kept = ledger(bench).stat()
+        assert synced.get(kept.st_ino) == kept.st_size
+
+
 def test_the_no_op_frees_a_bound_nonce_and_gives_it_no_second_meaning(bench: Bench) -> None:
     refused(bench.cancel(), "no-op")
     bench.sign()
