@@ -335,25 +335,51 @@ async def test_45_degraded_by_the_users_wish_it_derisks_with_half_of_the_daily_l
     rig.proxies[1].down()
     assert rig.view.degraded is None
     await rig.fall()
-    assert rig.attempts() == [], "more than half of the daily limit"
+    (firing,) = rig.firings
+    assert 2_900 * 10**8 < (firing.spend_usd or 0) < 3_000 * 10**8, "as much as half of the daily limit lets it"
     assert rig.view.protection is Protection.ARMED
     assert rig.view.protection_why.startswith("Degraded: fewer nodes than must agree, so daily limits are halved and ")
     assert "only 1 of the 2 nodes that must agree answered" in rig.view.protection_why
     assert "nothing is sold" in rig.view.protection_why
-    assert "daily limit of $3,000" in rig.said
-    rig.rules.write_text(rig.rules.read_text().replace('"6000"', '"8000"'))
-    await rig.mine()
-    await rig.arm()
-    await rig.mine(2)
     assert "half of its daily limit" in rig.said
+    assert "of 1.50: " in rig.said, "what falls short of its goal is told"
     assert rig.wired.chain.pool.quorum == 2
     await ended_well(rig)
+    assert rig.chain.health_factor(rig.account) > 13 * 10**17
     rig.proxies[1].heal()
     rig.clock.advance(10)
     await rig.mine()
     assert rig.view.degraded is None
     assert "Degraded" not in rig.view.protection_why
     assert "enough nodes agree again" in rig.said
+
+
+@pytest.mark.parametrize(
+    ("daily", "why"),
+    [
+        (None, "the rule has no daily_spend_usd to be halved"),
+        ("0.02", "are spent"),
+    ],
+)
+async def test_45_degraded_and_without_room_it_refuses_without_opening_a_firing(
+    open_faulty: OpenRig, daily: str | None, why: str
+) -> None:
+    """Nothing may be moved by half of the limit: told once, and no firing is opened and dropped block after block."""
+    rig = await open_faulty(providers=2, quorum=2, degraded="de-risk", daily=daily or "1")
+    if daily is None:
+        rig.rules.write_text(rig.rules.read_text().replace('daily_spend_usd = "1"\n', ""))
+        await rig.mine()
+        await rig.arm()
+    rig.proxies[1].down()
+    await rig.fall()
+    await rig.mine(5)
+    assert rig.firings == ()
+    (view,) = rig.view.rules
+    assert view.evaluation is not None
+    assert view.evaluation.refused is not None
+    told = [line for line in rig.said.splitlines() if ", but " in line]
+    assert len(told) == 1, told
+    assert why in told[0]
 
 
 def test_45_fewer_urls_on_the_command_line_do_not_lower_the_quorum(tmp_path: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from tui.model.errand import Errand
 from tui.model.intent import Intent, IntentState
 from tui.model.plan import Plan
-from tui.model.rule import FROM_WALLET, ActionKind
+from tui.model.rule import FROM_WALLET, ActionKind, Rule
 from tui.model.units import WAD, usd_text
 from tui.ports.journal import SpendEntry, SpendKind
 
@@ -16,8 +17,24 @@ DE_RISKING = FROM_WALLET | {ActionKind.REPAY_WITH_ATOKENS}
 """What may be done on the word of fewer nodes than must agree: at worst it moves the user's own money too soon. A sale
 is none of it: its limit on the price comes from the same few nodes."""
 
+_ONLY_DE_RISKING = "too few nodes agree, so only repaying and adding collateral are allowed, and no sale"
+_NO_CAP = "too few nodes agree, and the rule has no daily_spend_usd to be halved"
+
 _HANDS_OVER_NOTHING = frozenset(map(bytes.fromhex, ("095ea7b3", "c04a8a10", "d0e30db0")))
 """approve, approveDelegation and the wrapped coin's deposit: alone they move nothing out of the account's hands."""
+
+
+def degraded_rule(rule: Rule) -> Rule | str:
+    """The rule as far as it may act on the word of too few nodes, for planning: what `degraded_cap` lets through of it.
+    A text where that is nothing.
+    """
+    steps = tuple(step for step in rule.steps if step.action in DE_RISKING)
+    if not steps:
+        return _ONLY_DE_RISKING
+    cap = rule.limits.daily_spend_usd
+    if cap is None:
+        return _NO_CAP
+    return replace(rule, steps=steps, limits=replace(rule.limits, daily_spend_usd=cap // 2))
 
 
 def degraded_cap(plan: Plan | Errand, cap: int | None) -> int | str:
@@ -25,9 +42,9 @@ def degraded_cap(plan: Plan | Errand, cap: int | None) -> int | str:
     if not plan.steps:
         return "too few nodes agree, and what is asked for by hand can wait until enough do"
     if any(step.action.kind not in DE_RISKING for step in plan.steps):
-        return "too few nodes agree, so only repaying and adding collateral are allowed, and no sale"
+        return _ONLY_DE_RISKING
     if cap is None:
-        return "too few nodes agree, and the rule has no daily_spend_usd to be halved"
+        return _NO_CAP
     return cap // 2
 
 

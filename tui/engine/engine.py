@@ -145,7 +145,7 @@ class Engine:
             Venues(setup.aggregators, ports.clock, self._told_of_venue),
             setup.dialects,
         )
-        self.guard = Guard(self.book, self.prospect, setup.network)
+        self.guard = Guard(self.book, self.prospect, setup.network, ports.reader.degraded)
         self.armory = Armory(self.book, ports.signer, self.prospect, ports.clock, setup.network.chain_id, self.teller)
         self.config = setup.config
         self.signer_watch = None if ports.signer is None else SignerWatch(ports.signer, ports.clock)

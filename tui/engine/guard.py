@@ -5,12 +5,14 @@ Keeps what each armed rule stands on; decides nothing about firing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from tui.engine.arming import positions_for
+from tui.engine.budget import degraded_rule
 from tui.engine.conditions import Condition, Consequence, acting_rule, conditions_of, first
 from tui.engine.prospect import Prospect
 from tui.engine.rulebook import RuleBook
+from tui.model.block import BlockRef
 from tui.model.network import PRICE_HEARTBEAT, Network
 from tui.model.position import Position
 from tui.model.rule import Rule
@@ -20,14 +22,23 @@ Pair = tuple[str, str]
 
 
 class Guard:
-    """Conditions of armed rules at the newest block, by rule name and position id."""
+    """Conditions of armed rules at the newest block, by rule name and position id. `degraded` tells why something at a
+    block was read from fewer nodes than must agree, or None.
+    """
 
-    def __init__(self, book: RuleBook, prospect: Prospect, network: Network) -> None:
+    def __init__(
+        self,
+        book: RuleBook,
+        prospect: Prospect,
+        network: Network,
+        degraded: Callable[[BlockRef], str | None] = lambda _block: None,
+    ) -> None:
         self._book = book
         self._prospect = prospect
         self._heartbeats = {f"{one.protocol}/{one.name}": one.price_heartbeat for one in network.markets}
         self.conditions: Mapping[Pair, tuple[Condition, ...]] = {}
         self._told: dict[Pair, dict[str, Consequence]] = {}
+        self._degraded = degraded
 
     def judge(self, rule: Rule, position: Position, snapshot: Snapshot) -> tuple[Condition, ...]:
         """The conditions of one rule, armed or not, on a position of a snapshot."""
@@ -63,13 +74,24 @@ class Guard:
         """Why a rule that fires must not act on a position now, or None."""
         conditions = self.conditions.get((rule.name, position.id), ())
         why = first(conditions, Consequence.DISARM) or first(conditions, Consequence.HOLD_BACK)
-        if why is None and rule.steps and not self.acting(rule, position).steps:
-            return first(conditions, Consequence.STEP_OUT)
+        if why is None and rule.steps:
+            acting = acting_rule(rule, conditions)
+            if not acting.steps:
+                return first(conditions, Consequence.STEP_OUT)
+            if self._degraded(position.block) is not None:
+                limited = degraded_rule(acting)
+                return limited if isinstance(limited, str) else None
         return why
 
     def acting(self, rule: Rule, position: Position) -> Rule:
-        """The rule as far as it may act on a position now."""
-        return acting_rule(rule, self.conditions.get((rule.name, position.id), ()))
+        """The rule as far as it may act on a position now: without the steps that are out, and within half of its
+        daily limit where too few nodes agree.
+        """
+        acting = acting_rule(rule, self.conditions.get((rule.name, position.id), ()))
+        if not acting.steps or self._degraded(position.block) is None:
+            return acting
+        limited = degraded_rule(acting)
+        return acting if isinstance(limited, str) else limited
 
 
 def _kind(condition: Condition) -> str:
