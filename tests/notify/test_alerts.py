@@ -13,7 +13,7 @@ from tests.support.firings import a_firing
 from tui.model.alert import Alert, AlertKind
 from tui.model.intent import Firing, FiringState
 from tui.model.position import unknown_position
-from tui.model.view import ActivityEntry, Protection, Severity, ViewState
+from tui.model.view import ActivityEntry, Notice, Protection, Severity, ViewState
 from tui.notify.alerts import alerts, conditions, happened
 from tui.notify.tracker import FIRST_BLOCK_LATE, Tracker
 
@@ -215,10 +215,35 @@ def test_a_state_that_lasts_is_told_again_and_a_flapping_one_is_not() -> None:
 
 def test_firings_of_earlier_runs_are_no_news() -> None:
     tracker = Tracker(EVERYTHING, 600)
-    old = replace(calm(), firings=(replace(a_firing(1), state=FiringState.DONE), a_firing(2)))
+    under_way = views.firing().firings[0]
+    old = replace(calm(), firings=(replace(a_firing(1), state=FiringState.DONE), under_way))
     assert tracker.see(old, 0.0) == ()
-    ended = replace(old, firings=(old.firings[0], replace(a_firing(2), state=FiringState.FAILED)))
+    ended = replace(old, firings=(old.firings[0], replace(under_way, state=FiringState.FAILED)))
     assert kinds(tracker.see(ended, 1.0)) == [AlertKind.FAILED]
+
+
+def test_a_firing_is_told_once_something_of_it_is_signed_and_never_where_nothing_was() -> None:
+    tracker = Tracker(EVERYTHING, 600)
+    tracker.see(calm(), 0.0)
+    signed = views.firing().firings[0]
+    waiting = replace(signed, intents=tuple(replace(one, attempts=()) for one in signed.intents))
+    for state in (FiringState.TRIGGERED, FiringState.PLANNED, FiringState.RUNNING, FiringState.DROPPED):
+        assert tracker.see(replace(calm(), firings=(replace(waiting, state=state),)), 1.0) == ()
+    assert kinds(tracker.see(replace(calm(), firings=(signed,)), 2.0)) == [AlertKind.FIRED]
+
+
+def test_a_notice_is_told_once_and_not_where_the_health_alert_names_its_rule() -> None:
+    tracker = Tracker(EVERYTHING, 600)
+    view = calm()
+    tracker.see(view, 0.0)
+    shown = view.positions[0]
+    told = Notice("tell-me", shown.position.id, "e1", "WETH 2,850.00 below 2,900")
+    own = Notice(shown.rule or "", shown.position.id, "e2", "health factor 1.1 below 1.15")
+    assert shown.trigger_health_factor is not None
+    after = replace(view, notices=(told, own))
+    (alert,) = tracker.see(after, 1.0)
+    assert (alert.kind, alert.rule, alert.position) == (AlertKind.NOTICE, "tell-me", shown.position.id)
+    assert tracker.see(after, 2.0) == ()
 
 
 def test_only_the_kinds_asked_for_are_told() -> None:

@@ -29,13 +29,15 @@ from tui.model.rule import ActionKind, Mode, Rule
 from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
 from tui.model.units import format_units
-from tui.model.view import Confirmation, Severity
+from tui.model.view import Confirmation, Notice, Severity
 from tui.planning.waterfall import amount_text
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.clock import Clock
 from tui.ports.journal import Journal, JournalError
 from tui.rules.evaluate import RuleState, Verdict, VerdictKind, again_text
 
+MOST_NOTICES = 20
+"""What rules that only notify have told is kept for alerts: so many of the newest."""
 CONFIRM_SECONDS = 90.0
 """How long a confirmation waits; a position that still needs it is asked about again."""
 CLOCK_SET_SECONDS = 2.0
@@ -108,6 +110,7 @@ class Defender:
         self._odd: dict[Pair, str] = {}
         self.verdicts: dict[Pair, Verdict] = {}
         self.evaluations: dict[Pair, Evaluation] = {}
+        self.notices: tuple[Notice, ...] = ()
 
     @property
     def confirmations(self) -> tuple[Confirmation, ...]:
@@ -178,6 +181,9 @@ class Defender:
             return
         if rule.mode is Mode.NOTIFY:
             self._book.keep(rule, position, state, self._clock.now())
+            if verdict.episode is not None:
+                notice = Notice(rule.name, position.id, verdict.episode, verdict.why)
+                self.notices = (*self.notices, notice)[-MOST_NOTICES:]
             self._say(Severity.ALARM, rule, position, snapshot, verdict.why)
             return
         # The fired state is kept only where a firing is opened: whatever holds it back leaves the rule free to fire.
@@ -187,13 +193,17 @@ class Defender:
             obstacle = "fees could not be read"
         if obstacle is not None or fees is None:
             reason = obstacle or ""
-            self._refuse(rule, position, snapshot, verdict, Refusal(f"not-acting: {reason[:24]}", reason))
+            code = "fees-unknown" if fees is None else f"not-acting: {reason[:24]}"
+            self._refuse(rule, position, snapshot, verdict, Refusal(code, reason))
             return
         plan = await self._planned(rule, position, snapshot, fees)
         if isinstance(plan, Refusal):
             self._refuse(rule, position, snapshot, verdict, plan)
             return
-        self.evaluations[pair] = Evaluation(rule.name, position.id, snapshot.block, True, verdict.why, plan, None)
+        before = self.evaluations.get(pair)
+        if before is None or before.refused is None or rule.mode is Mode.CONFIRM:
+            # What was refused at the last block stays refused until this attempt is through: else it would seem over.
+            self.evaluations[pair] = Evaluation(rule.name, position.id, snapshot.block, True, verdict.why, plan, None)
         if rule.mode is Mode.CONFIRM:
             self._ask(rule, position, plan, state, verdict)
             return
@@ -344,14 +354,14 @@ class Defender:
             short = f"; left out: {'; '.join(plan.left_out)}"
         self._say(severity, rule, position, snapshot, f"{verdict.why}: {describe(plan)}{short}")
 
+        last_word: list[Refusal] = []
+
         async def verify(calls: Sequence[PlannedCall]) -> str | None:
             refused = await self._prospect.verify(plan, snapshot, calls)
             if refused is None:
                 return None
             # What is shown and counted of this block is the last word, not the simulation before the permit.
-            self.evaluations[rule.name, position.id] = Evaluation(
-                rule.name, position.id, snapshot.block, True, verdict.why, None, refused
-            )
+            last_word.append(refused)
             return refused.reason
 
         wallet = snapshot.wallets[position.key.account]
@@ -363,10 +373,10 @@ class Defender:
             mined_nonce=wallet.nonce,
             native_price_usd=snapshot.native_price_usd,
         )
-        if refused is not None and self.evaluations[rule.name, position.id].refused is None:
-            self.evaluations[rule.name, position.id] = Evaluation(
-                rule.name, position.id, snapshot.block, True, verdict.why, None, refused
-            )
+        told = last_word[-1] if refused is not None and last_word else refused
+        self.evaluations[rule.name, position.id] = Evaluation(
+            rule.name, position.id, snapshot.block, True, verdict.why, plan if told is None else None, told
+        )
 
     async def resume(self, snapshot: Snapshot, fees: FeeQuote | None) -> None:
         """Take up firings that a restart or a locked signer left before their signatures were recorded."""

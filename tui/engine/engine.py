@@ -36,6 +36,7 @@ from tui.engine.sending import Teller
 from tui.engine.signerwatch import ARM_AGAIN, SignerWatch
 from tui.engine.takeup import TakeUp
 from tui.engine.venues import Venues
+from tui.engine.wanting import cannot_act, held_back
 from tui.engine.watch import Watch, without_permits
 from tui.model.block import BlockRef
 from tui.model.intent import Firing, Intent, IntentState
@@ -718,6 +719,7 @@ class Engine:
             head_age=self.head_age(),
             signer=self.signer_fault,
         )
+        refused = cannot_act(self.book.armed, self.defender.evaluations.values())
         facts = publish.Facts(
             network=setup.network,
             providers=self.ports.reader.providers(),
@@ -737,7 +739,7 @@ class Engine:
             triggers=self._triggers,
             would_stop=(
                 *self.breaker.counting,
-                *(text for _, text in self.troubles),
+                *(text for _, text in (*self.troubles, *refused)),
                 *(f"a screen or an output fails to follow: {trouble}" for trouble in self._deaf.values()),
                 *self.would_stop,
             ),
@@ -749,7 +751,8 @@ class Engine:
             disarmed=self.book.disarmed,
             degraded=self.degraded,
             left_behind=self._left_behind(firings),
-            troubles=self.troubles,
+            troubles=(*self.troubles, *held_back(self.book.armed, self.guard.conditions), *refused),
+            notices=self.defender.notices,
             stuck=stuck,
         )
         return publish.draw(self.view.sequence + 1, standing, facts, self.history)

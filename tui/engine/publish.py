@@ -11,6 +11,7 @@ from tui.engine.history import History
 from tui.engine.intents import stuck_words
 from tui.engine.signerwatch import ARM_AGAIN
 from tui.engine.troubles import keys_of_firing
+from tui.engine.wanting import all_held, why_refused
 from tui.model.intent import Firing, Intent, IntentState
 from tui.model.network import Network
 from tui.model.plan import Evaluation
@@ -20,6 +21,7 @@ from tui.model.snapshot import Snapshot
 from tui.model.view import (
     ChainView,
     Confirmation,
+    Notice,
     PositionView,
     Protection,
     ProviderView,
@@ -88,6 +90,7 @@ class Facts:
     left_behind: tuple[str, ...] = ()
     troubles: tuple[tuple[str, str], ...] = ()
     stuck: tuple[Intent, ...] = ()
+    notices: tuple[Notice, ...] = ()
 
 
 def draw(sequence: int, standing: Standing, facts: Facts, history: History) -> ViewState:
@@ -136,6 +139,7 @@ def draw(sequence: int, standing: Standing, facts: Facts, history: History) -> V
         degraded=facts.degraded,
         signer=standing.signer,
         troubles=facts.troubles,
+        notices=facts.notices,
     )
 
 
@@ -162,7 +166,8 @@ def _protection(standing: Standing, facts: Facts) -> tuple[Protection, str]:
     if unsigned := _unsigned(facts, set(facts.armed_accounts.values())):
         return Protection.HELD, f"{unsigned}."
     if facts.armed_since:
-        spent = _spent(facts)
+        spent = {name: f"is held back: {why}" for name, why in all_held(facts.armed_since, facts.conditions).items()}
+        spent |= _spent(facts)
         lead = f"Degraded: {DEGRADED}; {facts.degraded}. " if facts.degraded is not None else ""
         if spent:
             told = "; ".join(f"{name} {why}" for name, why in spent.items())
@@ -271,6 +276,10 @@ def _activity(rule: Rule, matched: Sequence[str], standing: Standing, facts: Fac
         return RuleActivity.HELD, f"held back: {held_back}"
     if telling is not None and telling.kind is VerdictKind.BLIND:
         return RuleActivity.HELD, why
+    judged = [facts.evaluations[rule.name, one] for one in matched if (rule.name, one) in facts.evaluations]
+    refused = next((told for one in judged if (told := why_refused(one)) is not None), None)
+    if refused is not None and rule.name in facts.armed_since:
+        return RuleActivity.HELD, f"cannot act: {refused}"
     why = "; ".join((why, *(one.text for one in strange if one.consequence is Consequence.STEP_OUT)))
     if telling is not None and telling.kind in _BY_VERDICT:
         return _BY_VERDICT[telling.kind], why

@@ -23,6 +23,7 @@ class AlertKind(StrEnum):
     LOW_GAS = "low-gas"
     DISARMED = "disarmed"
     ALIVE_AGAIN = "alive-again"
+    NOTICE = "notice"
 
 
 @dataclass(frozen=True, slots=True)

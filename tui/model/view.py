@@ -171,6 +171,16 @@ class HealthHistory:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """What a rule of mode notify waited for came true on a position, once for each `episode`; `text` says what."""
+
+    rule: str
+    position: str
+    episode: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class ViewState:
     """Everything a screen may show, at one moment. `sequence` grows with every publication.
 
@@ -179,7 +189,8 @@ class ViewState:
     nothing is known that would. `next_fire` is the nearest trigger. `held` says why the engine holds itself until a
     person goes on, `low_gas` by account what is too little, `policy_until` when the signer's permission ends (unix
     seconds), `degraded` why fewer nodes than the quorum had to do at this block, `signer` why nothing can be signed for
-    what is armed, `troubles` by key what keeps a defence that has begun from going on.
+    what is armed, `troubles` by key what keeps a defence that has begun from going on, or an armed rule from acting,
+    `notices` the newest of what came true for rules that only notify.
     """
 
     sequence: int
@@ -209,6 +220,7 @@ class ViewState:
     degraded: str | None = None
     troubles: tuple[tuple[str, str], ...] = ()
     signer: str | None = None
+    notices: tuple[Notice, ...] = ()
 
 
 def empty_view(network: str, chain_id: int, block_time: float) -> ViewState:

@@ -13,7 +13,7 @@ from tui.model.intent import Firing, FiringState
 from tui.model.position import Status
 from tui.model.text import clean_text, short_address
 from tui.model.units import format_units
-from tui.model.view import PositionView, Protection, RuleView, Severity, ViewState
+from tui.model.view import Notice, PositionView, Protection, RuleView, Severity, ViewState
 
 _TEXT = 300
 _PAIRED = (AlertKind.BLIND, AlertKind.HELD)
@@ -22,7 +22,6 @@ _STUCK = "stuck/"
 _FAILED = {
     FiringState.FAILED: "failed",
     FiringState.HALTED: "stands still and its account is halted",
-    FiringState.DROPPED: "was dropped before anything was signed",
 }
 
 
@@ -43,8 +42,10 @@ def alerts(before: ViewState | None, after: ViewState, *, late: bool = False) ->
 def conditions(view: ViewState, *, late: bool = False) -> dict[str, Alert]:
     """What lasts in a view and is worth an alert, by key."""
     found = [*_blindness(view, late), *_holds(view), *_risks(view)]
-    # A defence that has begun and cannot go on has failed until it can.
-    found += [_lasting(view, AlertKind.FAILED, f"{_STUCK}{key}", text, Severity.ALARM) for key, text in view.troubles]
+    # A defence that has begun and cannot go on, or cannot begin, has failed until it can.
+    for key, text in view.troubles:
+        kind = AlertKind.HELD if key.startswith("held-back/") else AlertKind.FAILED
+        found.append(_lasting(view, kind, f"{_STUCK}{key}", text, Severity.ALARM))
     for account, text in view.low_gas:
         found.append(
             _lasting(view, AlertKind.LOW_GAS, f"low-gas/{account}", f"{short_address(account)}: {text}", Severity.ALARM)
@@ -57,15 +58,49 @@ def happened(view: ViewState) -> dict[str, Alert]:
     found: list[Alert] = []
     for firing in reversed(view.firings):
         name, account = clean_text(firing.rule), short_address(firing.account)
-        fired = f"{name} fired on {account}: {firing.summary or 'being planned'}"
-        found.append(_of_firing(view, firing, AlertKind.FIRED, fired, Severity.WARNING))
+        if _has_fired(firing):
+            fired = f"{name} fired on {account}: {firing.summary or 'being planned'}"
+            found.append(_of_firing(view, firing, AlertKind.FIRED, fired, Severity.WARNING))
         if firing.state is FiringState.DONE:
             done = f"{name} on {account} is done: {firing.summary}{_health_after(firing)}"
             found.append(_of_firing(view, firing, AlertKind.DONE, done, Severity.GOOD))
         elif firing.state in _FAILED:
             failed = f"{name} on {account} {_FAILED[firing.state]}: {firing.reason or 'no reason is known'}"
             found.append(_of_firing(view, firing, AlertKind.FAILED, failed, Severity.ALARM))
+    found += [_noticed(view, one) for one in view.notices if not _is_told_as_risk(view, one)]
     return {alert.key: alert for alert in found}
+
+
+def _has_fired(firing: Firing) -> bool:
+    """Whether anything of it was signed. What was dropped before is no event of its own: the rule tries again at the
+    next block, and what keeps it from acting is told as long as it lasts.
+    """
+    if firing.state in (FiringState.TRIGGERED, FiringState.PLANNED, FiringState.DROPPED):
+        return False
+    return firing.state is not FiringState.RUNNING or any(intent.attempts for intent in firing.intents)
+
+
+def _noticed(view: ViewState, one: Notice) -> Alert:
+    account = short_address(one.position.rpartition("/")[2])
+    return Alert(
+        AlertKind.NOTICE,
+        f"notice/{one.rule}/{one.position}/{one.episode}",
+        Severity.ALARM,
+        clean_text(f"{one.rule} on {account}: {one.text}", _TEXT),
+        view.at,
+        clean_text(view.chain.network),
+        block=_block(view),
+        rule=clean_text(one.rule),
+        position=one.position,
+    )
+
+
+def _is_told_as_risk(view: ViewState, one: Notice) -> bool:
+    """Whether its rule is the one that the position's alert of a low health names anyway."""
+    return any(
+        shown.position.id == one.position and shown.rule == one.rule and shown.trigger_health_factor is not None
+        for shown in view.positions
+    )
 
 
 def disarmed_alert(view: ViewState, rule: RuleView, why: str) -> Alert:
@@ -166,7 +201,7 @@ def _risks(view: ViewState) -> list[Alert]:
 
 def _ended(alert: Alert, after: ViewState) -> Alert:
     what = "the chain is seen again" if alert.key == "blind" else f"over: {alert.text}"
-    if alert.kind is AlertKind.HELD:
+    if alert.kind is AlertKind.HELD and not alert.key.startswith(_STUCK):
         what = f"held no more: {after.protection_why}"
     return replace(
         alert,
