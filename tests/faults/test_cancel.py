@@ -9,11 +9,13 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.fault_rig import FaultRig, OpenRig
-from tests.support.pool_rules import SEND, hash_of
+from tests.support.pool_rules import SEND, hash_of, read_raw
+from tests.support.proxy import Row, Told
 from tui.engine.handsign import ResumeSign
 from tui.model.intent import AttemptKind, IntentState
 
@@ -53,6 +55,32 @@ async def ticking(rig: FaultRig) -> AsyncIterator[None]:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         rig.clock.sleep = sleep  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("poster", [0, 60_000])
+async def test_a_no_op_brings_the_gas_that_the_chain_asks_for_beside_its_own(open_faulty: OpenRig, poster: int) -> None:
+    """A chain that adds what layer 1 asks for to what every transaction must bring, and refuses what brings less."""
+    rig = await open_faulty()
+    proxy = rig.proxies[0]
+    rig.chain.rpc("anvil_setNextBlockBaseFeePerGas", hex(10**9))
+
+    def too_little(params: list[Any]) -> Row | None:
+        gas = read_raw(params[0]).gas
+        return None if gas >= 21_000 + poster else {"error": {"code": -32000, "message": "intrinsic gas too low"}}
+
+    proxy.lie("eth_estimateGas", lambda params, told: hex(int(told, 16) + poster))
+    proxy.add(Told(frozenset((SEND,)), instead=too_little))
+    await rig.fall()
+    rig.chain.rpc("anvil_dropAllTransactions")
+    await rig.cancel()
+    no_op = rig.intent.attempts[-1]
+    assert no_op.kind is AttemptKind.CANCEL
+    assert read_raw("0x" + no_op.raw.hex()).gas == 21_000 + 2 * poster
+    assert no_op.answer is not None
+    assert no_op.answer.startswith("accepted")
+    await rig.settle()
+    assert rig.intent_states == [IntentState.FINAL_CANCELLED]
+    rig.check()
 
 
 async def test_another_process_cancels_through_the_engine_that_runs(open_faulty: OpenRig) -> None:

@@ -209,6 +209,9 @@ class MemoryChain:
     async def is_mined(self, receipt: Receipt, account: str, nonce: int, block_hash: str) -> bool:
         return await self.nonce(account, block_hash) > nonce and await self.receipt(receipt.hash) == receipt
 
+    async def transfer_gas(self, account: str) -> int:
+        return 0 if self.down else 21_000
+
     async def knows(self, tx_hash: str) -> bool:
         self._reach()
         return await self.receipt(tx_hash) is not None or any(tx.hash == tx_hash for tx in self.pool.values())

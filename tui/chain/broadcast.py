@@ -21,11 +21,13 @@ from tui.chain.rpc import Request, RpcError, RpcUnreachable
 from tui.chain.send_words import classify_send_error
 from tui.model.data_fee import MOST_DATA_FEE
 from tui.model.text import clean_text
-from tui.ports.chain import ProviderStatus, ReadFailed, Receipt, SendOutcome
+from tui.ports.chain import ChainUnreachable, ProviderStatus, ReadFailed, Receipt, SendOutcome
 
 _TAKEN = ("accepted", "already-known")
 _SENT_TYPES = (2, 4)
 """The only types of transactions that are ever signed here (EIP-1559, EIP-7702)."""
+_CODELESS = "0x000000000000000000000000000000000000dead"
+"""Nobody's address: a transfer to it runs nothing, whatever code the sender's own account runs."""
 _REMEMBERED = 64
 """Transactions whose first private sending is kept."""
 
@@ -233,6 +235,17 @@ class ChainBroadcaster:
             return True
         raise ReadFailed(f"{backers} of {len(told)} nodes have its receipt and count its nonce at the final block")
 
+    async def transfer_gas(self, account: str) -> int:
+        """Gas that a transfer of nothing by `account` takes, where no code runs: the most that as many nodes as the
+        quorum (or all that answer) ask for at least. 0 where no node tells.
+        """
+        try:
+            told = await self.pool.everyone(lambda provider: _transfer_gas(provider, account), urgent=True)
+        except (ChainUnreachable, ReadFailed):
+            return 0
+        amounts = sorted((gas for _, gas in told), reverse=True)
+        return amounts[min(self.pool.quorum, len(amounts)) - 1]
+
     async def knows(self, tx_hash: str) -> bool:
         """Whether any node has the transaction, mined or pending. Raises ChainUnreachable, ReadFailed."""
         told = await self.pool.everyone(lambda provider: _has(provider, tx_hash.lower()), urgent=True)
@@ -262,6 +275,11 @@ async def _nonce(provider: Provider, account: str, at: object) -> int:
         if is_unknown_block(error):
             raise BlockUnknown(error.message) from None
         raise
+
+
+async def _transfer_gas(provider: Provider, account: str) -> int:
+    request = {"from": account, "to": _CODELESS, "value": "0x0"}
+    return quantity(await provider.ask_one("eth_estimateGas", request), "the gas of a transfer")
 
 
 async def _has(provider: Provider, tx_hash: str) -> bool:

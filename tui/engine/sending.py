@@ -19,9 +19,15 @@ from tui.ports.journal import Decision, Journal, NewAttempt
 from tui.ports.signer import Signatures
 
 CANCEL_GAS = 21_000
-"""Gas of a transfer of nothing to oneself, and not a unit more: where the account runs code of its own (EIP-7702), none
-of it can run. The chain then calls the transfer failed, and the nonce is used up all the same.
+"""Gas of a transfer of nothing to oneself, and not a unit more where the chain asks for no more: where the account runs
+code of its own (EIP-7702), none of it can run. The chain then calls the transfer failed, and the nonce is used up all
+the same.
 """
+CANCEL_ROOM = 2
+"""What a chain asks for beside that (Arbitrum: the price of its data on layer 1, in gas) may grow so many times until
+the no-op is mined. What is not used is not paid."""
+MOST_CANCEL_GAS = 5_000_000
+"""No more gas for a no-op, whatever the nodes say."""
 
 Notify = Callable[[Decision], None]
 
@@ -101,7 +107,14 @@ class Teller:
         self._said.pop((kind, about), None)
 
 
-def request_for(intent: Intent, kind: AttemptKind, max_fee: int, priority_fee: int) -> TransactionRequest:
+def no_op_gas(transfer: int) -> int:
+    """The gas limit of a no-op on a chain where a transfer to nobody's code takes `transfer` gas."""
+    return min(CANCEL_GAS + CANCEL_ROOM * max(transfer - CANCEL_GAS, 0), MOST_CANCEL_GAS)
+
+
+def request_for(
+    intent: Intent, kind: AttemptKind, max_fee: int, priority_fee: int, cancel_gas: int = CANCEL_GAS
+) -> TransactionRequest:
     """What is asked of the signer: the intent's own meaning, or the no-op that closes its nonce."""
     assert intent.nonce is not None
     cancel = kind is AttemptKind.CANCEL
@@ -113,7 +126,7 @@ def request_for(intent: Intent, kind: AttemptKind, max_fee: int, priority_fee: i
         to=intent.account if cancel else intent.to,
         value=0 if cancel else intent.value,
         data=b"" if cancel else intent.data,
-        gas=CANCEL_GAS if cancel else intent.gas_limit,
+        gas=cancel_gas if cancel else intent.gas_limit,
         max_fee_per_gas=max_fee,
         max_priority_fee_per_gas=priority_fee,
         delegate=None if cancel else intent.delegate,
@@ -164,7 +177,10 @@ class Sender:
 
         Raises SignerRefused, SignerUnavailable.
         """
-        request = request_for(intent, kind, *fees)
+        cancel_gas = CANCEL_GAS
+        if kind is AttemptKind.CANCEL:
+            cancel_gas = no_op_gas(await self._broadcaster.transfer_gas(intent.account))
+        request = request_for(intent, kind, *fees, cancel_gas)
         assert request.max_fee_per_gas <= intent.fee_ceiling, "an attempt above its ceiling"
         signed = await self._signer.sign_transaction(request)
         number = len(intent.attempts)

@@ -149,5 +149,10 @@ class Broadcaster(Protocol):
         Raises ChainUnreachable, ReadFailed where it is neither.
         """
 
+    async def transfer_gas(self, account: str) -> int:
+        """Gas that a transfer of nothing by `account` takes on this chain, where no code runs: 21,000, and on some
+        chains what layer 1 asks for. 0 where no node tells. Never raises for what a node does.
+        """
+
     async def knows(self, tx_hash: str) -> bool:
         """Whether any node has the transaction, mined or pending. Raises ChainUnreachable."""
