@@ -134,7 +134,9 @@ async def test_where_every_step_reverts_the_breaker_counts_and_holds(defending: 
     refused = evaluation(rig).refused
     assert refused is not None
     assert refused.code == "simulation-reverted"
-    await rig.mine(REFUSALS_TO_HOLD - 2)
+    for _ in range(REFUSALS_TO_HOLD - 2):
+        rig.chain.rpc("evm_increaseTime", 4)
+        await rig.mine()
     assert rig.wired.engine.why_not_act() is None
     await rig.mine()
     assert "simulation refused it 10 blocks in a row" in (rig.wired.engine.why_not_act() or "")

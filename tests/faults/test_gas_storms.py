@@ -88,7 +88,9 @@ async def test_a_signer_that_refuses_again_and_again_trips_the_breaker(open_faul
     await signer.set_policy(replace(policy, max_fee_wei=1))
     await rig.fall()
     assert any("the signer refused it" in line for line in rig.view.would_stop), rig.view.would_stop
-    await rig.mine(REFUSALS_TO_HOLD)
+    for _ in range(REFUSALS_TO_HOLD):
+        rig.chain.rpc("evm_increaseTime", 4)
+        await rig.mine()
     assert rig.view.protection is Protection.HELD
     assert rig.wired.engine.held is not None
     assert f"the signer refused it {REFUSALS_TO_HOLD} blocks in a row" in rig.wired.engine.held

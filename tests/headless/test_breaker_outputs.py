@@ -74,6 +74,7 @@ async def test_a_permit_that_the_token_refuses_counts_and_holds_and_every_output
 
     rig.chain.set_price("WETH", Decimal(2600))
     for number in range(1, REFUSALS_TO_HOLD):
+        rig.chain.rpc("evm_increaseTime", 4)
         await rig.mine()
         assert engine.held is None
         assert crooked.permits == number

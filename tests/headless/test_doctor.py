@@ -268,6 +268,7 @@ async def test_a_breaker_that_tripped_holds_over_a_restart_until_a_hand_goes_on(
     rig.chain.set_price("WETH", Decimal(2600))
     for number in range(1, REFUSALS_TO_HOLD + 1):
         assert rig.wired.engine.held is None, number
+        rig.chain.rpc("evm_increaseTime", 4)
         await rig.mine()
     await rig.mine(2)
     assert rig.firings() == ()

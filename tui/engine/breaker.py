@@ -14,6 +14,8 @@ ERRORS_TO_HOLD = 5
 """Unexpected errors in a row, one a block at most."""
 REFUSALS_TO_HOLD = 10
 """Blocks in a row at which simulation, or the signer, refused what an armed rule wanted to do on a position."""
+REFUSAL_SECONDS = 30
+"""The least time, by the chain, that they have to take: of blocks a quarter of a second apart, ten are nothing."""
 BLOCK, BETWEEN, SIGNER, HEADS, DRAWING = "block", "between", "signer", "heads", "drawing"
 """Where an error came: in a block's work, in the looks once a second between two blocks, from a signer that was asked
 and gave no answer, in following the heads, in drawing what is shown.
@@ -22,10 +24,13 @@ and gave no answer, in following the heads, in drawing what is shown.
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
-    """How often in a row, at which block last, and by what."""
+    """How often in a row, at which block last, since when and until when (unix seconds, by the
+    chain), and by what."""
 
     count: int
     block: int
+    since: int
+    last: int
     by: str
 
 
@@ -39,9 +44,12 @@ def _refused_by(code: str) -> str | None:
 class Breaker:
     """Counts in a row. Every question is answered with why to hold, or None."""
 
-    def __init__(self, errors: int = ERRORS_TO_HOLD, refusals: int = REFUSALS_TO_HOLD) -> None:
+    def __init__(
+        self, errors: int = ERRORS_TO_HOLD, refusals: int = REFUSALS_TO_HOLD, seconds: int = REFUSAL_SECONDS
+    ) -> None:
         self._errors_to_hold = errors
         self._refusals_to_hold = refusals
+        self._seconds = seconds
         self._errors: dict[str, int] = {}
         self._refused: dict[tuple[str, str], _Refused] = {}
 
@@ -67,10 +75,10 @@ class Breaker:
             if count < self._errors_to_hold
         ]
         for (rule, position), one in self._refused.items():
-            if one.count < self._refusals_to_hold:
+            if not self._holds(one):
                 lines.append(
                     f"{rule}: {one.by} refused it on {position} {one.count} blocks in a row; "
-                    f"at {self._refusals_to_hold} the engine holds itself"
+                    f"at {self._refusals_to_hold}, over {self._seconds} s at least, the engine holds itself"
                 )
         return tuple(lines)
 
@@ -94,13 +102,18 @@ class Breaker:
             if one.refused is None:
                 self._refused.pop(pair, None)
             elif (by := _refused_by(one.refused.code)) is not None:
-                before = self._refused.get(pair, _Refused(0, -1, by))
-                now = self._refused[pair] = _Refused(before.count + (block != before.block), block, by)
-                if now.count >= self._refusals_to_hold and why is None:
+                time = one.block.timestamp
+                before = self._refused.get(pair, _Refused(0, -1, time, time, by))
+                count = before.count + (block != before.block)
+                now = self._refused[pair] = _Refused(count, block, before.since, time, by)
+                if self._holds(now) and why is None:
                     why = f"{one.rule}: {by} refused it {now.count} blocks in a row, the last: {one.refused.reason}."
         for gone in set(self._refused) - seen:
             del self._refused[gone]
         return why
+
+    def _holds(self, one: _Refused) -> bool:
+        return one.count >= self._refusals_to_hold and one.last - one.since >= self._seconds
 
     def reset(self) -> None:
         """A person goes on: count from nothing."""
