@@ -13,8 +13,9 @@ from pathlib import Path
 
 from tui.crash import described
 from tui.engine import publish
-from tui.engine.arming import GAS_IS_LOW, find_obstacles, positions_for
+from tui.engine.arming import GAS_IS_LOW, Obstacle, find_obstacles, positions_for
 from tui.engine.armory import Armory
+from tui.engine.aside import Aside
 from tui.engine.breaker import BETWEEN, BLOCK, DRAWING, HEADS, SIGNER, Breaker
 from tui.engine.budget import day_of
 from tui.engine.conditions import DELEGATED, Consequence
@@ -183,6 +184,7 @@ class Engine:
         self._deaf: dict[Callable[[ViewState], None], str] = {}
         self._receivers: list[Callable[[ViewState], None]] = []
         self._triggers: tuple[TriggerPrice, ...] = ()
+        self._aside = Aside()
         self.would_stop: tuple[str, ...] = ()
         self.worth_knowing: tuple[str, ...] = ()
         self.losses = Losses()
@@ -453,11 +455,13 @@ class Engine:
                 block=block.number,
                 position=position.id,
             )
+        self._aside = Aside()
         self._triggers = self._trigger_prices(snapshot)
         for name, changed in self.guard.look(snapshot):
             self.armory.disarm(name, changed, Severity.ALARM)
         self._tell_conditions(snapshot)
-        await self.prospect.look(self.book.rules, snapshot)
+        with self._aside.telling("what sales would meet"):
+            await self.prospect.look(self.book.rules, snapshot)
         self.would_stop = self._what_would_stop(snapshot)
         await self.armory.settle()
         async with self.acting:
@@ -596,7 +600,9 @@ class Engine:
         found: list[TriggerPrice] = []
         for position in snapshot.positions:
             for rule in self.book.rules_of(position):
-                at = self.prospect.fires_at(rule, position)
+                at = None
+                with self._aside.telling(f"{rule.name}: where it fires"):
+                    at = self.prospect.fires_at(rule, position)
                 if at is not None:
                     found.append(
                         TriggerPrice(
@@ -618,9 +624,12 @@ class Engine:
         lines: list[str] = list(self.setup.notices)
         lesser: list[str] = []
         low_gas: dict[str, str] = {}
+        aside = Aside()
         for armed in self.book.armed.values():
             for position in positions_for(armed.rule, snapshot, (armed.account,)):
-                found = find_obstacles(armed.rule, position, snapshot, self.fees, self.prospect)
+                found: tuple[Obstacle, ...] = ()
+                with aside.telling(f"{armed.rule.name}: what would stop it"):
+                    found = tuple(find_obstacles(armed.rule, position, snapshot, self.fees, self.prospect))
                 strange = self.guard.conditions.get((armed.rule.name, position.id), ())
                 telling = [one.text for one in strange if one.consequence is not Consequence.NOTE]
                 telling += [one.text for one in found if one.stops]
@@ -630,7 +639,7 @@ class Engine:
                 low_gas.update((armed.account, one.text) for one in found if one.code == GAS_IS_LOW)
         self.low_gas = tuple(low_gas.items())
         self.worth_knowing = tuple(dict.fromkeys(lesser))
-        return tuple(dict.fromkeys((*lines, *self.armory.troubles)))
+        return tuple(dict.fromkeys((*lines, *aside.lines, *self._aside.lines, *self.armory.troubles)))
 
     def _recorded(
         self, timestamp: int

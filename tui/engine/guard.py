@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from tui.crash import described
 from tui.engine.arming import positions_for
 from tui.engine.budget import degraded_rule
 from tui.engine.conditions import Condition, Consequence, acting_rule, conditions_of, first
@@ -53,13 +54,21 @@ class Guard:
         disarm: dict[str, str] = {}
         for name, armed in self._book.armed.items():
             for position in positions_for(armed.rule, snapshot, (armed.account,)):
-                conditions = self.judge(armed.rule, position, snapshot)
+                conditions = self._judged(armed.rule, position, snapshot)
                 found[name, position.id] = conditions
                 why = first(conditions, Consequence.DISARM)
                 if why is not None:
                     disarm.setdefault(name, why)
         self.conditions = found
         return tuple(disarm.items())
+
+    def _judged(self, rule: Rule, position: Position, snapshot: Snapshot) -> tuple[Condition, ...]:
+        """The same where it cannot be judged: a fault of ours with one rule holds that one back, and no other."""
+        try:
+            return self.judge(rule, position, snapshot)
+        except Exception as error:  # noqa: BLE001 - unknown ground is no ground, for this rule alone
+            text = f"what it stands on cannot be judged ({described(error)})"
+            return (Condition(Consequence.HOLD_BACK, "odd", text),)
 
     def news(self) -> Iterable[tuple[str, str, Condition]]:
         """(Rule, position, condition) for what began at this block, each kind told once as long as it lasts."""
