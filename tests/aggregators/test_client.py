@@ -11,7 +11,18 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.quotes.test_foreign_calls import ACCOUNT, ORDER, OTHER, REGISTRY, ROUTER, USDC, WETH, one_inch, zero_x
+from tests.quotes.test_foreign_calls import (
+    ACCOUNT,
+    NOBODY,
+    ORDER,
+    OTHER,
+    REGISTRY,
+    ROUTER,
+    USDC,
+    WETH,
+    one_inch,
+    zero_x,
+)
 from tests.support.http import Get, Reply, bad_server
 from tui.aggregators.client import MAX_ANSWER_BYTES, HttpAggregator
 from tui.model.network import AggregatorConfig
@@ -141,6 +152,15 @@ async def test_too_little_or_nobody_is_no_offer_and_no_fault(kind: str, asked: O
 
 
 @pytest.mark.parametrize("kind", ["0x"], indirect=True)
+async def test_a_call_that_binds_nothing_is_no_offer_and_no_fault(asked: Open) -> None:
+    answer = good("0x")
+    answer["transaction"]["data"] = "0x" + zero_x(bought=NOBODY, receiver=NOBODY, least=0).hex()
+    made, _ = await asked(says(answer))
+    none = await refusal(made)
+    assert ("leaves what must come out to its actions" in str(none), none.fault) == (True, False)
+
+
+@pytest.mark.parametrize("kind", ["0x"], indirect=True)
 async def test_that_nobody_trades_is_no_fault(asked: Open) -> None:
     made, _ = await asked(says({"liquidityAvailable": False, "zid": "0x00"}))
     none = await refusal(made)
@@ -161,6 +181,12 @@ async def test_that_nobody_trades_is_no_fault(asked: Open) -> None:
 async def test_what_0x_says_beside_its_call_has_to_fit_too(asked: Open, key: str, value: object, said: str) -> None:
     made, _ = await asked(says({**good("0x"), key: value}))
     assert said in str(await refusal(made))
+
+
+@pytest.mark.parametrize("kind", ["0x"], indirect=True)
+async def test_what_0x_trades_may_be_less_by_its_fee(asked: Open) -> None:
+    made, _ = await asked(says({**good("0x"), "sellAmount": str(ORDER.amount_in * 9_985 // 10_000)}))
+    assert (await made.ask(ORDER)).call.amount_in == ORDER.amount_in
 
 
 BODIES: dict[str, tuple[Reply, str]] = {

@@ -128,6 +128,14 @@ def test_nothing_is_ordered_where_a_rule_swaps_nothing() -> None:
     assert orders_of(Refusal("x", "y"), other, MARKET, POSITION, WALLET, around()) == {}
 
 
+def test_nothing_is_ordered_while_a_limit_holds_the_rule_back() -> None:
+    held = rule_of(swap(), max_base_fee=1)
+    refused = build_plan(held, MARKET, POSITION, WALLET, around())
+    assert isinstance(refused, Refusal)
+    assert refused.code == "max-base-fee"
+    assert orders_of(refused, held, MARKET, POSITION, WALLET, around()) == {}
+
+
 def test_a_plan_goes_by_the_given_call_at_its_price() -> None:
     key, order = order_of()
     answer = answered(order, order.least_out * 1_004 // 1_000)

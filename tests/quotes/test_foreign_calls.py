@@ -20,6 +20,7 @@ from tui.vault.policy import Usage, check_transaction
 
 ROUTER, ACCOUNT, OTHER, DEALER = ("0x" + pair * 20 for pair in ("4e", "ac", "07", "de"))
 REGISTRY = "0x" + "4e9" * 13 + "0"
+NOBODY = "0x" + "0" * 40
 WETH, USDC = Asset("0x" + "1" * 40, "WETH", 18), Asset("0x" + "2a" * 20, "USDC", 6)
 ORDER = SwapOrder(ACCOUNT, WETH, USDC, 2 * 10**18, 3_000 * 10**6)
 ONE_INCH, ZERO_X = OneInch(ROUTER), ZeroX(ROUTER, ROUTER, REGISTRY)
@@ -89,13 +90,13 @@ LIES: dict[str, tuple[Dialect, Callable[[], bytes], str]] = {
     "1inch, another token sold": (ONE_INCH, lambda: one_inch(sold=OTHER), "another token to sell"),
     "1inch, another token bought": (ONE_INCH, lambda: one_inch(bought=OTHER), "another token to buy"),
     "1inch, another receiver": (ONE_INCH, lambda: one_inch(receiver=OTHER), "another receiver"),
-    "1inch, nobody receives": (ONE_INCH, lambda: one_inch(receiver="0x" + "0" * 40), "another receiver"),
+    "1inch, nobody receives": (ONE_INCH, lambda: one_inch(receiver=NOBODY), "another receiver"),
     "1inch, more is sold": (ONE_INCH, lambda: one_inch(amount=ORDER.amount_in + 1), "another amount"),
     "1inch, less is sold": (ONE_INCH, lambda: one_inch(amount=ORDER.amount_in - 1), "another amount"),
     "1inch, nothing must come out": (ONE_INCH, lambda: one_inch(least=0), "does not say what must come out"),
     "1inch, partly": (ONE_INCH, lambda: one_inch(flags=1), "another way of filling"),
     "1inch, by Permit2": (ONE_INCH, lambda: one_inch(flags=4), "another way of filling"),
-    "1inch, nobody swaps": (ONE_INCH, lambda: one_inch(executor="0x" + "0" * 40), "names no executor"),
+    "1inch, nobody swaps": (ONE_INCH, lambda: one_inch(executor=NOBODY), "names no executor"),
     "1inch, a compact form": (ONE_INCH, lambda: bytes.fromhex("83800a8e") + bytes(128), "0x83800a8e, and only"),
     "1inch, an approval": (ONE_INCH, lambda: bytes.fromhex("095ea7b3") + bytes(64), "and only 0x07ed2379"),
     "1inch, cut short": (ONE_INCH, lambda: one_inch()[:-31], "cut short"),
@@ -108,9 +109,12 @@ LIES: dict[str, tuple[Dialect, Callable[[], bytes], str]] = {
     "0x, another receiver": (ZERO_X, lambda: zero_x(receiver=OTHER), "another receiver"),
     "0x, more is sold": (ZERO_X, lambda: zero_x(amount=ORDER.amount_in + 1), "another amount"),
     "0x, nothing must come out": (ZERO_X, lambda: zero_x(least=0), "does not say what must come out"),
+    "0x, nothing is bound": (
+        ZERO_X, lambda: zero_x(bought=NOBODY, receiver=NOBODY, least=0), "leaves what must come out to its actions"
+    ),
     "0x, somebody else may take it": (ZERO_X, lambda: zero_x(operator=OTHER), "another operator"),
     "0x, nobody trades": (
-        ZERO_X, lambda: zero_x(operator="0x" + "0" * 40, target="0x" + "0" * 40), "names no Settler"
+        ZERO_X, lambda: zero_x(operator=NOBODY, target=NOBODY), "names no Settler"
     ),
     "0x, a transfer inside": (ZERO_X, lambda: zero_x(execute=bytes.fromhex("a9059cbb")), "0xa9059cbb, and only"),
     "0x, another function": (ZERO_X, lambda: one_inch(), "0x07ed2379, and only 0x2213bc0b"),

@@ -14,7 +14,7 @@ from tui.model.swap import SwapAnswer, SwapOrder
 from tui.model.units import UINT256_MAX
 from tui.ports.aggregator import NoOffer
 from tui.quotes.base import Dialect
-from tui.quotes.foreign import MOST_BYTES
+from tui.quotes.foreign import MOST_BYTES, Unbound
 from tui.quotes.one_inch import OneInch
 from tui.quotes.zero_x import ZeroX
 
@@ -71,7 +71,8 @@ class ZeroXService:
             raise NoOffer("it finds nobody who would trade", fault=False)
         _same_token(told.get("sellToken"), order.sold.address, "token to sell")
         _same_token(told.get("buyToken"), order.bought.address, "token to buy")
-        if _whole(told.get("sellAmount"), "sellAmount") != order.amount_in:
+        # Less, where a fee is taken out of it first: all of it is what the call itself has to name.
+        if _whole(told.get("sellAmount"), "sellAmount") > order.amount_in:
             raise NoOffer("it answers for another amount than was asked for")
         spender = told.get("allowanceTarget")
         if _address(spender, "allowanceTarget") != self.dialect.spender:
@@ -132,7 +133,7 @@ def _adopted(dialect: Dialect, order: SwapOrder, call: Mapping[str, object], out
     try:
         return SwapAnswer(order, dialect.adopt(order, to, data), out)
     except ValueError as wrong:
-        raise NoOffer(str(wrong)) from None
+        raise NoOffer(str(wrong), fault=not isinstance(wrong, Unbound)) from None
 
 
 def _json(raw: bytes) -> object:

@@ -14,6 +14,7 @@ from tui.model.swap import SwapAnswer, SwapOrder
 from tui.model.units import WAD, mul_div_up, value_usd
 from tui.model.wallet import Wallet
 from tui.planning.circumstances import Circumstances, Offer, OfferKey, offer_key
+from tui.planning.limits import refuse_before_sizing
 from tui.planning.own_swaps import PRICE_ROOM
 from tui.planning.texts import step_text
 from tui.planning.waterfall import run_waterfall
@@ -35,12 +36,13 @@ class Proven:
 def orders_of(
     plan: Plan | Refusal, rule: Rule, market: LendingMarket, position: Position, wallet: Wallet, around: Circumstances
 ) -> Orders:
-    """What to ask other venues for, by the keys of offers; nothing where the rule swaps nothing by the account itself.
+    """What to ask other venues for, by the keys of offers; nothing where the rule swaps nothing by the account itself,
+    or does nothing now whatever a swap comes to.
 
     It is what `plan` swaps where that reaches its target: exactly the same amount goes in. Where it does not, because
     the exchange on the chain has too little or is too dear, it is the most that the rule's steps allow.
     """
-    if not any(map(swaps_itself, rule.steps)):
+    if not any(map(swaps_itself, rule.steps)) or refuse_before_sizing(rule, position, wallet, around) is not None:
         return {}
     if isinstance(plan, Plan) and plan.reaches_target:
         return _orders(position, (step.action for step in plan.steps))

@@ -111,7 +111,8 @@ class Dialect(Protocol):
     def adopt(self, order: SwapOrder, to: str, data: bytes) -> SwapCall:
         """A call that the aggregator made, with `order.least_out` written in as what must come out.
 
-        Raises ValueError, with what does not fit the order, for any call that is not exactly its own kind.
+        Raises ValueError, with what does not fit the order, for any call that is not exactly its own kind; Unbound for
+        one that is, and binds nothing.
         """
 
     def shape(self, order: SwapOrder) -> SwapCall:

@@ -9,6 +9,10 @@ MOST_BYTES = 32 * 1024
 """Calldata of one swap that is looked at; the longest routes of aggregators take about ten thousand bytes."""
 
 
+class Unbound(ValueError):
+    """A call that binds nothing that comes out: of no use here, but no lie."""
+
+
 def words_of(data: bytes, selector: bytes, count: int) -> list[int]:
     """The first `count` argument words. Raises ValueError for another function, or for more or less than can be."""
     if data[:4] != selector:

@@ -13,7 +13,7 @@ from tui.model.calls import Call
 from tui.model.plan import SwapCall
 from tui.model.signing import WordRule
 from tui.model.swap import SwapOrder
-from tui.quotes.foreign import an_address, check_order, hold, tail, words_of, written
+from tui.quotes.foreign import Unbound, an_address, check_order, hold, tail, words_of, written
 
 VENUE = "0x"
 EXEC = bytes.fromhex("2213bc0b")
@@ -63,6 +63,9 @@ class ZeroX:
         hold("amount", words[_AMOUNT], order.amount_in)
         hold("layout", words[_OFFSET], _OFFSET_OF_DATA)
         recipient, bought, least, *_ = words_of(tail(data, _LENGTH), EXECUTE, _INNER_WORDS)
+        if recipient == bought == least == 0:
+            # So it is where the last of its actions pays out by itself: what binds that cannot be told from here.
+            raise Unbound("its call leaves what must come out to its actions")
         hold("receiver", recipient, int(order.account, 16))
         hold("token to buy", bought, int(order.bought.address, 16))
         if least == 0:
