@@ -205,7 +205,7 @@ def _open_practice(session: PracticeSession) -> int:
         network=str(session.network_file),
         addresses=tuple(address.lower() for address in accounts.values()),
         rules=(session.rules_file,),
-        keystore=session.keystore,
+        keystores=(session.keystore,),
     )
     return run_app(
         options,

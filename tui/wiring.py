@@ -305,20 +305,25 @@ def rules_files(options: Options, paths: Paths) -> tuple[Path, ...]:
 
 
 def find_keystores(options: Options, paths: Paths) -> dict[str, Path]:
-    """Own accounts by lower-case address: the key file named, else those of the configuration. Raises UsageError.
+    """Own accounts by lower-case address: the key files named, else those of the configuration. Raises UsageError.
 
     Key files are looked at, not opened; a named one that may not be used is refused with its fix.
     """
     from tui.vault.errors import KeystoreFault
     from tui.vault.keystore import inspect_keystore
 
-    if options.keystore is not None:
-        report = inspect_keystore(options.keystore)
+    named: dict[str, Path] = {}
+    for path in options.keystores:
+        report = inspect_keystore(path)
         if report.faults or report.address is None:
             why = "; ".join(str(fault) for fault in report.faults) or "names no address"
             unsafe = any(fault.fault is KeystoreFault.UNSAFE for fault in report.faults)
-            raise (RefusedForSafety if unsafe else UsageError)(f"--keystore {options.keystore}: {why}")
-        return {report.address.lower(): options.keystore}
+            raise (RefusedForSafety if unsafe else UsageError)(f"--keystore {path}: {why}")
+        first = named.setdefault(report.address.lower(), path)
+        if first != path:
+            raise UsageError(f"--keystore {path}: is of the same account as {first}; give one of the two")
+    if named:
+        return named
     found: dict[str, Path] = {}
     directory = paths.config / "keystore"
     for path in sorted(directory.glob("*.json")) if directory.is_dir() else ():
@@ -328,16 +333,28 @@ def find_keystores(options: Options, paths: Paths) -> dict[str, Path]:
     return found
 
 
-def read_password(options: Options) -> str | None:
-    """The keystore's password from a private file or a descriptor; None where neither is given. Raises UsageError."""
+def read_passwords(options: Options, accounts: Sequence[str]) -> dict[str, str] | None:
+    """The passwords of the key files of `accounts`, by account, from private files or descriptors: one for all, or one
+    for each in the order of the key files. None where none is given. Raises UsageError.
+    """
     from tui.vault.errors import KeystoreError, KeystoreFault
     from tui.vault.passwords import password_from_descriptor, password_from_file
 
+    given = len(options.password_files) + len(options.password_fds)
+    if not given:
+        return None
+    if given not in (1, len(options.keystores)):
+        option = "--password-file" if options.password_files else "--password-fd"
+        files = "1 key file" if len(options.keystores) == 1 else f"{len(options.keystores)} key files"
+        raise UsageError(
+            f"{option} is given {given} times for {files}; give it once for all, or once for each --keystore in the "
+            "same order"
+        )
     try:
-        if options.password_file is not None:
-            return password_from_file(options.password_file)
-        if options.password_fd is not None:
-            return password_from_descriptor(options.password_fd)
+        passwords = [password_from_file(path) for path in options.password_files]
+        passwords += [password_from_descriptor(number) for number in options.password_fds]
     except KeystoreError as error:
         raise (RefusedForSafety if error.fault is KeystoreFault.UNSAFE else UsageError)(str(error)) from error
-    return None
+    if given == 1:
+        return dict.fromkeys(accounts, passwords[0])
+    return dict(zip(accounts, passwords, strict=True))

@@ -79,6 +79,31 @@ async def test_calls_follow_each_other_and_reads_see_what_they_leave(
     assert missing.data is None
 
 
+async def test_each_call_goes_out_from_its_own_sender_and_out_of_its_own_money(
+    chain: ChainClient, block: BlockRef, way: str
+) -> None:
+    other, poor, target = "0x70997970c51812dc3a010c7d01b50e0d17dc79c8", "0x" + "d1" * 20, "0x" + "77" * 20
+    calls = [
+        planned(SENDER),
+        planned(COUNTER),
+        replace(planned(SENDER), sender=other),
+        replace(planned(COUNTER), sender=other),
+        replace(planned(target, value=7), sender=other),
+        planned(COUNTER),
+        replace(planned(REFUSER), sender=other),
+    ]
+    simulation = await chain.simulator.simulate(block, ACCOUNT, calls, [Call(COUNTER, b"")])
+    assert [call.ok for call in simulation.calls] == [True] * 6 + [False]
+    told = [int.from_bytes(call.return_data) for call in simulation.calls[:6]]
+    assert told == [int(ACCOUNT, 16), 1, int(other, 16), 2, 0, 3]
+    assert simulation.calls[-1].error == "35"
+    assert simulation.reads[0].data is not None
+    assert int.from_bytes(simulation.reads[0].data) == 4
+    broke = [planned(COUNTER), replace(planned(target, value=7), sender=poor)]
+    simulation = await chain.simulator.simulate(block, ACCOUNT, broke, [])
+    assert not simulation.calls[1].ok, "the money of one is not the money of the other"
+
+
 async def test_it_stands_on_the_pinned_block_whatever_came_after(
     chain: ChainClient, block: BlockRef, node: Node, way: str
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from tests.support.chain import ETHER, Chain, keyed_account
 from tests.support.clock import FakeClock
 from tui.config.paths import resolve_paths
 from tui.engine.configwatch import ConfigWatch
+from tui.engine.facade import Passwords
 from tui.model.intent import Firing
 from tui.model.network import PRICE_HEARTBEAT, MarketConfig, Network
 from tui.ports.clock import Clock
@@ -80,8 +81,8 @@ class Rig:
             self.chain.mine()
             await self.head()
 
-    async def arm(self, rule: str = "guard") -> None:
-        await self.wired.commands.arm(rule, rule, PASSWORD)
+    async def arm(self, rule: str = "guard", passwords: Passwords = PASSWORD) -> None:
+        await self.wired.commands.arm(rule, rule, passwords)
 
     def health(self, account: str) -> int:
         return self.chain.health_factor(account)
@@ -132,7 +133,8 @@ async def make_rig(
 ) -> AsyncIterator[MakeRig]:
     """Opens a position (10 WETH, 18,000 USDC owed) twice, for the trader and for a twin, and an engine on both.
 
-    `limits` are lines added under the rule's limits; `config` watches what the network was read from.
+    `limits` are lines added under the rule's limits; `config` watches what the network was read from; `keystores` are
+    the keys that are here (the trader's, unless it is said), `wrapped`: the network knows its wrapped native coin.
     """
     opened: list[Wired] = []
 
@@ -150,6 +152,8 @@ async def make_rig(
         confirmations: int = 2,
         clock: Clock | None = None,
         config: ConfigWatch | None = None,
+        keystores: Mapping[str, Path] | None = None,
+        wrapped: bool = False,
     ) -> Rig:
         trader = keyed_account(7)[0]
         chain = market_v32
@@ -172,6 +176,7 @@ async def make_rig(
             confirmations=confirmations,
             rpc=(chain.url,),
             native_usd_feed=chain.token("WETH").feed.lower(),
+            wrapped_native=chain.token("WETH").address.lower() if wrapped else None,
             markets=(
                 MarketConfig("aave-v3", "core", {"pool_addresses_provider": chain.market.provider.lower()}, heartbeat),
             ),
@@ -181,7 +186,7 @@ async def make_rig(
             resolve_paths(tmp_path / "config", tmp_path / state),
             accounts=[trader, twin],
             rules_files=[rules],
-            keystores={trader: keystore_file},
+            keystores={trader: keystore_file} if keystores is None else keystores,
             signing=True,
             clock=clock or FakeClock(time.time()),
             config=config,

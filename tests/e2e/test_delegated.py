@@ -222,7 +222,7 @@ async def test_what_it_runs_is_told_when_it_is_armed_and_while_it_is(opened: Ope
     await rig.arm()
     await rig.mine()
     assert any("delegated to Trimtab's helper" in one for one in rig.view.worth_knowing)
-    policy = rig.wired.engine.armory.policy
+    (policy,) = rig.wired.engine.armory.policies.values()
     assert policy is not None
     assert {rig.account, the_code(rig).address} <= {call.to for call in policy.calls}
     assert policy.delegates == ()

@@ -195,7 +195,7 @@ async def test_a_swap_that_reverts_sells_nothing_and_is_planned_anew(swapping: O
 
 async def test_the_signer_holds_router_tokens_recipient_pools_and_caps(swapping: Open) -> None:
     rig = await swapping(f'{SWAP.format("2%")}max = "3"\n')
-    policy = rig.wired.engine.armory.policy
+    (policy,) = rig.wired.engine.armory.policies.values()
     assert policy is not None
     chain = rig.chain
     weth, usdc = (chain.token(one).address.lower() for one in ("WETH", "USDC"))

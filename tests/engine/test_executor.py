@@ -261,7 +261,8 @@ async def test_calls_of_resumed_firings_are_the_recorded_ones(bench: Bench) -> N
     (firing,) = bench.executor.resume_planned()
     await bench.executor.resume_reserved(firing, FEES, bench.verify)
     assert bench.verified[-1] == tuple(
-        PlannedCall(one.to, one.data, one.value, one.words, None, gas_limit=one.gas_limit) for one in firing.intents
+        PlannedCall(one.to, one.data, one.value, one.words, None, gas_limit=one.gas_limit, sender=one.account)
+        for one in firing.intents
     )
 
 
@@ -306,7 +307,7 @@ async def test_what_an_earlier_try_freed_does_not_hold_a_restart(bench: Bench) -
     plan = a_plan(again, 1, block=bench.chain.head)
     after = replace(running, state=FiringState.RUNNING)
     debit = SpendEntry(SpendKind.USD, "guard", day_of(plan.block.timestamp), plan.spend_usd, again.id)
-    bench.journal.reserve(running, after, intents_of(again, plan, 0), debit, None)
+    bench.journal.reserve(running, after, intents_of(again, plan, {again.account: 0}), debit, None)
 
     await bench.restart()
     assert bench.firing(firing).state is FiringState.TRIGGERED

@@ -13,6 +13,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,11 @@ WRITES = frozenset(
 def fuses() -> st.SearchStrategy[int | None]:
     """When, if at all, the process ends."""
     return st.none() | st.integers(1, 40)
+
+
+def payers() -> st.SearchStrategy[int]:
+    """Which of a plan's calls, up to three, another account than the position's signs: none, some or all of them."""
+    return st.integers(0, 7)
 
 
 class Crash(BaseException):
@@ -142,7 +148,7 @@ class WatchedChain(MemoryChain):
 
 
 class Machine(RuleBasedStateMachine):
-    """One engine, two accounts, a chain and a lot of bad luck."""
+    """One engine, two accounts that also sign for each other's positions, a chain and a lot of bad luck."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -197,10 +203,15 @@ class Machine(RuleBasedStateMachine):
     async def verify(self, calls: Sequence[PlannedCall]) -> str | None:
         return self.verdict
 
-    async def carry_out(self, firing: Firing, calls: int, reverts: bool) -> None:
+    async def carry_out(self, firing: Firing, calls: int, reverts: bool, paid: int) -> None:
+        """`paid`: which calls the other account signs, a bit each."""
         self.plans += 1
+        (other,) = set(ACCOUNTS) - {firing.account}
         planned = [
-            a_call(f"{firing.id}/{self.plans}/{place}/{'revert' if reverts and not place else ''}".encode())
+            replace(
+                a_call(f"{firing.id}/{self.plans}/{place}/{'revert' if reverts and not place else ''}".encode()),
+                sender=other if paid >> place & 1 else None,
+            )
             for place in range(calls)
         ]
         plan = with_calls(a_plan(firing, block=self.chain.head), *planned)
@@ -212,8 +223,10 @@ class Machine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.do(self.executor.recover)
 
-    @rule(account=st.sampled_from(ACCOUNTS), calls=st.integers(1, 3), reverts=st.booleans(), fuse=fuses())
-    def fire(self, account: str, calls: int, reverts: bool, fuse: int | None) -> None:
+    @rule(
+        account=st.sampled_from(ACCOUNTS), calls=st.integers(1, 3), reverts=st.booleans(), paid=payers(), fuse=fuses()
+    )
+    def fire(self, account: str, calls: int, reverts: bool, paid: int, fuse: int | None) -> None:
         async def work() -> None:
             self.episodes += 1
             firing = self.executor.open_firing(
@@ -226,18 +239,18 @@ class Machine(RuleBasedStateMachine):
                 health_factor=None,
             )
             assert firing is not None
-            await self.carry_out(firing, calls, reverts)
+            await self.carry_out(firing, calls, reverts, paid)
 
         self.do(work, fuse)
 
-    @rule(calls=st.integers(1, 3), fuse=fuses())
-    def go_on(self, calls: int, fuse: int | None) -> None:
+    @rule(calls=st.integers(1, 3), paid=payers(), fuse=fuses())
+    def go_on(self, calls: int, paid: int, fuse: int | None) -> None:
         async def work() -> None:
             for firing in self.executor.resume_planned():
                 if firing.state is FiringState.RUNNING:
                     await self.executor.resume_reserved(firing, FEES, self.verify)
                 else:
-                    await self.carry_out(firing, calls, False)
+                    await self.carry_out(firing, calls, False, paid)
 
         self.do(work, fuse)
 
@@ -248,7 +261,7 @@ class Machine(RuleBasedStateMachine):
             chosen = data.draw(st.sampled_from(dropped))
 
             async def work() -> None:
-                await self.carry_out(self.executor.reopen_firing(chosen, "again"), 1, False)
+                await self.carry_out(self.executor.reopen_firing(chosen, "again"), 1, False, 0)
 
             self.do(work, fuse)
 

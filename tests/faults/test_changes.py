@@ -221,7 +221,7 @@ async def test_61_one_rule_edited_narrows_the_policy_and_leaves_the_other_armed(
     rig = await make_rig(rules_text=two)
     await rig.arm("guard")
     await rig.arm("second")
-    both = rig.wired.engine.armory.policy
+    (both,) = rig.wired.engine.armory.policies.values()
     rig.trader.rules.write_text(two.replace('"1.25"', '"1.30"'))
     await rig.mine()
     view = rig.wired.engine.view
@@ -230,9 +230,7 @@ async def test_61_one_rule_edited_narrows_the_policy_and_leaves_the_other_armed(
         RuleActivity.ARMED,
     )
     assert view.protection is Protection.ARMED
-    left = rig.wired.engine.armory.policy
-    assert both is not None
-    assert left is not None
+    (left,) = rig.wired.engine.armory.policies.values()
     assert set(left.calls) < set(both.calls)
     assert {token for token, _ in left.daily_caps} == {rig.chain.token("USDC").address.lower()}
     assert (await signer_status(rig))["policies"]

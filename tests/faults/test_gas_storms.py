@@ -81,7 +81,7 @@ async def test_24_fees_over_what_the_signer_is_armed_for_are_told_before_anythin
 async def test_a_signer_that_refuses_again_and_again_trips_the_breaker(open_faulty: OpenRig) -> None:
     """The signer holds a policy narrower than what the engine believes: it refuses the transaction at every block."""
     rig = await open_faulty()
-    policy = rig.wired.engine.armory.policy
+    (policy,) = rig.wired.engine.armory.policies.values()
     signer = rig.wired.engine.ports.signer
     assert policy is not None
     assert signer is not None

@@ -200,7 +200,7 @@ async def test_37_an_app_whose_engine_dies_says_so_everywhere_and_leaves_without
         state=tmp_path / "app",
         network=str(network),
         rules=(rig.trader.rules,),
-        keystore=rig.trader.keystore,
+        keystores=(rig.trader.keystore,),
     )
     broken = asyncio.Event()
 

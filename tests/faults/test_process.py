@@ -238,7 +238,7 @@ async def test_a_second_engine_is_refused_and_an_app_may_look_and_pull_the_kill_
             state=state,
             network=str(given[1]),
             rules=(rig.trader.rules,),
-            keystore=rig.trader.keystore,
+            keystores=(rig.trader.keystore,),
         )
         await looks_and_kills(options, first, rig)
         rig.chain.set_price("WETH", Decimal(2600))

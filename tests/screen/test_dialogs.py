@@ -11,7 +11,7 @@ from textual.widgets import Input
 from tests.screen.conftest import Bench, Open
 from tests.support import views
 from tests.support.views import FakeFacade
-from tui.engine.facade import ArmingReport
+from tui.engine.facade import ArmingReport, KeyUse
 from tui.screen.dialogs.arm import ArmDialog
 from tui.screen.dialogs.confirm import ConfirmDialog
 from tui.screen.main import MainScreen
@@ -106,6 +106,47 @@ async def test_problems_forbid_arming(open_app: Open) -> None:
         await paste_password(bench)
         await bench.press("enter")
         assert bench.commands("arm") == []
+
+
+def two_keys() -> ArmingReport:
+    uses = (
+        KeyUse(views.ALICE, "/keys/main.json", ("step 1 (repay USDC)",)),
+        KeyUse(views.BOB, "/keys/vault.json", (f"step 2 (repay USDC from {views.BOB[:6]}…{views.BOB[-4:]})",)),
+    )
+    return ArmingReport("guard", views.ALICE, "/keys/main.json", ("repay: any USDC",), (), (), uses)
+
+
+async def test_every_key_that_a_rule_needs_has_a_field_and_its_own_password(open_app: Open) -> None:
+    facade = FakeFacade(views.watching(), report=two_keys())
+    async with open_app(facade.view, facade=facade) as bench:
+        await to_password(bench)
+        told = bench.text("#report")
+        assert "It is signed by" in told
+        assert "vault.json: step 2" in " ".join(told.split())
+        first, second = bench.app.screen.query(PasswordInput)
+        await bench.press(*"one", "enter")
+        assert bench.focused() is second, "Enter goes on to the next one"
+        assert bench.commands("arm") == []
+        await bench.press(*"second", "shift+tab")
+        assert bench.focused() is first
+        await bench.press("tab", "enter")
+        lengths = [command[-1] for command in bench.commands("arm")]
+        assert lengths == [len(f"{views.ALICE[:6]}:one {views.BOB[:6]}:second")]
+        assert first.is_empty
+        assert second.is_empty
+
+
+async def test_an_empty_field_takes_the_password_above_it_and_leaving_forgets_all(open_app: Open) -> None:
+    facade = FakeFacade(views.watching(), report=two_keys(), refuse={"arm": "no"})
+    async with open_app(facade.view, facade=facade) as bench:
+        await to_password(bench)
+        first, second = bench.app.screen.query(PasswordInput)
+        await bench.press(*"same", "enter", "enter")
+        assert "no" in bench.text("#outcome")
+        await bench.press(*"again", "tab", *"two")
+        await bench.press("escape")
+        assert first.is_empty
+        assert second.is_empty
 
 
 async def test_unlocking_shows_itself_and_blocks_nothing(open_app: Open) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -63,6 +63,8 @@ class World:
     chain: Chain
     account: str
     keystore: Path
+    others: Mapping[str, Path] = field(default_factory=dict)
+    """Key files of other accounts, under the same password."""
 
 
 def open_world(program: NodeProgram, folders: dict[str, Path], cache: Path, directory: Path) -> Iterator[World]:
@@ -285,7 +287,7 @@ def _assemble(world: World, network: Network, paths: tuple[Path, Path], rules: P
         resolve_paths(*paths),
         accounts=[world.account],
         rules_files=[rules],
-        keystores={world.account: world.keystore},
+        keystores={world.account: world.keystore, **world.others},
         signing=True,
         clock=clock,
     )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from tui.engine.facade import ArmingReport, CommandRefused, Preview, RulesText
+from tui.engine.facade import ArmingReport, CommandRefused, Passwords, Preview, RulesText
 from tui.model.block import BlockRef
 from tui.model.intent import Attempt, AttemptKind, Firing, FiringState, Intent, IntentState
 from tui.model.plan import Action, Evaluation, FeeQuote, Plan, PlanCost, PlannedCall, PlannedStep
@@ -545,10 +545,12 @@ class FakeFacade:
             (),
         )
 
-    async def arm(self, rule: str, typed_name: str, password: str) -> None:
+    async def arm(self, rule: str, typed_name: str, passwords: Passwords) -> None:
         if self.slow is not None:
             await self.slow.wait()
-        self._note("arm", rule, typed_name, len(password))
+        if not isinstance(passwords, str):
+            passwords = " ".join(f"{account[:6]}:{password}" for account, password in passwords.items())
+        self._note("arm", rule, typed_name, len(passwords))
 
     async def disarm(self, rule: str, why: str) -> None:
         self._note("disarm", rule, why)

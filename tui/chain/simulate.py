@@ -1,8 +1,8 @@
-"""What transactions of an account would do on the state of one block, and reads on what they leave.
+"""What transactions of one account or several would do on the state of one block, and reads on what they leave.
 
-Implements `tui.ports.chain.Simulator`: eth_simulateV1 where a node has it, else one eth_call in which the account's own
-address gets our batch program by state override, so that every call goes out with the account as its sender. Where the
-account runs code of its own (EIP-7702), the program hands on to that code what it is called with by anybody.
+Implements `tui.ports.chain.Simulator`: eth_simulateV1 where a node has it, else one eth_call in which each sender's own
+address gets our batch program by state override, so that every call goes out with its account as its sender. Where an
+account runs code of its own (EIP-7702), the program hands on to that code what it is called with by anybody else.
 
 No authorization is made for a simulation: a call that sets the account's code is stood in for by that code itself, from
 the first call on, and by the gas that the authorization takes.
@@ -11,8 +11,9 @@ the first call on, and by the gas that the authorization takes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from tui.chain.batch import (
     ACTING,
@@ -79,9 +80,10 @@ class ChainSimulator:
     async def simulate(
         self, block: BlockRef, account: str, calls: Sequence[PlannedCall], reads: Sequence[Call]
     ) -> Simulation:
-        """`calls` sent by `account` one after another on the state of `block`, then `reads` on what they leave.
+        """`calls` sent one after another on the state of `block`, each by its own sender or else by `account`, then
+        `reads` on what they leave.
 
-        The account pays no gas price here and its money for gas is not looked at. `gas_used` of a call is that of the
+        Nobody pays a gas price here, and nobody's money for gas is looked at. `gas_used` of a call is that of the
         whole transaction, after refunds where the node simulates blocks. A call's `gas_limit` of 0 stands for the
         most a transaction may have. Events are told only where the node simulates blocks. Raises ReadFailed,
         ChainUnreachable.
@@ -141,7 +143,7 @@ class _Task:
             overrides[self.account] = {"code": to_hex(set_to)}
         sent: list[dict[str, str]] = [
             {
-                "from": self.account,
+                "from": self._sender(call),
                 "to": call.to,
                 "data": to_hex(call.data),
                 "value": hex(call.value),
@@ -192,20 +194,26 @@ class _Task:
         return simulation
 
     async def by_account_code(self) -> Simulation:
-        entries: list[Entry] = []
-        for call in self.calls:
-            if call.value:
-                entries.append(with_value(call.value))
-            entries.append(Entry(call.to, call.data, gas_cap=self._execution_gas(call)))
-        entries.extend(self._read_entries())
+        runs = [(sender, list(run)) for sender, run in groupby(self.calls, key=self._sender)]
+        runs = runs or [(self.account, [])]
         overrides = {address: {"code": to_hex(code)} for address, code in self.codes.items()}
         pinned = at_hash(self.block.hash)
-        delegate = await self._delegate(pinned)
-        program, packed = BATCH_CODE, pack(entries)
-        if delegate is not None:
-            program, packed = acting_for(delegate), ACTING + packed
-        overrides[self.account] = {"code": to_hex(program)}
-        request = {"from": self.account, "to": self.account, "data": to_hex(packed)}
+        acting: dict[str, bytes] = {}
+        for sender in dict.fromkeys(sender for sender, _ in runs):
+            delegate = await self._delegate(sender, pinned)
+            program = BATCH_CODE if delegate is None else acting_for(delegate)
+            overrides[sender] = {"code": to_hex(program)}
+            acting[sender] = b"" if delegate is None else ACTING
+        if len(runs) == 1:
+            ((host, run),) = runs
+            packed = acting[host] + pack([*self._call_entries(run), *self._read_entries()])
+        else:
+            # One program calls those at the senders, each with a run of its own calls.
+            host = BATCH_ADDRESS
+            overrides[host] = {"code": to_hex(BATCH_CODE)}
+            entries = [Entry(sender, acting[sender] + pack(self._call_entries(run))) for sender, run in runs]
+            packed = pack([*entries, *self._read_entries()])
+        request = {"from": host, "to": host, "data": to_hex(packed)}
         timestamp = self.timestamp
         try:
             told = await self.provider.ask_one("eth_call", request, pinned, overrides, {"time": hex(timestamp)})
@@ -218,7 +226,7 @@ class _Task:
             timestamp = self.block.timestamp
             told = await self.provider.ask_one("eth_call", request, pinned, overrides)
         try:
-            answers = unpack(data(told, "the result of eth_call"), len(self.calls) + len(self.reads))
+            answers = _answers(data(told, "the result of eth_call"), [len(run) for _, run in runs], len(self.reads))
         except BadBatchAnswer:
             raise Malformed(
                 "can neither simulate blocks nor override code, so nothing can be simulated there"
@@ -234,17 +242,28 @@ class _Task:
         """The code that the calls set the account to; None where they leave it as it is."""
         return next((call.delegate.account_code for call in self.calls if call.delegate is not None), None)
 
-    async def _delegate(self, pinned: object) -> str | None:
-        """Whose code the account runs during the calls, None for its own or none. Raises RpcError, Malformed."""
-        code = self._code_set()
+    async def _delegate(self, sender: str, pinned: object) -> str | None:
+        """Whose code a sender runs during the calls, None for its own or none. Raises RpcError, Malformed."""
+        code = self._code_set() if sender == self.account else None
         if code is None:
-            (told,) = await self.provider.ask([Request("eth_getCode", (self.account, pinned))])
+            (told,) = await self.provider.ask([Request("eth_getCode", (sender, pinned))])
             if isinstance(told, RpcError):
                 if is_unknown_block(told):
                     raise BlockUnknown(f"block {self.block.number} is unknown there: {told.message}")
                 raise told
             code = data(told, "the account's code")
         return delegate_of(code)
+
+    def _sender(self, call: PlannedCall) -> str:
+        return self.account if call.sender is None else call.sender
+
+    def _call_entries(self, calls: Iterable[PlannedCall]) -> list[Entry]:
+        entries: list[Entry] = []
+        for call in calls:
+            if call.value:
+                entries.append(with_value(call.value))
+            entries.append(Entry(call.to, call.data, gas_cap=self._execution_gas(call)))
+        return entries
 
     def _gas_limit(self, call: PlannedCall) -> int:
         return call.gas_limit or min(MOST_GAS, self.block.gas_limit)
@@ -291,6 +310,21 @@ class _Task:
 
 def _authorization_gas(call: PlannedCall) -> int:
     return 0 if call.delegate is None else AUTHORIZATION_GAS
+
+
+def _answers(raw: bytes, runs: Sequence[int], reads: int) -> list[Answer]:
+    """The answers of all calls, then of the reads. Runs of several senders are packed once more. Raises
+    BadBatchAnswer.
+    """
+    if len(runs) == 1:
+        return unpack(raw, runs[0] + reads)
+    outer = unpack(raw, len(runs) + reads)
+    answers: list[Answer] = []
+    for count, run in zip(runs, outer, strict=False):
+        if run.outcome is not Outcome.OK:
+            raise BadBatchAnswer("the calls of one sender came to nothing")
+        answers.extend(unpack(run.data, count))
+    return answers + outer[len(runs) :]
 
 
 def _simulated(result: object, gas_limit: int) -> SimulatedCall:

@@ -24,7 +24,9 @@ class RefusedForSafety(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was asked for. Paths are as typed; None means the default place."""
+    """What was asked for. Paths are as typed; None means the default place. Passwords come from as many files (or
+    descriptors) as there are keystores, in the same order, or from one for all.
+    """
 
     config: Path | None = None
     state: Path | None = None
@@ -32,9 +34,9 @@ class Options:
     rpc: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
     rules: tuple[Path, ...] = ()
-    keystore: Path | None = None
-    password_file: Path | None = None
-    password_fd: int | None = None
+    keystores: tuple[Path, ...] = ()
+    password_files: tuple[Path, ...] = ()
+    password_fds: tuple[int, ...] = ()
     read_only: bool = False
     log_level: str = "warning"
 
@@ -56,9 +58,25 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--address", action="append", metavar="0x...", default=unset, help="watch this (repeatable)")
     group.add_argument("--rules", action="append", type=Path, metavar="FILE", default=unset, help="(repeatable)")
-    group.add_argument("--keystore", type=Path, metavar="FILE", default=unset, help="an encrypted key file")
-    group.add_argument("--password-file", type=Path, metavar="FILE", default=unset, help="its password, mode 0600")
-    group.add_argument("--password-fd", type=int, metavar="N", default=unset, help="its password, on a descriptor")
+    group.add_argument(
+        "--keystore",
+        action="append",
+        type=Path,
+        metavar="FILE",
+        default=unset,
+        help="an encrypted key file (repeatable)",
+    )
+    group.add_argument(
+        "--password-file",
+        action="append",
+        type=Path,
+        metavar="FILE",
+        default=unset,
+        help="its password, mode 0600; of several key files one for all, or one for each in the same order",
+    )
+    group.add_argument(
+        "--password-fd", action="append", type=int, metavar="N", default=unset, help="the same, on a descriptor"
+    )
     group.add_argument("--read-only", action="store_true", default=unset, help="watch, never sign")
     group.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default=unset)
 
@@ -70,7 +88,7 @@ def options_from(args: argparse.Namespace) -> Options:
     for address in addresses:
         if _ADDRESS.fullmatch(address) is None:
             raise UsageError(f"--address {address!r} is not an address; write 0x and 40 hexadecimal digits")
-    if given.get("password_file") is not None and given.get("password_fd") is not None:
+    if given.get("password_file") and given.get("password_fd"):
         raise UsageError("--password-file and --password-fd exclude each other; give one")
     return Options(
         config=given.get("config"),
@@ -79,9 +97,9 @@ def options_from(args: argparse.Namespace) -> Options:
         rpc=tuple(given.get("rpc") or ()),
         addresses=tuple(dict.fromkeys(address.lower() for address in addresses)),
         rules=tuple(given.get("rules") or ()),
-        keystore=given.get("keystore"),
-        password_file=given.get("password_file"),
-        password_fd=given.get("password_fd"),
+        keystores=tuple(given.get("keystore") or ()),
+        password_files=tuple(given.get("password_file") or ()),
+        password_fds=tuple(given.get("password_fd") or ()),
         read_only=bool(given.get("read_only", False)),
         log_level=given.get("log_level") or "warning",
     )

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
-from tui.engine.facade import ArmingReport
+from tui.engine.facade import ArmingReport, KeyUse
 from tui.engine.prospect import Prospect
-from tui.model.plan import FeeQuote, Refusal
+from tui.model.plan import FeeQuote, Plan, Refusal
 from tui.model.position import Asset, Position
 from tui.model.rule import BORROWING, FROM_WALLET, SALES, ActionKind, Mode, Rule, Step, TriggerKind
 from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
 from tui.model.units import format_units, group_digits
 from tui.model.wallet import Wallet
+from tui.planning.costs import gas_of
 from tui.planning.fee_caps import cap_words
+from tui.planning.payers import sender_of, senders_of
 from tui.planning.policy import ArmedScope, step_cap
-from tui.planning.texts import amount_text
-from tui.protocols.base import ActionImpossible
-from tui.rules.match import applies
+from tui.planning.texts import amount_text, step_text
+from tui.protocols.base import ActionImpossible, LendingMarket
+from tui.rules.match import applies, may_defend
 from tui.rules.prices import fact, level_words, pair_text, price_text
 
 BUMPS_TO_PAY = 3
@@ -35,11 +38,50 @@ def positions_for(rule: Rule, snapshot: Snapshot, accounts: Sequence[str]) -> tu
     )
 
 
+def candidates_for(rule: Rule, snapshot: Snapshot, own: Container[str]) -> tuple[Position, ...]:
+    """The positions of a snapshot that a rule could be armed for by an owner of the accounts `own`: of these, and of an
+    account that it names itself while others pay. Whether every key is here is not looked at.
+    """
+    return tuple(position for position in snapshot.positions if may_defend(rule, position.key, own))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a rule would be armed for: the positions of one account, and whose keys that it needs are `missing`."""
+
+    account: str
+    positions: tuple[Position, ...]
+    missing: tuple[str, ...]
+
+
+def target_of(rule: Rule, snapshot: Snapshot, own: Container[str]) -> Target | None:
+    """What a rule would be armed for by an owner of the accounts `own`: the first account of which it watches a
+    position and every key that its steps need is here; else the first of all. None: there is none.
+    """
+    found = candidates_for(rule, snapshot, own)
+    accounts = dict.fromkeys(position.key.account for position in found)
+    missing = {one: tuple(key for key in rule.signers(one) if key not in own) for one in accounts}
+    account = min(accounts, key=lambda one: bool(missing[one]), default=None)
+    if account is None:
+        return None
+    return Target(account, tuple(one for one in found if one.key.account == account), missing[account])
+
+
 def scope_of(rule: Rule, position: Position, snapshot: Snapshot, prospect: Prospect) -> ArmedScope:
     """A rule on a position, as the signer's policy wants it."""
     wallet = snapshot.wallets.get(position.key.account) or Wallet(position.key.account, None, None)
     market = prospect.market(position)
-    return ArmedScope(rule, market, position, wallet, prospect.wrapped_native, prospect.swapper, prospect.dialects)
+    payers = {one: snapshot.wallets[one] for one in rule.wallets if one in snapshot.wallets}
+    return ArmedScope(
+        rule,
+        market,
+        position,
+        wallet,
+        prospect.wrapped_native,
+        prospect.swapper,
+        prospect.dialects,
+        MappingProxyType(payers),
+    )
 
 
 def arming_report(
@@ -60,21 +102,64 @@ def arming_report(
     if snapshot is None:
         found.append("nothing has been read from the chain yet")
         return ArmingReport(rule.name, None, None, spends_of(rule), (), tuple(found))
-    positions = positions_for(rule, snapshot, tuple(keystores))
-    if not positions and keystores:
-        accounts = ", ".join(short_address(account) for account in keystores)
-        found.append(f"the rule watches {rule.position}, where the account of the key ({accounts}) is not watched")
-    account = positions[0].key.account if positions else None
-    for position in positions:
+    target = target_of(rule, snapshot, keystores)
+    if target is None:
+        if keystores:
+            found.append(_no_target(rule, snapshot, keystores))
+        return ArmingReport(rule.name, None, None, spends_of(rule), (), tuple(found))
+    found.extend(_missing_key(rule, target, account) for account in target.missing)
+    for position in target.positions:
         found.extend(_too_late(rule, position, prospect))
         warnings.extend(_at_once(rule, position, prospect))
         warnings.extend(obstacles(rule, position, snapshot, fees, prospect))
-    path = None if account is None else str(keystores[account])
     spends = spends_of(rule)
     cap = prospect.signer_fees(rule, snapshot)
     if rule.steps and cap is not None:
         spends = (*spends, cap_words(cap, snapshot.native_price_usd))
-    return ArmingReport(rule.name, account, path, spends, tuple(dict.fromkeys(warnings)), tuple(found))
+    own = keystores.get(target.account)
+    return ArmingReport(
+        rule.name,
+        target.account,
+        None if own is None else str(own),
+        spends,
+        tuple(dict.fromkeys(warnings)),
+        tuple(found),
+        tuple(
+            KeyUse(signer, str(keystores[signer]), _signed_steps(rule, target.account, signer))
+            for signer in rule.signers(target.account)
+            if signer in keystores
+        ),
+    )
+
+
+def _no_target(rule: Rule, snapshot: Snapshot, own: Mapping[str, Path]) -> str:
+    """Why there is nothing that a rule could be armed for."""
+    accounts = ", ".join(short_address(account) for account in own)
+    others = [one.key for one in snapshot.positions if applies(rule, one.key)]
+    if rule.wallets and others:
+        return (
+            f"the rule watches {rule.position} and lets other accounts pay, but for an account without its key here "
+            f'only if the rule names it: write position = "{others[0]}"'
+        )
+    return f"the rule watches {rule.position}, where the account of the key ({accounts}) is not watched"
+
+
+def _missing_key(rule: Rule, target: Target, account: str) -> str:
+    """That a key is not here, with the steps that need it."""
+    steps = ", ".join(_signed_steps(rule, target.account, account))
+    return (
+        f"the key of {account}, which signs {steps}, is not here: import its key file (`trimtab keystore import`) or "
+        "give it with --keystore"
+    )
+
+
+def _signed_steps(rule: Rule, account: str, signer: str) -> tuple[str, ...]:
+    """The steps that an account signs on a position of `account`, in words."""
+    return tuple(
+        f"step {number} ({step_text(step)})"
+        for number, step in enumerate(rule.steps, start=1)
+        if step.signer(account) == signer
+    )
 
 
 def _too_late(rule: Rule, position: Position, prospect: Prospect) -> list[str]:
@@ -100,7 +185,7 @@ def _at_once(rule: Rule, position: Position, prospect: Prospect) -> list[str]:
 
 def spends_of(rule: Rule) -> tuple[str, ...]:
     """What a rule may spend, in words."""
-    lines = [f"{step.action.word}: {_most_of(step)} each time it fires" for step in rule.steps]
+    lines = [f"{step.action.word}{_payer_of(step)}: {_most_of(step)} each time it fires" for step in rule.steps]
     limits = rule.limits
     day = limits.daily_spend_usd
     lines.append("no limit a day" if day is None else f"at most ${group_digits(format_units(day, 8, 2))} moved a day")
@@ -111,6 +196,10 @@ def spends_of(rule: Rule) -> tuple[str, ...]:
         else f"gas and what sales lose: at most ${format_units(cost, 8, 2)} each time"
     )
     return tuple(lines)
+
+
+def _payer_of(step: Step) -> str:
+    return "" if step.wallet is None else f", paid by {short_address(step.wallet)}"
 
 
 def _most_of(step: Step) -> str:
@@ -139,12 +228,14 @@ def _most_of(step: Step) -> str:
 @dataclass(frozen=True, slots=True)
 class Obstacle:
     """One thing in the way of a defence. `stops`: by itself it stops it or keeps it from its target; what does not is
-    worth knowing all the same, because the steps of the waterfall may still make up for it.
+    worth knowing all the same, because the steps of the waterfall may still make up for it. `account`: whose it is,
+    where it is money for gas.
     """
 
     code: str
     text: str
     stops: bool = True
+    account: str | None = None
 
 
 def obstacles(
@@ -183,33 +274,45 @@ def find_obstacles(
             continue
         if asset is None:
             continue
-        held = snapshot.wallets.get(position.key.account)
+        held = snapshot.wallets.get(step.signer(position.key.account))
+        whose = "the wallet" if step.wallet is None else short_address(step.wallet)
         holding = None if held is None else held.holding(asset.address)
         balance = None if holding is None else holding.balance
         if balance is None:
-            found.append(Obstacle("balance-unknown", f"the wallet's {asset.symbol} could not be read"))
+            found.append(Obstacle("balance-unknown", f"{whose}'s {asset.symbol} could not be read"))
         elif balance == 0:
-            text = f"the wallet holds no {asset.symbol}: {step.action.word} would add nothing"
+            text = f"{whose} holds no {asset.symbol}: {step.action.word} would add nothing"
             found.append(Obstacle("token-none", text, stops=False))
         elif step.maximum is not None and balance < step_cap(step, asset):
-            text = f"the wallet holds {amount_text(balance, asset)}, less than the step's maximum"
+            text = f"{whose} holds {amount_text(balance, asset)}, less than the step's maximum"
             found.append(Obstacle("token-short", text, stops=False))
     there = prospect.at_trigger(rule, position)
     plan = prospect.plan(rule, there, snapshot, fees)
     if isinstance(plan, Refusal):
         code = GAS_IS_LOW if plan.code == "no-gas" else "would-not-act"
-        return [*found, Obstacle(code, f"at its trigger it would not act: {plan.reason}")]
+        return [*found, Obstacle(code, f"at its trigger it would not act: {plan.reason}", account=plan.account)]
     if plan.shortfall is not None:
         found.append(Obstacle("shortfall", f"at its trigger it {plan.shortfall}"))
-    wallet = snapshot.wallets[position.key.account]
-    needed = plan.cost.gas_units * plan.fees.max_fee * (BUMPS_TO_PAY + 1)
-    if wallet.native is not None and wallet.native < needed:
+    found.extend(_thin_gas(plan, snapshot, market))
+    return found
+
+
+def _thin_gas(plan: Plan, snapshot: Snapshot, market: LendingMarket) -> Iterator[Obstacle]:
+    """Each account that signs a part of a plan and could not pay for raised attempts of it."""
+    account = plan.position.account
+    senders = senders_of(plan.calls, account)
+    for sender in senders:
+        wallet = snapshot.wallets.get(sender)
+        gas = gas_of(market, (call for call in plan.calls if sender_of(call, account) == sender))
+        needed = (gas if len(senders) > 1 else plan.cost.gas_units) * plan.fees.max_fee * (BUMPS_TO_PAY + 1)
+        if wallet is None or wallet.native is None or wallet.native >= needed:
+            continue
+        whose = "gas money" if sender == account else f"gas money of {short_address(sender)}"
         text = (
-            f"gas money is thin: {format_units(wallet.native, 18, 5)} of the native coin, "
+            f"{whose} is thin: {format_units(wallet.native, 18, 5)} of the native coin, "
             f"{format_units(needed, 18, 5)} would pay {BUMPS_TO_PAY} raised attempts"
         )
-        found.append(Obstacle(GAS_IS_LOW, text))
-    return found
+        yield Obstacle(GAS_IS_LOW, text, account=sender)
 
 
 def _unable(step: Step, asset: Asset, position: Position, prospect: Prospect) -> list[Obstacle]:

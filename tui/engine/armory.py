@@ -6,6 +6,7 @@ A rule is disarmed at once in memory; the signer follows as soon as it answers, 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,7 +18,7 @@ from tui.engine.sending import Teller
 from tui.model.rule import Rule
 from tui.model.signing import SignerRefused, SignerUnavailable, SigningPolicy
 from tui.model.snapshot import Snapshot
-from tui.model.text import clean_text
+from tui.model.text import clean_text, short_address
 from tui.model.view import Severity
 from tui.planning.fee_caps import FeeCap, fee_cap
 from tui.planning.policy import signing_policy
@@ -50,12 +51,14 @@ class Armory:
         self._native_price_usd: int | None = None
         self._base_fee = 0
         self._trouble: str | None = None
-        self.policy: SigningPolicy | None = None
+        self._open: set[str] = set()
+        self.policies: dict[str, SigningPolicy] = {}
+        """What the signer was given, by account: one policy for each whose key an armed rule needs."""
 
     @property
     def policy_until(self) -> float | None:
-        """When the signer's policy ends by itself (unix seconds), None without one."""
-        return None if self.policy is None else float(self.policy.expires_at)
+        """When the first of the signer's policies ends by itself (unix seconds), None without one."""
+        return min((float(one.expires_at) for one in self.policies.values()), default=None)
 
     @property
     def troubles(self) -> tuple[str, ...]:
@@ -70,22 +73,26 @@ class Armory:
             return fee_cap(rule, self._native_price_usd, self._base_fee)
         return fee_cap(rule, snapshot.native_price_usd, snapshot.block.base_fee)
 
-    async def arm(self, rule: Rule, account: str, keystore: Path, password: str, snapshot: Snapshot) -> Armed:
-        """Unlock the keystore in the signer, give it what the armed rules and this one need, and arm.
+    async def arm(self, rule: Rule, account: str, keys: Mapping[str, tuple[Path, str]], snapshot: Snapshot) -> Armed:
+        """Unlock every key that a rule needs on a position of `account` in the signer (`keys`: key file and password
+        by account), give it what the armed rules and this one need of each, and arm.
 
         Raises CannotArm, with nothing armed that was not before.
         """
         if self._signer is None:
             raise CannotArm("nothing can be armed in a window that does not sign")
+        missing = [one for one in rule.signers(account) if one not in keys]
+        if missing:
+            raise CannotArm(f"the rule needs the key of {', '.join(missing)}, which was not given")
         async with self._signing:
             try:
-                opened = await self._signer.unlock(keystore, password)
-                if opened.lower() != account:
-                    self._behind = True
-                    raise CannotArm(f"the key file opens {opened}, not {account}")
+                for owner in rule.signers(account):
+                    await self._unlock(owner, *keys[owner])
                 armed = self._prepared(rule, account, snapshot)
                 self._native_price_usd, self._base_fee = snapshot.native_price_usd, snapshot.block.base_fee
-                await self._give(self._policy_of({**self._book.armed, rule.name: armed}))
+                wanted = self._policies_of({**self._book.armed, rule.name: armed})
+                for owner in rule.signers(account):
+                    await self._give(wanted[owner])
             except (SignerRefused, SignerUnavailable) as refused:
                 self._behind = True
                 raise CannotArm(str(refused)) from refused
@@ -98,7 +105,31 @@ class Armory:
                 raise CannotArm("the rule changed while the keystore was opened; look at it again")
             self._book.armed[rule.name] = armed
             self._book.disarmed.pop(rule.name, None)
+            await self._look_at_others(wanted, rule.signers(account))
             return armed
+
+    async def _unlock(self, account: str, keystore: Path, password: str) -> None:
+        assert self._signer is not None
+        opened = await self._signer.unlock(keystore, password)
+        self._open.add(opened.lower())
+        if opened.lower() != account:
+            raise CannotArm(f"the key file opens {opened}, not {account}")
+
+    async def _look_at_others(self, wanted: Mapping[str, SigningPolicy], unlocked: Sequence[str]) -> None:
+        """An unlock may have started a new signer in place of one that was gone, and then it has no other key: rules
+        that need one are not armed any more, and say so.
+        """
+        for owner in [one for one in wanted if one not in unlocked]:
+            try:
+                await self._give(wanted[owner])
+            except SignerUnavailable as gone:
+                self._fell_short(str(gone))
+            except SignerRefused:
+                self.policies.pop(owner, None)
+                self._open.discard(owner)
+                for name in [one.rule.name for one in self._book.armed.values() if owner in one.keys]:
+                    why = f"the signer was started anew and has the key of {short_address(owner)} no more; arm it again"
+                    self.disarm(name, why, Severity.ALARM)
 
     def disarm(self, name: str, why: str, severity: Severity) -> bool:
         """Stop a rule at once, and say so; False where it was not armed. `settle` tells the signer."""
@@ -117,17 +148,29 @@ class Armory:
         async with self._signing:
             self._behind = False
             try:
-                if self._book.armed:
-                    await self._give(self._policy_of(self._book.armed))
-                else:
-                    await self._signer.lock()
-                    self.policy = None
+                await self._bring_in_line()
             except SignerUnavailable as gone:
                 self._fell_short(str(gone))
             except SignerRefused as refused:
                 self._fell_short(str(refused))
             else:
                 self._trouble = None
+
+    async def _bring_in_line(self) -> None:
+        """Each account's policy as the armed rules need it; keys that none of them needs are forgotten."""
+        assert self._signer is not None
+        wanted = self._policies_of(self._book.armed)
+        if not wanted:
+            await self._signer.lock()
+            self._open.clear()
+            self.policies.clear()
+            return
+        for account in sorted((self._open | set(self.policies)) - set(wanted)):
+            await self._signer.lock(account)
+            self._open.discard(account)
+            self.policies.pop(account, None)
+        for policy in wanted.values():
+            await self._give(policy)
 
     def _fell_short(self, reason: str) -> None:
         """Told once; the rules stay as they are in memory, and the signer is asked again."""
@@ -140,7 +183,7 @@ class Armory:
     async def _give(self, policy: SigningPolicy) -> None:
         assert self._signer is not None
         await self._signer.set_policy(policy)
-        self.policy = policy
+        self.policies[policy.account] = policy
         self._given_at = self._clock.now()
         self._trouble = None
         for line in self._signer.withheld:
@@ -159,10 +202,11 @@ class Armory:
         scopes = tuple(scope_of(rule, position, snapshot, self._prospect) for position in positions)
         return Armed(rule, account, self._clock.now(), scopes, MappingProxyType(baselines))
 
-    def _policy_of(self, armed: dict[str, Armed]) -> SigningPolicy:
-        """The union of what each rule was armed with: reads that fail later take nothing from it, or add to it."""
-        account = next(iter(armed.values())).account
+    def _policies_of(self, armed: Mapping[str, Armed]) -> dict[str, SigningPolicy]:
+        """For each account whose key is needed, the union of what the rules were armed with: reads that fail later take
+        nothing from it, or add to it.
+        """
         scopes = [scope for one in armed.values() for scope in one.scopes]
-        return signing_policy(
-            self._chain_id, account, scopes, self._native_price_usd, self._clock.now(), self._base_fee
-        )
+        accounts = dict.fromkeys(key for one in armed.values() for key in one.keys)
+        now, price, fee = self._clock.now(), self._native_price_usd, self._base_fee
+        return {one: signing_policy(self._chain_id, one, scopes, price, now, fee) for one in accounts}

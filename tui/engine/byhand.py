@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tui.engine.engine import HELD_KEY
 from tui.engine.executor import CannotCancel, Executor, Verify
-from tui.engine.intents import awaits_signature, call_of
+from tui.engine.intents import awaits_signature, call_of, living, senders
 from tui.engine.lifecycle import is_cancelling
 from tui.engine.sending import Notify
 from tui.model.block import BlockRef
@@ -138,7 +138,8 @@ class ByHand:
 
     def left_over(self, account: str) -> tuple[Firing, ...]:
         """What was asked for by hand earlier and has no end yet. Raises CannotDo where a rule's firing has none."""
-        found = [one for one in self._hands.journal.open_firings(self._network.chain_id) if one.account == account]
+        firings = self._hands.journal.open_firings(self._network.chain_id)
+        found = [one for one in firings if one.account == account or account in senders(living(one))]
         for firing in found:
             if firing.state is FiringState.RUNNING and not is_by_hand(firing):
                 raise CannotDo(
@@ -244,7 +245,9 @@ class ByHand:
         nonce = await self._hands.broadcaster.nonce(wish.account, block.hash)
         firing = self._latch(agreed, block, nonce)
         verify = self._verify(wish.account, block, wish.reads, wish.judge)
-        await self._executor.execute(firing, replace(agreed, block=block, fees=fees), verify, mined_nonce=nonce)
+        await self._executor.execute(
+            firing, replace(agreed, block=block, fees=fees), verify, mined_nonces={wish.account: nonce}
+        )
         firing = self._firing(firing.id)
         if firing.state in (FiringState.TRIGGERED, FiringState.PLANNED):
             self._executor.drop_firing(firing.id, "another plan of the account is under way")

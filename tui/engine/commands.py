@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tui.crash import described
-from tui.engine.arming import arming_report, positions_for, preview_position
+from tui.engine.arming import arming_report, candidates_for, positions_for, preview_position, target_of
 from tui.engine.armory import CannotArm
 from tui.engine.cancelling import CannotCancel
 from tui.engine.conditions import Condition, Consequence
 from tui.engine.engine import Engine
-from tui.engine.facade import ArmingReport, CommandRefused, Preview, RulesText
+from tui.engine.facade import ArmingReport, CommandRefused, Passwords, Preview, RulesText
 from tui.engine.live_rules import live_errors, live_faults
 from tui.engine.prospect import Prospect
 from tui.engine.validation import problems_of, refusals, remarks
@@ -74,9 +74,14 @@ class Commands:
         if snapshot is None or engine.fees is None or rule.mode is Mode.NOTIFY:
             return []
         found: list[RuleProblem] = []
-        for position in positions_for(rule, snapshot, tuple(engine.own_accounts())):
+        for position in self._armed_on(rule, snapshot):
             found += await problems_of(rule, position, snapshot, engine.fees, engine.prospect)
         return found
+
+    def _armed_on(self, rule: Rule, snapshot: Snapshot) -> tuple[Position, ...]:
+        """The positions that a rule would be armed for."""
+        target = target_of(rule, snapshot, self._engine.own_accounts())
+        return () if target is None else target.positions
 
     def _conditions(self, rule: Rule) -> list[Condition]:
         """What is stale or strange now about the positions that a rule would be armed for."""
@@ -85,7 +90,7 @@ class Commands:
             return []
         return [
             one
-            for position in positions_for(rule, engine.snapshot, tuple(engine.own_accounts()))
+            for position in self._armed_on(rule, engine.snapshot)
             for one in engine.guard.judge(rule, position, engine.snapshot)
         ]
 
@@ -111,8 +116,8 @@ class Commands:
             problems.extend(str(fault) for fault in wrong)
         return tuple(problems)
 
-    async def arm(self, rule: str, typed_name: str, password: str) -> None:
-        """Unlock the keystore inside the signer, give it this rule's policy, and arm."""
+    async def arm(self, rule: str, typed_name: str, passwords: Passwords) -> None:
+        """Unlock every keystore that the rule needs inside the signer, give it this rule's policies, and arm."""
         found = self._rule(rule)
         if typed_name != found.name:
             raise CommandRefused(f'the name typed is not "{found.name}"; nothing was armed')
@@ -123,13 +128,14 @@ class Commands:
         snapshot = engine.snapshot
         if snapshot is None or report.account is None:
             raise CommandRefused("nothing can be armed now")
-        others = {armed.account for armed in engine.book.armed.values()} - {report.account}
-        if others:
-            raise CommandRefused("another account's rules are armed; one key is open at a time, disarm those first")
+        keys = {}
+        for use in report.keys:
+            password = passwords if isinstance(passwords, str) else passwords.get(use.account)
+            if password is None:
+                raise CommandRefused(f"the password of {use.keystore} (the key of {use.account}) was not given")
+            keys[use.account] = (engine.setup.keystores[use.account], password)
         try:
-            await engine.armory.arm(
-                found, report.account, engine.setup.keystores[report.account], password, engine.snapshot or snapshot
-            )
+            await engine.armory.arm(found, report.account, keys, engine.snapshot or snapshot)
         except CannotArm as refused:
             await engine.armory.settle()
             raise CommandRefused(str(refused)) from refused
@@ -137,8 +143,10 @@ class Commands:
         for position in positions_for(found, armed_at, (report.account,)):
             engine.book.begin_trailing(found, position, armed_at.block, engine.ports.clock.now())
         spends = "; ".join(report.spends)
+        payers = [use.account for use in report.keys if use.account != report.account]
+        signed = f" with the key of {', '.join(payers)}" if payers else ""
         engine.teller.say(
-            Severity.GOOD, f"{found.name}: armed for {report.account}, {spends}", kind="armed", rule=found.name
+            Severity.GOOD, f"{found.name}: armed for {report.account}{signed}, {spends}", kind="armed", rule=found.name
         )
         engine.look_again()
         engine.publish()
@@ -256,7 +264,9 @@ class Commands:
     async def _preview_rule(self, rule: Rule, snapshot: Snapshot) -> list[Evaluation]:
         engine = self._engine
         found = []
-        for position in positions_for(rule, snapshot, tuple(engine.own_accounts()) or engine.setup.accounts):
+        own = engine.own_accounts()
+        watched = candidates_for(rule, snapshot, own) if own else positions_for(rule, snapshot, engine.setup.accounts)
+        for position in watched:
             below = engine.prospect.is_crossed(rule, position)
             why = _why(rule, position, engine.prospect, below)
             plan, refused = None, None

@@ -77,7 +77,11 @@ def conditions_of(
 
     `heartbeat` in seconds: prices older than that are stale. Without a `baseline` nothing can have changed.
     """
-    found = list(_account(snapshot.wallets.get(position.key.account), baseline))
+    account = position.key.account
+    found: list[Condition] = []
+    for signer in rule.signers(account) or (account,):
+        pays = signer != account
+        found.extend(_account(signer, snapshot.wallets.get(signer), baseline, pays))
     facts = snapshot.market(position.key.market)
     if facts is None or facts.error is not None:
         reason = "it was not read" if facts is None else facts.error
@@ -120,18 +124,22 @@ def _disarm(code: str, text: str) -> Condition:
     return Condition(Consequence.DISARM, code, text)
 
 
-def _account(wallet: Wallet | None, baseline: Baseline | None) -> Iterable[Condition]:
+def _account(account: str, wallet: Wallet | None, baseline: Baseline | None, pays: bool) -> Iterable[Condition]:
+    """Whether an account that signs is a plain one. `pays`: it is not the position's own, and is named in the words."""
+    called = f"the account {short_address(account)}, which pays," if pays else "the account"
     if wallet is None:
-        yield _hold("wallet-unknown", "the account's wallet was not read")
+        whose = f"the wallet of {short_address(account)}, which pays," if pays else "the account's wallet"
+        yield _hold("wallet-unknown", f"{whose} was not read", account if pays else "")
     elif not wallet.code_read:
-        yield _hold("code-unknown", "whether the account carries code could not be read")
+        yield _hold("code-unknown", f"whether {called} carries code could not be read", account if pays else "")
     elif wallet.is_foreign:
+        named = called if pays else f"the account {short_address(account)}"
         yield _disarm(
             "account-has-code",
-            f"the account {short_address(wallet.account)} carries code (a delegation, or a contract): "
+            f"{named} carries code (a delegation, or a contract): "
             "others may move what it holds; take the delegation back (`trimtab helper undelegate`)",
         )
-    else:
+    elif not pays:  # an account that only pays sells nothing through the helper, whatever it runs
         yield from _own_code(wallet, baseline)
 
 

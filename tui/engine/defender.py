@@ -7,7 +7,7 @@ block, and is told once until its reason changes.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 
 from tui.crash import FIX, described
@@ -15,7 +15,7 @@ from tui.engine.budget import may_have_spent
 from tui.engine.cancelling import CannotCancel
 from tui.engine.executor import Executor
 from tui.engine.guard import Guard
-from tui.engine.intents import is_stuck, stuck_words, unsigned
+from tui.engine.intents import is_stuck, living, senders, stuck_words, unsigned
 from tui.engine.leftovers import why_left_over
 from tui.engine.outcomes import Outcomes
 from tui.engine.patience import Patience
@@ -229,17 +229,35 @@ class Defender:
         reason = self._may_act() or self._guard.hold_back(rule, position)
         if reason is not None:
             return reason
-        account = position.key.account
+        return self._not_now(rule, position)
+
+    def _not_now(self, rule: Rule, position: Position) -> str | None:
+        """Why the accounts that a rule needs cannot sign for it now, or None.
+
+        Where some of several can the rule acts: the steps of the others are passed over. What is under way for the
+        position's own account, or is about to be final for one that pays, is waited for.
+        """
         assert self._journal is not None
-        halted = self._journal.halted(self._chain_id, account)
-        if halted is not None:
-            return f"account {short_address(account)} is halted: {halted}"
-        under_way = [firing for firing in self._journal.open_firings(self._chain_id) if firing.account == account]
-        for intent in (intent for firing in under_way for intent in firing.intents):
-            if is_stuck(intent):
-                return stuck_words(intent).rstrip(".")
-        if under_way:
-            return "another rebalance of this account is under way"
+        account = position.key.account
+        signers = rule.signers(account)
+        halted = {one: why for one in signers if (why := self._journal.halted(self._chain_id, one)) is not None}
+        if halted and len(halted) == len(signers):
+            one, why = next(iter(halted.items()))
+            return f"account {short_address(one)} is halted: {why}"
+        firings = self._journal.open_firings(self._chain_id)
+        stuck = {one.account: one for firing in firings for one in firing.intents if is_stuck(one)}
+        others_can = not set(signers) <= halted.keys() | stuck.keys()
+        for firing in firings:
+            mine = firing.account == account
+            shared = [one for one in signers if one in senders(living(firing))]
+            if not mine and (not shared or (others_can and stuck.keys() >= set(shared))):
+                continue
+            for intent in firing.intents:
+                if is_stuck(intent):
+                    return stuck_words(intent).rstrip(".")
+            if mine:
+                return "another rebalance of this account is under way"
+            return f"another rebalance that {short_address(shared[0])} signs for is under way"
         return None
 
     def _no_time_to_boost(self, rule: Rule, position: Position, snapshot: Snapshot) -> str | None:
@@ -364,13 +382,14 @@ class Defender:
             last_word.append(refused)
             return refused.reason
 
-        wallet = snapshot.wallets[position.key.account]
         refused = await self._executor.execute(
             firing,
             plan,
             verify,
             daily_cap_usd=rule.limits.daily_spend_usd,
-            mined_nonce=wallet.nonce,
+            mined_nonces={
+                wallet.account: wallet.nonce for wallet in snapshot.wallets.values() if wallet.nonce is not None
+            },
             native_price_usd=snapshot.native_price_usd,
         )
         told = last_word[-1] if refused is not None and last_word else refused
@@ -421,18 +440,20 @@ class Defender:
         """
         assert self._executor is not None
         self._executor.tell_left_over(firing, why)
-        if not any(armed.account == firing.account for armed in self._book.armed.values()):
+        keys = {key for armed in self._book.armed.values() for key in armed.keys}
+        if keys.isdisjoint(senders(unsigned(firing))):
             return
         tries = self._stale[firing.id] = self._stale.get(firing.id, 0) + 1
         if (for_good or tries >= STALE_TRIES) and self._may_act() is None:
-            await self._free(firing, fees, why)
+            await self._free(firing, fees, why, keys)
 
-    async def _free(self, firing: Firing, fees: FeeQuote, why: str) -> None:
+    async def _free(self, firing: Firing, fees: FeeQuote, why: str, keys: Container[str] | None = None) -> None:
         """Close the nonces of what was asked for, never recorded as signed and of no use any more: as long as they are
-        bound, nothing else of the account can be done.
+        bound, nothing else of the account can be done. `keys`: the accounts that can sign for that (None: all).
         """
         assert self._executor is not None
-        first = next((one for one in unsigned(firing) if not one.withheld), None)
+        mine = (one for one in unsigned(firing) if keys is None or one.account in keys)
+        first = next((one for one in mine if not one.withheld), None)
         if first is None:
             return
         with contextlib.suppress(CannotCancel, ChainUnreachable, ReadFailed):
@@ -538,11 +559,12 @@ def _reverted(firing: Firing) -> bool:
 
 
 def _deed(action: Action) -> str:
-    """`repay 5,214.20 USDC`, `repay 5,214.20 USDC from 1.742 WETH`."""
-    done = f"{action.kind.word} {amount_text(action.amount, action.asset)}"
+    """`repay 5,214.20 USDC`, `repay 5,214.20 USDC from 1.742 WETH`, with `from` or `of` whom where another one pays."""
+    done, payer = f"{action.kind.word} {amount_text(action.amount, action.asset)}", action.payer
     if action.sale is None or action.kind is not ActionKind.SWAP_TO_REPAY:
-        return done
+        return done if payer is None else f"{done} from {short_address(payer)}"
     done += f" from {amount_text(action.sale.sold, action.sale.collateral)}"
+    done += "" if payer is None else f" of {short_address(payer)}"
     foreign = action.sale.swap is not None and action.sale.swap.source
     return f"{done} on {action.sale.venue}" if foreign else done
 

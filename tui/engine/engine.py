@@ -27,7 +27,7 @@ from tui.engine.guard import Guard
 from tui.engine.handsign import ResumeSign
 from tui.engine.handwork import cancel_as_asked
 from tui.engine.history import History, shown_firings
-from tui.engine.intents import is_stuck
+from tui.engine.intents import is_stuck, stuck_words
 from tui.engine.killswitch import KillSwitch
 from tui.engine.losses import Losses
 from tui.engine.offers import Offers
@@ -146,6 +146,7 @@ class Engine:
             lambda rule, snapshot: self.armory.fee_cap(rule, snapshot),
             Venues(setup.aggregators, ports.clock, self._told_of_venue),
             setup.dialects,
+            self.barred,
         )
         self.guard = Guard(self.book, self.prospect, setup.network, ports.reader.degraded)
         self.armory = Armory(self.book, ports.signer, self.prospect, ports.clock, setup.network.chain_id, self.teller)
@@ -235,6 +236,21 @@ class Engine:
             return 0
         day = day_of(timestamp)
         return sum(self._record.spent(kind, day, rule) for kind in (SpendKind.USD, SpendKind.GAS_USD))
+
+    def barred(self) -> Mapping[str, str]:
+        """Accounts for which nothing may be signed until a person has looked, and why. Where the record fails nobody
+        is: that holds the engine by itself.
+        """
+        if self._record is None:
+            return {}
+        chain_id = self.setup.network.chain_id
+        try:
+            halted = self._record.halted_accounts(chain_id)
+            stuck = [one for one in self._record.unsettled(chain_id) if is_stuck(one)]
+        except JournalError:
+            return {}
+        found = {one.account: stuck_words(one).rstrip(".") for one in stuck}
+        return found | {account: f"account {short_address(account)} is halted: {why}" for account, why in halted}
 
     def blind(self) -> str | None:
         """Why nothing can be known now, or None. A late head is a fault whatever the connection says."""
@@ -512,11 +528,11 @@ class Engine:
             return None
 
     def _defended(self) -> Sequence[str]:
-        """Accounts whose wallets are read: own ones, and those that a rule which would act watches."""
-        acting = [rule.position for rule in self.book.rules if rule.mode is not Mode.NOTIFY]
-        if not acting:
-            return tuple(self.setup.keystores)
-        return tuple(dict.fromkeys((*self.setup.keystores, *_named_accounts(acting, self.setup.accounts))))
+        """Accounts whose wallets are read: own ones, those that a rule which would act watches, and those that pay."""
+        acting = [rule for rule in self.book.rules if rule.mode is not Mode.NOTIFY]
+        named = _named_accounts([rule.position for rule in acting], self.setup.accounts)
+        paying = (wallet for rule in acting for wallet in rule.wallets)
+        return tuple(dict.fromkeys((*self.setup.keystores, *named, *paying)))
 
     async def _tick(self) -> None:
         """Once a second: what changes without a block (age of the head, kill switch, rules files, expiry)."""
@@ -636,7 +652,7 @@ class Engine:
                 lines.extend(f"{armed.rule.name}: {text}" for text in telling)
                 lesser.extend(f"{armed.rule.name}: {one.text}" for one in found if not one.stops)
                 lesser.extend(one.text for one in strange if one.code == DELEGATED)
-                low_gas.update((armed.account, one.text) for one in found if one.code == GAS_IS_LOW)
+                low_gas.update((one.account or armed.account, one.text) for one in found if one.code == GAS_IS_LOW)
         self.low_gas = tuple(low_gas.items())
         self.worth_knowing = tuple(dict.fromkeys(lesser))
         return tuple(dict.fromkeys((*lines, *aside.lines, *self._aside.lines, *self.armory.troubles)))
@@ -666,12 +682,13 @@ class Engine:
         """Transactions on their way whose rule is disarmed: the signer may not raise their fees any more."""
         if self.executor is None:
             return ()
-        accounts = {armed.account for armed in self.book.armed.values()}
+        keys = {key for armed in self.book.armed.values() for key in armed.keys}
         waiting = [
             intent.id
             for firing in firings
-            if firing.state.is_open and firing.account not in accounts
+            if firing.state.is_open
             for intent in firing.intents
+            if intent.account not in keys
             if intent.attempts and not intent.state.is_final and intent.state is not IntentState.INCLUDED
             if not is_stuck(intent)
         ]
@@ -738,6 +755,7 @@ class Engine:
             rules_file=str(setup.rules_files[0]) if setup.rules_files else "",
             armed_since={name: armed.since for name, armed in self.book.armed.items()},
             armed_accounts={name: armed.account for name, armed in self.book.armed.items()},
+            armed_keys={name: armed.keys for name, armed in self.book.armed.items()},
             verdicts=self.defender.verdicts,
             evaluations=self.defender.evaluations,
             firings=firings,

@@ -6,9 +6,10 @@ What stands above a line here is on the disk before that line runs: the journal'
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
+from types import MappingProxyType
 
 from tui.engine.budget import day_of, degraded_cap, gas_debits, refuse_spend
 from tui.engine.cancelling import Canceller, CannotCancel
@@ -21,6 +22,8 @@ from tui.engine.intents import (
     intents_of,
     left_authorization,
     may_still_be_sent,
+    plan_senders,
+    senders,
     to_withhold,
     unsigned,
 )
@@ -182,25 +185,29 @@ class Executor:
         verify: Verify,
         *,
         daily_cap_usd: int | None = None,
-        mined_nonce: int | None = None,
+        mined_nonces: Mapping[str, int] = MappingProxyType({}),
         native_price_usd: int | None = None,
     ) -> Refusal | None:
         """Reserve, permit, verify, sign, record, send. What became of it is in the journal and was notified; the answer
         is why nothing was signed, where the firing is DROPPED.
 
-        `mined_nonce` is the account's nonce where it was read at the plan's block already; None: it is asked for.
+        `mined_nonces` are the nonces of the plan's senders, by account, as far as they were read at the plan's block
+        already; others are asked for.
         `native_price_usd` (8 decimals) is what gas counts at against the day's cap. Where it is not known the defence
         goes on and that is said: an account that is liquidated costs more than its gas.
 
         Until the signer is asked for a transaction, any refusal leaves the firing DROPPED with its reason and nonces
-        free. Where another plan of the account is under way the firing stays TRIGGERED.
+        free. Where another plan of the position's account or of any sender is under way the firing stays TRIGGERED.
+
+        All transactions go out together. Those of one account are mined in their order; between accounts there is no
+        order, and none is needed: each of them only raises health by itself, or has a floor that the chain holds.
         """
         current = self._firing(firing.id)
         if current.id in self._executing or current.state not in (FiringState.TRIGGERED, FiringState.PLANNED):
             return None
         self._executing.add(current.id)
         try:
-            return await self._execute(current, plan, verify, daily_cap_usd, mined_nonce, native_price_usd)
+            return await self._execute(current, plan, verify, daily_cap_usd, mined_nonces, native_price_usd)
         finally:
             self._executing.discard(current.id)
 
@@ -210,7 +217,9 @@ class Executor:
         `verify` may refuse; then `cancel` is the way to free the nonces.
         """
         current = self._firing(firing.id)
-        if current.id in self._executing or not awaits_signature(current) or self._refusal(current) is not None:
+        if current.id in self._executing or not awaits_signature(current):
+            return
+        if self._refusal(senders(unsigned(current))) is not None:
             return
         self._executing.add(current.id)
         try:
@@ -224,19 +233,21 @@ class Executor:
         plan: Plan | Errand,
         verify: Verify,
         cap: int | None,
-        mined: int | None,
+        mined: Mapping[str, int],
         price: int | None,
     ) -> Refusal | None:
         short = self._reader.degraded(plan.block)
         allowed = cap if short is None else degraded_cap(plan, cap)
-        reason = self._refusal(firing) or fault_of(firing, plan) or (allowed if isinstance(allowed, str) else None)
+        accounts = plan_senders(firing, plan)
+        reason = self._refusal(accounts) or fault_of(firing, plan) or (allowed if isinstance(allowed, str) else None)
         if isinstance(allowed, str) or reason is not None:
             return self._drop(firing, reason or "")
         cap = allowed
-        if self._other_plan_lives(firing):
+        busy = self._other_plan_lives(firing, accounts)
+        if busy is not None:
             self._teller.say_once(
                 Severity.WARNING,
-                f"{firing.rule}: waits, another plan of {short_address(firing.account)} is under way",
+                f"{firing.rule}: waits, another plan of {short_address(busy)} is under way",
                 kind="busy",
                 about=firing.id,
                 firing_id=firing.id,
@@ -252,15 +263,18 @@ class Executor:
         )
         self._journal.save_firing(firing, planned)
         self._journal.save_outcome(expected_of(planned, plan))
-        try:
-            nonce = await self._first_nonce(planned, mined)
-        except (ChainUnreachable, ReadFailed) as error:
-            return self._drop(planned, f"the account's nonce cannot be read: {error}")
-        if isinstance(nonce, str):
-            return self._drop(planned, nonce)
+        nonces: dict[str, int] = {}
+        for account in accounts:
+            try:
+                nonce = await self._first_nonce(account, mined.get(account))
+            except (ChainUnreachable, ReadFailed) as error:
+                return self._drop(planned, f"{short_address(account)}: its nonce cannot be read: {error}")
+            if isinstance(nonce, str):
+                return self._drop(planned, nonce)
+            nonces[account] = nonce
         running = advance_firing(planned, FiringState.RUNNING)
         day = day_of(plan.block.timestamp)
-        intents = intents_of(running, plan, nonce)
+        intents = intents_of(running, plan, nonces)
         gas = gas_debits(planned.rule, day, intents, price)
         spent = sum(self._journal.spent(kind, day, planned.rule) for kind in (SpendKind.USD, SpendKind.GAS_USD))
         reason = refuse_spend(spent, plan.spend_usd, cap, sum(one.amount for one in gas))
@@ -291,7 +305,7 @@ class Executor:
         except BaseException:
             self._journal.release(running, FiringState.TRIGGERED, "interrupted before anything was signed")
             raise
-        reason = reason or self._refusal(running)
+        reason = reason or self._refusal(accounts)
         if reason is None and short is None:
             reason = self._reader.degraded(plan.block)
         if reason is not None:
@@ -304,7 +318,7 @@ class Executor:
             reason = await verify([call_of(intent) for intent in waiting])
         except (ChainUnreachable, ReadFailed) as error:
             reason = str(error)
-        reason = reason or self._refusal(firing)
+        reason = reason or self._refusal(senders(waiting))
         if reason is not None:
             self._teller.say_once(
                 Severity.WARNING,
@@ -403,7 +417,10 @@ class Executor:
         if self._killed():
             self._withhold(firing_id)
             return
-        if self._journal.halted(self._chain_id, signed[0].account) is not None:
+        # What one account cannot send any more is no reason to keep back what another one can.
+        halted = {one for one in senders(signed) if self._journal.halted(self._chain_id, one) is not None}
+        signed = [intent for intent in signed if intent.account not in halted]
+        if not signed:
             return
         self._journal.save_intents([(intent, advance(intent, IntentState.MAYBE_SENT)) for intent in signed])
         for intent in signed:
@@ -468,8 +485,8 @@ class Executor:
 
     async def _recover_running(self, firing: Firing) -> None:
         await self._send_signed(firing.id)
-        may_send = not self._killed() and self._journal.halted(self._chain_id, firing.account) is None
         for intent in firing.intents:
+            may_send = not self._killed() and self._journal.halted(self._chain_id, intent.account) is None
             cancelling = intent.state is IntentState.CANCELLING
             if cancelling or (intent.state is IntentState.MAYBE_SENT and may_send and not intent.withheld):
                 await self._sender.send(intent.id, intent.attempts[-1])
@@ -552,48 +569,52 @@ class Executor:
         assert firing is not None, f"no firing {firing_id}"
         return firing
 
-    def _refusal(self, firing: Firing) -> str | None:
+    def _refusal(self, accounts: Iterable[str]) -> str | None:
+        """Why nothing may be signed for any of these accounts, or None."""
         if self._killed():
             return "the kill switch is on"
         barred = self._may_sign()
         if barred is not None:
             return barred
-        halted = self._journal.halted(self._chain_id, firing.account)
-        return None if halted is None else f"the account is halted: {halted}"
+        for account in accounts:
+            halted = self._journal.halted(self._chain_id, account)
+            if halted is not None:
+                return f"{short_address(account)} is halted: {halted}"
+        return None
 
-    def _other_plan_lives(self, firing: Firing) -> bool:
-        if any(intent.account == firing.account for intent in self._journal.unsettled(self._chain_id)):
-            return True
-        return any(
-            other.id != firing.id and other.account == firing.account and other.state is FiringState.RUNNING
-            for other in self._journal.open_firings(self._chain_id)
-        )
+    def _other_plan_lives(self, firing: Firing, accounts: Sequence[str]) -> str | None:
+        """An account that this plan needs for itself and another one has in use: one that signs for both, or that of
+        the position of both. None where there is none.
+        """
+        for intent in self._journal.unsettled(self._chain_id):
+            if intent.account in accounts:
+                return intent.account
+        for other in self._journal.open_firings(self._chain_id):
+            if other.id != firing.id and other.account == firing.account and other.state is FiringState.RUNNING:
+                return other.account
+        return None
 
-    async def _first_nonce(self, firing: Firing, mined: int | None) -> int | str:
+    async def _first_nonce(self, account: str, mined: int | None) -> int | str:
         """The nonce to begin at, or why none may be used now.
 
         No plan of the account is under way here, so every nonce this record explains is final: a chain that counts
         more was used from elsewhere, one that counts fewer is behind or was taken back, and a gap would never be mined.
         """
         if mined is None:
-            mined = await self._broadcaster.nonce(firing.account)
-        known = self._journal.next_nonce(self._chain_id, firing.account)
+            mined = await self._broadcaster.nonce(account)
+        known = self._journal.next_nonce(self._chain_id, account)
         if known is None or mined == known:
             return mined
-        counts = (
-            f"the chain counts {mined} transactions of {short_address(firing.account)}, this journal explains {known}"
-        )
+        counts = f"the chain counts {mined} transactions of {short_address(account)}, this journal explains {known}"
         if mined < known:
             return f"{counts}: the node is behind, or a reorg deeper than what counts as final took some back"
         reason = f"{counts}: the key was used elsewhere, or the journal is an old copy"
-        if mined == known + 1 and left_authorization(
-            self._journal.signed_firings(self._chain_id), firing.account, mined - 2
-        ):
+        if mined == known + 1 and left_authorization(self._journal.signed_firings(self._chain_id), account, mined - 2):
             reason = (
                 f"{counts}: the delegation that was cancelled there may have been put on the chain by somebody who saw "
                 "it, or the key was used elsewhere (`trimtab helper show` tells what the account is delegated to)"
             )
-        self._journal.halt(self._chain_id, firing.account, reason, self._clock.now())
+        self._journal.halt(self._chain_id, account, reason, self._clock.now())
         self._teller.say(Severity.ALARM, f"{reason}; nothing is signed until you resume it", kind="halted")
         return reason
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,10 +10,25 @@ from tui.model.plan import Evaluation
 from tui.model.rule import RuleFault
 from tui.model.view import ViewState
 
+Passwords = str | Mapping[str, str]
+"""One password for every key file that a rule needs, or one by account (lower-case hex)."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """A key that a rule needs: whose, in which key file, and the steps that it signs, in words."""
+
+    account: str
+    keystore: str
+    signs: tuple[str, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class ArmingReport:
     """What arming a rule would mean: what it may spend in words, what would stop it, what forbids arming at all.
+
+    `account` is whose position it is, `keystore` that account's key file where it is here. `keys` are all that its
+    steps need and that are here: other accounts may pay.
 
     `problems` forbid (invalid rule, no key for the account ...); `warnings` would stop a defence (missing token or
     gas); `spends` are lines such as "up to 5,000 USDC a firing, $50,000 a day".
@@ -25,6 +40,7 @@ class ArmingReport:
     spends: tuple[str, ...]
     warnings: tuple[str, ...]
     problems: tuple[str, ...]
+    keys: tuple[KeyUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +77,8 @@ class EngineFacade(Protocol):
     async def arming_report(self, rule: str) -> ArmingReport:
         """What arming would mean, at the current block."""
 
-    async def arm(self, rule: str, typed_name: str, password: str) -> None:
-        """Unlock the keystore and arm a rule; `typed_name` must equal the rule's name."""
+    async def arm(self, rule: str, typed_name: str, passwords: Passwords) -> None:
+        """Unlock every keystore that a rule needs and arm it; `typed_name` must equal the rule's name."""
 
     async def disarm(self, rule: str, why: str) -> None:
         """Stop a rule from firing; what is under way is tracked to its end."""

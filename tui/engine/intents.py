@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from tui.model.errand import Errand
 from tui.model.intent import AttemptKind, Firing, FiringState, Intent, IntentState
 from tui.model.plan import Plan, PlannedCall
 from tui.model.text import short_address
+from tui.planning.payers import sender_of, senders_of
 from tui.ports.journal import Outcome
 
 HOW_TO_CANCEL = "cancel it (`trimtab cancel`, or key z in the app, with a rule of that account armed)"
@@ -32,16 +33,34 @@ def awaits_signature(firing: Firing) -> bool:
     )
 
 
-def intents_of(firing: Firing, plan: Plan | Errand, nonce: int) -> list[Intent]:
-    """A plan's calls as RESERVED intents with consecutive nonces from `nonce` on, numbered after earlier tries."""
+def senders(intents: Iterable[Intent]) -> tuple[str, ...]:
+    """The accounts that sign these, each once, in order."""
+    return tuple(dict.fromkeys(intent.account for intent in intents))
+
+
+def plan_senders(firing: Firing, plan: Plan | Errand) -> tuple[str, ...]:
+    """The accounts that sign the calls of a firing's plan, each once, in order."""
+    return senders_of(plan.calls, firing.account)
+
+
+def living(firing: Firing) -> list[Intent]:
+    """What of a firing has no end yet: its accounts can do nothing else until it has."""
+    return [intent for intent in firing.intents if not intent.state.is_final]
+
+
+def intents_of(firing: Firing, plan: Plan | Errand, nonces: Mapping[str, int]) -> list[Intent]:
+    """A plan's calls as RESERVED intents, numbered after earlier tries, each account's with consecutive nonces from
+    its own of `nonces` on.
+    """
     taken = len(firing.intents)
+    signers = [sender_of(call, firing.account) for call in plan.calls]
     return [
         Intent(
             id=f"{firing.id}-{taken + place}",
             firing_id=firing.id,
             sequence=taken + place,
             chain_id=firing.chain_id,
-            account=firing.account,
+            account=signers[place],
             to=call.to,
             data=call.data,
             value=call.value,
@@ -49,7 +68,7 @@ def intents_of(firing: Firing, plan: Plan | Errand, nonce: int) -> list[Intent]:
             gas_limit=call.gas_limit,
             fee_ceiling=plan.fees.ceiling,
             state=IntentState.RESERVED,
-            nonce=nonce + place,
+            nonce=nonces[signers[place]] + signers[:place].count(signers[place]),
             delegate=call.delegate,
         )
         for place, call in enumerate(plan.calls)
@@ -78,7 +97,7 @@ def expected_of(firing: Firing, plan: Plan | Errand) -> Outcome:
 
 
 def call_of(intent: Intent) -> PlannedCall:
-    """An intent as the call that was planned, with its final calldata."""
+    """An intent as the call that was planned, with its final calldata and whoever signs it."""
     return PlannedCall(
         intent.to,
         intent.data,
@@ -87,6 +106,7 @@ def call_of(intent: Intent) -> PlannedCall:
         None,
         gas_limit=intent.gas_limit,
         delegate=intent.delegate,
+        sender=intent.account,
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tui.engine.intents import senders, unsigned
 from tui.model.intent import Firing
 from tui.model.position import Position
 from tui.model.rule import Rule
@@ -30,8 +31,9 @@ def why_left_over(
 
 def left_over_words(firing: Firing, why: str) -> str:
     """For whoever has to mend it."""
+    whose = senders(unsigned(firing)) or (firing.account,)
     return (
         f"{clean_text(firing.rule, 40)}: asked for its signature earlier, and {why}; nothing else of "
-        f"{short_address(firing.account)} can be signed before its nonce is free: arm a rule of that account, which "
-        "frees it, or `trimtab cancel`"
+        f"{', '.join(map(short_address, whose))} can be signed before its nonce is free: arm a rule of that account, "
+        "which frees it, or `trimtab cancel`"
     )

@@ -183,11 +183,14 @@ def lost(intent: Intent) -> Intent:
 def firing_outcome(intents: Sequence[Intent]) -> FiringState | None:
     """The end of a firing, None while something may still come of its intents.
 
-    Intents DROPPED before anything was signed say nothing.
+    Intents DROPPED before anything was signed say nothing. A lost nonce ends it at once as far as its account goes,
+    which is halted; what other accounts signed is waited for.
     """
     states = [intent.state for intent in intents if intent.state is not IntentState.DROPPED]
     if IntentState.NONCE_LOST in states:
-        return FiringState.HALTED
+        lost_by = {intent.account for intent in intents if intent.state is IntentState.NONCE_LOST}
+        others = [intent.state for intent in intents if intent.account not in lost_by]
+        return FiringState.HALTED if all(state.is_final for state in others) else None
     if not states or not all(state.is_final for state in states):
         return None
     return FiringState.DONE if all(state is IntentState.FINAL_OK for state in states) else FiringState.FAILED

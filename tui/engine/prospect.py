@@ -67,7 +67,7 @@ class Prospect:
     the block that stands at a height now. `offers` asks what sales cost; `wrapped_native` is the token that the native
     coin can be wrapped into, `best_seen` the best price (wad) that a trailing rule saw, `swapper` what an account swaps
     with by itself, `signer_fees` what the signer lets gas cost for a rule, `venues` who else may make such calls, which
-    read as `dialects` say.
+    read as `dialects` say, `barred` the accounts for which nothing may be signed now, and why.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class Prospect:
         signer_fees: Callable[[Rule, Snapshot], FeeCap | None] = lambda _rule, _snapshot: None,
         venues: Venues | None = None,
         dialects: Sequence[Dialect] = (),
+        barred: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self._markets = {str(market.key): market for market in markets}
         self._simulator = simulator
@@ -95,6 +96,7 @@ class Prospect:
         self.signer_fees = signer_fees
         self.venues = venues
         self.dialects = tuple(dialects)
+        self._barred = barred
         self._looked = 0
         self._looked_at: frozenset[tuple[str, str]] = frozenset()
 
@@ -173,13 +175,25 @@ class Prospect:
             data_fees=snapshot.data_fees,
             swapper=self.swapper,
             signer_fees=self.signer_fees(rule, snapshot),
+            payers={one: snapshot.wallets[one] for one in rule.wallets if one in snapshot.wallets},
+            barred=self._barred(),
         )
+
+    def wallet(self, rule: Rule, position: Position, snapshot: Snapshot) -> Wallet | None:
+        """The wallet of a position's account; one of which nothing is known where it was not read and others pay for
+        all steps; None where it was not read and is needed.
+        """
+        account = position.key.account
+        wallet = snapshot.wallets.get(account)
+        if wallet is None and rule.steps and account not in rule.signers(account):
+            return Wallet(account, None, None, code_read=False)
+        return wallet
 
     def plan(self, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote) -> Plan | Refusal:
         """The plan as sized, not simulated. `position` may be a repriced one: what would be done there. No exchange is
         asked: a sale is taken to cost the most that its step allows.
         """
-        wallet = snapshot.wallets.get(position.key.account)
+        wallet = self.wallet(rule, position, snapshot)
         if wallet is None:
             return Refusal("wallet-unknown", "the account's wallet was not read")
         return self._sized(rule, position, wallet, self.circumstances(rule, snapshot, fees))
@@ -207,7 +221,7 @@ class Prospect:
         that the simulation refuses is left out of it, and the rest is sized anew. Aggregators are asked for its own
         swaps as well where `ask_others`.
         """
-        wallet = snapshot.wallets.get(position.key.account)
+        wallet = self.wallet(rule, position, snapshot)
         if wallet is None:
             return Refusal("wallet-unknown", "the account's wallet was not read")
         market = self.market(position)
@@ -371,17 +385,15 @@ class Prospect:
 
     async def _simulate(self, plan: Plan, snapshot: Snapshot, calls: Sequence[PlannedCall]) -> Proven | Refusal:
         market = self._markets[str(plan.position.market)]
-        wallet: Wallet = snapshot.wallets[plan.position.account]
-        balances = balances_of(wallet)
-        reads = simulation_reads(plan, market, balances)
+        held = {account: dict(balances_of(wallet)) for account, wallet in snapshot.wallets.items()}
+        reads = simulation_reads(plan, market, held)
         try:
             simulation = await self._simulator.simulate(snapshot.block, plan.position.account, calls, reads)
         except (ReadFailed, ChainUnreachable) as failed:
             return Refusal("simulation-unavailable", f"no node would simulate it: {failed}")
-        judged = judge(plan, market, calls, simulation, balances)
-        return (
-            judged if isinstance(judged, Refusal) else Proven(judged, wallet_left(plan, market, simulation, balances))
-        )
+        own = held.get(plan.position.account, {})
+        judged = judge(plan, market, calls, simulation, own, held)
+        return judged if isinstance(judged, Refusal) else Proven(judged, wallet_left(plan, market, simulation, own))
 
 
 def _is_its_fault(refusal: Refusal) -> bool:

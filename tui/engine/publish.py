@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from tui.engine.conditions import Conditions, Consequence, first
 from tui.engine.history import History
-from tui.engine.intents import stuck_words
+from tui.engine.intents import living, senders, stuck_words
 from tui.engine.signerwatch import ARM_AGAIN
 from tui.engine.troubles import keys_of_firing
 from tui.engine.wanting import all_held, why_refused
@@ -32,7 +32,7 @@ from tui.model.view import (
 )
 from tui.ports.chain import ProviderStatus
 from tui.rules.evaluate import Verdict, VerdictKind
-from tui.rules.match import applies
+from tui.rules.match import applies, may_defend
 
 DEGRADED = "fewer nodes than must agree, so daily limits are halved and nothing is sold"
 """What `degraded` means, in the words of the protection line."""
@@ -60,7 +60,8 @@ class Standing:
 class Facts:
     """All that a view is drawn from beside the standing. `left_behind`: sentences on transactions that were signed for
     rules which are armed no more. `degraded`: why fewer nodes than the quorum had to do at this block. `stuck`: what
-    the kill switch withheld and nobody has cancelled.
+    the kill switch withheld and nobody has cancelled. `armed_accounts` is whose positions each armed rule defends,
+    `armed_keys` the accounts that sign for it.
     """
 
     network: Network
@@ -91,6 +92,12 @@ class Facts:
     troubles: tuple[tuple[str, str], ...] = ()
     stuck: tuple[Intent, ...] = ()
     notices: tuple[Notice, ...] = ()
+    armed_keys: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+
+    def keys_of(self, rule: str) -> tuple[str, ...]:
+        """The accounts that sign for an armed rule; none for one that is not armed."""
+        account = self.armed_accounts.get(rule)
+        return self.armed_keys.get(rule, () if account is None else (account,))
 
 
 def draw(sequence: int, standing: Standing, facts: Facts, history: History) -> ViewState:
@@ -157,18 +164,23 @@ def _protection(standing: Standing, facts: Facts) -> tuple[Protection, str]:
         return Protection.HELD, f"Nothing can be signed: {standing.signer}. To mend it, {ARM_AGAIN}."
     if standing.blind is not None:
         return Protection.HELD, f"Blind: {standing.blind}. Nothing can fire until the chain is seen again."
-    for account in sorted(set(facts.armed_accounts.values())):
-        reason = facts.halted.get(account)
-        if reason is not None:
-            return Protection.HELD, f"Account {account} is halted: {reason}"
-    if armed_stuck := _stuck(facts, set(facts.armed_accounts.values())):
+    keys = {rule: facts.keys_of(rule) for rule in facts.armed_since}
+    halted = sorted({key for signers in keys.values() for key in signers if key in facts.halted})
+    halts = " ".join(f"Account {account} is halted: {facts.halted[account]}" for account in halted)
+    if halted and all(all(key in facts.halted for key in signers) for signers in keys.values()):
+        return Protection.HELD, halts
+    if armed_stuck := _stuck(facts, {key for signers in keys.values() for key in signers}):
         return Protection.HELD, stuck_words(armed_stuck)
-    if unsigned := _unsigned(facts, set(facts.armed_accounts.values())):
+    if unsigned := _unsigned(
+        facts, {*facts.armed_accounts.values(), *(key for signers in keys.values() for key in signers)}
+    ):
         return Protection.HELD, f"{unsigned}."
     if facts.armed_since:
         spent = {name: f"is held back: {why}" for name, why in all_held(facts.armed_since, facts.conditions).items()}
         spent |= _spent(facts)
         lead = f"Degraded: {DEGRADED}; {facts.degraded}. " if facts.degraded is not None else ""
+        # Others can still sign: what they defend is defended.
+        lead += f"{halts.rstrip('.')}. " if halted else ""
         if spent:
             told = "; ".join(f"{name} {why}" for name, why in spent.items())
             return Protection.ARMED, f"{lead}Armed, but {told}.{behind}"
@@ -188,7 +200,7 @@ def _unsigned(facts: Facts, accounts: Container[str]) -> str | None:
     troubles = dict(facts.troubles)
     for firing in facts.firings:
         found = next((troubles[key] for key in keys_of_firing(firing.id) if key in troubles), None)
-        if found is not None and firing.account in accounts:
+        if found is not None and any(one in accounts for one in (firing.account, *senders(living(firing)))):
             return found.rstrip(".")
     return None
 
@@ -252,8 +264,7 @@ _BY_VERDICT = {
 def _activity(rule: Rule, matched: Sequence[str], standing: Standing, facts: Facts) -> tuple[RuleActivity, str]:
     if not matched:
         return RuleActivity.OFF, "no watched position matches"
-    armed_for = facts.armed_accounts.get(rule.name)
-    if armed_for is not None and (stuck := _stuck(facts, (armed_for,))) is not None:
+    if (stuck := _stuck(facts, facts.keys_of(rule.name))) is not None:
         return RuleActivity.HELD, stuck_words(stuck)
     if any(firing.rule == rule.name and firing.state.is_open for firing in facts.firings):
         return RuleActivity.FIRING, "a rebalance is under way"
@@ -270,6 +281,10 @@ def _activity(rule: Rule, matched: Sequence[str], standing: Standing, facts: Fac
         return RuleActivity.HELD, f"nothing can be signed: {standing.signer}"
     if standing.killed or standing.held is not None or standing.blind is not None:
         return RuleActivity.HELD, why
+    keys = facts.keys_of(rule.name)
+    halted = [f"account {key} is halted: {facts.halted[key]}" for key in keys if key in facts.halted]
+    if halted and len(halted) == len(keys):
+        return RuleActivity.HELD, halted[0]
     strange = [one for position in matched for one in facts.conditions.get((rule.name, position), ())]
     held_back = first(strange, Consequence.HOLD_BACK)
     if held_back is not None:
@@ -280,7 +295,7 @@ def _activity(rule: Rule, matched: Sequence[str], standing: Standing, facts: Fac
     refused = next((told for one in judged if (told := why_refused(one)) is not None), None)
     if refused is not None and rule.name in facts.armed_since:
         return RuleActivity.HELD, f"cannot act: {refused}"
-    why = "; ".join((why, *(one.text for one in strange if one.consequence is Consequence.STEP_OUT)))
+    why = "; ".join((why, *halted, *(one.text for one in strange if one.consequence is Consequence.STEP_OUT)))
     if telling is not None and telling.kind in _BY_VERDICT:
         return _BY_VERDICT[telling.kind], why
     return RuleActivity.ARMED, why
@@ -307,7 +322,7 @@ def _defends(rule: Rule) -> int:
 def _position_view(position: Position, facts: Facts, rules: Mapping[str, RuleView]) -> PositionView:
     watching = [rule for rule in facts.rules if applies(rule, position.key)]
     account = position.key.account
-    mine = [rule for rule in watching if rule.mode is Mode.NOTIFY or account in facts.own_accounts]
+    mine = [rule for rule in watching if rule.mode is Mode.NOTIFY or may_defend(rule, position.key, facts.own_accounts)]
     doing = {rule.name: _doing(rule, account, facts, rules) for rule in mine}
     # What stands beside a position is what it relies on: the best defence, and an armed one before one that is not.
     rule = min(mine, key=lambda one: (_defends(one), doing[one.name] in _IDLE), default=None)
@@ -324,7 +339,15 @@ def _position_view(position: Position, facts: Facts, rules: Mapping[str, RuleVie
         trigger_prices=tuple(one for one in facts.triggers if one.position == position.id),
         own_key=account in facts.own_accounts,
         label=facts.labels.get(account, ""),
+        payers=_payers(rule, account, facts),
     )
+
+
+def _payers(rule: Rule | None, account: str, facts: Facts) -> tuple[str, ...]:
+    """The other accounts that sign for a rule which is armed for positions of `account`."""
+    if rule is None or facts.armed_accounts.get(rule.name) != account:
+        return ()
+    return tuple(key for key in facts.keys_of(rule.name) if key != account)
 
 
 def _nearest(

@@ -38,7 +38,7 @@ from tui.rules.prices import PriceSeen
 
 @dataclass(frozen=True, slots=True)
 class Armed:
-    """A rule that a person armed: its exact meaning then, for which account, since when (unix seconds).
+    """A rule that a person armed: its exact meaning then, for positions of which account, since when (unix seconds).
 
     `scopes` are what the signer was given, `baselines` the market under each position (by id), both as of arming.
     """
@@ -48,6 +48,11 @@ class Armed:
     since: float
     scopes: tuple[ArmedScope, ...] = ()
     baselines: Mapping[str, Baseline] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The accounts whose keys sign for it: that of the positions, others that pay, or both."""
+        return self.rule.signers(self.account)
 
 
 @dataclass(frozen=True, slots=True)

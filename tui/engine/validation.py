@@ -22,7 +22,7 @@ async def problems_of(
     rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote, prospect: Prospect
 ) -> tuple[RuleProblem, ...]:
     """What is wrong with a rule on a position, with what exchanges charge now; none where it cannot be judged."""
-    wallet = snapshot.wallets.get(position.key.account)
+    wallet = prospect.wallet(rule, position, snapshot)
     if wallet is None or position.unknown is not None or position.health_factor is None:
         return ()
     market = prospect.market(position)

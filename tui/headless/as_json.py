@@ -164,6 +164,7 @@ def _step_json(step: PlannedStep) -> Json:
         "decimals": action.asset.decimals,
         "health_factor_after": wad(step.health_factor_after),
         "wrap_wei": str(action.wrap),
+        "wallet": action.payer,  # null: the position's own account pays
         "note": step.note or None,
         "sale": _sale_json(action),
     }
@@ -249,6 +250,7 @@ def intent_json(intent: Intent) -> Json:
     return {
         "id": intent.id,
         "sequence": intent.sequence,
+        "account": intent.account,
         "state": str(intent.state),
         "nonce": intent.nonce,
         "to": intent.to,

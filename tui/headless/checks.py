@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,6 +13,7 @@ from tui.engine.signerwatch import ARM_AGAIN
 from tui.headless.heartbeat import BEAT_EVERY, FRESH_WITHIN, Beat
 from tui.model.network import LATE_BLOCKS, LATE_SECONDS
 from tui.model.position import Asset
+from tui.model.rule import Rule
 from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
 from tui.model.units import format_units
@@ -265,8 +266,16 @@ def condition_checks(name: str, conditions: Sequence[Condition], steps_left: int
         yield Check(name, False, one.text, fix, stops=grave or out)
 
 
+def key_checks(name: str, rule: Rule, account: str, own: Container[str]) -> Iterator[Check]:
+    """Whether the keys that a rule needs on a position of `account` are here."""
+    for signer in rule.signers(account):
+        if signer not in own:
+            what = f"the key of {signer}, which signs a part of it, is not here"
+            yield Check(name, False, what, "import its key file, or give it with --keystore")
+
+
 def wallet_checks(snapshot: Snapshot, own: Sequence[str]) -> Iterator[Check]:
-    """Own accounts: plain ones, readable, and what others may take of their tokens already."""
+    """Accounts that sign: plain ones, readable, and what others may take of their tokens already."""
     for account in own:
         name = f"account {short_address(account)}"
         wallet = snapshot.wallets.get(account)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tui.config.options import Options, UsageError, options_from
-from tui.engine.arming import find_obstacles, positions_for
+from tui.engine.arming import candidates_for, find_obstacles, positions_for
 from tui.engine.conditions import acting_rule
 from tui.engine.killswitch import KillSwitch
 from tui.engine.live_rules import live_faults
@@ -25,6 +25,7 @@ from tui.headless.checks import (
     engine_checks,
     head_checks,
     journal_check,
+    key_checks,
     kill_check,
     node_checks,
     position_checks,
@@ -195,7 +196,7 @@ def _key_checks(options: Options) -> Iterator[Check]:
     from tui.vault.keystore import inspect_keystore
 
     directory = paths_of(options).config / "keystore"
-    paths = [options.keystore] if options.keystore is not None else sorted(directory.glob("*.json"))
+    paths = list(options.keystores) or sorted(directory.glob("*.json"))
     if not paths:
         yield Check("key", False, "there is no key file: nothing can be signed", "trimtab keystore new, or import")
     for path in paths:
@@ -245,7 +246,9 @@ async def _defence_checks(wired: Wired, block: BlockRef) -> list[Check]:
     engine = wired.engine
     engine.book.reload(force=True)
     own = tuple(engine.setup.keystores)
-    engine.watch.defend(own or engine.watch.accounts)
+    paying = [wallet for rule in engine.book.rules if rule.mode is not Mode.NOTIFY for wallet in rule.wallets]
+    named = [one.rpartition("/")[2] for one in (rule.position for rule in engine.book.rules) if one.count("/") == 2]
+    engine.watch.defend([*(own or engine.watch.accounts), *(named if own else ()), *paying])
     snapshot, fees = await asyncio.gather(engine.watch.snapshot(block), engine.ports.fees.quote(block))
     checks = [
         Check(f"rules {fault.rule or ''}".rstrip(), False, str(fault), "", stops=fault.severity == "error")
@@ -256,14 +259,16 @@ async def _defence_checks(wired: Wired, block: BlockRef) -> list[Check]:
         for fault in live_faults(engine.book.sets, snapshot, engine.prospect.markets)
         if fault.severity == "error"
     ]
-    checks += [*position_checks(snapshot), *wallet_checks(snapshot, own)]
+    signing = tuple(dict.fromkeys((*own, *paying)))
+    checks += [*position_checks(snapshot), *wallet_checks(snapshot, signing if own else own)]
     guarded = False
     for rule in engine.book.rules:
         if rule.mode is Mode.NOTIFY:
             continue
-        for position in positions_for(rule, snapshot, own):
+        for position in candidates_for(rule, snapshot, own):
             guarded = True
             name = f"rule {rule.name}"
+            checks += key_checks(name, rule, position.key.account, own)
             strange = engine.guard.judge(rule, position, snapshot)
             acting = acting_rule(rule, strange)
             found = find_obstacles(acting, position, snapshot, fees, engine.prospect)

@@ -21,7 +21,7 @@ from tui.model.text import clean_text
 from tui.model.units import format_units, usd_text
 from tui.ports.chain import Reader
 from tui.ports.journal import Decision
-from tui.wiring import find_keystores, paths_of, read_password
+from tui.wiring import find_keystores, paths_of, read_passwords
 
 
 @dataclass(slots=True)
@@ -66,6 +66,7 @@ class Run:
 
 def signer_of(args: argparse.Namespace, options: Options) -> Signer:
     keystores = find_keystores(options, paths_of(options))
+    passwords = read_passwords(options, tuple(keystores))
     if len(options.addresses) > 1:
         raise UsageError("give one --address")
     if options.addresses:
@@ -74,7 +75,7 @@ def signer_of(args: argparse.Namespace, options: Options) -> Signer:
         found = "no key file" if not keystores else f"{len(keystores)} key files"
         raise UsageError(f"helper {args.helper_command} signs, and there is {found} to sign with; give --keystore FILE")
     ((account, keystore),) = keystores.items()
-    password = read_password(options)
+    password = None if passwords is None else passwords[account]
     alone = not (sys.stdin.isatty() and sys.stderr.isatty())
     if alone and not args.yes:
         raise UsageError("there is nobody to ask: give --yes to sign without")

@@ -10,7 +10,7 @@ import signal
 import sys
 
 from tui.config.options import Options, UsageError, options_from
-from tui.engine.facade import CommandRefused
+from tui.engine.facade import CommandRefused, Passwords
 from tui.headless.as_json import block_json, evaluation_json, usd, wad
 from tui.headless.attendants import Attendants, alert_settings
 from tui.headless.outlet import Outlet, outlets
@@ -20,7 +20,7 @@ from tui.model.rule import Mode
 from tui.model.view import ActivityEntry, Severity, ViewState
 from tui.ports.journal import JournalError
 from tui.vault.hardening import forbid_dumps
-from tui.wiring import Wired, paths_of, read_password, wire
+from tui.wiring import Wired, find_keystores, paths_of, read_passwords, wire
 
 FIRST_BLOCK_SECONDS = 30.0
 
@@ -35,12 +35,12 @@ def _run_engine(args: argparse.Namespace) -> int:
     forbid_dumps()
     try:
         options = options_from(args)
-        password = read_password(options)
-        if options.keystore is not None and password is None and not options.read_only:
+        passwords = None if not options.keystores else _passwords(options)
+        if options.keystores and passwords is None and not options.read_only:
             raise UsageError("--keystore needs --password-file FILE or --password-fd N: there is nobody to ask")
         alerts = alert_settings(paths_of(options))
         # The signer starts before the loop and its threads: the kernel ties its life to this main thread.
-        wired = wire(options, signing=options.keystore is not None and not options.read_only)
+        wired = wire(options, signing=bool(options.keystores) and not options.read_only)
     except UsageError as error:
         talk(f"trimtab run: {error}")
         return error.exit_code
@@ -48,9 +48,14 @@ def _run_engine(args: argparse.Namespace) -> int:
         talk(f"trimtab run: {error}")
         return Exit.REFUSED
     try:
-        return asyncio.run(_Run(wired, options, password, args.json, alerts).main())
+        return asyncio.run(_Run(wired, options, passwords, args.json, alerts).main())
     finally:
         wired.close_signer()
+
+
+def _passwords(options: Options) -> dict[str, str] | None:
+    """The password of each key file that was named, by account. Raises UsageError."""
+    return read_passwords(options, tuple(find_keystores(options, paths_of(options))))
 
 
 def _dropped_event(count: int) -> str:
@@ -65,11 +70,11 @@ class _Run:
     """One run: what was said already, and what ends it."""
 
     def __init__(
-        self, wired: Wired, options: Options, password: str | None, as_json: bool, alerts: AlertSettings
+        self, wired: Wired, options: Options, passwords: Passwords | None, as_json: bool, alerts: AlertSettings
     ) -> None:
         self._wired = wired
         self._options = options
-        self._password = password
+        self._passwords = passwords
         self._as_json = as_json
         self._attendants = Attendants(wired, alerts, _ring if sys.stderr.isatty() else None, alone=True)
         self._told = 0
@@ -143,7 +148,7 @@ class _Run:
         for fault in engine.book.faults:
             talk(f"rules: {fault}")
         wanted = [rule for rule in engine.book.rules if rule.mode is Mode.AUTO]
-        if self._password is None:
+        if self._passwords is None:
             if wanted:
                 talk("watching only: no keystore was given, nothing will be signed")
             return None
@@ -153,7 +158,7 @@ class _Run:
         for rule in wanted:
             try:
                 report = await self._wired.commands.arming_report(rule.name)
-                await self._wired.commands.arm(rule.name, rule.name, self._password)
+                await self._wired.commands.arm(rule.name, rule.name, self._passwords)
             except CommandRefused as refused:
                 talk(f"trimtab run: {rule.name} is NOT armed: {refused}")
                 self._event({"event": "refused", "rule": rule.name, "why": str(refused)})
@@ -164,8 +169,10 @@ class _Run:
                 if view.rule.name == rule.name:
                     for position in view.positions:
                         if position.endswith(f"/{report.account}"):
-                            talk(f"armed: {rule.name} on {position}")
-                            self._event({"event": "armed", "rule": rule.name, "position": position})
+                            signers = [use.account for use in report.keys]
+                            paid = "" if signers == [report.account] else f", signed by {', '.join(signers)}"
+                            talk(f"armed: {rule.name} on {position}{paid}")
+                            self._event({"event": "armed", "rule": rule.name, "position": position, "signers": signers})
         if not wanted:
             talk("watching only: no rule has mode auto, nothing will be signed")
         return None

@@ -258,10 +258,15 @@ class SqliteJournal(SqliteReader):
         gas: Sequence[SpendEntry] = (),
     ) -> None:
         """One transaction: the firing runs, its intents own their nonces, the budget is debited, also for `gas`."""
-        nonces = [intent.nonce for intent in intents]
-        first = nonces[0] if nonces else None
-        if first is None or nonces != list(range(first, first + len(nonces))):
-            raise self._conflict(f"firing {before.id} needs consecutive nonces, not {nonces}")
+        nonces: dict[str, list[int | None]] = {}
+        for intent in intents:
+            nonces.setdefault(intent.account, []).append(intent.nonce)
+        if not nonces:
+            raise self._conflict(f"firing {before.id} needs nonces")
+        firsts = {account: _first_of(found) for account, found in nonces.items()}
+        for account, first in firsts.items():
+            if first is None:
+                raise self._conflict(f"firing {before.id} needs consecutive nonces of {account}, not {nonces[account]}")
         if debit.amount < 0 or debit.kind is not SpendKind.USD or debit.firing_id != before.id:
             raise self._conflict(f"firing {before.id} debits {debit.amount}")
         ids = {intent.id for intent in intents}
@@ -276,15 +281,16 @@ class SqliteJournal(SqliteReader):
             spent = sum(self.spent(kind, debit.day, debit.rule) for kind in (SpendKind.USD, SpendKind.GAS_USD))
             if daily_cap is not None and spent + debit.amount + sum(one.amount for one in gas) > daily_cap:
                 raise self._conflict(f"the daily limit of rule {debit.rule} would be passed")
-            known = self.next_nonce(before.chain_id, before.account)
-            if known is not None and first < known:
-                raise self._conflict(f"nonce {first} was used before; {known} is the next one")
+            for account, first in firsts.items():
+                known = self.next_nonce(before.chain_id, account)
+                if known is not None and first is not None and first < known:
+                    raise self._conflict(f"nonce {first} of {account} was used before; {known} is the next one")
             self._save_firing(before, after)
             for intent in intents:
                 if intent.state is not IntentState.RESERVED or intent.attempts or intent.signing_began:
                     raise self._conflict(f"intent {intent.id} does not begin as {intent.state}")
-                if (intent.chain_id, intent.account) != (before.chain_id, before.account):
-                    raise self._conflict(f"intent {intent.id} is of another account than its firing")
+                if (intent.chain_id, intent.firing_id) != (before.chain_id, before.id):
+                    raise self._conflict(f"intent {intent.id} is of another chain or firing")
                 self._insert("intents", intent_row(intent))
             self._book([debit, *gas])
 
@@ -563,3 +569,9 @@ class SqliteJournal(SqliteReader):
             super().close()
         finally:
             self._lock.release()
+
+
+def _first_of(nonces: Sequence[int | None]) -> int | None:
+    """The first of consecutive nonces; None where they are not."""
+    first = nonces[0]
+    return first if first is not None and list(nonces) == list(range(first, first + len(nonces))) else None

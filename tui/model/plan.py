@@ -123,7 +123,8 @@ class Action:
     """Do `kind` with exactly `amount` base units of `asset`, paid for by `sale` where it is one.
 
     `wrap`: so many wei of the native coin are wrapped first, because the wallet holds too little of the wrapped one
-    (of the token that the sale sells, where it is one).
+    (of the token that the sale sells, where it is one). `payer` (lower-case hex): whose wallet pays for it, where that
+    is not the position's own account.
     """
 
     kind: ActionKind
@@ -131,6 +132,7 @@ class Action:
     amount: int
     sale: Sale | None = None
     wrap: int = 0
+    payer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,7 @@ class PlannedCall:
     is set, the argument word `spend_word` says how much of it the call moves. With a `delegate` the transaction sets
     the account's own code to it and does nothing else: it is a call of the account itself, without value or data.
     `gas_used` is what it took when it was simulated (0: it was not), `gas_limit` the most that it may take.
+    `sender` (lower-case hex): who signs it, where that is not the position's own account.
     """
 
     to: str
@@ -175,6 +178,7 @@ class PlannedCall:
     spend_word: int | None = None
     delegate: PinnedCode | None = None
     gas_used: int = 0
+    sender: str | None = None
 
     @property
     def selector(self) -> bytes:
@@ -308,13 +312,15 @@ class Refusal:
     """Why a rule does nothing now, in words a trader can act on. `code` is stable for scripts.
 
     Where a limit on cost suspends protection, `acts_below` is the health factor (wad) under which it does no longer.
-    `failed` is the action whose call a simulation refused, where it was a call that it refused.
+    `failed` is the action whose call a simulation refused, where it was a call that it refused. `account`: whose money
+    for gas is too little, where that is it.
     """
 
     code: str
     reason: str
     acts_below: int | None = None
     failed: Action | None = None
+    account: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,8 @@ class Step:
     borrowed, or one of the wallet) and the loss that it may take against the market's own prices, `max_slippage_bps`.
     Its `asset` is what is bought: the debt repaid, the collateral received. `maximum` is a decimal text in whole
     tokens, of what pays in a sale, else of the asset; it stays text until the token's decimals are known from the
-    chain. None: no such limit.
+    chain. None: no such limit. `wallet` (lower-case hex) is the account whose wallet pays for it and whose key signs
+    it; None: the position's own.
     """
 
     action: ActionKind
@@ -87,11 +88,16 @@ class Step:
     maximum: str | None = None
     collateral: str | None = None
     max_slippage_bps: int | None = None
+    wallet: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """The assets that it names, what is sold first."""
         return (self.asset,) if self.collateral is None else (self.collateral, self.asset)
+
+    def signer(self, account: str) -> str:
+        """Whose key signs what it does for a position of `account` (lower-case hex), and whose wallet pays for it."""
+        return account if self.wallet is None else self.wallet
 
 
 class TriggerKind(StrEnum):
@@ -226,6 +232,18 @@ class Rule:
     digest: str
     source: str = ""
     order: Order = Order.WRITTEN
+
+    def signers(self, account: str) -> tuple[str, ...]:
+        """The accounts whose keys its steps need on a position of `account` (lower-case hex), each once, as written.
+
+        A rule without steps signs nothing and needs none.
+        """
+        return tuple(dict.fromkeys(step.signer(account) for step in self.steps))
+
+    @property
+    def wallets(self) -> tuple[str, ...]:
+        """The accounts that its steps name to pay for them, each once."""
+        return tuple(dict.fromkeys(step.wallet for step in self.steps if step.wallet is not None))
 
     @property
     def boosts(self) -> bool:

@@ -110,7 +110,10 @@ class RuleView:
 
 @dataclass(frozen=True, slots=True)
 class PositionView:
-    """A position with the rule that watches it (None: none does) and the prices where it would fire."""
+    """A position with the rule that watches it (None: none does) and the prices where it would fire.
+
+    `own_key`: the key of its account is here. `payers`: the other accounts that sign for that rule once it is armed.
+    """
 
     position: Position
     rule: str | None
@@ -120,6 +123,7 @@ class PositionView:
     trigger_prices: tuple[TriggerPrice, ...] = ()
     own_key: bool = False
     label: str = ""
+    payers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

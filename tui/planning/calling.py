@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from tui.model.plan import Action, PlannedCall, Refusal, Sale, SaleTerms
 from tui.model.rule import FROM_WALLET, ActionKind, Rule, StandingAllowance
 from tui.model.text import short_address
 from tui.model.wallet import PermitFacts, Wallet
+from tui.planning.payers import wallets_by_payer
 from tui.planning.texts import amount_text
 from tui.planning.waterfall import Waterfall
 from tui.protocols.base import LendingMarket
@@ -18,20 +21,33 @@ UNLIMITED = 2**255
 """Allowances from here on are counted as without limit: many tokens never lower them."""
 
 
-def calls_of(market: LendingMarket, fall: Waterfall, wallet: Wallet) -> tuple[PlannedCall, ...]:
-    """The transactions that do a waterfall, in order. Raises ActionImpossible where one cannot be built."""
+def calls_of(
+    market: LendingMarket, fall: Waterfall, wallet: Wallet, payers: Mapping[str, Wallet] = MappingProxyType({})
+) -> tuple[PlannedCall, ...]:
+    """The transactions that do a waterfall, in order, each with who signs it. `wallet` is that of the position's
+    account, `payers` those of the others by account. Raises ActionImpossible where one cannot be built.
+    """
     calls: list[PlannedCall] = []
     receipts: dict[str, SaleTerms] = {}
+    wallets = wallets_by_payer(wallet, payers)
     for step, before in zip(fall.steps, fall.befores, strict=True):
         action = _on_terms(step.action, receipts)
-        made = market.calls_for(before, action, wallet, before.block.timestamp + PERMIT_LIFETIME)
-        calls.extend(made)
+        pays = wallets[action.payer]
+        made = market.calls_for(before, action, pays, before.block.timestamp + PERMIT_LIFETIME)
+        calls.extend(made if action.payer is None else (signed_by(call, action.payer) for call in made))
         signed = any(call.permit is not None for call in made)
         if action.sale is not None and action.sale.swap is None:
             receipts[action.sale.terms.receipt] = _terms_after(action.sale, signed)
         else:
-            wallet = _wallet_after(market, _swapped(wallet, action), action, signed)
+            wallets[action.payer] = _wallet_after(market, _swapped(pays, action), action, signed)
     return tuple(calls)
+
+
+def signed_by(call: PlannedCall, payer: str) -> PlannedCall:
+    """A call that another account than the position's signs, and says so."""
+    words = f"{call.words}, signed by {short_address(payer)}"
+    stand_in = tuple(signed_by(one, payer) for one in call.stand_in)
+    return replace(call, sender=payer, words=words, stand_in=stand_in)
 
 
 def _on_terms(action: Action, receipts: dict[str, SaleTerms]) -> Action:
@@ -86,7 +102,13 @@ def _next(permit: PermitFacts | None, signed: bool) -> PermitFacts | None:
     return replace(permit, nonce=permit.nonce + 1) if permit is not None and signed else permit
 
 
-def refuse_standing_allowance(rule: Rule, market: LendingMarket, fall: Waterfall, wallet: Wallet) -> Refusal | None:
+def refuse_standing_allowance(
+    rule: Rule,
+    market: LendingMarket,
+    fall: Waterfall,
+    wallet: Wallet,
+    payers: Mapping[str, Wallet] = MappingProxyType({}),
+) -> Refusal | None:
     """Why the rule does not act where the market may take more than this plan needs; None where it may act.
 
     A token with permits is no exception: a permit would silently replace an allowance that its owner gave for
@@ -95,22 +117,24 @@ def refuse_standing_allowance(rule: Rule, market: LendingMarket, fall: Waterfall
     """
     if rule.limits.standing_allowance is StandingAllowance.USE:
         return None
-    needed: dict[tuple[str, str], int] = {}
+    needed: dict[tuple[str | None, str, str], int] = {}
+    wallets = wallets_by_payer(wallet, payers)
     for action in fall.actions:
         pays = action.kind in FROM_WALLET or action.kind is ActionKind.SWAP_TO_REPAY
         spender = market.spender(action.kind) if pays else None
         if spender is not None:
-            key = (action.asset.address, spender)
+            key = (action.payer, action.asset.address, spender)
             needed[key] = needed.get(key, 0) + action.amount
-    for (token, spender), amount in needed.items():
-        holding = wallet.holding(token)
+    for (payer, token, spender), amount in needed.items():
+        holding = wallets[payer].holding(token)
         allowed = None if holding is None else holding.allowances.get(spender)
         if holding is None or allowed is None or allowed <= amount:
             continue
         much = "without limit" if allowed >= UNLIMITED else amount_text(allowed, holding.asset)
+        whose = "the wallet's" if payer is None else f"{short_address(payer)}'s"
         return Refusal(
             "standing-allowance",
-            f"{short_address(spender)} may take more of the wallet's {holding.asset.symbol} ({much}) than the "
+            f"{short_address(spender)} may take more of {whose} {holding.asset.symbol} ({much}) than the "
             f"{amount_text(amount, holding.asset)} that is needed: take that allowance back (approve 0), or write "
             'standing_allowance = "use" under [rule.limits]',
         )

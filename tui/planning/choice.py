@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from tui.model.plan import PlannedCall, Refusal
 from tui.model.position import Position
@@ -12,7 +13,7 @@ from tui.model.units import UINT256_MAX
 from tui.model.wallet import Wallet
 from tui.planning.calling import calls_of, refuse_standing_allowance
 from tui.planning.circumstances import Circumstances
-from tui.planning.costs import gas_of
+from tui.planning.costs import GasBySender, gas_by_sender, gas_of
 from tui.planning.waterfall import Flow, Waterfall
 from tui.protocols.base import ActionImpossible, LendingMarket
 
@@ -24,12 +25,15 @@ Numbers = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A way to defend: what it comes to, its calls and their gas (units); or why it cannot be done."""
+    """A way to defend: what it comes to, its calls and their gas (units), also by who signs them; or why it cannot be
+    done.
+    """
 
     fall: Waterfall
     calls: tuple[PlannedCall, ...] = ()
     gas: int = 0
     refusal: Refusal | None = None
+    gas_by: GasBySender = field(default_factory=lambda: MappingProxyType({}))
 
 
 class Ways:
@@ -149,11 +153,12 @@ class Ways:
     def _built(self, fall: Waterfall) -> Way:
         if not fall.steps:
             return Way(fall, refusal=Refusal("nothing-available", "; ".join(fall.skipped) or "no step adds anything"))
-        refusal = refuse_standing_allowance(self._rule, self._market, fall, self._wallet)
+        payers = self._circumstances.payers
+        refusal = refuse_standing_allowance(self._rule, self._market, fall, self._wallet, payers)
         if refusal is not None:
             return Way(fall, refusal=refusal)
         try:
-            calls = calls_of(self._market, fall, self._wallet)
+            calls = calls_of(self._market, fall, self._wallet, payers)
         except ActionImpossible as impossible:
             return Way(fall, refusal=Refusal("action-impossible", str(impossible)))
-        return Way(fall, calls, gas_of(self._market, calls))
+        return Way(fall, calls, gas_of(self._market, calls), gas_by=gas_by_sender(self._market, calls))

@@ -12,6 +12,7 @@ from tui.model.position import Asset
 from tui.model.rule import ActionKind
 from tui.model.swap import SwapAnswer
 from tui.model.units import WAD
+from tui.model.wallet import Wallet
 from tui.planning.fee_caps import FeeCap
 from tui.quotes.base import Quote, Swapper
 
@@ -59,9 +60,10 @@ class Circumstances:
     assumed (such a plan is for looking at, never for signing). `wrapped_native` is the address of the wrapped native
     coin; `data_fees` what a rollup charges for data beside gas (None: nothing, or nothing that is asked for). `swapper`
     makes the calls by which an account swaps by itself (None: it cannot). `left_out` are steps of the rule, by number
-    from 0, that add nothing now, and why.
-    `signer_fees`: what the signer lets a transaction's gas come to (None: nobody asks it). `given`, by the keys of
-    offers, are calls that an aggregator made for own swaps: where there is one, that very call is made or none.
+    from 0, that add nothing now, and why. `signer_fees`: what the signer lets a transaction's gas come to (None: nobody
+    asks it). `given`, by the keys of offers, are calls that an aggregator made for own swaps: where there is one, that
+    very call is made or none. `payers` are the wallets of other accounts that steps name to pay, `barred` the accounts
+    for which nothing may be signed now and why; both by lower-case account.
     """
 
     fees: FeeQuote
@@ -74,6 +76,8 @@ class Circumstances:
     left_out: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
     signer_fees: FeeCap | None = None
     given: Mapping[OfferKey, SwapAnswer] = field(default_factory=lambda: MappingProxyType({}))
+    payers: Mapping[str, Wallet] = field(default_factory=lambda: MappingProxyType({}))
+    barred: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def l1_fee_wei(self, calls: Iterable[PlannedCall]) -> int | None:
         """What layer 1 charges for the data of `calls`, a transaction each: 0 where nothing is charged apart, None

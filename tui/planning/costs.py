@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tui.model.plan import Action, FeeQuote, PlanCost, PlannedCall, SwapCost
@@ -16,6 +16,18 @@ from tui.protocols.base import LendingMarket
 def gas_of(market: LendingMarket, calls: Iterable[PlannedCall]) -> int:
     """Units of gas that calls are expected to take: as simulated where they were, else what such calls usually take."""
     return sum(call.gas_used or market.typical_gas(call) for call in calls)
+
+
+GasBySender = Mapping[str | None, int]
+"""Units of gas by `PlannedCall.sender`."""
+
+
+def gas_by_sender(market: LendingMarket, calls: Iterable[PlannedCall]) -> GasBySender:
+    """The same by who signs the calls."""
+    found: dict[str | None, int] = {}
+    for call in calls:
+        found[call.sender] = found.get(call.sender, 0) + gas_of(market, (call,))
+    return found
 
 
 def plan_cost(

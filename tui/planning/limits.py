@@ -7,16 +7,19 @@ when.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from tui.model.plan import FeeQuote, Plan, PlanCost, Refusal, SwapCost
+from tui.model.plan import FeeQuote, Plan, PlanCost, PlannedCall, Refusal, SwapCost
 from tui.model.position import Position
 from tui.model.rule import Rule
+from tui.model.text import short_address
 from tui.model.units import BPS, USD, WAD, format_units, usd_text
 from tui.model.wallet import Wallet
 from tui.planning.circumstances import Circumstances
-from tui.planning.costs import gas_ceiling_wei, plan_cost, with_ceiling
+from tui.planning.costs import GasBySender, gas_ceiling_wei, plan_cost, with_ceiling
 from tui.planning.fee_caps import largest, over_cap
+from tui.planning.payers import payer_wallet, refuse_signers
 from tui.planning.texts import health_text, percent_text
 from tui.risk.probability import HORIZON, health_worth_acting, liquidation_probability
 
@@ -35,12 +38,9 @@ def refuse_before_sizing(
     health = position.health_factor
     if health is None:
         return Refusal("no-debt", "the position owes nothing")
-    if wallet.is_foreign:
-        return Refusal(
-            "account-has-code", "the account carries code or a delegation that is not Trimtab's: others may act for it"
-        )
-    if wallet.nonce is None:
-        return Refusal("nonce-unknown", "the account's nonce could not be read")
+    nobody = refuse_signers(rule, wallet, circumstances)
+    if nobody is not None:
+        return nobody
     limit, now, emergency = rule.limits.max_base_fee, circumstances.fees.base_fee, rule.limits.emergency
     if limit is not None and now > limit and health >= emergency:
         return Refusal(
@@ -59,18 +59,20 @@ def refuse_before_sizing(
 
 
 def price_plan(
-    plan: Plan, rule: Rule, wallet: Wallet, circumstances: Circumstances, gas: int | None = None
+    plan: Plan, rule: Rule, wallet: Wallet, circumstances: Circumstances, gas_by: GasBySender | None = None
 ) -> Plan | Refusal:
     """The plan with its cost at the fees quoted and a ceiling that keeps the rule's limits, or why it costs too much.
 
-    Called again after simulation, when the gas of each call is known; `gas` says it (units) where it is not. Held
+    Called again after simulation, when the gas of each call is known; `gas_by` says it (units) where it is not. Held
     against the limits is what the calls are expected to take; what no limit on gas keeps them from taking is in the
     ceiling, and in the money that has to be there.
     """
-    most = None
-    if gas is None:
-        gas = sum(call.gas_used or call.gas_limit or UNSIMULATED_GAS for call in plan.calls)
-        most = sum(call.gas_limit or UNSIMULATED_GAS for call in plan.calls)
+    most_by, most = gas_by, None
+    if gas_by is None or most_by is None:
+        gas_by = _units(plan, lambda call: call.gas_used or call.gas_limit or UNSIMULATED_GAS)
+        most_by = _units(plan, lambda call: call.gas_limit or UNSIMULATED_GAS)
+        most = sum(most_by.values())
+    gas = sum(gas_by.values())
     cost = plan_cost(gas, plan.calls, swap_of(plan), plan.cost.lost_yield_usd_year, circumstances, most)
     refusal = (
         _over_cost(rule, cost, circumstances)
@@ -84,8 +86,16 @@ def price_plan(
     fees = with_ceiling(circumstances.fees, _ceiling(plan, rule, cost, circumstances))
     held_to = replace(circumstances, fees=replace(circumstances.fees, ceiling=fees.ceiling))
     cost = plan_cost(gas, plan.calls, cost.swap, cost.lost_yield_usd_year, held_to, most)
-    refusal = _no_gas(plan, wallet, cost.most_gas * fees.max_fee + (cost.l1_fee_wei or 0))
+    refusal = _no_gas(plan, wallet, circumstances, {one: units * fees.max_fee for one, units in most_by.items()})
     return replace(plan, cost=cost, fees=fees) if refusal is None else refusal
+
+
+def _units(plan: Plan, of: Callable[[PlannedCall], int]) -> GasBySender:
+    """Units of gas by who signs, each call `of` so much."""
+    found: dict[str | None, int] = {}
+    for call in plan.calls:
+        found[call.sender] = found.get(call.sender, 0) + of(call)
+    return found
 
 
 def swap_of(plan: Plan) -> SwapCost:
@@ -228,14 +238,21 @@ def _cost_words(cost: PlanCost) -> str:
     return f"it would cost ${usd_text(total)} (gas ${usd_text(gas)}{data}, sales ${usd_text(cost.swap_usd)})"
 
 
-def _no_gas(plan: Plan, wallet: Wallet, wei: int) -> Refusal | None:
-    if wallet.native is None:
-        return Refusal("native-unknown", "the account's balance for gas could not be read")
-    left = wallet.native - sum(step.action.wrap for step in plan.steps)
-    if left >= wei:
-        return None
-    return Refusal(
-        "no-gas",
-        f"gas may take {format_units(wei, 18, 6)} of the native coin, the account has {format_units(left, 18, 6)}; "
-        "add some",
-    )
+def _no_gas(plan: Plan, own: Wallet, circumstances: Circumstances, wei_by: Mapping[str | None, int]) -> Refusal | None:
+    """Why the gas cannot be paid: each account pays for what it signs. `wei_by` is without what data costs."""
+    for sender, gas in wei_by.items():
+        wallet = payer_wallet(sender, own, circumstances)
+        called = "the account" if sender is None else short_address(sender)
+        if wallet is None or wallet.native is None:
+            whose = f"{called}'s"
+            return Refusal("native-unknown", f"{whose} balance for gas could not be read")
+        data = circumstances.l1_fee_wei(call for call in plan.calls if call.sender == sender) or 0
+        left = wallet.native - sum(step.action.wrap for step in plan.steps if step.action.payer == sender)
+        if left < gas + data:
+            return Refusal(
+                "no-gas",
+                f"gas may take {format_units(gas + data, 18, 6)} of the native coin, {called} has "
+                f"{format_units(left, 18, 6)}; add some",
+                account=plan.position.account if sender is None else sender,
+            )
+    return None

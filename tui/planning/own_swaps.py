@@ -61,7 +61,9 @@ def own_sale(sizing: Sizing, swapper: Swapper, repaid: int, asked: int, given: S
     amount_in = with_room(asked, exchange.limit(repaid)) if given is None else given.order.amount_in
     quote = exchange.quote_for(repaid)
     path = b"" if quote is None else quote.path
-    swap = SwapOrder(sizing.position.key.account, order.collateral, order.debt, amount_in, repaid)
+    # What comes out is for whoever pays: the same account repays with it.
+    owner = sizing.position.key.account if order.wallet is None else order.wallet.account
+    swap = SwapOrder(owner, order.collateral, order.debt, amount_in, repaid)
     if given is not None and (given.order != swap or amount_in > exchange.limit(repaid)):
         return f"what {given.call.venue} offers is for another size, or beyond the step's limits"
     try:

@@ -103,7 +103,7 @@ class _Pricing:
             ),
         )
         plan = replace(plan, awaits=awaited(rule, plan, self._circumstances.offers))
-        return price_plan(plan, rule, self._wallet, self._circumstances, way.gas)
+        return price_plan(plan, rule, self._wallet, self._circumstances, way.gas_by)
 
     def cost(self, way: Way) -> PlanCost | None:
         """What a way would cost, whatever the limits say; None where it has no calls."""

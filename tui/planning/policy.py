@@ -5,8 +5,8 @@ Everything the signer may ever be asked for is a (contract, selector) here, with
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from tui.model.plan import Action, PlannedCall, Sale, SaleTerms
@@ -35,7 +35,8 @@ is swapped may come to three times as much as it is worth when the rule is armed
 class ArmedScope:
     """One armed rule on one position, as far as the signer is concerned. `wrapped_native`: the address of the wrapped
     native coin, where native coin may be wrapped; `swapper`: what the account swaps with by itself, where it can;
-    `dialects`: how the calls of aggregators read that may be taken instead.
+    `dialects`: how the calls of aggregators read that may be taken instead. `wallet` is that of the position's account,
+    `payers` those of the other accounts that its steps name, by lower-case account.
     """
 
     rule: Rule
@@ -45,6 +46,19 @@ class ArmedScope:
     wrapped_native: str | None = None
     swapper: Swapper | None = None
     dialects: tuple[Dialect, ...] = ()
+    payers: Mapping[str, Wallet] = field(default_factory=lambda: MappingProxyType({}))
+
+    def steps_of(self, account: str) -> tuple[Step, ...]:
+        """The steps that `account` signs."""
+        owner = self.position.key.account
+        return tuple(step for step in self.rule.steps if step.signer(owner) == account)
+
+    def wallet_of(self, step: Step) -> Wallet:
+        """The wallet that a step is paid from."""
+        signer = step.signer(self.position.key.account)
+        if signer == self.position.key.account:
+            return self.wallet
+        return self.payers.get(signer) or Wallet(signer, None, None)
 
 
 def step_cap(step: Step, asset: Asset) -> int:
@@ -63,7 +77,8 @@ def signing_policy(
     now: float,
     base_fee: int = 0,
 ) -> SigningPolicy:
-    """The union of what every armed rule of `account` needs, and nothing else.
+    """The union of what every armed rule needs `account` to sign, and nothing else: an account that only pays may let
+    the market take its tokens and repay or supply for the positions that the rules were armed for, and no more.
 
     `now` in unix seconds; fees in wei, from the native coin's price and the base fee at arming (`fee_caps`).
     """
@@ -72,7 +87,8 @@ def signing_policy(
     caps: dict[str, int] = {}
     fee_limits: list[FeeCap] = []
     for scope in scopes:
-        for step in scope.rule.steps:
+        steps = scope.steps_of(account)
+        for step in steps:
             moved = _moved(scope, step)
             if moved is None:
                 continue
@@ -97,7 +113,8 @@ def signing_policy(
             for asset in _counted(scope, step, moved):
                 daily = _daily_cap(scope, asset)
                 caps[asset.address] = caps.get(asset.address, 0) + daily if daily is not None else UINT256_MAX
-        fee_limits.append(fee_cap(scope.rule, native_price_usd, base_fee))
+        if steps:
+            fee_limits.append(fee_cap(scope.rule, native_price_usd, base_fee))
     fee = max((cap.wei for cap in fee_limits), default=0)
     return SigningPolicy(
         chain_id=chain_id,
@@ -147,13 +164,14 @@ def _possible_calls(scope: ArmedScope, step: Step, moved: Asset) -> Iterator[Pla
 
 def _wallet_shapes(scope: ArmedScope, step: Step, asset: Asset, cap: int) -> Iterator[PlannedCall]:
     spender = scope.market.spender(step.action)
-    holding = scope.wallet.tokens.get(asset.address, TokenHolding(asset, 0))
+    pays = scope.wallet_of(step)
+    holding = pays.tokens.get(asset.address, TokenHolding(asset, 0))
     wraps = (0, min(cap, NATIVE_CAP)) if asset.address == scope.wrapped_native else (0,)
     for allowed in _ALLOWANCES:
         for permit in (holding.permit, None):
             allowances = MappingProxyType({spender: allowed} if spender else {})
-            tokens = {**scope.wallet.tokens, asset.address: replace(holding, allowances=allowances, permit=permit)}
-            wallet = replace(scope.wallet, tokens=MappingProxyType(tokens))
+            tokens = {**pays.tokens, asset.address: replace(holding, allowances=allowances, permit=permit)}
+            wallet = replace(pays, tokens=MappingProxyType(tokens))
             for wrap in wraps:
                 yield from _built(scope, Action(step.action, asset, cap, wrap=wrap), wallet)
 
@@ -165,32 +183,34 @@ def _swap_shapes(scope: ArmedScope, step: Step, sold: Asset, cap: int) -> Iterat
         return
     most = min(cap, UINT256_MAX - 1)
     repaid = _worth(scope, sold, most, debt)
-    order = SwapOrder(scope.position.key.account, sold, debt, most, repaid)
+    order = SwapOrder(step.signer(scope.position.key.account), sold, debt, most, repaid)
     wraps = (0, min(cap, NATIVE_CAP)) if sold.address == scope.wrapped_native else (0,)
     seen: set[str] = set()
-    foreign = scope.dialects if step.action is ActionKind.SWAP_TO_REPAY else ()
+    # Of aggregators only the position's own account takes calls.
+    own = order.account == scope.position.key.account
+    foreign = scope.dialects if own and step.action is ActionKind.SWAP_TO_REPAY else ()
     for shape in (*scope.swapper.shapes(order), *(one.shape(order) for one in foreign)):
         sale = Sale(sold, most, most, 0, b"", shape.venue, SaleTerms("", "", 0), swap=shape)
         # What is beside the swap itself is the same whatever pools it goes through, but for who is let.
         first = shape.spender not in seen
         seen.add(shape.spender)
-        wallets = tuple(_letting(scope, sold, shape.spender, debt))
+        wallets = tuple(_letting(scope, scope.wallet_of(step), sold, shape.spender, debt))
         for wallet in wallets if first else wallets[:1]:
             for wrap in wraps if first else (0,):
                 yield from _built(scope, Action(step.action, debt, repaid, sale, wrap), wallet)
 
 
-def _letting(scope: ArmedScope, sold: Asset, exchange: str, debt: Asset) -> Iterator[Wallet]:
+def _letting(scope: ArmedScope, pays: Wallet, sold: Asset, exchange: str, debt: Asset) -> Iterator[Wallet]:
     """The wallet with whatever may be let of both tokens when it swaps and repays."""
     pool = scope.market.spender(ActionKind.REPAY)
-    selling = scope.wallet.tokens.get(sold.address, TokenHolding(sold, 0))
-    paying = scope.wallet.tokens.get(debt.address, TokenHolding(debt, 0))
+    selling = pays.tokens.get(sold.address, TokenHolding(sold, 0))
+    paying = pays.tokens.get(debt.address, TokenHolding(debt, 0))
     for allowed in _ALLOWANCES:
         for permit in (paying.permit, None):
             first = replace(selling, allowances=MappingProxyType({exchange: allowed}))
             then = replace(paying, allowances=MappingProxyType({pool: allowed} if pool else {}), permit=permit)
-            tokens = {**scope.wallet.tokens, sold.address: first, debt.address: then}
-            yield replace(scope.wallet, tokens=MappingProxyType(tokens))
+            tokens = {**pays.tokens, sold.address: first, debt.address: then}
+            yield replace(pays, tokens=MappingProxyType(tokens))
 
 
 def _worth(scope: ArmedScope, sold: Asset, amount: int, bought: Asset) -> int:

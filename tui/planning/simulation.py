@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from tui.model.calls import Call, Simulation
 from tui.model.plan import Action, Plan, PlannedCall, Refusal, Sale, SwapCall
 from tui.model.position import Asset, Position
 from tui.model.rule import BORROWING, FROM_WALLET
+from tui.model.text import short_address
 from tui.model.units import BPS, WAD, format_units
 from tui.planning.events import strange_event
+from tui.planning.payers import paid_by, sender_of
 from tui.protocols import erc20
 from tui.protocols.base import LendingMarket
 
@@ -34,16 +37,19 @@ def simulation_calls(plan: Plan) -> tuple[PlannedCall, ...]:
     return tuple(one for call in plan.calls for one in (call.stand_in if call.permit is not None else (call,)))
 
 
-def simulation_reads(plan: Plan, market: LendingMarket, watched: Iterable[str] = ()) -> tuple[Call, ...]:
-    """The reads that prove a simulation: the whole position again, the wallet's balance of every token touched (of all
-    that are `watched` where the account swaps by itself), what each that it lets may still take then, and for every
-    seller of collateral what it may still take and what it holds.
+def simulation_reads(
+    plan: Plan, market: LendingMarket, watched: Mapping[str, Iterable[str]] = MappingProxyType({})
+) -> tuple[Call, ...]:
+    """The reads that prove a simulation: the whole position again, the balance of every token touched in the wallet of
+    its account and in that of every other one that pays (of all that are `watched` in a wallet whose account swaps by
+    itself), what each that it lets may still take then, and for every seller of collateral what it may still take and
+    what it holds.
     """
     account = plan.position.account
     return (
         *market.read_calls((account,)),
-        *(erc20.balance_of(token, account) for token in _looked_at(plan, watched)),
-        *(erc20.allowance(token, account, spender) for token, spender in _let(plan)),
+        *(erc20.balance_of(token, owner) for owner, tokens in _looked_at(plan, watched).items() for token in tokens),
+        *(erc20.allowance(token, owner, spender) for owner, token, spender in _let(plan)),
         *(call for swap in _foreign(plan) for call in swap.registry),
         *(
             call
@@ -54,11 +60,17 @@ def simulation_reads(plan: Plan, market: LendingMarket, watched: Iterable[str] =
 
 
 def judge(
-    plan: Plan, market: LendingMarket, calls: Sequence[PlannedCall], simulation: Simulation, balances: Mapping[str, int]
+    plan: Plan,
+    market: LendingMarket,
+    calls: Sequence[PlannedCall],
+    simulation: Simulation,
+    balances: Mapping[str, int],
+    payers: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
 ) -> Plan | Refusal:
     """The plan with gas limits and the health that simulation gave, or why it must not be signed.
 
-    `calls` are those simulated (stand-ins or final), `balances` the wallet's tokens before, by address.
+    `calls` are those simulated (stand-ins or final), `balances` the wallet's tokens before, by address; `payers` the
+    same of every other account that pays, by account.
     """
     for number, (call, done) in enumerate(zip(calls, simulation.calls, strict=True)):
         if not done.ok:
@@ -72,13 +84,19 @@ def judge(
     if after.unknown is not None:
         return Refusal("simulation-unknown", f"the simulated position cannot be read: {after.unknown}")
     numbers = [None if one.data is None else erc20.decode_uint(one.data) for one in simulation.reads[width:]]
-    tokens, let = _looked_at(plan, balances), _let(plan)
-    lets = len(tokens) + len(let)
+    held = {**payers, account: balances}
+    refusal = _health_differs(plan, after)
+    at = 0
+    for owner, tokens in _looked_at(plan, held).items():
+        told = numbers[at : at + len(tokens)]
+        refusal = refusal or _balances_differ(plan, owner, tokens, told, held.get(owner, {}))
+        at += len(tokens)
+    let = _let(plan)
+    lets = at + len(let)
     vouched = lets + sum(len(swap.registry) for swap in _foreign(plan))
     refusal = (
-        _health_differs(plan, after)
-        or _balances_differ(plan, tokens, numbers[: len(tokens)], balances)
-        or _more_may_be_taken(let, numbers[len(tokens) : lets])
+        refusal
+        or _more_may_be_taken(let, numbers[at:lets])
         or _leads_elsewhere(plan, numbers[lets:vouched])
         or _touches_more(plan, calls, simulation)
         or _something_is_left(plan, numbers[vouched:])
@@ -96,30 +114,42 @@ def _made_for(calls: Sequence[PlannedCall], number: int) -> Action | None:
 def wallet_left(
     plan: Plan, market: LendingMarket, simulation: Simulation, balances: Mapping[str, int]
 ) -> Mapping[str, int]:
-    """What the wallet holds after a simulation, in base units by token, as far as it was looked at."""
-    start = len(market.read_calls((plan.position.account,)))
-    tokens = _looked_at(plan, balances)
+    """What the wallet of the position's account holds after a simulation, in base units by token, as far as it was
+    looked at: it comes first.
+    """
+    account = plan.position.account
+    start = len(market.read_calls((account,)))
+    tokens = _looked_at(plan, {account: balances})[account]
     answers = zip(tokens, simulation.reads[start : start + len(tokens)], strict=True)
     found = {token: None if one.data is None else erc20.decode_uint(one.data) for token, one in answers}
     return {token: held for token, held in found.items() if held is not None}
 
 
-def _touched(plan: Plan) -> tuple[str, ...]:
-    """The wallet's tokens that a plan may move, each once."""
-    tokens: dict[str, None] = {}
-    for step in plan.steps:
-        tokens.setdefault(step.action.asset.address)
-        if step.action.sale is not None:
-            tokens.setdefault(step.action.sale.collateral.address)
-    return tuple(tokens)
-
-
-def _looked_at(plan: Plan, watched: Iterable[str]) -> tuple[str, ...]:
-    """The tokens whose balances are held against the plan: where the account swaps by itself, whatever else a swap
-    could take has to stay as well.
+def _touched(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """The tokens that a plan may move, each once, by whose wallet: that of the position's account comes first, with all
+    of them, and every other one that pays with what it pays.
     """
-    touched = _touched(plan)
-    return tuple(dict.fromkeys((*touched, *watched))) if _swaps(plan) else touched
+    account = plan.position.account
+    found: dict[str, dict[str, None]] = {account: {}}
+    for step in plan.steps:
+        found[account].setdefault(step.action.asset.address)
+        found.setdefault(paid_by(step.action, account), {}).setdefault(step.action.asset.address)
+        if step.action.sale is not None:
+            found[account].setdefault(step.action.sale.collateral.address)
+            found[paid_by(step.action, account)].setdefault(step.action.sale.collateral.address)
+    return {owner: tuple(tokens) for owner, tokens in found.items()}
+
+
+def _looked_at(plan: Plan, watched: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+    """The tokens whose balances are held against the plan, by whose wallet: where an account swaps by itself, whatever
+    else a swap could take has to stay as well.
+    """
+    account = plan.position.account
+    swapping = {paid_by(action, account) for action in _swaps(plan)}
+    return {
+        owner: tuple(dict.fromkeys((*tokens, *watched.get(owner, ())))) if owner in swapping else tokens
+        for owner, tokens in _touched(plan).items()
+    }
 
 
 def _sales(plan: Plan) -> tuple[tuple[Sale, Asset], ...]:
@@ -140,16 +170,17 @@ def _foreign(plan: Plan) -> tuple[SwapCall, ...]:
     return tuple(swap for swap in swaps if swap is not None and swap.source)
 
 
-def _let(plan: Plan) -> tuple[tuple[str, str], ...]:
-    """(token, spender) of whatever is let in a plan in which the account swaps by itself, each once."""
+def _let(plan: Plan) -> tuple[tuple[str, str, str], ...]:
+    """(owner, token, spender) of whatever is let in a plan in which an account swaps by itself, each once."""
     if not _swaps(plan):
         return ()
-    found: dict[tuple[str, str], None] = {}
+    found: dict[tuple[str, str, str], None] = {}
     for call in plan.calls:
+        owner = sender_of(call, plan.position.account)
         if call.permit is not None:
-            found.setdefault((call.permit.token, call.permit.spender))
+            found.setdefault((owner, call.permit.token, call.permit.spender))
         elif call.selector == erc20.APPROVE:
-            found.setdefault((call.to, "0x" + call.data[16:36].hex()))
+            found.setdefault((owner, call.to, "0x" + call.data[16:36].hex()))
     return tuple(found)
 
 
@@ -217,18 +248,21 @@ def _rounding(after: Position) -> int:
 
 
 def _balances_differ(
-    plan: Plan, tokens: tuple[str, ...], after: Sequence[int | None], before: Mapping[str, int]
+    plan: Plan, owner: str, tokens: tuple[str, ...], after: Sequence[int | None], before: Mapping[str, int]
 ) -> Refusal | None:
-    """Exactly what the plan says may leave the wallet. What is wrapped comes in before it goes out. A token that a
-    sale touches may come back in part, one that the wallet does not pay with may only grow.
+    """Exactly what the plan says may leave the wallet of `owner`. What is wrapped comes in before it goes out. A token
+    that a sale touches may come back in part, one that the wallet does not pay with may only grow.
     """
+    account = plan.position.account
     assets = {step.action.asset.address: step.action.asset for step in plan.steps}
     sales = [step.action.sale for step in plan.steps if step.action.sale is not None]
     assets.update({sale.collateral.address: sale.collateral for sale in sales})
-    swaps = _swaps(plan)
-    paying = {step.action.asset.address for step in plan.steps if step.action.kind in FROM_WALLET}
+    pays = [step.action for step in plan.steps if paid_by(step.action, account) == owner]
+    swaps = [action for action in _swaps(plan) if paid_by(action, account) == owner]
+    paying = {action.asset.address for action in pays if action.kind in FROM_WALLET}
     paying |= {one.sale.collateral.address for one in swaps if one.sale is not None}
     sold = {token for sale, debt in _sales(plan) for token in (sale.collateral.address, debt.address)}
+    sold = sold if owner == account else set()
     # What comes out of a swap beyond what it repays stays in the wallet.
     sold |= {one.asset.address for one in swaps}
     for token, balance in zip(tokens, after, strict=True):
@@ -236,18 +270,17 @@ def _balances_differ(
             continue
         if balance is None or token not in before:
             return Refusal("simulation-unknown", "a token balance could not be read after the simulation")
-        used = sum(_used(step.action, token) for step in plan.steps)
+        used = sum(_used(action, token) for action in pays)
         moved = before[token] - balance
         if moved == used or (moved < used and (token in sold or token not in paying)):
             continue
+        whose = "the wallet" if owner == account else f"the wallet of {short_address(owner)}"
         asset = assets.get(token)
         if asset is None:
-            return Refusal(
-                "simulation-disagrees", f"simulated, {moved} units of {token} would leave the wallet as well"
-            )
+            return Refusal("simulation-disagrees", f"simulated, {moved} units of {token} would leave {whose} as well")
         return Refusal(
             "simulation-disagrees",
-            f"simulated, {format_units(moved, asset.decimals)} {asset.symbol} would leave the wallet instead of "
+            f"simulated, {format_units(moved, asset.decimals)} {asset.symbol} would leave {whose} instead of "
             f"{format_units(used, asset.decimals)}",
         )
     return None
@@ -263,9 +296,9 @@ def _used(action: Action, token: str) -> int:
     return 0
 
 
-def _more_may_be_taken(let: Sequence[tuple[str, str]], numbers: Sequence[int | None]) -> Refusal | None:
+def _more_may_be_taken(let: Sequence[tuple[str, str, str]], numbers: Sequence[int | None]) -> Refusal | None:
     """Whether anything of an allowance that the plan itself gives is left."""
-    for (_, spender), left in zip(let, numbers, strict=True):
+    for (_, _, spender), left in zip(let, numbers, strict=True):
         if left is None:
             return Refusal("simulation-unknown", "what may still be taken of the wallet could not be read")
         if left:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tui.model.position import Asset
 from tui.model.rule import SALES, ActionKind, Step
-from tui.model.text import clean_text
+from tui.model.text import clean_text, short_address
 from tui.model.units import BPS, WAD, format_units, whole
 
 
@@ -34,7 +34,7 @@ def health_text(health_factor: int | None, places: int = 2) -> str:
 
 def step_text(step: Step) -> str:
     """`repay USDC`, `repay USDC from WETH`, `deleverage WETH for USDC`, `switch-debt USDC to DAI`, `boost WETH with
-    USDC`.
+    USDC`; where another account pays, `repay USDC from 0x7099…79c8`, `repay USDC from WETH of 0x7099…79c8`.
     """
     pays, bought = clean_text(step.collateral or "?"), clean_text(step.asset)
     if step.action is ActionKind.SWITCH_COLLATERAL:
@@ -44,7 +44,9 @@ def step_text(step: Step) -> str:
     if step.action is ActionKind.BOOST:
         return f"{step.action} {bought} with {pays}"
     if step.action is ActionKind.SWAP_TO_REPAY:
-        return f"{step.action.word} {bought} from {pays}"
+        payer = "" if step.wallet is None else f" of {short_address(step.wallet)}"
+        return f"{step.action.word} {bought} from {pays}{payer}"
     if step.action in SALES:
         return f"{step.action} {pays} for {bought}"
-    return f"{step.action} {clean_text(step.asset)}"
+    payer = "" if step.wallet is None else f" from {short_address(step.wallet)}"
+    return f"{step.action} {clean_text(step.asset)}{payer}"

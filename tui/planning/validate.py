@@ -18,6 +18,7 @@ from tui.model.wallet import Wallet
 from tui.planning.calling import UNLIMITED, calls_of
 from tui.planning.choice import Ways
 from tui.planning.circumstances import Circumstances, OfferKey, offer_key
+from tui.planning.payers import payer_wallet
 from tui.planning.texts import amount_text, health_text, part_text, percent_text, step_text
 from tui.planning.triggering import at_trigger as at_trigger
 from tui.planning.triggering import is_crossed, liquidation_first
@@ -68,7 +69,7 @@ def validate(
     fall = ways.best_reach()
     if not fall.reaches_target:
         found.append(_out_of_reach(rule, fall))
-    found.extend(_of_approvals(market, fall, wallet))
+    found.extend(_of_approvals(market, fall, wallet, circumstances))
     unique = dict.fromkeys(found)
     return tuple(sorted(unique, key=lambda one: (not one.decisive, -1 if one.step is None else one.step)))
 
@@ -154,7 +155,8 @@ def _of_steps(
             pairs[pair] = number
             yield from _of_sale(rule, number, step, market, position, circumstances, collateral, asset)
         else:
-            yield from _of_plain(rule, number, step, market, position, wallet, asset)
+            pays = payer_wallet(step.wallet, wallet, circumstances)
+            yield from _of_plain(rule, number, step, market, position, pays or Wallet("", None, None), asset)
 
 
 def _of_plain(
@@ -260,10 +262,12 @@ def _useless(target: int, threshold: int, loss: int, terms: SaleTerms) -> str:
     )
 
 
-def _of_approvals(market: LendingMarket, fall: Waterfall, wallet: Wallet) -> Iterator[RuleProblem]:
+def _of_approvals(
+    market: LendingMarket, fall: Waterfall, wallet: Wallet, circumstances: Circumstances
+) -> Iterator[RuleProblem]:
     """Steps that cannot be built, and those that take a transaction more because a permit is missing."""
     try:
-        calls = calls_of(market, fall, wallet)
+        calls = calls_of(market, fall, wallet, circumstances.payers)
     except ActionImpossible as impossible:
         yield RuleProblem("not-buildable", None, str(impossible), "check again later", decisive=True)
         return
@@ -277,7 +281,7 @@ def _of_approvals(market: LendingMarket, fall: Waterfall, wallet: Wallet) -> Ite
         if extra and known:
             number = next(
                 (at for at, step in zip(fall.taken, fall.steps, strict=True) if step.action.asset == call.action.asset
-                 and step.action.kind is call.action.kind), None,
+                 and step.action.kind is call.action.kind and step.action.payer == call.action.payer), None,
             )  # fmt: skip
             yield RuleProblem(
                 "extra-transactions",

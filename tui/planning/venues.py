@@ -50,15 +50,20 @@ def orders_of(
 
 
 def swaps_itself(step: Step) -> bool:
-    """Whether the account swaps for a step by itself: then it may do so anywhere."""
-    return step.action is ActionKind.SWAP_TO_REPAY
+    """Whether the account swaps for a step by itself: then it may do so anywhere. Another account that pays swaps on
+    the exchange of the chain alone.
+    """
+    return step.action is ActionKind.SWAP_TO_REPAY and step.wallet is None
 
 
 def _orders(position: Position, actions: Iterable[Action]) -> Orders:
     found = {}
     for action in actions:
-        # What lives off the position is sized by its own cost: another price would be another size.
+        # What lives off the position is sized by its own cost: another price would be another size. Another account
+        # that pays swaps on the exchange of the chain alone.
         if action.kind is not ActionKind.SWAP_TO_REPAY or action.sale is None or action.sale.swap is None:
+            continue
+        if action.payer is not None:
             continue
         sold, swap = action.sale.collateral, action.sale.swap
         order = SwapOrder(position.key.account, sold, action.asset, swap.amount_in, swap.least_out)

@@ -15,10 +15,12 @@ from tui.model.rule import BORROWING, FROM_WALLET, REPAYING, SALES, ActionKind, 
 from tui.model.text import clean_text
 from tui.model.units import UINT256_MAX, parse_units, value_usd, whole
 from tui.model.wallet import Wallet
+from tui.planning.apart import NOTHING_APART, Apart
 from tui.planning.circumstances import Circumstances, Offer, offer_key
 from tui.planning.closing import LEAST_USD as LEAST_USD
 from tui.planning.closing import Closing
 from tui.planning.own_swaps import size_swap
+from tui.planning.payers import paid_by, payer_wallet, why_passed_over
 from tui.planning.selling import SaleOrder, SizedSale, size_close, size_sale
 from tui.planning.texts import amount_text as amount_text
 from tui.planning.texts import health_text, step_text
@@ -41,7 +43,7 @@ DEFAULT_SLIPPAGE_BPS = 50
 class Waterfall:
     """What the steps come to. `position` is the exact state they leave; `skipped` says why steps add nothing.
 
-    `taken` are the numbers of the steps in the rule, and `befores` the states that each of them found, as `steps`.
+    `taken` are the numbers of the steps in the rule, `befores` the states that each of them is built on, as `steps`.
     `closed_bps`: the part of the debts that they close, where that is the goal.
     """
 
@@ -84,7 +86,8 @@ def run_waterfall(
     circumstances: Circumstances,
     order: Sequence[int] | None = None,
 ) -> Waterfall:
-    """Size the steps of `rule` against `position` with what `wallet` holds, in `order` (None: as written).
+    """Size the steps of `rule` against `position` with what `wallet` holds (and the wallets of `circumstances.payers`,
+    for the steps that name them), in `order` (None: as written).
 
     The rule's daily spend caps the value moved over all steps. The result's health factor is at least the target and
     less than 0.1% above it where the means suffice; otherwise every step gives all it may. Where a part of the debts
@@ -99,6 +102,30 @@ def run_waterfall(
 
 
 @dataclass(frozen=True, slots=True)
+class Purse:
+    """What is left of one wallet: base units by token, and wei of the native coin. None: could not be read."""
+
+    balances: Mapping[str, int | None]
+    native: int | None
+
+    @classmethod
+    def of(cls, wallet: Wallet) -> Purse:
+        """All of it."""
+        return cls(
+            MappingProxyType({token: holding.balance for token, holding in wallet.tokens.items()}), wallet.native
+        )
+
+    def after(self, token: str, amount: int, wrap: int) -> Purse:
+        """Once so much of a token was paid out of it, and `wrap` of the native coin was wrapped for that before."""
+        left = (self.balances[token] or 0) + wrap - amount
+        native = None if self.native is None else self.native - wrap
+        return Purse(MappingProxyType({**self.balances, token: left}), native)
+
+
+NO_PURSE = Purse(MappingProxyType({}), None)
+
+
+@dataclass(frozen=True, slots=True)
 class Flow:
     """A waterfall as far as it has come. Values are never changed: two orders share what they begin with."""
 
@@ -106,33 +133,25 @@ class Flow:
     market: LendingMarket
     circumstances: Circumstances
     current: Position
-    balances: Mapping[str, int | None]
-    native: int | None
+    wallet: Wallet
+    purses: Mapping[str, Purse]
     spent: int = 0
     steps: tuple[PlannedStep, ...] = ()
     taken: tuple[int, ...] = ()
     befores: tuple[Position, ...] = ()
     skipped: tuple[str, ...] = ()
     closing: Closing | None = None
-    wallet: Wallet | None = None
+    apart: Apart = NOTHING_APART
 
     @classmethod
     def start(
         cls, rule: Rule, market: LendingMarket, position: Position, wallet: Wallet, circumstances: Circumstances
     ) -> Flow:
         """Nothing done yet."""
-        balances = {token: holding.balance for token, holding in wallet.tokens.items()}
         closing = Closing.start(rule, market, position)
-        return cls(
-            rule,
-            market,
-            circumstances,
-            position,
-            MappingProxyType(balances),
-            wallet.native,
-            closing=closing,
-            wallet=wallet,
-        )
+        others = {account: Purse.of(one) for account, one in circumstances.payers.items()}
+        purses = MappingProxyType({**others, position.key.account: Purse.of(wallet)})
+        return cls(rule, market, circumstances, position, wallet, purses, closing=closing, apart=Apart(position))
 
     @property
     def meets_target(self) -> bool:
@@ -192,6 +211,7 @@ class Flow:
         if isinstance(found, str):
             return replace(self, skipped=(*self.skipped, found))
         action, note, spends = found
+        action = self.apart.held(self.market, action)
         if spends < LEAST_USD:
             return self._passing(step, "less than a cent is left for it")
         try:
@@ -206,25 +226,30 @@ class Flow:
         falls = before is not None and after.health_factor is not None and after.health_factor <= before
         if falls and not self.rule.boosts:
             return self._passing(step, "would not raise the health factor")
-        balances, native = self.balances, self.native
+        purses = self.purses
         pays = _paid_by_wallet(action)
         if pays is not None:
-            token, amount = pays
-            balances = MappingProxyType({**balances, token: (balances[token] or 0) + action.wrap - amount})
-            native = None if native is None else native - action.wrap
+            payer = paid_by(action, self._account)
+            purses = MappingProxyType({**purses, payer: purses[payer].after(*pays, action.wrap)})
         return replace(
             self,
             current=after,
-            balances=balances,
-            native=native,
+            purses=purses,
             spent=self.spent + spends,
             closing=None
             if self.closing is None
             else self.closing.after(action.kind, action.asset.address, action.amount),
             steps=(*self.steps, PlannedStep(action, after.health_factor, note)),
             taken=(*self.taken, number),
-            befores=(*self.befores, self.current),
+            befores=(*self.befores, self.apart.found_by(action, self.current)),
+            apart=self._apart_after(action, after),
         )
+
+    def _apart_after(self, action: Action, after: Position) -> Apart:
+        """As long as nobody else has a step there is nothing to take apart."""
+        if action.payer is None and not self.apart.others:
+            return Apart(after)
+        return self.apart.then(self.market, action)
 
     def _is_closed(self, step: Step) -> bool:
         """Whether the debt of a step is closed already, as far as it is to be."""
@@ -232,6 +257,19 @@ class Flow:
         if self.closing is None or asset is None or asset.address not in self.closing.wanted:
             return False
         return self.closing.left_of(asset.address) == 0
+
+    @property
+    def _account(self) -> str:
+        """Whose position it is."""
+        return self.current.key.account
+
+    def _payer(self, step: Step) -> str | None:
+        """Whose wallet a step is paid from, where that is not the own account's."""
+        return None if step.signer(self._account) == self._account else step.wallet
+
+    def _purse(self, step: Step) -> Purse:
+        """What is left in the wallet that a step is paid from."""
+        return self.purses.get(step.signer(self._account), NO_PURSE)
 
     def _passing(self, step: Step, why: str) -> Flow:
         return replace(self, skipped=(*self.skipped, f"{step_text(step)}: {why}"))
@@ -243,6 +281,9 @@ class Flow:
             return f"{step.action.word}: {self.market.key} lists no asset {clean_text(step.asset)}"
         if step.action not in self.market.actions:
             return f"{step_text(step)}: {self.market.key} cannot do it"
+        barred = why_passed_over(step.signer(self._account), self.rule, self.wallet, self.circumstances)
+        if barred is not None:
+            return f"{step_text(step)}: {barred}"
         price = self.market.price_usd(self.current, asset)
         if price is None or price <= 0:
             return f"{step_text(step)}: its price is not known"
@@ -276,20 +317,23 @@ class Flow:
             amount = min(most, self.closing.left_of(asset.address))
         if amount <= 0:
             return f"{step_text(step)}: {why}" if most <= 0 else f"{step_text(step)}: adds nothing"
-        wrap = max(amount - (self.balances.get(asset.address) or 0), 0) if step.action in FROM_WALLET else 0
-        action = Action(step.action, asset, amount, wrap=wrap)
+        wrap = 0
+        if step.action in FROM_WALLET:
+            wrap = max(amount - (self._purse(step).balances.get(asset.address) or 0), 0)
+        action = Action(step.action, asset, amount, wrap=wrap, payer=self._payer(step))
         # What bounds a step is told only where it did bind: then it explains why the waterfall goes on.
         binds = amount == most and (self.closing is None or amount < self.closing.left_of(asset.address))
         return action, why if binds else "", value_usd(amount, asset.decimals, price)
 
     def _funds(self, step: Step, asset: Asset) -> tuple[int, str] | str:
-        """What the wallet has of `asset`, native coin that can be wrapped counted in, in units and in words."""
-        balance = self.balances.get(asset.address)
+        """What the paying wallet has of `asset`, native coin that can be wrapped counted in, in units and in words."""
+        purse = self._purse(step)
+        balance = purse.balances.get(asset.address)
         if balance is None:
             return f"{step_text(step)}: the wallet's balance could not be read"
         spare = 0
-        if asset.address == self.circumstances.wrapped_native and self.native is not None:
-            spare = max(self.native - self.circumstances.gas_reserve, 0)
+        if asset.address == self.circumstances.wrapped_native and purse.native is not None:
+            spare = max(purse.native - self.circumstances.gas_reserve, 0)
         if balance + spare == 0:
             return f"{step_text(step)}: the wallet holds none"
         words = f"the wallet holds {amount_text(balance, asset)}"
@@ -345,7 +389,8 @@ class Flow:
             if offer is None:
                 return f"{step_text(step)}: {self._why_not_asked(step.action, collateral)}"
         slippage = DEFAULT_SLIPPAGE_BPS if step.max_slippage_bps is None else step.max_slippage_bps
-        order = SaleOrder(debt, collateral, slippage, most, why, step.action, self.wallet)
+        pays = payer_wallet(step.wallet, self.wallet, self.circumstances)
+        order = SaleOrder(debt, collateral, slippage, most, why, step.action, pays)
         if swaps:
             sized = self._swap(step, order, offer)
         elif self.closing is None:
@@ -370,8 +415,8 @@ class Flow:
         sized = size_swap(self.market, self.current, order, offer, swapper, wanted, given)
         if isinstance(sized, str) or sized.action.sale is None:
             return sized
-        wrap = max(sized.action.sale.sold - (self.balances.get(order.collateral.address) or 0), 0)
-        return replace(sized, action=replace(sized.action, wrap=wrap))
+        wrap = max(sized.action.sale.sold - (self._purse(step).balances.get(order.collateral.address) or 0), 0)
+        return replace(sized, action=replace(sized.action, wrap=wrap, payer=self._payer(step)))
 
     def _wanted(self, step: Step, debt: Asset) -> int | str:
         """Base units of a debt whose repayment is all that is wanted, or why none can be."""

@@ -110,7 +110,8 @@ class Simulator(Protocol):
     async def simulate(
         self, block: BlockRef, account: str, calls: Sequence[PlannedCall], reads: Sequence[Call]
     ) -> Simulation:
-        """`calls` sent by `account` one after another on the state of `block`, then `reads` on what they leave.
+        """`calls` sent one after another on the state of `block`, each by its own `sender` or else by `account`, then
+        `reads` on what they leave.
 
         Raises ReadFailed, ChainUnreachable.
         """

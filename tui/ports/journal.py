@@ -278,10 +278,11 @@ class Journal(JournalReader, Protocol):
         daily_cap: int | None,
         gas: Sequence[SpendEntry] = (),
     ) -> None:
-        """One transaction: the firing runs, its intents own their nonces, the budget is debited, also for `gas`.
+        """One transaction: the firing runs, its intents own their nonces, the budget is debited, also for `gas`. They
+        may be of several accounts; each account's nonces are consecutive.
 
-        Raises JournalConflict where a nonce is taken, another plan of the account lives, the account is halted, or the
-        day's cap (dollars with 8 decimals) would be passed.
+        Raises JournalConflict where a nonce is taken, another plan of any of the accounts lives, any of them is halted,
+        or the day's cap (dollars with 8 decimals) would be passed.
         """
 
     def bind_data(self, intent_id: str, data: bytes) -> None:

@@ -25,7 +25,9 @@ class Signatures(Protocol):
 
 
 class Signer(Signatures, Protocol):
-    """An unlocked key behind its own checks. All raise SignerRefused or SignerUnavailable."""
+    """Unlocked keys behind their own checks, each account with a policy of its own. All raise SignerRefused or
+    SignerUnavailable.
+    """
 
     @property
     def fault(self) -> str | None:
@@ -36,7 +38,7 @@ class Signer(Signatures, Protocol):
 
     @property
     def withheld(self) -> tuple[str, ...]:
-        """What the signer left out of the last policy it was given, in words."""
+        """What the signer left out of the policies that it was given, in words."""
 
     async def unlock(self, keystore: Path, password: str) -> str:
         """Decrypt a keystore file inside the signer; the account's lower-case address."""
@@ -44,5 +46,5 @@ class Signer(Signatures, Protocol):
     async def set_policy(self, policy: SigningPolicy) -> None:
         """Replace what the signer may do for the policy's account."""
 
-    async def lock(self) -> None:
-        """Forget key and policy."""
+    async def lock(self, account: str | None = None) -> None:
+        """Forget key and policies of an account (lower-case hex), or of all."""

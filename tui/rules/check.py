@@ -326,11 +326,13 @@ class _RuleCheck:
             if step.action in BORROWING:
                 continue
             if step.action is ActionKind.SWAP_TO_REPAY:
-                self._held(f"step.{number}.{SALE_KEYS[step.action].pays}", step.collateral or "", position, called)
+                self._held(
+                    f"step.{number}.{SALE_KEYS[step.action].pays}", step.collateral or "", step, position, called
+                )
             elif step.action not in FROM_WALLET:
                 self._supply(number, step, position, called)
             else:
-                self._held(f"step.{number}.asset", step.asset, position, called)
+                self._held(f"step.{number}.asset", step.asset, step, position, called)
 
     def _is_refused(self, number: int) -> bool:
         """Whether something worse than a surprise was found in a step already."""
@@ -363,14 +365,16 @@ class _RuleCheck:
             f"it has supplied {has or 'nothing'}",
         )
 
-    def _held(self, dotted: str, name: str, position: Position, called: str) -> None:
+    def _held(self, dotted: str, name: str, step: Step, position: Position, called: str) -> None:
         shown = clean_text(name)
-        wallet = self.wallets.get(position.key.account.lower())
+        payer = step.signer(position.key.account).lower()
+        wallet = self.wallets.get(payer)
+        whose = f"the wallet of {called}" if step.wallet is None else f"the wallet of {short_address(payer)}"
         held = [item for item in wallet.tokens.values() if _is_named(item.asset, name)] if wallet else []
         if wallet is None or not held or any(item.balance is None for item in held):
-            self.warn(dotted, f"the {shown} in the wallet of {called} could not be read", "check again later")
+            self.warn(dotted, f"the {shown} in {whose} could not be read", "check again later")
         elif not any(item.balance for item in held):
-            self.warn(dotted, f"the wallet of {called} holds no {shown}", f"send {shown} to it before you arm the rule")
+            self.warn(dotted, f"{whose} holds no {shown}", f"send {shown} to it before you arm the rule")
 
 
 def _names(step: Step) -> tuple[tuple[str, str], ...]:

@@ -173,6 +173,8 @@ def _step_meaning(step: Step) -> list[object]:
     meaning: list[object] = [step.action.value, step.asset, step.maximum]
     if step.collateral is not None or step.max_slippage_bps is not None:
         meaning += [step.collateral, step.max_slippage_bps]
+    if step.wallet is not None:
+        meaning.append({"wallet": step.wallet})
     return meaning
 
 

@@ -6,7 +6,7 @@ has one nonce at a time, at most one plan is live per (chain, account): the firs
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from tui.model.position import PositionKey
 from tui.model.rule import Rule
@@ -22,6 +22,19 @@ def covers(pattern: str, key: PositionKey) -> bool:
 def applies(rule: Rule, key: PositionKey) -> bool:
     """Whether `rule` watches this position."""
     return covers(rule.position, key)
+
+
+def names_account(rule: Rule) -> bool:
+    """Whether `rule` watches one account that it names."""
+    return len(_parts(rule.position)) == 3
+
+
+def may_defend(rule: Rule, key: PositionKey, own: Container[str]) -> bool:
+    """Whether `rule` may act on a position as far as whose it is goes: it watches it, and the account's key is here
+    (`own`, lower-case) or other wallets pay and the rule names the account. Nobody's debt is paid because of a market's
+    name, or a star.
+    """
+    return applies(rule, key) and (key.account in own or (bool(rule.wallets) and names_account(rule)))
 
 
 def rules_for(rules: Iterable[Rule], key: PositionKey) -> tuple[Rule, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from tui.model.rule import BORROWING, FILE_ACTIONS, SALES, ActionKind, Mode, Step
+from tui.model.rule import BORROWING, FILE_ACTIONS, FROM_WALLET, SALES, ActionKind, Mode, Step
 from tui.model.text import clean_text
 from tui.rules.fields import TableReader, closest, plain_decimal, quoted
 
@@ -28,6 +28,9 @@ _NOT_A_SALE = MappingProxyType(
 )
 _SWAPS_NOTHING = MappingProxyType(
     {**_NOT_A_SALE, "max_slippage": "remove it, or name in swap_from the token that is sold"}
+)
+_NO_WALLET = (
+    'remove it: only "repay" and "add-collateral" can be paid for by another account, this acts on the position itself'
 )
 
 
@@ -110,10 +113,26 @@ def _read_step(reader: TableReader) -> Step | None:
         return _read_sale(reader, action)
     asset = read_asset(reader, "asset", "USDC")
     maximum = _read_maximum(reader, "5000")
-    reader.finish(_SWAPS_NOTHING if _meant(said) is ActionKind.REPAY else _NOT_A_SALE)
+    pays = _meant(said) in (*FROM_WALLET, None)
+    wallet = _read_wallet(reader) if pays else None
+    known = _SWAPS_NOTHING if _meant(said) is ActionKind.REPAY else _NOT_A_SALE
+    reader.finish(known if pays else {**known, "wallet": _NO_WALLET})
     if action is None or asset is None:
         return None
-    return Step(ActionKind(action), asset, maximum)
+    return Step(ActionKind(action), asset, maximum, wallet=wallet)
+
+
+def _read_wallet(reader: TableReader) -> str | None:
+    """The account that pays (lower-case), None where the position's own does, or with a fault noted."""
+    wallet = reader.text("wallet", '"0x..."', required=False)
+    if wallet is None or not is_address(reader, "wallet", wallet):
+        return None
+    if not int(wallet, 16):
+        reader.fault(
+            "wallet", "wallet is the zero address, which nobody has the key of", "write your account's address"
+        )
+        return None
+    return wallet.lower()
 
 
 def _meant(action: object) -> ActionKind | None:
@@ -154,7 +173,10 @@ def _read_sale(reader: TableReader, action: str | None) -> Step | None:
     maximum = _read_maximum(reader, "2")
     written = f"write {keys.pays} ({keys.paying}) and {keys.buys} ({keys.buying}) instead"
     others = {"asset", "collateral", "debt", "from", "to", SWAP_FROM} - set(order)
-    reader.finish(MappingProxyType(dict.fromkeys(others, written)))
+    pays_itself = kind is ActionKind.SWAP_TO_REPAY
+    wallet = _read_wallet(reader) if pays_itself else None
+    misplaced = dict.fromkeys(others, written)
+    reader.finish(misplaced if pays_itself else {**misplaced, "wallet": _NO_WALLET})
     if collateral is not None and collateral == debt:
         fix = f'name what is sold, or write action = "repay-with-atokens" with asset = {quoted(debt)}'
         if kind is ActionKind.SWAP_TO_REPAY:
@@ -165,7 +187,7 @@ def _read_sale(reader: TableReader, action: str | None) -> Step | None:
         return None
     if action is None or collateral is None or debt is None or slippage is None:
         return None
-    return Step(kind, debt, maximum, collateral, slippage)
+    return Step(kind, debt, maximum, collateral, slippage, wallet)
 
 
 def _read_maximum(reader: TableReader, example: str) -> str | None:

@@ -15,7 +15,7 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from tui.config.toml_text import read_toml
-from tui.model.rule import BORROWING, FILE_ACTIONS, SALES, ActionKind, Order
+from tui.model.rule import BORROWING, FILE_ACTIONS, FROM_WALLET, SALES, ActionKind, Order
 from tui.rules.steps import SALE_KEYS, SWAP_FROM
 from tui.screen.clean import clean_text
 from tui.screen.lines import Line, Span, line, shorten, width_of, wrap
@@ -127,12 +127,15 @@ def step_fields(number: int, action: str) -> tuple[Field, ...]:
         Field(f"step.{number}.{SWAP_FROM}", "Swapped from", "nothing, or WETH", needed=False),
         Field(f"step.{number}.max_slippage", "Swap loses at most", "0.5%, of a swap", needed=False),
     )
-    return (
+    fields = (
         Field(f"step.{number}.action", "Action", "", ACTIONS),
         Field(f"step.{number}.asset", "Asset", "USDC"),
         *(swap if action == ActionKind.REPAY else ()),
         Field(f"step.{number}.max", "At most", "all there is", needed=False),
     )
+    if action not in FROM_WALLET:
+        return fields
+    return (*fields, Field(f"step.{number}.wallet", "Paid by", "the position's own account, or 0x...", needed=False))
 
 
 _SALE_NAMES: Mapping[ActionKind, tuple[str, str]] = MappingProxyType(
@@ -147,10 +150,10 @@ _SALE_NAMES: Mapping[ActionKind, tuple[str, str]] = MappingProxyType(
 
 
 def step_shape(action: str) -> str:
-    """Actions with the same fields have the same shape: each kind of sale its own, as repaying, the others one
-    together.
+    """Actions with the same fields have the same shape: each kind of sale its own, as what a wallet pays for, the
+    others one together.
     """
-    return action if is_sale(action) or action == ActionKind.REPAY else ""
+    return action if is_sale(action) or action in FROM_WALLET else ""
 
 
 def is_sale(action: str) -> bool:

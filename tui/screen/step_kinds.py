@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tui.model.position import Collateral, Debt, Position
-from tui.model.rule import ActionKind
+from tui.model.rule import FROM_WALLET, ActionKind
 from tui.rules.match import covers
 from tui.rules.steps import SALE_KEYS, SWAP_FROM
 from tui.screen.clean import clean_text
 from tui.screen.form import is_sale
 
 USUAL_SLIPPAGE = "0.5%"
-_KEYS = frozenset({"action", "asset", "collateral", "debt", "from", "to", "max_slippage", "max", SWAP_FROM})
+_KEYS = frozenset({"action", "asset", "collateral", "debt", "from", "to", "max_slippage", "max", "wallet", SWAP_FROM})
 USUAL_COLLATERAL, USUAL_DEBT = "WETH", "USDC"
 
 
@@ -32,11 +32,15 @@ def changed_step(
         gone = {SWAP_FROM, "max_slippage"} if action != ActionKind.REPAY else set()
         gone |= {"max"} if gone and SWAP_FROM in before else set()
         swaps = {key: known[key] for key in (SWAP_FROM, "max_slippage") if SWAP_FROM in known and not gone}
-        return {**{key: value for key, value in before.items() if key not in gone}, "action": action, **swaps}, {}
+        gone |= {"wallet"} if action not in FROM_WALLET else set()
+        payer = {key: known[key] for key in ("wallet",) if key in known and key not in before and key not in gone}
+        kept = {key: value for key, value in before.items() if key not in gone}
+        return {**kept, "action": action, **swaps, **payer}, {}
     if not is_sale(action):
         asset = before.get("debt") or USUAL_DEBT
-        keys = ("max", SWAP_FROM, "max_slippage") if action == ActionKind.REPAY else ("max",)
-        kept = {key: known[key] for key in keys if key in known}
+        wanted = ["max", *(("wallet",) if action in FROM_WALLET else ())]
+        wanted += [SWAP_FROM, "max_slippage"] if action == ActionKind.REPAY else []
+        kept = {key: known[key] for key in wanted if key in known}
         return {"action": action, "asset": asset, **kept, **strange}, {"debt": "asset"} if "debt" in before else {}
     watched = [one for one in positions if one.unknown is None and covers(pattern, one.key)]
     supplied = _by_value(one for position in watched for one in position.collateral)

@@ -83,7 +83,7 @@ class SignerClient:
 
     Where `start` is given, an unlock starts a new process in place of one that is gone or hangs.
 
-    `withheld`: what the signer left out of the last policy, because it was not in the one that was armed.
+    `withheld`: what the signer left out of the policies in force, because it was not in those that were armed.
     """
 
     def __init__(
@@ -104,6 +104,7 @@ class SignerClient:
         self._shut = False
         self._asked: tuple[float, float] | None = None
         self.withheld: tuple[str, ...] = ()
+        self._withheld: dict[tuple[int, str], tuple[str, ...]] = {}
         self._running: set[asyncio.Task[dict[str, Any]]] = set()
 
     @classmethod
@@ -174,7 +175,9 @@ class SignerClient:
             self._closed = f"no new signer process can be started ({error.strerror}); end Trimtab and start it again"
             raise SignerUnavailable(self._closed) from error
         self._process, self._channel, self._start = started.process, started.channel, started.again
-        self._greeted, self._closed, self._asked, self.withheld = False, "", None, ()
+        self._greeted, self._closed, self._asked = False, "", None
+        self._withheld.clear()
+        self.withheld = ()
 
     async def unlock(self, keystore: Path, password: str) -> str:
         """Decrypt a key file inside the signer (about a second); the account's lower-case address.
@@ -201,7 +204,12 @@ class SignerClient:
         """
         answer = await self._request({"op": "set_policy", "policy": protocol.policy_to_wire(policy)}, ANSWER_SECONDS)
         withheld = answer.get("withheld")
-        self.withheld = tuple(printable(entry) for entry in withheld) if isinstance(withheld, list) else ()
+        told = tuple(printable(entry) for entry in withheld) if isinstance(withheld, list) else ()
+        self._withheld[policy.chain_id, policy.account.lower()] = told
+        self._count_withheld()
+
+    def _count_withheld(self) -> None:
+        self.withheld = tuple(dict.fromkeys(line for lines in self._withheld.values() for line in lines))
 
     async def sign_transaction(self, request: TransactionRequest) -> SignedTransaction:
         """The signed bytes of exactly what was asked: rebuilt here from the request, and whoever signed recovered, also
@@ -244,10 +252,16 @@ class SignerClient:
             return PermitSignature(v, r, s)
         raise self._fail(f"the signer's {request.kind} is not the one that was asked for")
 
-    async def lock(self) -> None:
-        """Forget keys and policies. A process that is gone has forgotten them."""
+    async def lock(self, account: str | None = None) -> None:
+        """Forget the key and the policies of an account, or of all. A process that is gone has forgotten them."""
         if self.fault is None or not self._closed:
-            await self._request({"op": "lock"}, ANSWER_SECONDS)
+            asked: dict[str, object] = (
+                {"op": "lock"} if account is None else {"op": "forget", "account": account.lower()}
+            )
+            await self._request(asked, ANSWER_SECONDS)
+        for key in [key for key in self._withheld if account is None or key[1] == account.lower()]:
+            del self._withheld[key]
+        self._count_withheld()
 
     async def status(self) -> dict[str, Any]:
         """What is unlocked and armed, whether the kill switch is on, and how closed the process is."""

@@ -90,6 +90,10 @@ class Service:
             permit = protocol.permit_from_wire(fields.take("request"))
             fields.done()
             return self._sign_permit(permit)
+        if operation == "forget":
+            account = fields.address("account")
+            fields.done()
+            return self._forget(account)
         if operation not in ("lock", "status", "shutdown"):
             raise SignerRefused("no such request")
         fields.done()
@@ -138,6 +142,18 @@ class Service:
         self._armed.clear()
         self._armed_until.clear()
         self._ledger.close()
+
+    def _forget(self, account: str) -> Reply:
+        """The same for one account; with the last of them the ledger is let go."""
+        self._signers.pop(account, None)
+        for kept in (self._policies, self._armed):
+            for key in [key for key in kept if key[1] == account]:
+                del kept[key]
+        for key in [key for key in self._armed_until if key[1] == account]:
+            del self._armed_until[key]
+        if not self._signers:
+            self._lock()
+        return {}
 
     def _status(self) -> Reply:
         return {

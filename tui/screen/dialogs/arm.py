@@ -9,9 +9,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.geometry import Size
+from textual.widget import Widget
 from textual.widgets import Input, Label
 
-from tui.engine.facade import ArmingReport, CommandRefused
+from tui.engine.facade import ArmingReport, CommandRefused, KeyUse, Passwords
 from tui.model.rule import TriggerKind
 from tui.model.text import short_address
 from tui.model.view import RuleView, TriggerPrice
@@ -72,7 +73,13 @@ def report_lines(
     rows += [BLANK, line(("It may spend", "label"))]
     for text in report.spends or ("nothing",):
         rows += wrap(clean_text(text, 200), width, "", "  ", "  ")
-    if report.account is not None:
+    if _others_sign(report):
+        rows += [BLANK, line(("It is signed by", "label"))]
+        for use in report.keys:
+            told = f"{short_address(use.account)} with {clean_text(use.keystore, 120)}: {', '.join(use.signs)}"
+            rows += wrap(clean_text(told, 400), width, "muted", "  ", "  ")
+        rows += wrap(f"for the position of {short_address(report.account or '')}", width, "muted", "  ", "  ")
+    elif report.account is not None:
         keystore = "" if report.keystore is None else f" with {clean_text(report.keystore, 120)}"
         rows += wrap(f"from {short_address(report.account)}{keystore}", width, "muted", "  ", "  ")
     if report.warnings:
@@ -84,6 +91,11 @@ def report_lines(
         for text in report.problems:
             rows += wrap(clean_text(text, 300), width, "alarm", "✖ ", "  ")
     return rows
+
+
+def _others_sign(report: ArmingReport) -> bool:
+    """Whether any other key than that of the position's account is needed."""
+    return any(use.account != report.account for use in report.keys)
 
 
 class Report(ScrollPane):
@@ -104,6 +116,12 @@ class Outcome(LinePane):
         return wrap(text, size.width, role) or [BLANK]
 
 
+def _password_field(label: str, place: int) -> Container:
+    """A field for the password of one key file, the `place`th from 0."""
+    name = "password" if place == 0 else f"password-{place}"
+    return Container(Label(label, markup=False, id=f"label-{place}"), PasswordInput(id=name), classes="field")
+
+
 class ArmDialog(Dialog[None]):
     """Arms one rule, or says why not."""
 
@@ -111,12 +129,14 @@ class ArmDialog(Dialog[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         *bindings_for(Where.ARMING),
         # Before any widget sees the key: what is typed right behind a tab must never land in the field that shows it.
-        Binding("tab,shift+tab", "other_field", show=False, priority=True),
+        Binding("tab", "other_field(1)", show=False, priority=True),
+        Binding("shift+tab", "other_field(-1)", show=False, priority=True),
     ]
     AUTO_FOCUS = "#typed"
     CSS = """
     ArmDialog #box { width: 76; max-width: 96%; height: auto; max-height: 94%; background: $surface; padding: 1 2 0 2; }
     ArmDialog #report { height: auto; max-height: 24; margin-bottom: 1; }
+    ArmDialog #passwords { height: auto; }
     ArmDialog .field { height: 1; layout: horizontal; margin-bottom: 1; }
     ArmDialog .field Label { width: 26; color: $foreground 70%; }
     ArmDialog Input, ArmDialog Input.-textual-compact {
@@ -142,9 +162,8 @@ class ArmDialog(Dialog[None]):
             with Container(classes="field"):
                 yield Label("Type the rule's name", markup=False)
                 yield Input(id="typed", compact=True, select_on_focus=False)
-            with Container(classes="field"):
-                yield Label("Password of the key file", markup=False)
-                yield PasswordInput(id="password")
+            with Container(id="passwords"):
+                yield _password_field("Password of the key file", 0)
             yield Outcome(id="outcome")
             yield FooterLine(Where.ARMING)
 
@@ -158,12 +177,30 @@ class ArmDialog(Dialog[None]):
 
     def on_resize(self) -> None:
         """The report takes what the fields leave."""
-        self.query_one(Report).styles.max_height = max(4, int(self.size.height * 0.94) - 10)
+        more = 2 * (len(self.passwords) - 1)
+        self.query_one(Report).styles.max_height = max(4, int(self.size.height * 0.94) - 10 - more)
 
-    def action_other_field(self) -> None:
-        """From the name to the password and back, at once."""
-        password = self.query_one(PasswordInput)
-        self.set_focus(self.query_one(Input) if self.focused is password else password)
+    @property
+    def passwords(self) -> list[PasswordInput]:
+        """The fields of passwords, one for each key that the rule needs, in the order of the report."""
+        return list(self.query(PasswordInput))
+
+    def action_other_field(self, by: int) -> None:
+        """From the name to the passwords and round again, at once: `by` fields further."""
+        fields: list[Widget] = [self.query_one(Input), *self.passwords]
+        at = fields.index(self.focused) if self.focused in fields else 0
+        self.set_focus(fields[(at + by) % len(fields)])
+
+    async def _ask_for_every_key(self, keys: Sequence[KeyUse]) -> None:
+        """A field for each key file; what was typed into the first one stays there."""
+        for place, use in enumerate(keys):
+            named = f"Password of {short_address(use.account)}"
+            if place < len(self.passwords):
+                self.query_one(f"#passwords #label-{place}", Label).update(named)
+            else:
+                await self.query_one("#passwords").mount(_password_field(named, place))
+        self.on_resize()
+        self.say("Enter in the last password field arms the rule. An empty one takes the password above it.", "muted")
 
     def rule_view(self) -> RuleView | None:
         """The rule as the newest view has it."""
@@ -179,6 +216,8 @@ class ArmDialog(Dialog[None]):
             self.say(str(refused), "alarm")
             return
         if self.is_attached:
+            if len(self.report.keys) > 1:
+                await self._ask_for_every_key(self.report.keys)
             self.query_one(Report).redraw()
             if self.report.problems:
                 self.say("It cannot be armed as things are.", "alarm")
@@ -199,11 +238,15 @@ class ArmDialog(Dialog[None]):
         self.say("A password is not copied from here.", "warn")
 
     def on_password_input_submitted(self) -> None:
-        """Arm, where the name fits and nothing forbids it."""
+        """To the next password; from the last one arm, where the name fits and nothing forbids it."""
         if self._busy:
             return
+        fields = self.passwords
+        if self.focused in fields[:-1]:
+            self.set_focus(fields[fields.index(self.focused) + 1])
+            return
         typed = self.query_one(Input).value.strip()
-        field = self.query_one(PasswordInput)
+        field = fields[0]
         if self.report is None:
             self.say("The engine has not answered yet what arming would mean.", "warn")
         elif self.report.problems:
@@ -213,6 +256,7 @@ class ArmDialog(Dialog[None]):
             self.query_one(Input).focus()
         elif field.is_empty:
             self.say("Type the password of the key file.", "warn")
+            field.focus()
         else:
             self._busy = True
             self._spin()
@@ -233,7 +277,7 @@ class ArmDialog(Dialog[None]):
         if facade is None:
             return
         try:
-            await facade.arm(self.rule, typed, self.query_one(PasswordInput).take())
+            await facade.arm(self.rule, typed, self._taken())
         except CommandRefused as refused:
             self._busy = False
             self.say(str(refused), "alarm")
@@ -245,6 +289,16 @@ class ArmDialog(Dialog[None]):
             self._done = True
             self._close_when_done()
 
+    def _taken(self) -> Passwords:
+        """The passwords, once: one for the only key, else by account; an empty field means what stands above it."""
+        keys = () if self.report is None else self.report.keys
+        typed = [field.take() for field in self.passwords]
+        if len(keys) < 2:
+            return typed[0]
+        for place in range(1, len(typed)):
+            typed[place] = typed[place] or typed[place - 1]
+        return {use.account: password for use, password in zip(keys, typed, strict=True)}
+
     def on_screen_resume(self) -> None:
         """The rule may have been armed while something else lay on top."""
         self.call_later(self._close_when_done)
@@ -255,8 +309,9 @@ class ArmDialog(Dialog[None]):
             self.dismiss(None)
 
     def do_arming_leave(self) -> None:
-        """Leave without arming; a password that was typed is forgotten."""
-        self.query_one(PasswordInput).action_clear()
+        """Leave without arming; passwords that were typed are forgotten."""
+        for field in self.passwords:
+            field.action_clear()
         if self._busy:
             self.owner.say(
                 "The key file is still being unlocked; disarm the rule if you did not mean to arm it.", "warning"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tui.model.position import Asset, Position, Status
+from tui.model.text import short_address
 from tui.model.view import PositionView, ViewState
 from tui.screen.clean import clean_text
 from tui.screen.draw.gauge import gauge, gauge_labels
@@ -140,6 +141,15 @@ def _sentences(position: Position) -> list[tuple[str, str]]:
     return said
 
 
+def _keys(shown: PositionView) -> str:
+    """Whose key can defend it."""
+    own = "own key" if shown.own_key else "watch-only"
+    if not shown.payers:
+        return own
+    more = "" if len(shown.payers) == 1 else f" and {len(shown.payers) - 1} more"
+    return f"paid by {short_address(shown.payers[0])}{more}"
+
+
 def detail_lines(view: ViewState, shown: PositionView | None, width: int) -> list[Line]:
     """The chosen position in `width` cells."""
     if shown is None:
@@ -150,7 +160,7 @@ def detail_lines(view: ViewState, shown: PositionView | None, width: int) -> lis
     label = clean_text(shown.label, 24) if shown.label else ""
     account = clean_text(position.key.account, 44)
     name = [Span(market_name(position.key.market), "strong"), Span("  "), Span(label or account, "accent")]
-    key = Span("own key" if shown.own_key else "watch-only", "muted")
+    key = Span(_keys(shown), "muted")
     rows = [split(name, [key], width)]
     if label:
         rows.append(line((account if width >= 44 else account[: width - 1] + "…", "muted")))

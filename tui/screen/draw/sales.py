@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from tui.model.plan import Action, Alternative, Plan, PlanCost, Sale, SwapCost
 from tui.model.rule import BORROWING, SUPPLYING, ActionKind
+from tui.model.text import short_address
 from tui.screen.clean import clean_text
 from tui.screen.figures import amount, dollars, gwei, health, health_or
 from tui.screen.lines import Line, Span, line, split, width_of, wrap
@@ -31,7 +32,8 @@ def deed(action: Action) -> str:
         return f"{given} {_sold(action.sale)}, {taken} {paid}"
     if action.kind is ActionKind.REPAY_WITH_ATOKENS:
         return f"repay {paid} out of the supply"
-    return f"{ACTION[action.kind]} {paid}"
+    payer = "" if action.payer is None else f" from {short_address(action.payer)}"
+    return f"{ACTION[action.kind]} {paid}{payer}"
 
 
 def is_boost(plan: Plan) -> bool:
