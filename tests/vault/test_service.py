@@ -591,3 +591,15 @@ def test_an_unforeseen_error_gives_away_its_class_only(tmp_path: Path, key_file:
     service = Service(tmp_path / "state", monotonic=broken)
     reply = service.handle({"id": 4, "op": "unlock", "path": str(key_file.path), "password": key_file.password})
     assert reply == {"id": 4, "ok": False, "error": "internal", "reason": "unforeseen ZeroDivisionError"}
+
+
+def test_one_account_is_forgotten_and_the_others_go_on(bench: Bench) -> None:
+    bench.unlock()
+    bench.arm()
+    other = "0x" + "99" * 20
+    assert bench.ask("forget", account=other)["ok"] is True
+    assert bench.ask("status")["result"]["unlocked"] == [bench.key_file.address]
+    assert bench.ask("forget", account=bench.key_file.address)["ok"] is True
+    status = bench.ask("status")["result"]
+    assert (status["unlocked"], status["policies"]) == ([], [])
+    assert "malformed" in bench.ask("forget")["reason"]
