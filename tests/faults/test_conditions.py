@@ -62,6 +62,7 @@ def judged(
     wallet: Wallet | None = None,
     baseline: bool = True,
     heartbeat: int = 3_600,
+    armed_by: str | None = None,
 ) -> tuple[Condition, ...]:
     """Conditions against the baseline of FACTS. Without health nothing is asked of the market's adapter."""
     rule = rule or rule_with(REPAY)
@@ -69,6 +70,7 @@ def judged(
     snapshot = Snapshot(BLOCK, (), MappingProxyType(wallets), (facts,))
     began = baseline_of(rule, position_at(), Snapshot(BLOCK, (), MappingProxyType({}), (FACTS,)))
     assert began is not None
+    began = replace(began, delegate=armed_by)
     adapter: Any = None
     return conditions_of(rule, position or position_at(), snapshot, adapter, heartbeat, began if baseline else None)
 
@@ -172,6 +174,50 @@ def test_52_a_price_that_tells_no_time_is_noted() -> None:
 )
 def test_59_code_on_the_account_disarms_and_unread_code_holds_back(wallet: Wallet, expected: Consequence) -> None:
     assert consequences(judged(wallet=wallet)) == {expected}
+
+
+OURS = "0x" + "7e" * 20
+
+
+@pytest.mark.parametrize(
+    ("armed_by", "now", "expected"),
+    [
+        (None, OURS, {Consequence.DISARM}),
+        (OURS, OURS, {Consequence.NOTE}),
+        (OURS, None, {Consequence.NOTE}),
+        (OURS, "0x" + "7f" * 20, {Consequence.DISARM}),
+        (None, None, set()),
+    ],
+)
+def test_59_our_own_code_is_part_of_what_a_rule_was_armed_on(
+    armed_by: str | None, now: str | None, expected: set[Consequence]
+) -> None:
+    """It may stay and it may go, for the signer knows both ways then; what comes later was not agreed to."""
+    wallet = Wallet(KEY.account, 1, 1, has_code=now is not None, delegate=now, own_code=now is not None)
+    assert not wallet.is_foreign
+    assert consequences(judged(wallet=wallet, armed_by=armed_by)) == expected
+
+
+@pytest.mark.parametrize(
+    "wallet",
+    [
+        Wallet(KEY.account, 1, 1, has_code=True, delegate=OURS),
+        Wallet(KEY.account, 1, 1, has_code=True, own_code=True),
+        Wallet(KEY.account, 1, 1, has_code=True, delegate=None, own_code=False),
+    ],
+)
+def test_59_a_delegate_is_ours_by_its_hash_and_never_by_its_address(wallet: Wallet) -> None:
+    assert wallet.is_foreign
+    assert not wallet.acts_by(OURS)
+    assert consequences(judged(wallet=wallet, armed_by=OURS)) == {Consequence.DISARM}
+
+
+def test_59_the_baseline_holds_whom_the_account_was_delegated_to() -> None:
+    wallet = Wallet(KEY.account, 1, 1, has_code=True, delegate=OURS, own_code=True)
+    snapshot = Snapshot(BLOCK, (), MappingProxyType({KEY.account: wallet}), markets=(FACTS,))
+    baseline = baseline_of(rule_with(), position_at(), snapshot)
+    assert baseline is not None
+    assert baseline.delegate == OURS
 
 
 def test_an_unknown_position_holds_back_and_gives_no_baseline() -> None:
