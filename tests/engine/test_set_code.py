@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from hexbytes import HexBytes
 
 from tests.engine.conftest import PASSWORD
 from tests.engine.test_byhand import TAKER, World, node, world
-from tests.support.chain import keyed_account
+from tests.support.chain import Chain, keyed_account
+from tests.support.deleverage import the_helper
 from tests.support.firings import GWEI
 from tui.engine.byhand import CannotDo, NotFinal, Wish
 from tui.model.block import BlockRef
@@ -23,8 +25,10 @@ from tui.model.intent import AttemptKind, FiringState, IntentState
 from tui.model.pinned import NO_CODE, PinnedCode
 from tui.model.plan import PlannedCall
 from tui.model.position import MarketKey, PositionKey
+from tui.model.wallet import WalletQuery
 from tui.practice.node import CHAIN_ID
 from tui.protocols.aave_v3.helper import DEPLOYER, Helper
+from tui.protocols.aave_v3.sales import HELPER as HELPER_OF_ITSELF
 
 __all__ = ["node", "world"]
 
@@ -193,3 +197,32 @@ async def test_the_no_op_runs_no_code_whatever_the_account_is_delegated_to(place
     assert code_of(placed) == "0x" + code
     assert placed.journal.next_nonce(CHAIN_ID, placed.account) == 1
     placed.rpc("anvil_setCode", TAKER, "0x00")
+
+
+@pytest.mark.pyevm
+async def test_the_python_node_takes_it_as_well(
+    pyevm_market: Chain, tmp_path: Path, key_file: tuple[Path, str]
+) -> None:
+    helper = the_helper(pyevm_market)
+    python = World(pyevm_market.node, tmp_path / "state", key_file)
+    python.rpc("anvil_setBalance", python.account, hex(10**19))
+    python.rpc("anvil_setCode", helper.address, "0x" + helper.code.hex())
+    python.rpc("evm_setAutomine", False)
+    python.rpc("evm_mine")
+    python.start()
+    try:
+        done = await python.carry_out(setting(python, helper.pinned))
+        assert done.state is FiringState.DONE
+        assert code_of(python) == "0x" + helper.delegation.hex()
+        block = await python.head()
+        (wallet,) = await python.client.reader.read_wallets(block, [WalletQuery(python.account)])
+        assert (wallet.delegate, wallet.nonce) == (helper.address, 2)
+        asks = PlannedCall(python.account, HELPER_OF_ITSELF, 0, "who are you", None)
+        told = await python.client.simulator.simulate(block, python.account, [asks], [])
+        assert told.calls[0].return_data == bytes.fromhex(helper.address[2:]).rjust(32, b"\0")
+        gone = await python.carry_out(setting(python, NO_CODE))
+        assert gone.state is FiringState.DONE
+        assert code_of(python) == "0x"
+        assert python.journal.next_nonce(CHAIN_ID, python.account) == 4
+    finally:
+        await python.stop()

@@ -12,10 +12,14 @@ import pytest
 from tests.headless.test_helper_command import key, network, tick, words
 from tests.support.chain import ETHER, Chain
 from tests.support.deleverage import code_at, remove_code, the_helper
-from tests.support.program import run_trimtab
+from tests.support.program import run_trimtab, trimtab
+from tui.headless.helper_delegation import acts_as
+from tui.headless.helper_reading import HelperFacts
 from tui.journal.store import open_journal
+from tui.model.calls import CallResult, Simulation
 from tui.model.intent import FiringState
 from tui.model.pinned import NO_CODE
+from tui.model.position import MarketKey
 from tui.protocols.aave_v3.helper import Helper
 
 __all__ = ["key", "network", "tick"]
@@ -146,3 +150,48 @@ async def test_a_helper_that_is_gone_is_still_taken_away(desk: Desk) -> None:
     code, _, err = await desk.run("undelegate")
     assert (code, "NOT one of these helpers" in err) == (0, True), err
     assert desk.code() == b""
+
+
+@pytest.mark.parametrize("words_before", ["signed, nonce", "sent to 1 node"])
+async def test_killed_on_the_way_it_is_followed_by_the_next_command_and_done_once(
+    desk: Desk, words_before: str
+) -> None:
+    first = desk.nonce
+    async with trimtab("helper", "delegate", *desk.common) as program:
+        await program.said(words_before)
+        program.process.kill()
+        await program.process.wait()
+    code, _, err = await desk.run("delegate")
+    assert code == 0, err
+    assert "an earlier command of this kind was stopped" in err or "already" in err
+    assert desk.code() == desk.helper.delegation
+    assert desk.nonce == first + 2
+    journal = open_journal(desk.state)
+    (firing,) = journal.firings()
+    journal.close()
+    assert firing.state is FiringState.DONE
+    assert {attempt.raw[0] for intent in firing.intents for attempt in intent.attempts} == {4}
+
+
+HELPER = Helper("0x" + "11" * 20, "0x" + "22" * 20)
+ITSELF = CallResult(bytes.fromhex(HELPER.address[2:]).rjust(32, b"\0"))
+
+
+@pytest.mark.parametrize(
+    ("code", "itself", "why"),
+    [
+        (CallResult(HELPER.code), ITSELF, None),
+        (CallResult(HELPER.code), CallResult(b""), "may not know EIP-7702"),
+        (CallResult(HELPER.code), CallResult(bytes(32)), "may not know EIP-7702"),
+        (CallResult(HELPER.code), CallResult(None, "invalid opcode"), "may not know EIP-7702"),
+        (CallResult(HELPER.code[:-1] + b"\0"), ITSELF, "is not the helper"),
+        (CallResult(b""), ITSELF, "nothing is deployed there"),
+        (CallResult(None, "limits"), ITSELF, "cannot be read: limits"),
+    ],
+)
+def test_nothing_is_signed_unless_the_account_would_answer_as_the_helper(
+    code: CallResult, itself: CallResult, why: str | None
+) -> None:
+    facts = HelperFacts(MarketKey("aave-v3", "core"), HELPER, HELPER.code, True, None, ())
+    told = acts_as(facts, Simulation((), (code, itself), 0))
+    assert told is None if why is None else why in (told or "")

@@ -43,7 +43,7 @@ async def delegate(run: Run) -> int:
         PositionKey(facts.market, account),
         (_setting(account, facts.helper.pinned, f"delegate the account to the helper of {facts.market}"),),
         (code_call(facts.helper.address), Call(account, HELPER)),
-        lambda simulation: _acts_as(facts, simulation),
+        lambda simulation: acts_as(facts, simulation),
     )
     title = (
         f"Delegate {account} to the helper of {facts.market} on {run.seen.network.name} (EIP-7702)",
@@ -108,8 +108,10 @@ def _setting(account: str, delegate: PinnedCode, words: str) -> PlannedCall:
     return PlannedCall(account, b"", 0, words, None, delegate=delegate)
 
 
-def _acts_as(facts: HelperFacts, simulation: Simulation) -> str | None:
-    """The packaged code stands there, and the account answers as it does once it is delegated."""
+def acts_as(facts: HelperFacts, simulation: Simulation) -> str | None:
+    """What is wrong with a simulated delegation, if anything: the packaged code must stand at its address, and the
+    account must answer as the helper does.
+    """
     code, itself = simulation.reads
     if code.data is None:
         return f"simulated, the helper's code cannot be read: {code.error}"
