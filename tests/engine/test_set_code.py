@@ -145,6 +145,28 @@ async def test_killed_between_signature_and_send_its_no_op_sets_no_code(placed: 
     assert (await placed.carry_out(placed.wish())).state is FiringState.DONE
 
 
+async def test_the_no_op_of_one_that_was_sent_says_what_it_does_not_take_back(placed: World) -> None:
+    placed.base_fees = [GWEI] * 2
+    errand = await placed.hand.draft(setting(placed), await placed.head())
+    placed.base_fees = [GWEI, *[errand.fees.ceiling * 2] * 3]
+
+    class Enough(BaseException):
+        pass
+
+    async def few() -> AsyncIterator[BlockRef]:
+        heads = placed.heads()
+        for _ in range(3):
+            yield await anext(heads)
+        raise Enough
+
+    placed.hand._hands = replace(placed.hand._hands, heads=few())
+    with pytest.raises(Enough):
+        await placed.hand.carry_out(setting(placed), errand, placed.key_path, PASSWORD)
+    (left,) = placed.hand.left_over(placed.account)
+    await placed.hand._executor.cancel(left.intents[0].id)
+    assert any("until the account sends something else" in line for line in placed.lines)
+
+
 async def test_the_authorization_of_what_was_cancelled_may_be_used_by_others_and_is_noticed(placed: World) -> None:
     placed.signer.after = lambda: placed.kill.pull("test")
     with pytest.raises(NotFinal):

@@ -13,12 +13,16 @@ from hypothesis import strategies as st
 
 from tests.support import plain_market as plain
 from tui.engine.conditions import Baseline, Condition, Consequence, acting_rule, baseline_of, conditions_of
+from tui.engine.watch import by_its_code
 from tui.model.block import BlockRef
+from tui.model.calls import CallResult
+from tui.model.pinned import PinnedCode
 from tui.model.position import Asset, Collateral, Debt, MarketKey, Position, PositionKey, unknown_position
 from tui.model.rule import ActionKind, Limits, Mode, Rule, StalePrice, Step, health_below, restore
 from tui.model.snapshot import Listing, MarketFacts, Snapshot
 from tui.model.units import WAD
 from tui.model.wallet import Wallet
+from tui.protocols.codes import stands
 
 KEY = PositionKey(MarketKey("aave-v3", "core"), "0x" + "ab" * 20)
 WETH, USDC, DAI = (
@@ -210,6 +214,23 @@ def test_59_a_delegate_is_ours_by_its_hash_and_never_by_its_address(wallet: Wall
     assert wallet.is_foreign
     assert not wallet.acts_by(OURS)
     assert consequences(judged(wallet=wallet, armed_by=OURS)) == {Consequence.DISARM}
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (CallResult(bytes.fromhex("ab" * 32)), Consequence.NOTE),
+        (CallResult(bytes.fromhex("ac" * 32)), Consequence.DISARM),
+        (CallResult(bytes(32)), Consequence.DISARM),
+        (CallResult(b""), Consequence.HOLD_BACK),
+        (CallResult(None, "beyond the node's limits"), Consequence.HOLD_BACK),
+    ],
+)
+def test_59_what_stands_at_our_address_is_ours_another_or_not_known(answer: CallResult, expected: Consequence) -> None:
+    pinned = PinnedCode(OURS, "0x" + "ab" * 32, "0x" + "00" * 32, "0x" + "00" * 32)
+    wallet = by_its_code(Wallet(KEY.account, 1, 1, has_code=True, delegate=OURS), {OURS: stands(pinned, answer)})
+    assert consequences(judged(wallet=wallet, armed_by=OURS)) == {expected}
+    assert wallet.acts_by(OURS) is (expected is Consequence.NOTE)
 
 
 def test_59_the_baseline_holds_whom_the_account_was_delegated_to() -> None:

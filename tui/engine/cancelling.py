@@ -49,7 +49,7 @@ class Canceller:
         self._journal.record_attempts([new])
         self._teller.say(
             Severity.WARNING,
-            f"{intent.words}: cancelling, nonce {intent.nonce}",
+            f"{intent.words}: cancelling, nonce {intent.nonce}{_still_possible(intent)}",
             kind="intent",
             firing_id=intent.firing_id,
         )
@@ -69,6 +69,13 @@ class Canceller:
             kind="intent",
             firing_id=intent.firing_id,
         )
+
+
+def _still_possible(intent: Intent) -> str:
+    """What a no-op does not take back: a signed authorization is good for whoever saw it (EIP-7702)."""
+    if intent.delegate is None or not any(attempt.sent_at is not None for attempt in intent.attempts):
+        return ""
+    return "; whoever saw it may put its delegation on the chain all the same, until the account sends something else"
 
 
 def _fees(intent: Intent, fees: FeeQuote | None, head: BlockRef | None) -> tuple[int, int]:

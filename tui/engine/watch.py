@@ -118,7 +118,7 @@ class Watch:
         snapshot = Snapshot(
             block,
             tuple(positions),
-            MappingProxyType({wallet.account: _by_its_code(wallet, standing) for wallet in wallets}),
+            MappingProxyType({wallet.account: by_its_code(wallet, standing) for wallet in wallets}),
             tuple(facts),
             price,
             None if self._data_fees is None else self._data_fees.decode(results[at : at + len(data_calls)]),
@@ -141,7 +141,7 @@ class Watch:
         return tuple(WalletQuery(account, self._assets, known, permits=True) for account in self.defended)
 
 
-def _by_its_code(wallet: Wallet, standing: Mapping[str, bool | None]) -> Wallet:
+def by_its_code(wallet: Wallet, standing: Mapping[str, bool | None]) -> Wallet:
     """The wallet, told whether what it is delegated to is our code. Where that cannot be told, nothing is known."""
     if wallet.delegate is None or wallet.delegate not in standing:
         return wallet
