@@ -457,3 +457,22 @@ async def test_what_was_mined_after_all_corrects_both_budgets(bench: Bench, how:
     words = {"done": "did what it was for", "reverted": "and reverted", "cancelled": "the no-op that cancels it"}
     assert words[how] in bench.intent(firing).reason
     assert bench.firing(firing).reason == bench.intent(firing).reason
+
+
+@pytest.mark.parametrize(("blocks", "state"), [(5, FiringState.RUNNING), (6, FiringState.DROPPED)])
+async def test_what_was_planned_long_before_the_newest_block_is_not_signed(
+    bench: Bench, blocks: int, state: FiringState
+) -> None:
+    """A yes is acted on beside the blocks: the machine sleeps while it is simulated, and wakes up to a new block."""
+
+    async def sleeps(calls: Sequence[PlannedCall]) -> str | None:
+        bench.chain.mine(blocks)
+        await bench.head()
+        return None
+
+    firing = bench.fire()
+    await bench.executor.execute(firing, a_plan(firing, block=bench.chain.head), sleeps)
+    assert bench.firing(firing).state is state
+    assert bool(bench.signer.requests) is (state is FiringState.RUNNING)
+    if state is FiringState.DROPPED:
+        assert "it was planned at block 0, and there is one now that is 72 s younger" in bench.firing(firing).reason

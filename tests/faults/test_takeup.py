@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fault_rig import FaultRig, OpenRig
+from tests.support.fault_rig import ADD, REPAY, FaultRig, OpenRig
 from tui.engine.cancelling import CannotCancel
 from tui.headless.record_checks import unsettled_checks
 from tui.journal.reading import read_journal
@@ -174,7 +174,7 @@ async def asked(rig: FaultRig) -> None:
 
     journal.record_attempts = ends  # type: ignore[method-assign]
     await rig.fall()
-    assert rig.intent_states == [IntentState.RESERVED]
+    assert set(rig.intent_states) == {IntentState.RESERVED}
     assert rig.intent.signing_began
 
 
@@ -182,9 +182,12 @@ def edited(rig: FaultRig) -> None:
     rig.rules.write_text(rig.rules.read_text().replace('"1.50"', '"1.51"'))
 
 
-async def test_03_a_rule_that_was_edited_meanwhile_frees_the_nonce_of_the_old_one(open_faulty: OpenRig) -> None:
+@pytest.mark.parametrize(("steps", "calls"), [(REPAY, 1), (ADD, 2)])
+async def test_03_a_rule_that_was_edited_meanwhile_frees_the_nonces_of_the_old_one(
+    open_faulty: OpenRig, steps: str, calls: int
+) -> None:
     """Signed and not recorded; when the engine starts again the rule has another target."""
-    rig = await open_faulty()
+    rig = await open_faulty(steps=steps)
     await asked(rig)
     edited(rig)
     await rig.restart()
@@ -192,9 +195,10 @@ async def test_03_a_rule_that_was_edited_meanwhile_frees_the_nonce_of_the_old_on
     assert any("its rule was edited since" in text for _, text in rig.view.troubles)
     assert any("its rule was edited since" in alert.text for alert in conditions(rig.view).values())
     await rig.arm()
-    await rig.mine(8)
+    await rig.mine(9)
     assert rig.firings[1].state is FiringState.FAILED
-    assert [one.state for one in rig.firings[1].intents] == [IntentState.FINAL_CANCELLED]
+    assert [one.state for one in rig.firings[1].intents] == [IntentState.FINAL_CANCELLED] * calls
+    assert rig.said.count("given up after the restart") == calls
     assert rig.firing.state is FiringState.DONE
     assert rig.view.troubles == ()
     rig.check()

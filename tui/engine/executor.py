@@ -50,6 +50,9 @@ Verify = Callable[[Sequence[PlannedCall]], Awaitable[str | None]]
 """Simulates the very calldata that would be signed; a reason not to, or None."""
 
 
+OLDEST_PLAN_SECONDS = 60
+"""Chain time that may pass between the block of a plan and its signature."""
+
 __all__ = ["CannotCancel", "Executor", "Verify"]
 
 REFUSED = "signer-refused"
@@ -305,7 +308,7 @@ class Executor:
         except BaseException:
             self._journal.release(running, FiringState.TRIGGERED, "interrupted before anything was signed")
             raise
-        reason = reason or self._refusal(accounts)
+        reason = reason or self._refusal(accounts) or self._overtaken(plan.block)
         if reason is None and short is None:
             reason = self._reader.degraded(plan.block)
         if reason is not None:
@@ -581,6 +584,15 @@ class Executor:
             if halted is not None:
                 return f"{short_address(account)} is halted: {halted}"
         return None
+
+    def _overtaken(self, block: BlockRef) -> str | None:
+        """Why what was planned at a block is too old to be signed, or None. A yes is acted on beside the blocks: the
+        machine may have slept meanwhile, and a newer block have been read since.
+        """
+        younger = 0 if self._head is None else self._head.timestamp - block.timestamp
+        if younger <= OLDEST_PLAN_SECONDS:
+            return None
+        return f"it was planned at block {block.number}, and there is one now that is {younger} s younger"
 
     def _other_plan_lives(self, firing: Firing, accounts: Sequence[str]) -> str | None:
         """An account that this plan needs for itself and another one has in use: one that signs for both, or that of
