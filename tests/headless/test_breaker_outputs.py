@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import MakeRig
+from tests.e2e.conftest import PASSWORD, MakeRig
 from tests.support.clock import FakeClock
 from tui.chain.clock import SystemClock
 from tui.config.options import Options
@@ -121,3 +121,12 @@ async def test_a_permit_that_the_token_refuses_counts_and_holds_and_every_output
     await rig.mine(4)
     assert rig.firings()[0].state is FiringState.DONE
     await attendants.aclose("test")
+
+
+async def test_a_run_keeps_no_password_once_its_rules_are_armed(make_rig: MakeRig) -> None:
+    rig = await make_rig()
+    run = _Run(rig.wired, Options(), PASSWORD, False, AlertSettings(bell=False))
+    assert await run._arm() is None
+    assert set(rig.wired.engine.book.armed) == {"guard"}
+    assert run._passwords is None
+    assert PASSWORD not in map(str, vars(run).values())

@@ -24,7 +24,7 @@ from tui.engine.defender import Defender
 from tui.engine.executor import Executor
 from tui.engine.freshness import Freshness
 from tui.engine.guard import Guard
-from tui.engine.handsign import ResumeSign
+from tui.engine.handsign import STAYS_HELD, WENT_ON, ResumeSign
 from tui.engine.handwork import cancel_as_asked
 from tui.engine.history import History, shown_firings
 from tui.engine.intents import is_stuck, stuck_words
@@ -174,6 +174,7 @@ class Engine:
         self.snapshot: Snapshot | None = None
         self.fees: FeeQuote | None = None
         self.held: str | None = None
+        self._hold_is_kept = False
         self.degraded: str | None = None
         self._trouble: str | None = None
         self.breaker = Breaker()
@@ -310,13 +311,14 @@ class Engine:
                 self.teller.say(Severity.ALARM, f"held: {why}", kind="held")
 
     def trip(self, why: str) -> None:
-        """The circuit breaker: hold, and stay held over a restart as well."""
-        if self.held is not None:
-            return
+        """The circuit breaker: hold, and stay held over a restart as well, also where it is held for another reason
+        already. A record that fails is written as soon as it does not.
+        """
         self.hold(why)
-        if self.ports.journal is not None:
+        if self.ports.journal is not None and not self._hold_is_kept:
             with contextlib.suppress(JournalError):
                 self.ports.journal.set_meta(HELD_KEY, why)
+                self._hold_is_kept = True
 
     async def go_on(self) -> None:
         """A person says to go on: release accounts that were halted, and what the engine held itself for.
@@ -328,9 +330,9 @@ class Engine:
                 await self.executor.resume_account(account)
         if self.ports.journal is not None:
             self.ports.journal.set_meta(HELD_KEY, "")
-        self.held = None
+        self.held, self._hold_is_kept = None, False
         self.breaker.reset()
-        self.teller.say(Severity.WARNING, "goes on by hand", kind="resumed")
+        self.teller.say(Severity.WARNING, "goes on by hand", kind=WENT_ON)
         self.publish()
 
     @property
@@ -406,6 +408,7 @@ class Engine:
             self.held = self.held or f"the journal failed: {error}."
         else:
             if why:
+                self._hold_is_kept = True
                 self.held = f"since an earlier run: {why.removeprefix('since an earlier run: ')}"
 
     async def _recover(self) -> None:
@@ -575,7 +578,9 @@ class Engine:
         try:
             await self.go_on()
         except (ChainUnreachable, ReadFailed) as error:
-            self.teller.say(Severity.WARNING, f"asked to go on, but the chain does not answer: {error}", kind="resumed")
+            self.teller.say(
+                Severity.WARNING, f"asked to go on, but the chain does not answer: {error}", kind=STAYS_HELD
+            )
         except JournalError as error:
             self.hold(f"the journal failed: {error}.")
 

@@ -10,6 +10,8 @@ RESUME_FILE = "resume"
 CANCEL_PREFIX = "cancel."
 CANCEL_REFUSED = "cancel-refused"
 """The kind of the journal's line that says why a transaction was not cancelled."""
+WENT_ON, STAYS_HELD = "went-on", "stays-held"
+"""The kinds of the journal's lines that say what came of a request to go on."""
 _INTENT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,79}", re.ASCII)
 _MOST_CANCELS = 64
 

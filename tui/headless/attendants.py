@@ -105,7 +105,9 @@ class Attendants:
             failing = heartbeat.fault
             until = self._wired.engine.policy_until
             if until is not None and until - self._clock.now() < RENEW_BEFORE:
-                await self._wired.commands.renew_policy()
+                # A journal that fails holds the engine and is told by it; the file must go on being written.
+                with contextlib.suppress(JournalError):
+                    await self._wired.commands.renew_policy()
 
     def _tell(self, severity: Severity, text: str) -> None:
         """Into the journal and onto the screen. Alerts are made of other things than such lines: no circle."""

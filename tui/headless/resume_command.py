@@ -12,10 +12,11 @@ from pathlib import Path
 
 from tui.config.options import UsageError, options_from
 from tui.engine.engine import HELD_KEY
-from tui.engine.handsign import ResumeSign
+from tui.engine.handsign import STAYS_HELD, WENT_ON, ResumeSign
 from tui.headless.heartbeat import Beat, read_heartbeat
 from tui.headless.output import Exit, talk
 from tui.journal.lock import is_held
+from tui.journal.reading import SqliteReader
 from tui.journal.store import open_journal
 from tui.model.text import clean_text
 from tui.model.view import Severity
@@ -35,13 +36,16 @@ def run_resume(args: argparse.Namespace) -> int:
         talk(f"trimtab resume: {error}")
         return Exit.USAGE
     try:
-        if is_held(state):
-            return _ask_engine(state)
         try:
-            open_record(options).close()
+            record = open_record(options)
         except JournalMissing:
             talk("trimtab resume: no engine ever ran here")
             return Exit.FOUND
+        try:
+            if is_held(state):
+                return _ask_engine(state, record)
+        finally:
+            record.close()
         return _clear_record(state)
     except JournalError as error:
         talk(f"trimtab resume: {error}")
@@ -51,10 +55,18 @@ def run_resume(args: argparse.Namespace) -> int:
 
 
 def _ask_engine(
-    state: Path, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+    state: Path,
+    record: SqliteReader,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> int:
-    """Put the sign up and wait until the engine has taken it down and acted on it."""
+    """Put the sign up, wait until the engine has taken it down, and for what the record says came of it."""
+    before = _beat(state)
+    if before is not None and before.held is None and not record.all_halted():
+        talk(f"nothing is held that a hand could release: {before.protection}, {before.why}")
+        return Exit.FOUND
     sign = ResumeSign(state)
+    told = max((line.number for line in record.decisions(limit=1)), default=0)
     sign.put()
     end = clock() + WAIT_SECONDS
     while sign.is_there():
@@ -64,8 +76,13 @@ def _ask_engine(
             return Exit.REFUSED
         sleep(_LOOK_EVERY)
     while clock() < end:
+        said = [line for line in record.decisions(limit=100) if line.number > told]
+        refused = next((line.text for line in said if line.kind == STAYS_HELD), None)
+        if refused is not None:
+            talk(f"trimtab resume: {clean_text(refused, 300)}; nothing goes on, try again when it answers")
+            return Exit.REFUSED
         beat = _beat(state)
-        if beat is not None and beat.held is None:
+        if any(line.kind == WENT_ON for line in said) and beat is not None and beat.held is None:
             talk(f"the engine goes on: {beat.protection}, {beat.why}")
             return Exit.DONE
         sleep(_LOOK_EVERY)

@@ -48,7 +48,9 @@ def _run_engine(args: argparse.Namespace) -> int:
         talk(f"trimtab run: {error}")
         return Exit.REFUSED
     try:
-        return asyncio.run(_Run(wired, options, passwords, args.json, alerts).main())
+        run = _Run(wired, options, passwords, args.json, alerts)
+        del passwords
+        return asyncio.run(run.main())
     finally:
         wired.close_signer()
 
@@ -107,12 +109,12 @@ class _Run:
                 return Exit.FOUND
             return ended.result() if ended.done() else Exit.NO_CHAIN
         finally:
-            stop()
             starting.cancel()
             engine.cancel()
             await asyncio.gather(starting, engine, return_exceptions=True)
             armed = ", ".join(self._wired.engine.book.armed)
             await self._attendants.aclose("the run was ended")
+            stop()  # after them: what could not be told any more is said here
             await self._wired.aclose()
             talk(f"stopped: nothing is watched any more{f' (was armed: {armed})' if armed else ''}")
 
@@ -148,7 +150,8 @@ class _Run:
         for fault in engine.book.faults:
             talk(f"rules: {fault}")
         wanted = [rule for rule in engine.book.rules if rule.mode is Mode.AUTO]
-        if self._passwords is None:
+        passwords, self._passwords = self._passwords, None  # asked for once: nothing of the run needs them later
+        if passwords is None:
             if wanted:
                 talk("watching only: no keystore was given, nothing will be signed")
             return None
@@ -158,7 +161,7 @@ class _Run:
         for rule in wanted:
             try:
                 report = await self._wired.commands.arming_report(rule.name)
-                await self._wired.commands.arm(rule.name, rule.name, self._passwords)
+                await self._wired.commands.arm(rule.name, rule.name, passwords)
             except CommandRefused as refused:
                 talk(f"trimtab run: {rule.name} is NOT armed: {refused}")
                 self._event({"event": "refused", "rule": rule.name, "why": str(refused)})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from tui.model.alert import Alert
 from tui.model.text import clean_text
@@ -16,6 +16,9 @@ from tui.ports.notify import NotDelivered, Way
 
 WAITING = 100
 """Alerts that may wait for one way; of more, the oldest go first."""
+
+NAMED = 5
+"""Of alerts that were lost, so many are told by what they said."""
 
 Tell = Callable[[Severity, str], None]
 
@@ -52,6 +55,7 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for lane in self._lanes:
+            lane.give_up()
             await lane.way.aclose()
 
 
@@ -65,14 +69,15 @@ class _Lane:
         self._work = asyncio.Event()
         self.idle = asyncio.Event()
         self.idle.set()
-        self._overflowed = 0
-        self._lost = 0
+        self._sending: Alert | None = None
+        self._overflowed: list[Alert] = []
+        self._lost: deque[Alert] = deque(maxlen=NAMED)
+        self._lost_count = 0
         self._out = False
 
     def put(self, alert: Alert) -> None:
         if len(self._waiting) >= WAITING:
-            self._waiting.popleft()
-            self._overflowed += 1
+            self._overflowed.append(self._waiting.popleft())
         self._waiting.append(alert)
         self.idle.clear()
         self._work.set()
@@ -82,31 +87,47 @@ class _Lane:
             await self._work.wait()
             self._work.clear()
             while self._waiting:
-                await self._send(self._waiting.popleft())
+                self._sending = self._waiting.popleft()
+                await self._send(self._sending)
+                self._sending = None
             self.idle.set()
+
+    def give_up(self) -> None:
+        """Name what was not delivered until the end: nobody sends it any more."""
+        left = [*self._overflowed, *(() if self._sending is None else (self._sending,)), *self._waiting]
+        if left:
+            self._tell(Severity.WARNING, f"not sent by {self.way.name} before the end: {_named(left, len(left))}")
 
     async def _send(self, alert: Alert) -> None:
         if self._overflowed:
-            self._lost += self._overflowed
-            self._overflowed = 0
-            self._fail(alert, "too many wait for it, the oldest were dropped")
+            self._lose(self._overflowed, "too many wait for it, the oldest were dropped")
+            self._overflowed = []
         try:
             await self.way.deliver(alert)
         except NotDelivered as failed:
-            self._lost += 1
-            self._fail(alert, str(failed))
+            self._lose([alert], str(failed))
         except Exception as error:  # noqa: BLE001 - a fault in a way must not silence it for good
-            self._lost += 1
-            self._fail(alert, f"unexpected {type(error).__name__}")
+            self._lose([alert], f"unexpected {type(error).__name__}")
         else:
             if self._out and not self._overflowed:
                 self._out = False
-                count = "1 was" if self._lost == 1 else f"{self._lost} were"
-                self._tell(Severity.INFO, f"alerts get through by {self.way.name} again; {count} lost meanwhile")
-                self._lost = 0
+                told = _named(self._lost, self._lost_count)
+                self._tell(Severity.INFO, f"alerts get through by {self.way.name} again; lost meanwhile: {told}")
+                self._lost_count = 0
+                self._lost.clear()
 
-    def _fail(self, alert: Alert, why: str) -> None:
+    def _lose(self, alerts: Sequence[Alert], why: str) -> None:
+        """The first loss is told at once, the others when the way works again, or at the end."""
+        self._lost.extend(alerts)
+        self._lost_count += len(alerts)
         if not self._out:
             self._out = True
-            text = f"an alert did not get through by {self.way.name}: {clean_text(why, 300)}. It said: {alert.text}"
+            text = f"an alert did not get through by {self.way.name}: {clean_text(why, 300)}. It said: {alerts[0].text}"
             self._tell(Severity.WARNING, text)
+
+
+def _named(alerts: Iterable[Alert], count: int) -> str:
+    """How many they are, and what the newest of them said, newest first."""
+    said = "; ".join(f"“{clean_text(one.text, 100)}”" for one in [*alerts][: -NAMED - 1 : -1])
+    older = "; and older ones" if count > NAMED else ""
+    return f"{'1 alert' if count == 1 else f'{count} alerts'}: {said}{older}"
