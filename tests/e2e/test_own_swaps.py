@@ -218,3 +218,26 @@ async def test_the_signer_holds_router_tokens_recipient_pools_and_caps(swapping:
     assert all(
         rule.equals == int(chain.market.router02, 16) for one in approvals for rule in one.rules if not rule.index
     )
+
+
+def false_quoter(amount: int) -> str:
+    """Code that answers any quote with this amount, and a gas that looks like one."""
+    return "0x" + (b"\x7f" + amount.to_bytes(32, "big")).hex() + "5f52" + "620186a0606052" + "60805ff3"
+
+
+@pytest.mark.parametrize(
+    ("amount", "why"),
+    [
+        (10**15, "simulated, “Swap exactly 0.001"),
+        (10**24, "would lose 99.99% now, over the step's 2.00%"),
+    ],
+)
+async def test_a_quote_that_lies_is_refused(swapping: Open, amount: int, why: str) -> None:
+    rig = await swapping()
+    rig.chain.rpc("anvil_setCode", rig.chain.market.quoter_v2, false_quoter(amount))
+    before = wallet(rig)
+    await fall(rig)
+    assert why in refusal_of(rig)
+    await rig.mine(2)
+    assert rig.firings == ()
+    assert wallet(rig) == before

@@ -178,7 +178,7 @@ async def test_without_the_helper_the_step_is_passed_over_and_that_is_said_befor
     snapshot = world.chain.snapshot()
     try:
         remove_code(world.chain, the_helper(world.chain).address)
-        rig = await selling(f"{SELL.format('2%')}\n{ADD}")
+        rig = await selling(f'{SELL.format("2%")}rounds = "never"\n\n{ADD}')
         report = await rig.wired.commands.arming_report("guard")
         assert any("helper contract is not deployed" in warning for warning in report.warnings)
         assert any(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -87,6 +88,9 @@ def _swapped(chain: Chain, position: Position, aave: AaveV3Market) -> list[tuple
         sale = Sale(weth, WAD, WAD, 0, encode_path(route), swap.venue, SaleTerms("", "", 0), swap=swap)
         action = Action(ActionKind.SWAP_TO_REPAY, usdc, 2_000 * 10**6, sale, wrap=WAD)
         plans.append(aave.calls_for(position, action, holding, DEADLINE))
+        # Withdrawn, it is a round of a deleverage.
+        round_ = Action(ActionKind.DELEVERAGE, usdc, 2_000 * 10**6, replace(sale, withdrawn=WAD))
+        plans.append(aave.calls_for(position, round_, holding, DEADLINE))
     return plans
 
 

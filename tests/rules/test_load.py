@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.model.rule import ActionKind, Limits, Mode, Order, Severity, StalePrice, StandingAllowance, Step
+from tui.model.rule import ActionKind, Limits, Mode, Order, RoundsUse, Severity, StalePrice, StandingAllowance, Step
 from tui.model.units import parse_units
 from tui.rules.load import MAX_FILE_BYTES, load_rule_files, load_rules, parse_rules, rule_digest
 from tui.rules.template import TEMPLATE
@@ -757,3 +757,21 @@ def test_faults_of_a_swap_name_the_line_and_the_fix(change, expected):
 def test_only_a_repayment_is_swapped_for():
     loaded = parse_rules(SWAP.replace('action = "repay"', 'action = "add-collateral"'), "r.toml")
     assert any('unknown key "swap_from"; remove it: only "repay" steps swap' in str(fault) for fault in loaded.faults)
+
+
+@pytest.mark.parametrize("use", list(RoundsUse))
+def test_rounds_are_a_word_of_three_and_the_usual_one_changes_no_meaning(use: RoundsUse) -> None:
+    plain = parse_rules(SALE, "r.toml").rules[0]
+    said = parse_rules(SALE.replace('max = "3"', f'max = "3"\nrounds = "{use.value}"'), "r.toml")
+    assert said.faults == ()
+    assert said.rules[0].steps[0].rounds is use
+    assert (said.rules[0].digest == plain.digest) is (use is RoundsUse.IF_NEEDED)
+
+
+def test_rounds_are_for_a_deleverage_alone() -> None:
+    wrong = parse_rules(SALE.replace('max = "3"', 'max = "3"\nrounds = "often"'), "r.toml")
+    assert any(
+        'rounds is "often", which is none of "if-needed", "always" or "never"' in str(one) for one in wrong.faults
+    )
+    other = parse_rules(SALE.replace('max = "100.50"', 'rounds = "always"'), "r.toml")
+    assert any('unknown key "rounds"' in str(fault) for fault in other.faults)

@@ -143,6 +143,14 @@ class PlainMarket:
 
     def _done(self, book: Book, action: Action) -> Book:
         supplied, owed, asset = dict(book.supplied), dict(book.owed), action.asset
+        if action.sale is not None and action.sale.withdrawn is not None:
+            self._take(supplied, action.sale.collateral, action.sale.withdrawn)
+            book, action = replace(book, supplied=supplied), replace(action, kind=ActionKind.REPAY, sale=None)
+            between = self._built(book).health_factor
+            if between is not None and between < WAD:
+                raise ActionImpossible("the position would be liquidatable after it")
+            if not action.amount:
+                return book
         if action.amount <= 0:
             raise ActionImpossible("nothing to do")
         if action.kind is ActionKind.ADD_COLLATERAL:

@@ -11,7 +11,7 @@ from tui.engine.facade import ArmingReport, KeyUse
 from tui.engine.prospect import Prospect
 from tui.model.plan import FeeQuote, Plan, Refusal
 from tui.model.position import Asset, Position
-from tui.model.rule import BORROWING, FROM_WALLET, SALES, ActionKind, Mode, Rule, Step, TriggerKind
+from tui.model.rule import BORROWING, FROM_WALLET, SALES, ActionKind, Mode, RoundsUse, Rule, Step, TriggerKind
 from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
 from tui.model.units import format_units, group_digits
@@ -71,6 +71,13 @@ def scope_of(rule: Rule, position: Position, snapshot: Snapshot, prospect: Prosp
     """A rule on a position, as the signer's policy wants it."""
     wallet = snapshot.wallets.get(position.key.account) or Wallet(position.key.account, None, None)
     market = prospect.market(position)
+    by_rounds = frozenset(
+        asset.address
+        for step in rule.steps
+        if step.action is ActionKind.DELEVERAGE and (asset := market.find_asset(position, step.collateral or ""))
+        # What was never asked may turn out not to be there.
+        if (terms := prospect.offers.known_terms(position, asset)) is None or terms.absent
+    )
     payers = {one: snapshot.wallets[one] for one in rule.wallets if one in snapshot.wallets}
     return ArmedScope(
         rule,
@@ -81,6 +88,7 @@ def scope_of(rule: Rule, position: Position, snapshot: Snapshot, prospect: Prosp
         prospect.swapper,
         prospect.dialects,
         MappingProxyType(payers),
+        by_rounds,
     )
 
 
@@ -291,6 +299,8 @@ def find_obstacles(
     if isinstance(plan, Refusal):
         code = GAS_IS_LOW if plan.code == "no-gas" else "would-not-act"
         return [*found, Obstacle(code, f"at its trigger it would not act: {plan.reason}", account=plan.account)]
+    if plan.rounds is not None:
+        found.append(Obstacle("in-rounds", f"deleverage goes {plan.rounds.why}", stops=False))
     if plan.shortfall is not None:
         found.append(Obstacle("shortfall", f"at its trigger it {plan.shortfall}"))
     found.extend(_thin_gas(plan, snapshot, market))
@@ -304,7 +314,13 @@ def _thin_gas(plan: Plan, snapshot: Snapshot, market: LendingMarket) -> Iterator
     for sender in senders:
         wallet = snapshot.wallets.get(sender)
         gas = gas_of(market, (call for call in plan.calls if sender_of(call, account) == sender))
-        needed = (gas if len(senders) > 1 else plan.cost.gas_units) * plan.fees.max_fee * (BUMPS_TO_PAY + 1)
+        if plan.rounds is not None and sender == account:
+            gas *= 1 + plan.rounds.ahead
+        needed = (
+            (gas if len(senders) > 1 or plan.rounds is not None else plan.cost.gas_units)
+            * plan.fees.max_fee
+            * (BUMPS_TO_PAY + 1)
+        )
         if wallet is None or wallet.native is None or wallet.native >= needed:
             continue
         whose = "gas money" if sender == account else f"gas money of {short_address(sender)}"
@@ -326,6 +342,8 @@ def _unable(step: Step, asset: Asset, position: Position, prospect: Prospect) ->
     except ActionImpossible as impossible:
         return [Obstacle("step-impossible", f"{step.action.word}: {impossible}", stops=False)]
     terms = None if collateral is None else prospect.offers.known_terms(position, collateral)
+    if terms is not None and terms.absent and step.rounds is not RoundsUse.NEVER:
+        return []  # it goes in rounds then, which the plan tells
     if terms is not None and terms.impossible is not None:
         return [Obstacle("step-impossible", f"{step.action.word}: {terms.impossible}", stops=False)]
     return []

@@ -17,20 +17,23 @@ from tui.engine.executor import Executor
 from tui.engine.guard import Guard
 from tui.engine.intents import is_stuck, living, senders, stuck_words, unsigned
 from tui.engine.leftovers import why_left_over
-from tui.engine.outcomes import Outcomes
+from tui.engine.outcomes import MOST_LOOKS, Outcomes
 from tui.engine.patience import Patience
 from tui.engine.prospect import Prospect
+from tui.engine.rounds import after_round, agreed_to, is_agreed, left_words, next_round, so_far_of
 from tui.engine.rulebook import RuleBook
 from tui.engine.sending import Teller
+from tui.model.calls import Log
 from tui.model.intent import Firing, FiringState, IntentState
 from tui.model.plan import Action, Evaluation, FeeQuote, Plan, PlannedCall, Refusal
 from tui.model.position import Position, Status
+from tui.model.rounds import MOST_ROUNDS, RoundsSoFar
 from tui.model.rule import ActionKind, Mode, Rule
 from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
 from tui.model.units import format_units
 from tui.model.view import Confirmation, Notice, Severity
-from tui.planning.waterfall import amount_text
+from tui.planning.texts import amount_text, step_text
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.clock import Clock
 from tui.ports.journal import Journal, JournalError
@@ -108,6 +111,7 @@ class Defender:
         self._stale: dict[str, int] = {}
         self._patience = Patience()
         self._odd: dict[Pair, str] = {}
+        self._unread: dict[str, int] = {}
         self.verdicts: dict[Pair, Verdict] = {}
         self.evaluations: dict[Pair, Evaluation] = {}
         self.notices: tuple[Notice, ...] = ()
@@ -133,7 +137,7 @@ class Defender:
             for rule in self._book.rules_of(position):
                 current.add((rule.name, position.id))
                 try:
-                    self._settle(rule, position, snapshot)
+                    await self._settle(rule, position, snapshot)
                     await self._judge(rule, position, snapshot, fees)
                 except (ChainUnreachable, ReadFailed, JournalError):
                     raise
@@ -168,8 +172,12 @@ class Defender:
 
     async def _judge(self, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote | None) -> None:
         pair = (rule.name, position.id)
+        rounds = so_far_of(self._book.state(rule, position))
         state, verdict = self._book.evaluate(rule, position, snapshot.block)
         self.verdicts[pair] = verdict
+        if rounds is not None and state.rounds is None:
+            left = left_words(rounds, self._prospect.market(position), position)
+            self._say(Severity.GOOD, rule, position, snapshot, f"{verdict.why} after {rounds.rounds}{left}")
         if not verdict.fires:
             self._book.keep(rule, position, state, self._clock.now())
             self._told_refusal.pop(pair, None)
@@ -196,7 +204,7 @@ class Defender:
             code = "fees-unknown" if fees is None else f"not-acting: {reason[:24]}"
             self._refuse(rule, position, snapshot, verdict, Refusal(code, reason))
             return
-        plan = await self._planned(rule, position, snapshot, fees)
+        plan = await self._planned(rule, position, snapshot, fees, state)
         if isinstance(plan, Refusal):
             self._refuse(rule, position, snapshot, verdict, plan)
             return
@@ -204,7 +212,7 @@ class Defender:
         if before is None or before.refused is None or rule.mode is Mode.CONFIRM:
             # What was refused at the last block stays refused until this attempt is through: else it would seem over.
             self.evaluations[pair] = Evaluation(rule.name, position.id, snapshot.block, True, verdict.why, plan, None)
-        if rule.mode is Mode.CONFIRM:
+        if rule.mode is Mode.CONFIRM and not is_agreed(so_far_of(state), plan):
             self._ask(rule, position, plan, state, verdict)
             return
         try:
@@ -214,10 +222,17 @@ class Defender:
         except Exception as error:
             raise _NotCarriedOut(error) from error
 
-    async def _planned(self, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote) -> Plan | Refusal:
-        """The plan of a rule as far as it may act now."""
-        acting = self._guard.acting(rule, position)
-        plan = await self._prospect.simulated_plan(acting, position, snapshot, fees)
+    async def _planned(
+        self, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote, state: RuleState
+    ) -> Plan | Refusal:
+        """The plan of a rule as far as it may act now: of its next round where it is between two."""
+        acting, so_far = self._guard.acting(rule, position), so_far_of(state)
+        if so_far is not None:
+            step = rule.steps[so_far.step]
+            if step not in acting.steps:
+                return Refusal("step-out", f"the step that goes on in rounds ({step_text(step)}) is out now")
+            so_far = replace(so_far, step=acting.steps.index(step))
+        plan = await self._prospect.simulated_plan(acting, position, snapshot, fees, so_far)
         if isinstance(plan, Refusal):
             return plan
         return self._patience.hold((rule.name, position.id), plan) or plan
@@ -276,6 +291,8 @@ class Defender:
             for other in self._book.rules_of(one):
                 if other.boosts or other.name == rule.name:
                     continue
+                if so_far_of(self._book.state(other, one)) is not None:
+                    return f"no boost while {other.name} goes on with its rounds on {called}"
                 if self._prospect.is_crossed(other, one):
                     return f"no boost while {other.name} is beyond its trigger on {called}"
         for pair, asked in self._asked.items():
@@ -323,7 +340,8 @@ class Defender:
             return "the rule or the position is gone"
         if not yes:
             del self._asked[pair]
-            self._book.keep(rule, position, asked.state, self._clock.now())
+            # Declined between two rounds, no more follow.
+            self._book.keep(rule, position, replace(asked.state, rounds=None), self._clock.now())
             assert asked.state.episode is not None
             self._book.conclude(rule, position, asked.state.episode, snapshot.block.number, self._clock.now())
             self._say(Severity.WARNING, rule, position, snapshot, f"declined: it {again_text(rule)}")
@@ -336,22 +354,35 @@ class Defender:
         if not verdict.fires:
             # The same block judged twice does not fire twice; its first verdict stands.
             state, verdict = asked.state, asked.verdict
-        plan = await self._planned(rule, position, snapshot, fees)
+        plan = await self._planned(rule, position, snapshot, fees, state)
         if isinstance(plan, Refusal):
             return plan.reason
         if plan.spend_usd * 100 > asked.shown.plan.spend_usd * (100 + CONFIRM_ROOM_PERCENT):
             self._asked[pair] = _Asked(replace(asked.shown, position=position, plan=plan), asked.until, state, verdict)
             return "the market moved and more is needed now; look at the new figures and answer again"
         self._asked.pop(pair, None)
-        await self._fire(rule, position, plan, snapshot, state, verdict)
+        agreed = agreed_to(asked.shown.plan, so_far_of(state), CONFIRM_ROOM_PERCENT)
+        await self._fire(rule, position, plan, snapshot, state, verdict, agreed)
         return None
 
     async def _fire(
-        self, rule: Rule, position: Position, plan: Plan, snapshot: Snapshot, state: RuleState, verdict: Verdict
+        self,
+        rule: Rule,
+        position: Position,
+        plan: Plan,
+        snapshot: Snapshot,
+        state: RuleState,
+        verdict: Verdict,
+        agreed_usd: int | None = None,
     ) -> None:
         assert self._executor is not None
         assert verdict.episode is not None
         assert plan.simulated
+        step = None if plan.rounds is None else self._guard.acting(rule, position).steps[plan.rounds.step]
+        number = 0 if step is None else rule.steps.index(step)
+        state = replace(state, rounds=next_round(state, plan, number, verdict.episode, agreed_usd))
+        if state.rounds is not None:
+            self._book.before_round(rule, position, state.rounds, self._clock.now())
         firing = self._executor.open_firing(
             rule=rule.name,
             rule_digest=rule.digest,
@@ -466,7 +497,7 @@ class Defender:
                 firing_id=firing.id,
             )
 
-    def _settle(self, rule: Rule, position: Position, snapshot: Snapshot) -> None:
+    async def _settle(self, rule: Rule, position: Position, snapshot: Snapshot) -> None:
         """Conclude the rule's latch where its firing has come to an end, and note the health that it left."""
         if self._journal is None:
             return
@@ -486,6 +517,9 @@ class Defender:
         if snapshot.block.number < end or position.unknown is not None:
             return
         self._outcomes.book(firing, position, snapshot)
+        if state.rounds is not None and state.rounds.planned is not None:
+            await self._settle_round(rule, position, snapshot, firing, state.rounds, end)
+            return
         below = self._prospect.is_crossed(rule, position)
         if below and self._may_try_again(rule, firing):
             self._book.forget(rule, position, now)
@@ -499,6 +533,55 @@ class Defender:
             if rule.boosts:
                 said = "above its trigger after its boost, and will not fire again before health was below it"
             self._say_once(Severity.ALARM, rule, position, f"is still {said}")
+
+    async def _settle_round(
+        self, rule: Rule, position: Position, snapshot: Snapshot, firing: Firing, rounds: RoundsSoFar, end: int
+    ) -> None:
+        """Book what a round that is final moved and left, and let the next one follow: until the target is met, as long
+        as the chain only refuses, and never more than `MOST_ROUNDS`.
+        """
+        now, told = self._clock.now(), f"round {rounds.rounds + 1}"
+        logs = await self._round_logs(firing)
+        if logs is None:
+            return
+        done = after_round(rounds, self._prospect.market(position), position, rule.steps[rounds.step], logs)
+        left = left_words(done, self._prospect.market(position), position)
+        well = firing.state is FiringState.DONE
+        if rounds.stopped:
+            self._book.stop_rounds(rule, position, end, now)
+            self._say(Severity.WARNING, rule, position, snapshot, f"{told} was its last: it was disarmed{left}")
+            return
+        if (well or self._may_try_again(rule, firing)) and done.rounds < MOST_ROUNDS:
+            self._book.between_rounds(rule, position, end, done, now)
+            if not well:
+                self._say(
+                    Severity.ALARM, rule, position, snapshot, f"{told} reverted on chain: it is planned anew{left}"
+                )
+            return
+        self._book.end_rounds(rule, position, now)
+        assert firing.episode is not None
+        self._book.conclude(rule, position, firing.episode, end, now)
+        target = rule.target_health_factor
+        if not well or target is None or (position.health_factor or target) < target:
+            why = "is not tried again" if not well else f"was the last of {MOST_ROUNDS}"
+            self._say(Severity.ALARM, rule, position, snapshot, f"{told} {why}, and its target is not met{left}")
+
+    async def _round_logs(self, firing: Firing) -> tuple[Log, ...] | None:
+        """The events of a round; None as long as its receipts are waited for. Where they are never had nothing is known
+        to be left: what is in the wallet stays there then.
+        """
+        assert self._executor is not None
+        logs = None
+        with contextlib.suppress(ChainUnreachable, ReadFailed):
+            logs = await self._executor.logs_of(firing)
+        if logs is not None:
+            self._unread.pop(firing.id, None)
+            return logs
+        looks = self._unread[firing.id] = self._unread.get(firing.id, 0) + 1
+        if looks < MOST_LOOKS:
+            return None
+        del self._unread[firing.id]
+        return ()
 
     def _may_try_again(self, rule: Rule, firing: Firing) -> bool:
         """Whether a firing failed only because the chain refused it: a price that moved on, somebody who came first.
@@ -572,5 +655,7 @@ def _deed(action: Action) -> str:
 def describe(plan: Plan) -> str:
     """One line for a plan: `repay 5,214.20 USDC -> HF 1.5000`, `... -> closes 50%, HF 2.1000`."""
     steps = ", ".join(map(_deed, (step.action for step in plan.steps)))
+    if plan.rounds is not None:
+        steps = f"{steps} ({plan.rounds.words})"
     after = "no debt" if plan.health_factor_after is None else f"HF {format_units(plan.health_factor_after, 18, 4)}"
     return f"{steps} → {after}" if plan.goal_words is None else f"{steps} → {plan.goal_words}, {after}"

@@ -36,6 +36,11 @@ class Offers:
         """What the market said last about selling `collateral` of a position; None where it was not asked yet."""
         return self._terms.get((position.id, collateral.address))
 
+    def absent(self, position: Position) -> frozenset[str]:
+        """The collaterals (addresses) of a position that no helper stood there to sell, when it was asked last."""
+        of = position.id
+        return frozenset(token for (known, token), terms in self._terms.items() if known == of and terms.absent)
+
     async def gather(
         self, rule: Rule, market: LendingMarket, position: Position, wallet: Wallet, circumstances: Circumstances
     ) -> Mapping[OfferKey, Offer]:

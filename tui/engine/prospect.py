@@ -16,6 +16,7 @@ from tui.engine.venues import Venues
 from tui.model.block import BlockRef
 from tui.model.plan import Alternative, FeeQuote, Plan, PlannedCall, Refusal
 from tui.model.position import Asset, Position
+from tui.model.rounds import RoundsSoFar
 from tui.model.rule import BORROWING, SALES, ActionKind, Rule
 from tui.model.snapshot import Snapshot
 from tui.model.units import WAD
@@ -24,6 +25,7 @@ from tui.planning.circumstances import Circumstances
 from tui.planning.fee_caps import FeeCap
 from tui.planning.leaving_out import LeftOut, Trials, is_refused
 from tui.planning.plan import balances_of, build_plan, price_plan
+from tui.planning.rounds import rest_of
 from tui.planning.simulation import judge, simulation_calls, simulation_reads, wallet_left
 from tui.planning.triggering import FiresAt, at_trigger, fires_at, is_crossed, liquidation_first
 from tui.planning.venues import (
@@ -196,7 +198,8 @@ class Prospect:
         wallet = self.wallet(rule, position, snapshot)
         if wallet is None:
             return Refusal("wallet-unknown", "the account's wallet was not read")
-        return self._sized(rule, position, wallet, self.circumstances(rule, snapshot, fees))
+        circumstances = replace(self.circumstances(rule, snapshot, fees), absent=self.offers.absent(position))
+        return self._sized(rule, position, wallet, circumstances)
 
     def _sized(self, rule: Rule, position: Position, wallet: Wallet, circumstances: Circumstances) -> Plan | Refusal:
         """The plan as sized. Where what it moves and the most that its gas may cost would pass the daily limit, it is
@@ -215,17 +218,28 @@ class Prospect:
         return build_plan(rule, market, position, wallet, replace(circumstances, spent_today_usd=spent + room))
 
     async def simulated_plan(
-        self, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote, *, ask_others: bool = True
+        self,
+        rule: Rule,
+        position: Position,
+        snapshot: Snapshot,
+        fees: FeeQuote,
+        so_far: RoundsSoFar | None = None,
+        *,
+        ask_others: bool = True,
     ) -> Plan | Refusal:
         """The plan, proven by simulation at the snapshot's block, with its true gas; or why it must not be done. A step
-        that the simulation refuses is left out of it, and the rest is sized anew. Aggregators are asked for its own
-        swaps as well where `ask_others`.
+        that the simulation refuses is left out of it, and the rest is sized anew. With `so_far` that of the next round:
+        `rule` is the one that fired. Aggregators are asked for its own swaps as well where `ask_others`.
         """
         wallet = self.wallet(rule, position, snapshot)
         if wallet is None:
             return Refusal("wallet-unknown", "the account's wallet was not read")
         market = self.market(position)
-        circumstances = self.circumstances(rule, snapshot, fees)
+        circumstances = replace(
+            self.circumstances(rule, snapshot, fees), absent=self.offers.absent(position), so_far=so_far
+        )
+        if so_far is not None:
+            rule = rest_of(rule, so_far, market, position)
         offers = await self.offers.gather(rule, market, position, wallet, circumstances)
         circumstances = replace(circumstances, offers=offers)
         case = _Case(rule, position, wallet, snapshot, circumstances)

@@ -15,21 +15,26 @@ from tui.engine.conditions import Baseline
 from tui.model.block import BlockRef
 from tui.model.intent import Firing, FiringState
 from tui.model.position import Position
+from tui.model.rounds import RoundsSoFar
 from tui.model.rule import Rule, RuleFault, TriggerKind
 from tui.planning.policy import ArmedScope
 from tui.ports.journal import Journal, JournalReader
 from tui.rules.evaluate import (
     RuleState,
     Verdict,
+    before_round,
     begin_trailing,
+    between_rounds,
     conclude,
     disarmed,
     fired_state,
     held_back,
     initial_state,
+    no_more_rounds,
     state_from_data,
     state_to_data,
     step,
+    stopped_rounds,
 )
 from tui.rules.load import RuleSet, load_rule_files
 from tui.rules.match import rules_for
@@ -175,7 +180,27 @@ class RuleBook:
         """
         before = self.state(rule, position)
         free = replace(initial_state(rule, position.id), fired_block=before.fired_block)
+        if before.rounds is not None and before.rounds.rounds and before.episode is not None:
+            # Rounds before this one stand: the next is planned anew.
+            self.keep(rule, position, between_rounds(before, before.ended_block or 0, before.rounds), at)
+            return
         self.keep(rule, position, _trailing_as(before, free), at)
+
+    def before_round(self, rule: Rule, position: Position, rounds: RoundsSoFar, at: float) -> None:
+        """A round is about to fire: written down first, so that a crash right after its latch forgets none of it."""
+        self.keep(rule, position, before_round(self.state(rule, position), rounds), at)
+
+    def between_rounds(self, rule: Rule, position: Position, end_block: int, rounds: RoundsSoFar, at: float) -> None:
+        """A round is over since `end_block`, and more are to follow."""
+        self.keep(rule, position, between_rounds(self.state(rule, position), end_block, rounds), at)
+
+    def stop_rounds(self, rule: Rule, position: Position, end_block: int, at: float) -> None:
+        """The last round is over since `end_block`, and a person let no more follow."""
+        self.keep(rule, position, stopped_rounds(self.state(rule, position), end_block), at)
+
+    def end_rounds(self, rule: Rule, position: Position, at: float) -> None:
+        """No more rounds follow, whatever they have come to."""
+        self.keep(rule, position, no_more_rounds(self.state(rule, position)), at)
 
     def begin_trailing(self, rule: Rule, position: Position, block: BlockRef, at: float) -> None:
         """The rule was armed: what it trails begins here, or goes on where a restart broke it off."""
@@ -220,7 +245,13 @@ class RuleBook:
             return kept
         # The crash came between the latch in the journal and the state: the journal is right.
         fired = _state_of(rule, position, last)
-        return fired if kept is None else _trailing_as(kept, fired)
+        if kept is None:
+            return fired
+        rounds = kept.rounds
+        if rounds is not None and rounds.planned is not None and rounds.planned.episode == last.episode:
+            # A round: what came of it is still to be booked, whether it has ended or not.
+            fired = replace(fired, rounds=rounds, ended_block=None)
+        return _trailing_as(kept, fired)
 
 
 def _parsed(text: str | None, rule: Rule, position: Position) -> RuleState | None:
@@ -261,7 +292,7 @@ def _trailing_as(kept: RuleState, state: RuleState) -> RuleState:
 
 def _latch(state: RuleState) -> tuple[object, ...]:
     kept = state.latched, state.episode, state.ended_block, state.recovered_block, state.cooldown_until
-    return (*kept, state.bests, state.trails_armed)
+    return (*kept, state.bests, state.trails_armed, state.rounds)
 
 
 def _stamp(path: Path) -> object:

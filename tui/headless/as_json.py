@@ -10,6 +10,7 @@ from tui.model.block import BlockRef
 from tui.model.intent import Attempt, Firing, Intent
 from tui.model.plan import Action, Alternative, Evaluation, Plan, PlanCost, PlannedStep, SwapCost
 from tui.model.position import Collateral, Debt, Position
+from tui.model.rounds import Rounds
 from tui.model.snapshot import Snapshot
 from tui.model.units import USD_DECIMALS, format_units
 from tui.ports.journal import Decision
@@ -151,6 +152,7 @@ def plan_json(plan: Plan) -> Json:
         "shortfall": plan.shortfall,
         "left_out": list(plan.left_out),
         "simulated": plan.simulated,
+        "rounds": None if plan.rounds is None else _rounds_json(plan.rounds),
     }
 
 
@@ -188,6 +190,20 @@ def _sale_json(action: Action) -> Json | None:
         "by": "helper" if sale.swap is None else "account",
         "least_out": None if sale.swap is None else str(sale.swap.least_out),
         "cost_usd": _swap_json(sale.cost),
+    }
+
+
+def _rounds_json(rounds: Rounds) -> Json:
+    """Which round of a deleverage by the account itself the plan is, and what those ahead are likely to be."""
+    return {
+        "number": rounds.number,
+        "ahead": rounds.ahead,
+        "health_factor_lowest": wad(rounds.lowest),
+        "health_factor_at_end": wad(rounds.ends_at),
+        "reaches_target": rounds.reaches_target,
+        "ahead_spend_usd": usd(rounds.spend_usd),
+        "ahead_swap_usd": usd(rounds.swap_usd, 4),
+        "ahead_gas_units": rounds.gas_units,
     }
 
 

@@ -193,6 +193,11 @@ def _print_plan(plan: Plan, described: str) -> None:
             "flash loan": cost.premium_usd,
         }
         data("    it costs: " + ", ".join(f"{name} {_dollars(part)}" for name, part in parts.items()))
+    if plan.rounds is not None:
+        data(f"    {plan.rounds.words}; it goes {plan.rounds.why}")
+        data(f"    until this round has repaid, health is down to {wad(plan.rounds.lowest, 4)}")
+        data(f"    those ahead: sales of ${usd(plan.rounds.spend_usd)} that lose {_dollars(plan.rounds.swap_usd)}, "
+             f"{plan.rounds.gas_units} units of gas")  # fmt: skip
     if len(plan.alternatives) > 1:
         data("    ways to do it at this block:")
         for way in plan.alternatives:

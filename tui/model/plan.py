@@ -8,6 +8,7 @@ from tui.model.block import BlockRef
 from tui.model.calls import Call
 from tui.model.pinned import PinnedCode
 from tui.model.position import Asset, PositionKey
+from tui.model.rounds import Rounds
 from tui.model.rule import ActionKind
 from tui.model.signing import PermitKind, WordRule
 from tui.model.units import format_units
@@ -22,8 +23,9 @@ class SaleTerms:
     collateral sold, or the debt token of what is borrowed), `allowed` how much it may take or borrow now, `permit` what
     a signature that lets it needs (None: there is none). `premium_bps` is what the flash loan costs. `available` is how
     much of what is lent can be lent for it now, `withdrawable` how much of what pays the market can give out (None: not
-    asked, or not told). `impossible` says why it cannot be done at all. `delegated`: the account does it by itself,
-    running the helper's code as its own (EIP-7702), and nobody is let do anything.
+    asked, or not told). `impossible` says why it cannot be done at all, `absent` that it is because the helper does not
+    stand there. `delegated`: the account does it by itself, running the helper's code as its own (EIP-7702), and nobody
+    is let do anything.
     """
 
     helper: str
@@ -35,6 +37,7 @@ class SaleTerms:
     available: int | None = None
     withdrawable: int | None = None
     delegated: bool = False
+    absent: bool = False
 
     def of(self, wallet: Wallet) -> SaleTerms:
         """The terms as they are for an account, by the code that it runs."""
@@ -97,7 +100,9 @@ class Sale:
 
     `swap` is set where no helper sells but the account itself, `sold` to the unit: then no floor under the health holds
     on chain (`min_health` is 0), and what must come out is what is repaid. `surplus` is expected to come out beyond
-    that, in base units of what is bought: it stays in the wallet.
+    that, in base units of what is bought: it stays in the wallet. In a round of a deleverage `withdrawn` is what is
+    taken out of the position first (the rest of what is sold, and `added` of what is repaid, were left in the wallet by
+    earlier rounds); None: it is no round.
     """
 
     collateral: Asset
@@ -111,6 +116,8 @@ class Sale:
     price_usd: int | None = None
     swap: SwapCall | None = None
     surplus: int = 0
+    withdrawn: int | None = None
+    added: int = 0
 
     @property
     def is_quoted(self) -> bool:
@@ -271,7 +278,8 @@ class Plan:
     `closed_bps`: the part of the debts that it closes, where closing is the goal. `floor`: the health (wad) that a
     boost may bring it down to; None in every plan that has to raise it. `taken`: the numbers of its steps in the rule
     that was planned, from 0. `left_out`: steps that simulation refused at this block, each with why.
-    `awaits`: it does too little, and what nobody answered at this block may do the rest.
+    `awaits`: it does too little, and what nobody answered at this block may do the rest. `rounds`: it is one round of
+    several, and its target is met by those to come.
     """
 
     rule: str
@@ -297,6 +305,7 @@ class Plan:
     taken: tuple[int, ...] = ()
     left_out: tuple[str, ...] = ()
     awaits: str | None = None
+    rounds: Rounds | None = None
 
     @property
     def goal_words(self) -> str | None:

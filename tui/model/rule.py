@@ -71,6 +71,15 @@ class Order(StrEnum):
     CHEAPEST = "cheapest"
 
 
+class RoundsUse(StrEnum):
+    """When a `deleverage` goes in rounds by the account itself. The words are those of the rules file."""
+
+    IF_NEEDED = "if-needed"
+    """Where no helper stands."""
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One step of the waterfall. `asset` is a symbol or an address: what is repaid or supplied.
@@ -80,7 +89,7 @@ class Step:
     Its `asset` is what is bought: the debt repaid, the collateral received. `maximum` is a decimal text in whole
     tokens, of what pays in a sale, else of the asset; it stays text until the token's decimals are known from the
     chain. None: no such limit. `wallet` (lower-case hex) is the account whose wallet pays for it and whose key signs
-    it; None: the position's own.
+    it; None: the position's own. `rounds` is for a `deleverage`.
     """
 
     action: ActionKind
@@ -89,6 +98,7 @@ class Step:
     collateral: str | None = None
     max_slippage_bps: int | None = None
     wallet: str | None = None
+    rounds: RoundsUse = RoundsUse.IF_NEEDED
 
     @property
     def names(self) -> tuple[str, ...]:

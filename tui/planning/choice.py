@@ -54,7 +54,7 @@ class Ways:
     def along(self, order: Sequence[int]) -> Way:
         """The way that takes steps in this order until the target is met."""
         flow, at = self._flows[()], 0
-        while at < len(order) and not flow.meets_target:
+        while at < len(order) and not flow.is_over:
             at += 1
             flow = self._flow(tuple(order[:at]))
         return self._way(tuple(order[:at]), flow)
@@ -101,9 +101,11 @@ class Ways:
         """Cheapest first; then fewer calls, then as written. What cannot be done comes last."""
         circumstances = self._circumstances
         fees, price = circumstances.fees, circumstances.native_price_usd
-        swap = way.fall.swap_cost.total_usd
+        swap, rounds = way.fall.swap_cost.total_usd, way.fall.rounds
         # A fee for data that is not known is not known for any way.
         wei = way.gas * (fees.base_fee + fees.priority_fee) + (circumstances.l1_fee_wei(way.calls) or 0)
+        if rounds is not None:
+            swap, wei = swap + rounds.swap_usd, wei * (1 + rounds.ahead)
         # Without a price of the native coin gas and sales cannot be added up: sales weigh more.
         total, then = (swap, wei) if price is None else (swap * 10**18 + wei * price, 0)
         return way.refusal is not None, total, then, len(way.calls), way.fall.taken
@@ -125,7 +127,7 @@ class Ways:
             if len(longer.steps) == len(flow.steps):
                 skipped.extend(longer.skipped[len(flow.skipped) :])
                 continue
-            if longer.meets_target:
+            if longer.is_over:
                 yield (*order, number), longer
             else:
                 yield from self._every((*order, number), longer)
@@ -138,7 +140,7 @@ class Ways:
         cheapest = sorted(alone, key=lambda one: self.cost_key(self._way(*one)))
         for order in (tuple(self.numbers), tuple(number for (number,), flow in cheapest if flow.steps)):
             flow, at = self._flows[()], 0
-            while at < len(order) and not flow.meets_target:
+            while at < len(order) and not flow.is_over:
                 at += 1
                 flow = self._flow(order[:at])
                 yield order[:at], flow

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from tui.model.data_fee import DataFees
 from tui.model.plan import FeeQuote, PlannedCall, SaleTerms
 from tui.model.position import Asset
+from tui.model.rounds import RoundsSoFar
 from tui.model.rule import ActionKind
 from tui.model.swap import SwapAnswer
 from tui.model.units import WAD
@@ -63,7 +64,9 @@ class Circumstances:
     from 0, that add nothing now, and why. `signer_fees`: what the signer lets a transaction's gas come to (None: nobody
     asks it). `given`, by the keys of offers, are calls that an aggregator made for own swaps: where there is one, that
     very call is made or none. `payers` are the wallets of other accounts that steps name to pay, `barred` the accounts
-    for which nothing may be signed now and why; both by lower-case account.
+    for which nothing may be signed now and why; both by lower-case account. `absent` are the collaterals (addresses)
+    that no helper is there to sell, as far as that is known before offers are. `so_far`: the rounds that a firing has
+    done already; the rule is then only what is left of it.
     """
 
     fees: FeeQuote
@@ -78,6 +81,8 @@ class Circumstances:
     given: Mapping[OfferKey, SwapAnswer] = field(default_factory=lambda: MappingProxyType({}))
     payers: Mapping[str, Wallet] = field(default_factory=lambda: MappingProxyType({}))
     barred: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    absent: frozenset[str] = frozenset()
+    so_far: RoundsSoFar | None = None
 
     def l1_fee_wei(self, calls: Iterable[PlannedCall]) -> int | None:
         """What layer 1 charges for the data of `calls`, a transaction each: 0 where nothing is charged apart, None

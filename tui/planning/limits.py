@@ -73,21 +73,39 @@ def price_plan(
         most_by = _units(plan, lambda call: call.gas_limit or UNSIMULATED_GAS)
         most = sum(most_by.values())
     gas = sum(gas_by.values())
-    cost = plan_cost(gas, plan.calls, swap_of(plan), plan.cost.lost_yield_usd_year, circumstances, most)
+    swap, lost_yield = swap_of(plan), plan.cost.lost_yield_usd_year
+    # Of several rounds the limits are held against all: one that is begun is to be ended.
+    rounds = plan.rounds
+    times = 1 if rounds is None else 1 + rounds.ahead
+    all_swaps = swap if rounds is None else replace(swap, gap_usd=swap.gap_usd + rounds.swap_usd)
+    all_most = None if most is None else most * times
+    cost = plan_cost(gas * times, plan.calls * times, all_swaps, lost_yield, circumstances, all_most)
     refusal = (
         _over_cost(rule, cost, circumstances)
         or _over_base_fee(plan, rule, cost, circumstances)
         or _over_share(plan, rule, cost)
     )
+    if refusal is not None and rounds is not None and times > 1:
+        refusal = _in_rounds(refusal, times)
     if refusal is None and circumstances.signer_fees is not None:
         refusal = over_cap(circumstances.signer_fees, circumstances.fees, largest(plan.calls, UNSIMULATED_GAS))
     if refusal is not None:
         return refusal
     fees = with_ceiling(circumstances.fees, _ceiling(plan, rule, cost, circumstances))
     held_to = replace(circumstances, fees=replace(circumstances.fees, ceiling=fees.ceiling))
-    cost = plan_cost(gas, plan.calls, cost.swap, cost.lost_yield_usd_year, held_to, most)
+    cost = plan_cost(gas, plan.calls, swap, lost_yield, held_to, most)
     refusal = _no_gas(plan, wallet, circumstances, {one: units * fees.max_fee for one, units in most_by.items()})
-    return replace(plan, cost=cost, fees=fees) if refusal is None else refusal
+    if refusal is not None:
+        return refusal
+    rounds = None if rounds is None else replace(rounds, gas_units=gas * rounds.ahead)
+    return replace(plan, cost=cost, fees=fees, rounds=rounds)
+
+
+def _in_rounds(refusal: Refusal, times: int) -> Refusal:
+    told = (
+        f"in about {times} rounds, because no helper is deployed (`trimtab helper deploy` makes it one transaction), "
+    )
+    return replace(refusal, reason=f"{told}{refusal.reason}")
 
 
 def _units(plan: Plan, of: Callable[[PlannedCall], int]) -> GasBySender:

@@ -101,6 +101,7 @@ class _Pricing:
             left_out=tuple(
                 f"{step_text(rule.steps[number])}: {why}" for number, why in self._circumstances.left_out.items()
             ),
+            rounds=fall.rounds,
         )
         plan = replace(plan, awaits=awaited(rule, plan, self._circumstances.offers))
         return price_plan(plan, rule, self._wallet, self._circumstances, way.gas_by)
@@ -110,7 +111,11 @@ class _Pricing:
         if not way.calls:
             return None
         lost = lost_yield(self._position, way.fall.actions)
-        return plan_cost(way.gas, way.calls, way.fall.swap_cost, lost, self._circumstances)
+        rounds, swap, times = way.fall.rounds, way.fall.swap_cost, 1
+        if rounds is not None:
+            # Ways are compared by what they cost to the end.
+            swap, times = replace(swap, gap_usd=swap.gap_usd + rounds.swap_usd), 1 + rounds.ahead
+        return plan_cost(way.gas * times, way.calls * times, swap, lost, self._circumstances)
 
 
 def _alternatives(rule: Rule, ways: Ways, pricing: _Pricing) -> tuple[Alternative, ...]:
@@ -125,11 +130,15 @@ def _alternatives(rule: Rule, ways: Ways, pricing: _Pricing) -> tuple[Alternativ
     for numbers, way in looked_at:
         plan = pricing.plan(way)
         why_not = plan.reason if isinstance(plan, Refusal) else plan.shortfall
+        words = ", then ".join(step_text(rule.steps[number]) for number in numbers)
+        rounds = way.fall.rounds
+        if rounds is not None:
+            words += f" in about {rounds.number + rounds.ahead} rounds"
         one = Alternative(
-            words=", then ".join(step_text(rule.steps[number]) for number in numbers),
+            words=words,
             steps=numbers,
             cost=pricing.cost(way),
-            health_factor_after=way.fall.position.health_factor,
+            health_factor_after=way.fall.position.health_factor if rounds is None else rounds.ends_at,
             reaches_target=way.fall.reaches_target,
             why_not=why_not,
         )
@@ -143,8 +152,11 @@ def _shortfall(rule: Rule, fall: Waterfall) -> str:
     if rule.close_bps is not None:
         told = f"closes {part_text(fall.closed_bps or 0)} of {part_text(rule.close_bps)}"
     else:
-        reached = health_text(fall.position.health_factor, 4)
+        ends = fall.position.health_factor if fall.rounds is None else fall.rounds.ends_at
+        reached = health_text(ends, 4)
         told = f"reaches {reached} of {health_text(rule.target_health_factor)}"
+        if fall.rounds is not None:
+            told += f" in about {fall.rounds.number + fall.rounds.ahead} rounds"
     return f"{told}: {'; '.join(notes)}" if notes else told
 
 

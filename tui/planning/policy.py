@@ -6,12 +6,13 @@ Everything the signer may ever be asked for is a (contract, selector) here, with
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from tui.model.plan import Action, PlannedCall, Sale, SaleTerms
 from tui.model.position import Asset, Position
-from tui.model.rule import FROM_WALLET, SALES, SUPPLYING, ActionKind, Rule, Step
+from tui.model.rule import FROM_WALLET, SALES, SUPPLYING, ActionKind, RoundsUse, Rule, Step
 from tui.model.signing import AllowedCall, AllowedPermit, PermitKind, SigningPolicy
 from tui.model.units import UINT256_MAX, WAD, parse_units, whole
 from tui.model.wallet import PermitFacts, TokenHolding, Wallet
@@ -36,7 +37,8 @@ class ArmedScope:
     """One armed rule on one position, as far as the signer is concerned. `wrapped_native`: the address of the wrapped
     native coin, where native coin may be wrapped; `swapper`: what the account swaps with by itself, where it can;
     `dialects`: how the calls of aggregators read that may be taken instead. `wallet` is that of the position's account,
-    `payers` those of the other accounts that its steps name, by lower-case account.
+    `payers` those of the other accounts that its steps name, by lower-case account. `by_rounds`: the collaterals
+    (addresses) that it may have to sell in rounds, because no helper stands there.
     """
 
     rule: Rule
@@ -47,6 +49,7 @@ class ArmedScope:
     swapper: Swapper | None = None
     dialects: tuple[Dialect, ...] = ()
     payers: Mapping[str, Wallet] = field(default_factory=lambda: MappingProxyType({}))
+    by_rounds: frozenset[str] = frozenset()
 
     def steps_of(self, account: str) -> tuple[Step, ...]:
         """The steps that `account` signs."""
@@ -110,9 +113,8 @@ def signing_policy(
                     known = permits.get(whose)
                     most = max(call.permit.value, known.maximum if known else 0)
                     permits[whose] = AllowedPermit(token, spender, most, kind)
-            for asset in _counted(scope, step, moved):
-                daily = _daily_cap(scope, asset)
-                caps[asset.address] = caps.get(asset.address, 0) + daily if daily is not None else UINT256_MAX
+            for token, daily in _counted(scope, step, moved):
+                caps[token] = caps.get(token, 0) + daily if daily is not None else UINT256_MAX
         if steps:
             fee_limits.append(fee_cap(scope.rule, native_price_usd, base_fee))
     fee = max((cap.wei for cap in fee_limits), default=0)
@@ -139,10 +141,25 @@ def _moved(scope: ArmedScope, step: Step) -> Asset | None:
     return scope.market.find_asset(scope.position, name)
 
 
-def _counted(scope: ArmedScope, step: Step, moved: Asset) -> tuple[Asset, ...]:
-    """The assets of which a step may move so much a day: where the account swaps by itself, what it repays as well."""
-    debt = scope.market.find_asset(scope.position, step.asset)
-    return (moved,) if debt is None or step.action is not ActionKind.SWAP_TO_REPAY else (moved, debt)
+def _counted(scope: ArmedScope, step: Step, moved: Asset) -> Iterator[tuple[str, int | None]]:
+    """The tokens of which a step may move so much a day (base units; None: any): where the account swaps by itself,
+    what it repays as well, and in rounds what it withdraws, which counts as aTokens.
+    """
+    yield moved.address, _daily_cap(scope, moved)
+    debt, rounds = scope.market.find_asset(scope.position, step.asset), _goes_in_rounds(scope, step, moved)
+    if debt is not None and (rounds or step.action is ActionKind.SWAP_TO_REPAY):
+        yield debt.address, _daily_cap(scope, debt)
+    if rounds:
+        with suppress(ActionImpossible):
+            yield scope.market.sale_shape(scope.position, moved, step.action).receipt, _daily_cap(scope, moved)
+
+
+def _goes_in_rounds(scope: ArmedScope, step: Step, moved: Asset) -> bool:
+    """Whether a deleverage may have to go in rounds by the account itself."""
+    possible = step.action is ActionKind.DELEVERAGE and step.action in scope.market.actions
+    if not possible or scope.swapper is None or step.rounds is RoundsUse.NEVER:
+        return False
+    return step.rounds is RoundsUse.ALWAYS or moved.address in scope.by_rounds
 
 
 def _possible_calls(scope: ArmedScope, step: Step, moved: Asset) -> Iterator[PlannedCall]:
@@ -156,6 +173,8 @@ def _possible_calls(scope: ArmedScope, step: Step, moved: Asset) -> Iterator[Pla
         yield from _swap_shapes(scope, step, moved, cap)
     elif step.action in SALES:
         yield from _sale_shapes(scope, step, moved, cap)
+        if _goes_in_rounds(scope, step, moved):
+            yield from _swap_shapes(scope, step, moved, cap)
     elif step.action in FROM_WALLET:
         yield from _wallet_shapes(scope, step, moved, cap)
     else:
@@ -177,20 +196,25 @@ def _wallet_shapes(scope: ArmedScope, step: Step, asset: Asset, cap: int) -> Ite
 
 
 def _swap_shapes(scope: ArmedScope, step: Step, sold: Asset, cap: int) -> Iterator[PlannedCall]:
-    """Swaps by the account itself through every pool that may be asked, and the repayments that follow."""
+    """Swaps by the account itself through every pool that may be asked, the withdrawal before them where they are
+    rounds of a deleverage, and the repayments that follow.
+    """
     debt = scope.market.find_asset(scope.position, step.asset)
     if debt is None or scope.swapper is None:
         return
     most = min(cap, UINT256_MAX - 1)
     repaid = _worth(scope, sold, most, debt)
     order = SwapOrder(step.signer(scope.position.key.account), sold, debt, most, repaid)
-    wraps = (0, min(cap, NATIVE_CAP)) if sold.address == scope.wrapped_native else (0,)
+    wrappable = sold.address == scope.wrapped_native and step.action is ActionKind.SWAP_TO_REPAY
+    wraps = (0, min(cap, NATIVE_CAP)) if wrappable else (0,)
     seen: set[str] = set()
     # Of aggregators only the position's own account takes calls.
     own = order.account == scope.position.key.account
     foreign = scope.dialects if own and step.action is ActionKind.SWAP_TO_REPAY else ()
     for shape in (*scope.swapper.shapes(order), *(one.shape(order) for one in foreign)):
         sale = Sale(sold, most, most, 0, b"", shape.venue, SaleTerms("", "", 0), swap=shape)
+        if step.action is ActionKind.DELEVERAGE:
+            sale = replace(sale, withdrawn=most)
         # What is beside the swap itself is the same whatever pools it goes through, but for who is let.
         first = shape.spender not in seen
         seen.add(shape.spender)

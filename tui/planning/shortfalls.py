@@ -35,7 +35,8 @@ def is_emergency(rule: Rule, health: int | None) -> bool:
 
 def may_wait(rule: Rule, plan: Plan) -> bool:
     """Whether a plan does too little to be all that is done, while there is time for something better."""
-    if plan.reaches_target or suffices(rule, plan.health_factor_after):
+    ends = plan.health_factor_after if plan.rounds is None else plan.rounds.ends_at
+    if plan.reaches_target or suffices(rule, ends):
         return False
     return not is_emergency(rule, plan.health_factor_before)
 

@@ -291,9 +291,11 @@ def _used(action: Action, token: str) -> int:
     sale = action.sale
     if action.kind in FROM_WALLET and action.asset.address == token:
         return action.amount - action.wrap
-    if sale is not None and sale.swap is not None and sale.collateral.address == token:
-        return sale.sold - action.wrap
-    return 0
+    if sale is None or sale.swap is None:
+        return 0
+    if sale.collateral.address == token:
+        return sale.sold - action.wrap - (sale.withdrawn or 0)
+    return sale.added if action.asset.address == token else 0
 
 
 def _more_may_be_taken(let: Sequence[tuple[str, str, str]], numbers: Sequence[int | None]) -> Refusal | None:

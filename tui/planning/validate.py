@@ -11,7 +11,18 @@ from dataclasses import dataclass, replace
 
 from tui.model.plan import SaleTerms
 from tui.model.position import Asset, Position
-from tui.model.rule import BORROWING, FROM_WALLET, SALES, ActionKind, Order, Rule, StandingAllowance, Step, TriggerKind
+from tui.model.rule import (
+    BORROWING,
+    FROM_WALLET,
+    SALES,
+    ActionKind,
+    Order,
+    RoundsUse,
+    Rule,
+    StandingAllowance,
+    Step,
+    TriggerKind,
+)
 from tui.model.text import clean_text, short_address
 from tui.model.units import BPS, WAD, parse_units
 from tui.model.wallet import Wallet
@@ -228,6 +239,11 @@ def _of_sale(
     least, fees = 0, 0
     if offer is not None:
         why = offer.why_not or offer.terms.impossible
+        if offer.terms.absent and step.rounds is not RoundsUse.NEVER:
+            why = offer.why_not
+            words = "no helper is deployed, so it goes in rounds of withdrawing, swapping and repaying"
+            fix = "run `trimtab helper deploy`: it makes it one transaction"
+            yield _problem(number, step, "in-rounds", words, fix, decisive=False)
         if why is not None:
             yield _problem(number, step, "no-sale", why, _fix_of(offer.terms), decisive=False)
         losses = [one.loss for one in offer.quotes if one.loss is not None]

@@ -11,7 +11,8 @@ from types import MappingProxyType
 
 from tui.model.plan import Action, PlannedStep, SwapCost
 from tui.model.position import Asset, Position
-from tui.model.rule import BORROWING, FROM_WALLET, REPAYING, SALES, ActionKind, Rule, Step
+from tui.model.rounds import Rounds, floor_of
+from tui.model.rule import BORROWING, FROM_WALLET, REPAYING, SALES, ActionKind, RoundsUse, Rule, Step
 from tui.model.text import clean_text
 from tui.model.units import UINT256_MAX, parse_units, value_usd, whole
 from tui.model.wallet import Wallet
@@ -21,6 +22,7 @@ from tui.planning.closing import LEAST_USD as LEAST_USD
 from tui.planning.closing import Closing
 from tui.planning.own_swaps import size_swap
 from tui.planning.payers import paid_by, payer_wallet, why_passed_over
+from tui.planning.rounds import RoundOrder, SizedRound, size_round
 from tui.planning.selling import SaleOrder, SizedSale, size_close, size_sale
 from tui.planning.texts import amount_text as amount_text
 from tui.planning.texts import health_text, step_text
@@ -34,9 +36,22 @@ interest eats into the health, which is to lie between the target and 0.1% above
 BOOST_ROOM = 1_000
 """A boost has reached its target where health is less than this part (0.1%) above it: never under it."""
 NO_ROUTER = 'the network file names no router to swap with: add router02 to its [[swap]] table of kind "uniswap-v3"'
+NO_PART_IN_ROUNDS = (
+    "a part of a debt is closed in one transaction or not at all, and no helper is there: run `trimtab helper deploy`"
+)
 MOST_LEVERAGE = 50
 DEFAULT_SLIPPAGE_BPS = 50
 """What a sale may lose where its step does not say it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sized:
+    """One step: the action, what bound it in words, the dollars it moves, and the rounds that it is one of."""
+
+    action: Action
+    note: str
+    spends: int
+    rounds: Rounds | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +59,8 @@ class Waterfall:
     """What the steps come to. `position` is the exact state they leave; `skipped` says why steps add nothing.
 
     `taken` are the numbers of the steps in the rule, `befores` the states that each of them is built on, as `steps`.
-    `closed_bps`: the part of the debts that they close, where that is the goal.
+    `closed_bps`: the part of the debts that they close, where that is the goal. `rounds`: the last step is one round of
+    several, whose target the later ones meet; `swap_cost` is of what is done now.
     """
 
     steps: tuple[PlannedStep, ...]
@@ -55,6 +71,7 @@ class Waterfall:
     taken: tuple[int, ...] = ()
     befores: tuple[Position, ...] = ()
     closed_bps: int | None = None
+    rounds: Rounds | None = None
 
     @property
     def actions(self) -> tuple[Action, ...]:
@@ -95,7 +112,7 @@ def run_waterfall(
     """
     flow = Flow.start(rule, market, position, wallet, circumstances)
     for number in range(len(rule.steps)) if order is None else order:
-        if flow.meets_target:
+        if flow.is_over:
             break
         flow = flow.then(number)
     return flow.result()
@@ -142,6 +159,7 @@ class Flow:
     skipped: tuple[str, ...] = ()
     closing: Closing | None = None
     apart: Apart = NOTHING_APART
+    rounds: Rounds | None = None
 
     @classmethod
     def start(
@@ -154,8 +172,15 @@ class Flow:
         return cls(rule, market, circumstances, position, wallet, purses, closing=closing, apart=Apart(position))
 
     @property
+    def is_over(self) -> bool:
+        """Whether nothing more is to be done now: the target is met, or the next round is to be final first."""
+        return self.rounds is not None or self.meets_target
+
+    @property
     def meets_target(self) -> bool:
-        """Whether nothing more is to be done."""
+        """Whether what is done meets the target, with the rounds that are to follow."""
+        if self.rounds is not None:
+            return self.rounds.reaches_target
         if self.closing is not None:
             return self.closing.is_done
         if self.rule.boosts:
@@ -194,7 +219,15 @@ class Flow:
         """What it comes to."""
         closed = None if self.closing is None else self.closing.closed_bps
         return Waterfall(
-            self.steps, self.current, self.meets_target, self.spent, self.skipped, self.taken, self.befores, closed
+            self.steps,
+            self.current,
+            self.meets_target,
+            self.spent,
+            self.skipped,
+            self.taken,
+            self.befores,
+            closed,
+            self.rounds,
         )
 
     def then(self, number: int) -> Flow:
@@ -207,11 +240,11 @@ class Flow:
             return self
         if self.closing is not None and step.action not in REPAYING:
             return self._passing(step, "after it no less is owed")
-        found = self._sized(step)
+        found = self._sized(step, number)
         if isinstance(found, str):
             return replace(self, skipped=(*self.skipped, found))
-        action, note, spends = found
-        action = self.apart.held(self.market, action)
+        note, spends = found.note, found.spends
+        action = self.apart.held(self.market, found.action)
         if spends < LEAST_USD:
             return self._passing(step, "less than a cent is left for it")
         try:
@@ -235,6 +268,7 @@ class Flow:
             self,
             current=after,
             purses=purses,
+            rounds=found.rounds,
             spent=self.spent + spends,
             closing=None
             if self.closing is None
@@ -274,7 +308,7 @@ class Flow:
     def _passing(self, step: Step, why: str) -> Flow:
         return replace(self, skipped=(*self.skipped, f"{step_text(step)}: {why}"))
 
-    def _sized(self, step: Step) -> tuple[Action, str, int] | str:
+    def _sized(self, step: Step, number: int) -> _Sized | str:
         """The action, what bound it in words, and the dollars it moves; or why there is none."""
         asset = self.market.find_asset(self.current, step.asset)
         if asset is None:
@@ -288,12 +322,12 @@ class Flow:
         if price is None or price <= 0:
             return f"{step_text(step)}: its price is not known"
         if step.action in SALES:
-            return self._sale(step, asset)
+            return self._sale(step, number, asset)
         return self._plain(step, asset, price)
 
     # -- what is paid for by the wallet, or by supply of the same asset
 
-    def _plain(self, step: Step, asset: Asset, price: int) -> tuple[Action, str, int] | str:
+    def _plain(self, step: Step, asset: Asset, price: int) -> _Sized | str:
         bounds: list[tuple[int, str]] = []
         if step.action in FROM_WALLET:
             funds = self._funds(step, asset)
@@ -323,7 +357,7 @@ class Flow:
         action = Action(step.action, asset, amount, wrap=wrap, payer=self._payer(step))
         # What bounds a step is told only where it did bind: then it explains why the waterfall goes on.
         binds = amount == most and (self.closing is None or amount < self.closing.left_of(asset.address))
-        return action, why if binds else "", value_usd(amount, asset.decimals, price)
+        return _Sized(action, why if binds else "", value_usd(amount, asset.decimals, price))
 
     def _funds(self, step: Step, asset: Asset) -> tuple[int, str] | str:
         """What the paying wallet has of `asset`, native coin that can be wrapped counted in, in units and in words."""
@@ -358,7 +392,7 @@ class Flow:
 
     # -- what is paid for by a sale
 
-    def _sale(self, step: Step, debt: Asset) -> tuple[Action, str, int] | str:
+    def _sale(self, step: Step, number: int, debt: Asset) -> _Sized | str:
         collateral = self.market.find_asset(self.current, step.collateral or "")
         if collateral is None:
             return f"{step_text(step)}: {self.market.key} lists no asset {clean_text(step.collateral or '')}"
@@ -379,18 +413,22 @@ class Flow:
                 return funds
             there = funds
         elif held is not None and not borrows:
-            there = (held.amount, f"all that is supplied is {amount_text(held.amount, collateral)}")
+            # What earlier rounds took out and did not sell is still there to be sold.
+            much = held.amount + self._left(collateral)
+            there = (much, f"all that is supplied is {amount_text(held.amount, collateral)}")
         most, why = min([there, *maximum, *self._spendable(collateral, price)], key=lambda bound: bound[0])
         if most <= 0:
             return f"{step_text(step)}: {why}"
         offers, offer = self.circumstances.offers, None
-        if offers is not None:
-            offer = offers.get(offer_key(step.action, collateral, debt))
-            if offer is None:
-                return f"{step_text(step)}: {self._why_not_asked(step.action, collateral)}"
         slippage = DEFAULT_SLIPPAGE_BPS if step.max_slippage_bps is None else step.max_slippage_bps
         pays = payer_wallet(step.wallet, self.wallet, self.circumstances)
         order = SaleOrder(debt, collateral, slippage, most, why, step.action, pays)
+        if offers is not None:
+            offer = offers.get(offer_key(step.action, collateral, debt))
+            if offer is None:
+                return self._not_offered(step, number, order, price)
+        if self._by_rounds(step, collateral, offer):
+            return self._round(number, order, offer, price)
         if swaps:
             sized = self._swap(step, order, offer)
         elif self.closing is None:
@@ -401,7 +439,85 @@ class Flow:
             return f"{step.action.word}: {sized}"
         assert sized.action.sale is not None
         # What may be sold counts, not what is expected to be: a day's limit is one that holds.
-        return sized.action, sized.note, value_usd(sized.action.sale.most_sold, collateral.decimals, price)
+        return _Sized(sized.action, sized.note, value_usd(sized.action.sale.most_sold, collateral.decimals, price))
+
+    def _not_offered(self, step: Step, number: int, order: SaleOrder, price: int) -> str:
+        """Why nobody was asked what a sale costs."""
+        if self._by_rounds(step, order.collateral, None):
+            found = self._round(number, order, None, price)
+            if isinstance(found, str):
+                return found
+        return f"{step_text(step)}: {self._why_not_asked(step.action, order.collateral)}"
+
+    def _by_rounds(self, step: Step, collateral: Asset, offer: Offer | None) -> bool:
+        """Whether a deleverage goes in rounds by the account itself."""
+        if step.action is not ActionKind.DELEVERAGE or step.rounds is RoundsUse.NEVER:
+            return False
+        known = collateral.address in self.circumstances.absent if offer is None else offer.terms.absent
+        return step.rounds is RoundsUse.ALWAYS or known
+
+    def _left(self, asset: Asset) -> int:
+        """Base units that earlier rounds of this firing left in the wallet, and that are still there."""
+        so_far = self.circumstances.so_far
+        return (
+            0
+            if so_far is None
+            else min(so_far.left_of(asset.address), self.purses[self._account].balances.get(asset.address) or 0)
+        )
+
+    def _round(self, number: int, order: SaleOrder, offer: Offer | None, price: int) -> _Sized | str:
+        """One round of a deleverage, after what earlier rounds left is used up."""
+        swapper, so_far = self.circumstances.swapper, self.circumstances.so_far
+        if swapper is None:
+            return f"{order.words} in rounds: {NO_ROUTER}"
+        if self.closing is not None:
+            return f"{order.words}: {NO_PART_IN_ROUNDS}"
+        which = RoundOrder(
+            number=1 if so_far is None else so_far.rounds + 1,
+            step=number if so_far is None else so_far.step + number,
+            at_hand=self._left(order.collateral),
+            added=self._left(order.debt),
+        )
+        if which.added and (enough := self._repays(order.debt, which.added)) is not None:
+            return enough
+        sized = size_round(self.market, self.current, order, offer, swapper, self._target, self.aim, which)
+        alone = self.apart.position
+        if (
+            self.apart.others
+            and alone is not None
+            and not isinstance(sized, str)
+            and not self._keeps_floor(sized, alone)
+        ):
+            # Nobody knows which account's transactions come first: its own floor must not stand on the others'.
+            sized = size_round(self.market, alone, order, offer, swapper, self._target, self.aim, which)
+        if isinstance(sized, str):
+            return f"{ActionKind.DELEVERAGE}: {sized}"
+        sale = sized.action.sale
+        assert sale is not None
+        return _Sized(sized.action, "", value_usd(sale.sold, order.collateral.decimals, price), sized.rounds)
+
+    def _keeps_floor(self, sized: SizedRound, position: Position) -> bool:
+        """Whether a round's withdrawal leaves health at its floor on `position` too."""
+        floor = None if position.health_factor is None else floor_of(position.health_factor)
+        try:
+            left = self.market.after(position, (replace(sized.action, amount=0),)).health_factor
+        except ActionImpossible:
+            return False
+        return floor is not None and (left is None or left >= floor)
+
+    def _repays(self, debt: Asset, at_hand: int) -> _Sized | None:
+        """The repayment by what earlier rounds bought, where that alone meets the target."""
+        try:
+            most = min(at_hand, self.market.ceiling(self.current, ActionKind.REPAY, debt))
+            amount = size_action(self.market, self.current, ActionKind.REPAY, debt, most, self.aim)
+            action = Action(ActionKind.REPAY, debt, amount)
+            after = self.market.after(self.current, (action,))
+        except ActionImpossible:
+            return None
+        price = self.market.price_usd(self.current, debt)
+        if not price or not meets(after.health_factor, self._target):
+            return None
+        return _Sized(action, "", value_usd(amount, debt.decimals, price))
 
     def _swap(self, step: Step, order: SaleOrder, offer: Offer | None) -> SizedSale | str:
         """A swap of the wallet's own token for what is then repaid."""
@@ -442,7 +558,9 @@ class Flow:
 
 
 def _paid_by_wallet(action: Action) -> tuple[str, int] | None:
-    """The token that leaves the wallet for an action and how much of it (base units); None where none does."""
+    """The token that leaves the wallet for an action and how much of it (base units); None where none does, and for a
+    round, behind which nothing more is done.
+    """
     if action.kind in FROM_WALLET:
         return action.asset.address, action.amount
     if action.kind is ActionKind.SWAP_TO_REPAY and action.sale is not None:

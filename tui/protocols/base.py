@@ -134,5 +134,10 @@ class LendingMarket(Protocol):
         has told which; None where there is none.
         """
 
+    def moved_in(self, logs: Sequence[Log], owner: str, token: str) -> int:
+        """Base units of `token` that came into the wallet of `owner` in the transactions with these events, less what
+        went out; under 0 where more went out.
+        """
+
     def typical_gas(self, call: PlannedCall) -> int:
         """Units of gas that a call of this shape usually takes: for comparing plans before any is simulated."""

@@ -15,6 +15,8 @@ No clock, no IO. The state of one (rule, position) pair is a frozen value that t
 - Blocks that were never read neither count nor break the row: the row is of evaluated blocks.
 - A trailing trigger follows the best price seen on the chain since it was armed or, before that, first judged. It
   survives a restart; a price seen on a block that is gone was not seen.
+- A firing that goes in rounds is not over before its target is met: each round fires at a block after the one that
+  ended the last, wherever the trigger is; `no_more_rounds` and `disarmed` end it.
 - A price fires nothing that acts while nothing is owed: such a block breaks the row, and frees nothing.
 """
 
@@ -31,10 +33,12 @@ from typing import Any
 
 from tui.model.block import BlockRef
 from tui.model.position import Position
+from tui.model.rounds import RoundsSoFar
 from tui.model.rule import Mode, Rule, TriggerKind
 from tui.model.units import WAD, format_units
 from tui.rules.match import applies
 from tui.rules.prices import PriceSeen, fact, has_crossed, level_of, level_words, pair_text, side_word
+from tui.rules.rounds import round_episode, rounds_from_data, rounds_to_data
 
 MOST_BESTS = 16
 """So many rises of the best price are remembered, for the case that a reorganisation takes the last of them back."""
@@ -74,7 +78,8 @@ class RuleState:
     `crossing_*`. `episode` is the last one that fired, at `fired_block`; `ended_block` is the block that concluded it,
     `recovered_block` the first one seen after that on the other side of the trigger, which ends `latched`.
     `bests` are (block number, price in wad) at which the price rose to a new best, the best last; `trails_armed` is
-    whether they began when the rule was armed.
+    whether they began when the rule was armed. `rounds`: its last firing goes on in rounds until the target is met, not
+    just the trigger.
     """
 
     rule_digest: str
@@ -93,6 +98,7 @@ class RuleState:
     recovered_block: int | None = None
     bests: tuple[tuple[int, int], ...] = ()
     trails_armed: bool = False
+    rounds: RoundsSoFar | None = None
 
     @property
     def best(self) -> int | None:
@@ -129,6 +135,29 @@ def conclude(state: RuleState, end_block: int, episode: str | None = None) -> Ru
     return replace(_without_row(state), latched=True, recovered_block=None)
 
 
+def between_rounds(state: RuleState, end_block: int, rounds: RoundsSoFar) -> RuleState:
+    """The state once a round is over, its last transaction final in `end_block`: the next may fire at a later block."""
+    free = replace(_without_row(state), latched=False, recovered_block=None, ended_block=end_block)
+    return replace(free, rounds=replace(rounds, planned=None))
+
+
+def stopped_rounds(state: RuleState, end_block: int) -> RuleState:
+    """The state once the last round is over, since `end_block`, that a person did not let others follow: what is beyond
+    its trigger then may fire anew.
+    """
+    return replace(_without_row(state), rounds=None, latched=False, recovered_block=None, ended_block=end_block)
+
+
+def before_round(state: RuleState, rounds: RoundsSoFar) -> RuleState:
+    """The state that names the round that is about to fire (`rounds.planned`): written down before it is latched."""
+    return replace(state, rounds=rounds)
+
+
+def no_more_rounds(state: RuleState) -> RuleState:
+    """The state once nothing is left to be done in rounds: what its last firing left is what there is."""
+    return replace(state, rounds=None)
+
+
 def begin_trailing(rule: Rule, state: RuleState, price: PriceSeen | None, block: BlockRef) -> RuleState:
     """The state once the rule was armed: what it trails begins at the price of `block` (None: at the next one seen).
     Armed again after a restart it goes on where it was, until `end_trailing`.
@@ -140,8 +169,13 @@ def begin_trailing(rule: Rule, state: RuleState, price: PriceSeen | None, block:
 
 def disarmed(rule: Rule, state: RuleState) -> RuleState:
     """The state once a person disarmed the rule: armed again, what it trails begins anew, and what fires once may fire
-    again. While its last firing is under way it stays latched.
+    again. While its last firing is under way it stays latched. Rounds end where they are: what is under its trigger by
+    then may fire anew.
     """
+    if state.rounds is not None and state.latched and state.ended_block is None:
+        state = replace(state, rounds=replace(state.rounds, stopped=True))
+    elif state.rounds is not None:
+        state = replace(_without_row(state), rounds=None, latched=False)
     if fires_once(rule) and state.latched and state.ended_block is not None:
         state = replace(_without_row(state), latched=False)
     return replace(state, trails_armed=False) if state.trails_armed else state
@@ -210,6 +244,8 @@ def state_to_data(state: RuleState) -> dict[str, object]:
         data["bests"] = [number for best in state.bests for number in best]
     if state.trails_armed:
         data["trails_armed"] = True
+    if state.rounds is not None:
+        data["rounds"] = rounds_to_data(state.rounds)
     return data
 
 
@@ -231,6 +267,8 @@ def state_from_data(data: Mapping[str, object]) -> RuleState:
         if not isinstance(data["trails_armed"], bool):
             raise ValueError(f"rule state has trails_armed = {data['trails_armed']!r}")
         values["trails_armed"] = data["trails_armed"]
+    if "rounds" in data:
+        values["rounds"] = rounds_from_data(data["rounds"])
     if len(data) != len(values):
         raise ValueError("rule state has unknown fields")
     return RuleState(**values)
@@ -375,6 +413,8 @@ def _judge(
 ) -> tuple[RuleState, Verdict]:
     side = _side(rule, state, health, price)
     said = _fact(rule, state, health, price, side)
+    if state.rounds is not None and state.rounds.rounds and not state.latched:
+        return _judge_rounds(rule, state, state.rounds, block, health)
     if state.latched:
         waits = again_text(rule, state)
         if state.ended_block is None:
@@ -391,6 +431,25 @@ def _judge(
     episode = episode_id(rule, state.position, state.crossing_number, state.crossing_hash)
     held = f" for {state.below} blocks" if rule.for_blocks > 1 else ""
     return _fire(rule, state, episode, block), Verdict(VerdictKind.FIRES, f"{said}{held}", episode)
+
+
+def _judge_rounds(
+    rule: Rule, state: RuleState, rounds: RoundsSoFar, block: BlockRef, health: int | None
+) -> tuple[RuleState, Verdict]:
+    """Between two rounds: the next fires as long as the target is not met, wherever the trigger is and whatever the
+    cooldown. Met, the firing is over, as any other.
+    """
+    target = rule.target_health_factor
+    if target is None or health is None or health >= target:
+        told = "no debt" if health is None else f"health factor {_ratio(health)}"
+        ended = replace(_without_row(state), rounds=None, latched=True)
+        ended = ended if fires_once(rule) else _recover(ended, block)
+        return ended, Verdict(VerdictKind.CALM, f"{told}: its rounds have met their target", state.episode)
+    said = f"health factor {_beside(health, target)} is not at its target {_ratio(target)} yet"
+    if state.episode is None or (state.ended_block is not None and block.number <= state.ended_block):
+        return state, Verdict(VerdictKind.LATCHED, f"{said}; waits for a block after its last round", state.episode)
+    episode = round_episode(state.episode, rounds.rounds + 1)
+    return _fire(rule, state, episode, block), Verdict(VerdictKind.FIRES, f"{said}: round {rounds.rounds + 1}", episode)
 
 
 def recovery_text(rule: Rule, state: RuleState | None = None) -> str:

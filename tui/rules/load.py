@@ -17,6 +17,7 @@ from types import MappingProxyType
 from tui.model.rule import (
     Mode,
     Order,
+    RoundsUse,
     Rule,
     RuleFault,
     Severity,
@@ -175,6 +176,9 @@ def _step_meaning(step: Step) -> list[object]:
         meaning += [step.collateral, step.max_slippage_bps]
     if step.wallet is not None:
         meaning.append({"wallet": step.wallet})
+    # As above: a word that came later.
+    if step.rounds is not RoundsUse.IF_NEEDED:
+        meaning.append(step.rounds.value)
     return meaning
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from tui.model.rule import BORROWING, FILE_ACTIONS, FROM_WALLET, SALES, ActionKind, Mode, Step
+from tui.model.rule import BORROWING, FILE_ACTIONS, FROM_WALLET, SALES, ActionKind, Mode, RoundsUse, Step
 from tui.model.text import clean_text
 from tui.rules.fields import TableReader, closest, plain_decimal, quoted
 
@@ -22,7 +22,7 @@ SWAP_FROM = "swap_from"
 
 _ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{40}", re.ASCII)
 _NOT_A_SALE = MappingProxyType(
-    dict.fromkeys(("collateral", "debt", "max_slippage"), 'remove it: it belongs to "deleverage" steps')
+    dict.fromkeys(("collateral", "debt", "max_slippage", "rounds"), 'remove it: it belongs to "deleverage" steps')
     | dict.fromkeys(("from", "to"), 'remove it: it belongs to "switch-collateral" and "switch-debt" steps')
     | {SWAP_FROM: 'remove it: only "repay" steps swap what they repay with'}
 )
@@ -171,6 +171,9 @@ def _read_sale(reader: TableReader, action: str | None) -> Step | None:
     collateral, debt = named[keys.pays], named[keys.buys]
     slippage = reader.share("max_slippage", "0.5%", MOST_SLIPPAGE_BPS, required=True)
     maximum = _read_maximum(reader, "2")
+    rounds = None
+    if kind is ActionKind.DELEVERAGE:
+        rounds = reader.choice("rounds", tuple(RoundsUse), required=False)
     written = f"write {keys.pays} ({keys.paying}) and {keys.buys} ({keys.buying}) instead"
     others = {"asset", "collateral", "debt", "from", "to", SWAP_FROM} - set(order)
     pays_itself = kind is ActionKind.SWAP_TO_REPAY
@@ -187,7 +190,8 @@ def _read_sale(reader: TableReader, action: str | None) -> Step | None:
         return None
     if action is None or collateral is None or debt is None or slippage is None:
         return None
-    return Step(kind, debt, maximum, collateral, slippage, wallet)
+    use = RoundsUse.IF_NEEDED if rounds is None else RoundsUse(rounds)
+    return Step(kind, debt, maximum, collateral, slippage, wallet, use)
 
 
 def _read_maximum(reader: TableReader, example: str) -> str | None:

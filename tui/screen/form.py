@@ -15,7 +15,7 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from tui.config.toml_text import read_toml
-from tui.model.rule import BORROWING, FILE_ACTIONS, FROM_WALLET, SALES, ActionKind, Order
+from tui.model.rule import BORROWING, FILE_ACTIONS, FROM_WALLET, SALES, ActionKind, Order, RoundsUse
 from tui.rules.steps import SALE_KEYS, SWAP_FROM
 from tui.screen.clean import clean_text
 from tui.screen.lines import Line, Span, line, shorten, width_of, wrap
@@ -36,6 +36,7 @@ class Field:
 MODES = ("notify", "confirm", "auto")
 ACTIONS = FILE_ACTIONS
 ORDERS = tuple(order.value for order in Order)
+ROUNDS = tuple(use.value for use in RoundsUse)
 HEALTH, PRICE_BELOW, PRICE_ABOVE, TRAILING = "health", "price below", "price above", "trailing price"
 HEALTH_ABOVE = "health above"
 TRIGGERS = (HEALTH, PRICE_BELOW, PRICE_ABOVE, TRAILING, HEALTH_ABOVE)
@@ -116,12 +117,14 @@ def step_fields(number: int, action: str) -> tuple[Field, ...]:
         kind = ActionKind(action)
         keys, (pays, buys) = SALE_KEYS[kind], _SALE_NAMES[kind]
         there = "no limit" if kind in BORROWING else "all there is"
+        rounds = (Field(f"step.{number}.rounds", "Goes in rounds", "", ROUNDS, needed=False),)
         return (
             Field(f"step.{number}.action", "Action", "", ACTIONS),
             Field(f"step.{number}.{keys.pays}", pays, keys.examples[0]),
             Field(f"step.{number}.{keys.buys}", buys, keys.examples[1]),
             Field(f"step.{number}.max_slippage", "Loses at most", "0.5%"),
             Field(f"step.{number}.max", f"{pays} at most", there, needed=False),
+            *(rounds if kind is ActionKind.DELEVERAGE else ()),
         )
     swap = (
         Field(f"step.{number}.{SWAP_FROM}", "Swapped from", "nothing, or WETH", needed=False),

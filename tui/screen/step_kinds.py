@@ -13,7 +13,9 @@ from tui.screen.clean import clean_text
 from tui.screen.form import is_sale
 
 USUAL_SLIPPAGE = "0.5%"
-_KEYS = frozenset({"action", "asset", "collateral", "debt", "from", "to", "max_slippage", "max", "wallet", SWAP_FROM})
+_KEYS = frozenset(
+    {"action", "asset", "collateral", "debt", "from", "to", "max_slippage", "max", "wallet", "rounds", SWAP_FROM}
+)
 USUAL_COLLATERAL, USUAL_DEBT = "WETH", "USDC"
 
 

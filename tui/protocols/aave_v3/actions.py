@@ -145,6 +145,20 @@ def sale_ceiling(market: MarketState, account: AccountState, debt: Asset, collat
     return owed(market, account, owing)[0]
 
 
+def after_round(
+    market: MarketState, account: AccountState, debt: Asset, collateral: Asset, withdrawn: int, repaid: int
+) -> tuple[MarketState, AccountState]:
+    """The state once the account has withdrawn so much collateral (0: none) and then repaid so much debt (0: not yet),
+    in base units. Raises ActionImpossible where the pool would revert.
+    """
+    if withdrawn:
+        reserve = reserve_for(market, ActionKind.DELEVERAGE, collateral)
+        market, account, _ = _taken(market, account, reserve, withdrawn, delegated=True)
+    if not repaid:
+        return market, account
+    return market, after_repayment(market, account, reserve_for(market, ActionKind.REPAY, debt), repaid)
+
+
 def swap_ceiling(market: MarketState, account: AccountState, debt: Asset, sold: Asset | None) -> int:
     """The most base units of `debt` that a swap of `sold` out of the wallet could repay. Raises ActionImpossible."""
     if sold is not None and sold.address == debt.address:

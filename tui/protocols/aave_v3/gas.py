@@ -32,6 +32,7 @@ from tui.protocols.erc20 import APPROVE
 
 EXACT_INPUT_SINGLE, EXACT_INPUT = bytes.fromhex("04e45aaf"), bytes.fromhex("b858183f")
 """exactInputSingle and exactInput of SwapRouter02; the longer one through two pools."""
+WITHDRAW = bytes.fromhex("69328dec")
 UNKNOWN_GAS = 450_000
 """For calls that are not in the table."""
 TYPICAL_GAS: Mapping[bytes, int] = MappingProxyType(
@@ -54,6 +55,7 @@ TYPICAL_GAS: Mapping[bytes, int] = MappingProxyType(
         APPROVE_DELEGATION: 55_000,
         EXACT_INPUT_SINGLE: 120_000,
         EXACT_INPUT: 220_000,
+        WITHDRAW: 380_000,
     }
 )
 """Units of gas of a whole transaction by its selector, the most that was measured, up to the next 5,000.

@@ -10,7 +10,7 @@ from tui.model.block import BlockRef
 from tui.model.calls import Call, CallResult, Log
 from tui.model.network import PRICE_HEARTBEAT, MarketConfig, Network
 from tui.model.pinned import PinnedCode
-from tui.model.plan import Action, PlannedCall, Sale, SaleTerms, SwapCall
+from tui.model.plan import Action, PlannedCall, Sale, SaleTerms
 from tui.model.position import Asset, MarketKey, Position, PositionKey
 from tui.model.rule import FROM_WALLET, SALES, SUPPLYING, ActionKind
 from tui.model.snapshot import Listing
@@ -22,7 +22,7 @@ from tui.protocols.aave_v3.gas import typical_gas
 from tui.protocols.aave_v3.health import HealthUnknown, figures, lines_of, with_prices
 from tui.protocols.aave_v3.helper import Helper
 from tui.protocols.aave_v3.helper_orders import sold_in
-from tui.protocols.aave_v3.own_swaps import swap_calls, swapped_in
+from tui.protocols.aave_v3.own_swaps import moved_in, swap_calls, swapped_in, withdrawal
 from tui.protocols.aave_v3.position import build_position, checked_position, unknown
 from tui.protocols.aave_v3.reshape import Reshaping, after_reshaping, reshaping_ceiling
 from tui.protocols.aave_v3.rules import version_text
@@ -189,12 +189,14 @@ class AaveV3Market:
         market, account = _known_state(position)
         reserve = pool_actions.reserve_for(market, action.kind, action.asset)
         owed, stable = pool_actions.owed(market, account, reserve)
-        if action.kind is ActionKind.SWAP_TO_REPAY:
-            sale = _sale_of(action)
+        if action.sale is not None and action.sale.swap is not None:
+            sale, swap = action.sale, action.sale.swap
             self._require_wrappable(action, sale.collateral)
+            paying = pool_actions.reserve_for(market, action.kind, sale.collateral)
+            out = withdrawal(market.pool, account.account, paying, sale.withdrawn) if sale.withdrawn else ()
             plain = replace(action, kind=ActionKind.REPAY, sale=None, wrap=0)
             repaid = calls_for(market.pool, account.account, plain, stable, wallet, deadline)
-            return (*swap_calls(action, sale, _swap_of(sale), wallet), *(_doing(call, action) for call in repaid))
+            return (*out, *swap_calls(action, sale, swap, wallet), *(_doing(call, action) for call in repaid))
         if action.kind in SALES:
             sale = _sale_of(action)
             shape = self._shape(market, sale.collateral, action.kind)
@@ -273,6 +275,10 @@ class AaveV3Market:
         """The helper of the pool that the last reading named; see LendingMarket.account_code."""
         helper = None if self._pool is None else self._helper(self._pool)
         return helper.pinned if isinstance(helper, Helper) else None
+
+    def moved_in(self, logs: Sequence[Log], owner: str, token: str) -> int:
+        """What the account's own transactions left of a token in its wallet; see LendingMarket.moved_in."""
+        return moved_in(logs, owner, token)
 
     def typical_gas(self, call: PlannedCall) -> int:
         """What a call of this kind took on a pool of 3.2, up; see `gas`."""
@@ -388,6 +394,9 @@ def _known_state(position: Position) -> tuple[MarketState, AccountState]:
 def _after(market: MarketState, account: AccountState, action: Action) -> tuple[MarketState, AccountState]:
     if action.kind is ActionKind.SWAP_TO_REPAY:
         return pool_actions.after_action(market, account, ActionKind.REPAY, action.asset, action.amount)
+    if action.sale is not None and action.sale.withdrawn is not None:
+        out = action.sale.withdrawn
+        return pool_actions.after_round(market, account, action.asset, action.sale.collateral, out, action.amount)
     if action.kind in SALES:
         sale = _sale_of(action)
         deal = Reshaping(
@@ -407,12 +416,6 @@ def _sale_of(action: Action) -> Sale:
     if action.sale is None:
         raise ActionImpossible(f"{action.kind} of nothing: what is to be sold is not said")
     return action.sale
-
-
-def _swap_of(sale: Sale) -> SwapCall:
-    if sale.swap is None:
-        raise ActionImpossible(f"how {sale.collateral.symbol} is to be swapped is not said")
-    return sale.swap
 
 
 def _doing(call: PlannedCall, action: Action) -> PlannedCall:

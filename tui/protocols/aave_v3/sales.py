@@ -110,9 +110,9 @@ def terms_of(
         return replace(shape, impossible=f"the pool does not say what a flash loan costs: {why}")
     # Where the helper stands it always answers this, with its own address.
     if itself != int(shape.helper, 16):
-        return replace(
-            shape, impossible="the helper contract is not deployed on this chain: run `trimtab helper deploy`"
-        )
+        why = "the helper contract is not deployed on this chain: run `trimtab helper deploy`"
+        liquid = results[_FIXED + _PERMIT :]
+        return replace(shape, impossible=why, absent=True, withdrawable=_liquid(liquid[:_LIQUID]))
     if allowed is None:
         does = "borrow of" if kind in BORROWING else "take of the"
         what = asset.symbol if kind in BORROWING else f"{asset.symbol} supplied"

@@ -9,7 +9,16 @@ from tui.model.text import short_address
 from tui.model.view import Confirmation, PositionView
 from tui.screen.clean import clean_text
 from tui.screen.draw.gauge import gauge, gauge_labels
-from tui.screen.draw.sales import alternative_lines, deed, figure_lines, gas_lines, is_boost, sale_lines, swap_lines
+from tui.screen.draw.sales import (
+    alternative_lines,
+    deed,
+    figure_lines,
+    gas_lines,
+    is_boost,
+    rounds_lines,
+    sale_lines,
+    swap_lines,
+)
 from tui.screen.figures import amount, dollars, health, health_or
 from tui.screen.lines import BLANK, Line, Span, fitted, line, width_of, wrap
 from tui.screen.words import STATUS, market_name
@@ -114,6 +123,7 @@ def confirmation_lines(waiting: Confirmation, shown: PositionView | None, width:
             rows += sale_lines(step.action, width)
         if step.note:
             rows += wrap(clean_text(step.note, 200), width, "warn", "    ", "    ")
+    rows += rounds_lines(plan, width)
     rows += [
         BLANK,
         line(("What it costs", "label")),

@@ -78,6 +78,22 @@ def sale_lines(action: Action, width: int, indent: str = "    ") -> list[Line]:
     return wrap(f"{verb} at most {most}{where}; {floor}", width, "muted", indent, indent)
 
 
+def rounds_lines(plan: Plan, width: int, indent: str = "  ") -> list[Line]:
+    """Which round of several a plan is, what those ahead are likely to take, and how low health is meanwhile."""
+    rounds = plan.rounds
+    if rounds is None:
+        return []
+    unit = None if plan.cost.gas_usd is None or not plan.cost.gas_units else plan.cost.gas_usd / plan.cost.gas_units
+    gas = "unknown" if unit is None else dollars(int(unit * rounds.gas_units))
+    ends = health_or(rounds.ends_at, "no debt")
+    told = f"{rounds.words}: it goes {rounds.why}. A yes is one for all of them, as long as they keep to these sums."
+    rows = wrap(told, width, "warn", f"{indent}▲ ", f"{indent}  ")
+    ahead = f"ahead: sales of {dollars(rounds.spend_usd)}, losing {dollars(rounds.swap_usd)}, gas {gas}; ends at {ends}"
+    rows += wrap(ahead, width, "muted", f"{indent}  ", f"{indent}  ")
+    exposed = f"until this round has repaid, health is down to {health(rounds.lowest)}"
+    return rows + wrap(exposed, width, "muted", f"{indent}  ", f"{indent}  ")
+
+
 def _is_assumed(plan: Plan) -> bool:
     """Whether no pool was asked yet, so that a sale is taken to lose all that its step allows."""
     return not all(sale.is_quoted for sale in sales_of(plan))

@@ -1,0 +1,165 @@
+"""A round of a deleverage, sized: never under its floor, on to the target, what earlier ones left used first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.plain_market import (
+    PRICES,
+    ROUTER,
+    USDC,
+    WETH,
+    PlainMarket,
+    Routed,
+    circumstances,
+    wallet_of,
+)
+from tests.support.plain_rules import asked, rule_of, sell, supply
+from tui.model.plan import Action
+from tui.model.position import Position
+from tui.model.rounds import MOST_ROUNDS, Rounds, RoundsSoFar, floor_of
+from tui.model.rule import ActionKind, RoundsUse, close
+from tui.model.units import BPS, USD, WAD, value_usd, whole
+from tui.planning.rounds import rest_of
+from tui.planning.waterfall import NO_PART_IN_ROUNDS, Waterfall, run_waterfall
+from tui.quotes.router02 import Router02
+
+TARGET = 15 * WAD // 10
+SWAPPER = Router02(ROUTER)
+STEP = replace(sell(), rounds=RoundsUse.ALWAYS)
+
+
+def fall_of(rule, market, position, wallet=None, exchange=None, **around) -> Waterfall:
+    wallet = wallet or wallet_of()
+    given_now = circumstances(swapper=SWAPPER, **around)
+    offered = asked(rule, market, position, wallet, (exchange or Routed(),), given_now)
+    return run_waterfall(rule, market, position, wallet, offered)
+
+
+def at(health_bps: int, owed: int = 156_000) -> tuple[PlainMarket, Position]:
+    market = PlainMarket()
+    supplied = owed * USD * health_bps * WAD * 100 // (10_000 * 83 * PRICES[WETH])
+    return market, market.position({WETH: supplied}, {USDC: owed * 10**6})
+
+
+def round_of(fall: Waterfall) -> tuple[Action, Rounds]:
+    (step,) = fall.steps
+    assert fall.rounds is not None
+    assert step.action.sale is not None
+    return step.action, fall.rounds
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    health=st.integers(10_020, 14_900),
+    owed=st.integers(2_000, 5_000_000),
+    slippage=st.integers(10, 300),
+    gap=st.integers(0, 100),
+    at_hand=st.integers(0, 40),
+    added=st.integers(0, 2_000),
+)
+def test_every_round_raises_health_and_none_goes_under_its_floor(
+    health: int, owed: int, slippage: int, gap: int, at_hand: int, added: int
+) -> None:
+    market, position = at(health, owed)
+    rule = rule_of(replace(STEP, max_slippage_bps=slippage))
+    left = ((WETH.address, at_hand * WAD // 100), (USDC.address, added * 10**6))
+    so_far = RoundsSoFar(0, rounds=1, left=tuple((token, amount) for token, amount in left if amount))
+    wallet = wallet_of(WETH=WAD // 5, USDC=1_000 * 10**6)
+    fall = fall_of(rule, market, position, wallet, Routed(gap_bps=gap), so_far=so_far)
+    before = position.health_factor
+    assert before is not None
+    if not fall.steps:
+        assert fall.skipped
+        return
+    after = fall.position.health_factor
+    assert after is None or after > before
+    if fall.rounds is None:
+        # What earlier rounds bought suffices.
+        assert fall.steps[0].action.kind is ActionKind.REPAY
+        assert fall.steps[0].action.amount <= min(added, 1_000) * 10**6
+        return
+    action, rounds = round_of(fall)
+    sale = action.sale
+    assert sale.withdrawn is not None
+    assert sale.sold - sale.withdrawn <= min(at_hand * WAD // 100, WAD // 5)
+    assert sale.added <= min(added, 1_000) * 10**6
+    assert action.amount == sale.swap.least_out + sale.added
+    assert sale.sold == sale.swap.amount_in
+    fair = value_usd(sale.swap.least_out, 6, USD) * BPS * whole(18)
+    assert sale.sold * PRICES[WETH] * (BPS - slippage) <= fair + PRICES[WETH] * BPS
+    floor = floor_of(before)
+    if sale.withdrawn:
+        between = market.after(position, (replace(action, amount=0),)).health_factor
+        assert floor is not None
+        assert between >= floor
+        assert rounds.lowest == between
+    assert after is None or after <= TARGET + TARGET // 1_000
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(10_150, 12_000), st.integers(0, 60))
+def test_the_rounds_end_at_the_target_and_are_as_many_as_foretold(health: int, gap: int) -> None:
+    market, position = at(health)
+    rule, exchange = rule_of(replace(STEP, max_slippage_bps=200)), Routed(gap_bps=gap)
+    _, first = round_of(fall_of(rule, market, position, exchange=exchange))
+    done = 0
+    while (position.health_factor or TARGET) < TARGET and done < MOST_ROUNDS + 5:
+        fall = fall_of(rule, market, position, exchange=exchange)
+        round_of(fall)
+        position, done = fall.position, done + 1
+    assert first.reaches_target
+    assert TARGET <= position.health_factor <= TARGET + TARGET // 1_000
+    assert abs(done - (1 + first.ahead)) <= 1
+
+
+def test_it_goes_in_rounds_where_no_helper_stands_and_only_there() -> None:
+    market, position = at(10_500)
+    usual = rule_of(sell())
+    assert fall_of(usual, market, position).rounds is None
+    assert fall_of(rule_of(STEP), market, position).rounds is not None
+    offered = asked(usual, market, position, None, (Routed(),), circumstances(swapper=SWAPPER))
+    (key,) = offered.offers
+    gone = replace(offered.offers[key].terms, impossible="not deployed", absent=True)
+    absent = replace(offered, offers={key: replace(offered.offers[key], terms=gone)})
+    assert run_waterfall(usual, market, position, wallet_of(), absent).rounds is not None
+    never = rule_of(replace(sell(), rounds=RoundsUse.NEVER))
+    assert run_waterfall(never, market, position, wallet_of(), absent).steps == ()
+    ahead = circumstances(swapper=SWAPPER, absent=frozenset({WETH.address}))
+    assert run_waterfall(usual, market, position, wallet_of(), ahead).rounds is not None
+
+
+def test_nothing_behind_a_round_is_done_before_the_rounds_are_over() -> None:
+    market, position = at(10_500)
+    fall = fall_of(rule_of(STEP, supply()), market, position, wallet_of(WETH=5 * WAD))
+    assert [step.action.kind for step in fall.steps] == [ActionKind.DELEVERAGE]
+    assert fall.reaches_target
+
+
+def test_nearer_to_liquidation_than_a_withdrawal_may_go_the_next_step_does_it() -> None:
+    market, position = at(10_050)
+    fall = fall_of(rule_of(STEP, supply()), market, position, wallet_of(WETH=100 * WAD))
+    assert [step.action.kind for step in fall.steps] == [ActionKind.ADD_COLLATERAL]
+    assert "nothing can be taken out" in fall.skipped[0]
+
+
+def test_a_part_of_a_debt_is_not_closed_in_rounds() -> None:
+    market, position = at(12_000)
+    rule = replace(rule_of(STEP), goal=close(5_000))
+    fall = fall_of(rule, market, position)
+    assert fall.steps == ()
+    assert NO_PART_IN_ROUNDS in fall.skipped[0]
+
+
+def test_between_two_rounds_a_rule_is_what_is_left_of_it() -> None:
+    market, position = at(11_000)
+    rule = rule_of(supply(), replace(STEP, maximum="10"), supply("WBTC"), max_cost_usd=100 * USD, max_cost_share_bps=10)
+    rest = rest_of(rule, RoundsSoFar(1, rounds=2, sold=4 * WAD, cost_usd=30 * USD), market, position)
+    assert [step.action for step in rest.steps] == [ActionKind.DELEVERAGE, ActionKind.ADD_COLLATERAL]
+    assert float(rest.steps[0].maximum) == 6
+    assert rest.limits.max_cost_usd == 70 * USD
+    assert rest.limits.max_cost_share_bps is None
+    assert rest.digest == rule.digest

@@ -1,0 +1,167 @@
+"""Rounds of one firing: on to the target wherever the trigger is, once a block after the last, over restarts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tui.model.rounds import PlannedRound, RoundsSoFar, floor_of
+from tui.model.rule import Limits, Mode, Rule, health_below, restore
+from tui.model.units import WAD
+from tui.rules.evaluate import (
+    RuleState,
+    VerdictKind,
+    between_rounds,
+    disarmed,
+    held_back,
+    initial_state,
+    state_from_data,
+    state_to_data,
+    step,
+    stopped_rounds,
+)
+from tui.rules.rounds import round_episode, rounds_from_data, rounds_to_data
+
+TRIGGER, TARGET = 125 * WAD // 100, 15 * WAD // 10
+RULE = Rule("guard", "*", Mode.AUTO, health_below(TRIGGER), 1, restore(TARGET), (), Limits(cooldown=3_600), "d" * 64)
+ID = "aave-v3/core/0x" + "ab" * 20
+ONE = RoundsSoFar(0, rounds=1)
+
+
+@pytest.fixture
+def after_one(block_at, position_at) -> RuleState:
+    """The state after the first round, which was final in block 12."""
+    block = block_at(10)
+    fired, verdict = step(RULE, initial_state(RULE, ID), position_at(block, 105 * WAD // 100), block)
+    assert verdict.fires
+    return between_rounds(fired, 12, ONE)
+
+
+def test_the_next_round_fires_above_the_trigger_and_before_the_cooldown_is_over(after_one, block_at, position_at):
+    block = block_at(13)
+    state, verdict = step(RULE, after_one, position_at(block, 13 * WAD // 10), block)
+    assert verdict.fires
+    assert verdict.episode == round_episode(after_one.episode, 2)
+    assert "is not at its target 1.50 yet: round 2" in verdict.why
+    assert state.latched
+    assert state.rounds == ONE
+    _, again = step(RULE, state, position_at(block_at(14), 13 * WAD // 10), block_at(14))
+    assert again.kind is VerdictKind.LATCHED
+
+
+def test_no_round_fires_at_the_block_that_ended_the_last(after_one, block_at, position_at):
+    for number in (11, 12):
+        block = block_at(number)
+        _, verdict = step(RULE, after_one, position_at(block, 11 * WAD // 10), block)
+        assert verdict.kind is VerdictKind.LATCHED
+
+
+@pytest.mark.parametrize("health", [TARGET, TARGET + 1, None])
+def test_at_the_target_the_firing_is_over_and_the_rule_free(after_one, block_at, position_at, health):
+    block = block_at(13)
+    state, verdict = step(RULE, after_one, position_at(block, health), block)
+    assert verdict.kind is VerdictKind.CALM
+    assert state.rounds is None
+    assert not state.latched
+    later = block_at(400)
+    _, fires = step(RULE, state, position_at(later, 12 * WAD // 10), later)
+    assert fires.fires
+    assert fires.episode != verdict.episode
+
+
+def test_what_is_held_back_is_the_same_round_at_the_next_block(after_one, block_at, position_at):
+    episodes = set()
+    state = after_one
+    for number in range(13, 20):
+        block = block_at(number)
+        position = position_at(block, 12 * WAD // 10)
+        _, verdict = step(RULE, state, position, block)
+        assert verdict.fires
+        episodes.add(verdict.episode)
+        state = held_back(RULE, state, position, block)
+    assert len(episodes) == 1
+
+
+def test_unknown_fires_no_round(after_one, block_at, position_at):
+    block = block_at(13)
+    state, verdict = step(RULE, after_one, position_at(block, None, "a node failed"), block)
+    assert verdict.kind is VerdictKind.BLIND
+    assert state.rounds == ONE
+
+
+def test_a_restart_goes_on_with_them(after_one, block_at, position_at):
+    kept = state_from_data(json.loads(json.dumps(state_to_data(after_one))))
+    block = block_at(13)
+    _, verdict = step(RULE, kept, position_at(block, 13 * WAD // 10), block)
+    assert verdict.episode == round_episode(after_one.episode, 2)
+
+
+def test_disarmed_between_two_rounds_nothing_follows_and_what_is_below_fires_anew(after_one, block_at, position_at):
+    state = disarmed(RULE, after_one)
+    assert state.rounds is None
+    _, calm = step(RULE, state, position_at(block_at(13), 13 * WAD // 10), block_at(13))
+    assert calm.kind is VerdictKind.COOLING
+    late = block_at(400)
+    _, fires = step(RULE, state, position_at(late, 11 * WAD // 10), late)
+    assert fires.fires
+
+
+def test_disarmed_within_one_it_is_the_last(after_one, block_at, position_at):
+    block = block_at(13)
+    under_way, _ = step(RULE, after_one, position_at(block, 11 * WAD // 10), block)
+    state = disarmed(RULE, under_way)
+    assert state.latched
+    assert state.rounds is not None
+    assert state.rounds.stopped
+    ended = stopped_rounds(state, 15)
+    assert (ended.rounds, ended.latched) == (None, False)
+
+
+def test_states_of_rules_without_rounds_are_written_as_ever():
+    assert "rounds" not in state_to_data(initial_state(RULE, ID))
+
+
+numbers = st.integers(0, 2**200)
+some = st.builds(
+    RoundsSoFar,
+    step=st.integers(0, 15),
+    rounds=st.integers(0, 30),
+    sold=numbers,
+    spent_usd=numbers,
+    cost_usd=numbers,
+    left=st.dictionaries(st.text(max_size=42), numbers, max_size=2).map(lambda found: tuple(found.items())),
+    confirmed_usd=st.none() | numbers,
+    planned=st.none() | st.builds(PlannedRound, st.text(max_size=64), numbers, numbers),
+    stopped=st.booleans(),
+)
+
+
+@given(some)
+def test_rounds_survive_being_written(rounds: RoundsSoFar) -> None:
+    assert rounds_from_data(json.loads(json.dumps(rounds_to_data(rounds)))) == rounds
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rounds": -1}, {"rounds": True}, {"sold": "1"}, {"left": []}, {"left": {"0x": -1}}, {"planned": ["a"]},
+        {"planned": [1, 2, 3]}, {"stopped": 1}, {"more": 1}, {"confirmed_usd": 0.5},
+    ],
+)  # fmt: skip
+def test_no_other_data_pass_for_rounds(change: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="rule state has"):
+        rounds_from_data({**rounds_to_data(replace(ONE)), **change})
+
+
+@given(st.integers(WAD, 3 * WAD))
+def test_a_floor_is_above_one_with_a_margin_and_never_above_what_is_there(health: int) -> None:
+    floor = floor_of(health)
+    if floor is None:
+        assert health < 1_010 * WAD // 1_000 + 2
+    else:
+        assert 1_005 * WAD // 1_000 <= floor < health
+        assert floor <= 102 * WAD // 100

@@ -1,0 +1,92 @@
+"""A deleverage in rounds by the account itself: what one firing has done so far, and what is still to come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tui.model.position import Asset
+from tui.model.units import WAD
+
+MOST_ROUNDS = 30
+"""A chain of rounds that has not met its target after so many is given up."""
+FLOOR = 102 * WAD // 100
+"""A withdrawal leaves health at this or above: until what it bought has repaid, the price may fall by a fiftieth."""
+LEAST_FLOOR = 1_005 * WAD // 1_000
+"""Under health 1.04 a withdrawal goes half way towards 1, but no further than this: nearer to 1 nothing goes out."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRound:
+    """A round that is about to fire or under way, by its episode; what it moves and costs, dollars with 8 decimals."""
+
+    episode: str
+    spend_usd: int
+    cost_usd: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoundsSoFar:
+    """What a rule remembers between two rounds: the number of the step (from 0), how many rounds have ended, base
+    units of collateral sold by them, dollars (8 decimals) moved and paid.
+
+    `left` are base units by token (lower-case hex) that the rounds took out of the position or bought, and did not
+    use: they are in the wallet. `confirmed_usd` is what a person said yes to for all rounds; None: nobody was asked.
+    `planned` is the round that is about to fire or under way; `stopped`: the rule was disarmed by hand, and it is
+    the last.
+    """
+
+    step: int
+    rounds: int = 0
+    sold: int = 0
+    spent_usd: int = 0
+    cost_usd: int = 0
+    left: tuple[tuple[str, int], ...] = ()
+    confirmed_usd: int | None = None
+    planned: PlannedRound | None = None
+    stopped: bool = False
+
+    def left_of(self, token: str) -> int:
+        """Base units of a token that earlier rounds left in the wallet."""
+        return dict(self.left).get(token, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """That a plan is one round of several: `number` from 1, `step` the number of the rule's step (from 0), `ahead`
+    about how many follow, by estimate; what those move and cost (dollars with 8 decimals, units of gas).
+
+    `lowest` is the health (wad) that this round's withdrawal leaves until the repayment; `reaches_target`: whether the
+    rounds to come are likely to meet it, `ends_at` the health (wad; None: no debt) they end at. `collateral` and `debt`
+    are what the rounds sell and repay.
+    """
+
+    step: int
+    number: int
+    ahead: int
+    lowest: int
+    reaches_target: bool
+    spend_usd: int
+    swap_usd: int
+    gas_units: int
+    ends_at: int | None
+    collateral: Asset
+    debt: Asset
+
+    @property
+    def words(self) -> str:
+        """`round 2 of about 9`."""
+        return f"round {self.number} of about {self.number + self.ahead}"
+
+    @property
+    def why(self) -> str:
+        """How many there are and why, for whoever arms or confirms it."""
+        return (
+            f"in about {self.number + self.ahead} rounds of withdrawing, swapping and repaying, one after the other, "
+            f"because no helper is deployed: `trimtab helper deploy` makes it one transaction"
+        )
+
+
+def floor_of(health: int) -> int | None:
+    """The least health (wad) that a withdrawal may leave where it is `health` now; None where nothing may go out."""
+    floor = min(WAD + (health - WAD) // 2, FLOOR)
+    return floor if LEAST_FLOOR <= floor < health else None

@@ -1,0 +1,234 @@
+"""One round of a deleverage by the account itself, sized: withdraw, swap, repay, health never under a floor. Pure.
+
+Where no helper stands collateral cannot be sold in one transaction. A round takes out as much as leaves health, until
+the repayment, at or above a floor; more rounds follow until the target is met, each from what the chain then says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tui.model.plan import Action, Sale, SaleTerms
+from tui.model.position import Position
+from tui.model.rounds import LEAST_FLOOR, MOST_ROUNDS, Rounds, RoundsSoFar, floor_of
+from tui.model.rule import ActionKind, Order, Rule
+from tui.model.units import UINT256_MAX, WAD, format_units, parse_units, value_usd, whole
+from tui.planning.circumstances import Offer
+from tui.planning.own_swaps import own_sale, with_room
+from tui.planning.selling import SaleOrder, Sizing, sizing_of
+from tui.planning.texts import health_text
+from tui.protocols.base import ActionImpossible, LendingMarket
+from tui.quotes.base import Swapper
+from tui.risk.deleverage import kept_share, sale_value, size_deleverage, weighted_collateral
+from tui.risk.search import last_true
+
+
+@dataclass(frozen=True, slots=True)
+class RoundOrder:
+    """Which round it is (`number` from 1, `step` of the rule from 0), and what earlier ones left in the wallet that it
+    uses first, in base units: `at_hand` of the collateral, `added` of the debt's token.
+    """
+
+    number: int = 1
+    step: int = 0
+    at_hand: int = 0
+    added: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SizedRound:
+    """The action, and the rounds that it is one of."""
+
+    action: Action
+    rounds: Rounds
+
+
+def size_round(
+    market: LendingMarket,
+    position: Position,
+    order: SaleOrder,
+    offer: Offer | None,
+    swapper: Swapper,
+    target: int,
+    aim: int,
+    which: RoundOrder,
+) -> SizedRound | str:
+    """The round that brings `position` to `aim` (wad), else the largest that its floor leaves; or why there is none.
+
+    `order.most_out` is what may be sold, what is at hand counted in.
+    """
+    before = position.health_factor
+    floor = None if before is None else floor_of(before)
+    if before is None or (floor is None and not which.at_hand):
+        return (
+            f"{order.words} in rounds: at a health factor of {health_text(before, 4)} nothing can be taken out and "
+            f"leave it above {health_text(LEAST_FLOOR, 3)} until it has repaid"
+        )
+    sizing = sizing_of(market, position, order, None if offer is None else _by_itself(offer))
+    if isinstance(sizing, str):
+        return sizing
+    sizing.exchange.terms = _own(sizing.exchange.terms)
+    return _Round(sizing, swapper, before if floor is None else floor, which).run(target, aim)
+
+
+def _by_itself(offer: Offer) -> Offer:
+    """The offer as it is without a helper: nothing is lent, and nobody else is let."""
+    return replace(offer, terms=_own(offer.terms))
+
+
+def _own(terms: SaleTerms) -> SaleTerms:
+    return SaleTerms("", terms.receipt, 0, withdrawable=terms.withdrawable, absent=terms.absent)
+
+
+class _Round:
+    def __init__(self, sizing: Sizing, swapper: Swapper, floor: int, which: RoundOrder) -> None:
+        self._sizing, self._swapper, self._floor, self._which = sizing, swapper, floor, which
+        self._exchange, self._order = sizing.exchange, sizing.order
+
+    def run(self, target: int, aim: int) -> SizedRound | str:
+        sizing, order = self._sizing, self._order
+        most = min(sizing.most(), sizing.owed - self._which.added)
+        if most <= 0:
+            return f"{order.words} in rounds{sizing.why_nothing()}"
+        if not self._fits(most):
+            most = last_true(self._fits, 1, most, min(max(self._guess(), 1), most)) or 0
+        if most <= 0:
+            return (
+                f"{order.words} in rounds: nothing can be withdrawn that leaves health at {health_text(self._floor, 3)}"
+            )
+        room = (aim - target) // 2
+        found = size_deleverage(self._health_after, self._exchange.sold_for, most, aim - room, most, 2 * room)
+        if found.repaid <= 0 or not sizing.improves(found.health):
+            return f"{order.words} in rounds would not raise the health factor"
+        sale = own_sale(sizing, self._swapper, found.repaid, found.sold)
+        if isinstance(sale, str):
+            return f"{order.words}: {sale}"
+        action = self._action(found.repaid, sale)
+        return SizedRound(action, self._told(action, found.reaches, aim))
+
+    def _action(self, bought: int, sale: Sale) -> Action:
+        """The round that swaps `sale` for `bought` and repays it, with what is there already."""
+        withdrawn = max(sale.sold - self._which.at_hand, 0)
+        whole_sale = replace(sale, withdrawn=withdrawn, added=self._which.added)
+        return Action(ActionKind.DELEVERAGE, self._order.debt, bought + self._which.added, whole_sale)
+
+    def _light(self, bought: int, asked: int) -> Sale:
+        """A sale as far as the position is concerned."""
+        amount_in = with_room(asked, self._exchange.limit(bought))
+        return Sale(self._order.collateral, amount_in, amount_in, 0, b"", "", self._exchange.terms)
+
+    def _health_after(self, bought: int, asked: int) -> int | None:
+        position = self._sizing.position
+        if not bought:
+            return position.health_factor
+        return self._sizing.market.after(position, (self._action(bought, self._light(bought, asked)),)).health_factor
+
+    def _between(self, action: Action) -> int:
+        """Health (wad) once the collateral is out and nothing is repaid yet. Raises ActionImpossible."""
+        position = self._sizing.position
+        if action.sale is not None and action.sale.withdrawn:
+            position = self._sizing.market.after(position, (replace(action, amount=0),))
+        return UINT256_MAX if position.health_factor is None else position.health_factor
+
+    def _fits(self, bought: int) -> bool:
+        asked = self._exchange.sold_for(bought)
+        if asked is None:
+            return False
+        try:
+            return self._between(self._action(bought, self._light(bought, asked))) >= self._floor
+        except ActionImpossible:
+            return False
+
+    def _guess(self) -> int:
+        """What the floor leaves, by the position's own values."""
+        position, order, prices = self._sizing.position, self._order, self._exchange.prices
+        weighted, owed = weighted_collateral(position), position.debt_usd
+        if weighted is None or owed is None or not self._sizing.threshold:
+            return 1
+        out = max(weighted - owed * self._floor, 0) // self._sizing.threshold
+        out += value_usd(self._which.at_hand, order.collateral.decimals, prices[order.collateral.address])
+        return out * self._kept() // WAD * whole(order.debt.decimals) // prices[order.debt.address]
+
+    def _kept(self) -> int:
+        return kept_share(self._exchange.loss(max(self._sizing.most(), 1)))
+
+    def _told(self, action: Action, reaches: bool, aim: int) -> Rounds:
+        sizing, sale = self._sizing, action.sale
+        assert sale is not None
+        after = sizing.market.after(sizing.position, (action,))
+        lowest = min(self._between(action), sizing.position.health_factor or UINT256_MAX)
+        kept = kept_share(self._exchange.loss(action.amount - sale.added))
+        left = value_usd(
+            max(self._exchange.most_out - sale.sold, 0),
+            self._order.collateral.decimals,
+            self._exchange.prices[self._order.collateral.address],
+        )
+        last = Foreseen(0, 0, True, after.health_factor)
+        seen = last if reaches else foresee(after, sizing.threshold, kept, aim, left)
+        return Rounds(
+            step=self._which.step,
+            number=self._which.number,
+            ahead=seen.rounds,
+            lowest=lowest,
+            reaches_target=seen.reaches,
+            spend_usd=seen.spend_usd,
+            swap_usd=seen.spend_usd * (WAD - kept) // WAD,
+            gas_units=0,
+            ends_at=seen.health,
+            collateral=self._order.collateral,
+            debt=self._order.debt,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What is likely to follow: so many rounds, what they sell (dollars with 8 decimals), whether they meet the target,
+    and the health (wad; None: no debt) that they end at.
+    """
+
+    rounds: int
+    spend_usd: int
+    reaches: bool
+    health: int | None
+
+
+def foresee(position: Position, threshold: int, kept: int, target: int, left_usd: int) -> Foreseen:
+    """The rounds that follow on `position`, by values alone: `threshold` (wad) of what is sold, the share `kept` (wad)
+    of it that repays, at most `left_usd` of it.
+    """
+    weighted, debt = weighted_collateral(position), position.debt_usd
+    rounds = spend = 0
+    if weighted is None or not debt:
+        return Foreseen(0, 0, position.health_factor is None, position.health_factor)
+    while rounds < MOST_ROUNDS:
+        needed = sale_value(weighted, debt, target, threshold, kept)
+        floor = floor_of(weighted // debt)
+        if needed == 0:
+            return Foreseen(rounds, spend, True, weighted // debt)
+        if needed is None or floor is None:
+            break
+        free = (weighted - floor * debt) // threshold if threshold else left_usd
+        sold = min(free, needed, left_usd)
+        if sold <= 0 or sold * kept // WAD >= debt:
+            break
+        weighted, debt = weighted - sold * threshold, debt - sold * kept // WAD
+        rounds, spend, left_usd = rounds + 1, spend + sold, left_usd - sold
+        if sold == needed:
+            return Foreseen(rounds, spend, True, weighted // debt)
+    return Foreseen(rounds, spend, False, weighted // debt)
+
+
+def rest_of(rule: Rule, so_far: RoundsSoFar, market: LendingMarket, position: Position) -> Rule:
+    """What is left of a rule between two rounds: the step under way with what its maximum leaves, the steps behind it,
+    the sum of dollars that may still be paid. The share of cost was held against all rounds before the first.
+    """
+    step, limits = rule.steps[so_far.step], rule.limits
+    asset = market.find_asset(position, step.collateral or "")
+    if step.maximum is not None and asset is not None:
+        left = max(parse_units(step.maximum, asset.decimals) - so_far.sold, 0)
+        step = replace(step, maximum=format_units(left, asset.decimals))
+    later = rule.steps[so_far.step + 1 :] if rule.order is Order.WRITTEN else ()
+    if limits.max_cost_usd is not None:
+        limits = replace(limits, max_cost_usd=max(limits.max_cost_usd - so_far.cost_usd, 0))
+    limits = replace(limits, max_cost_share_bps=None)
+    return replace(rule, steps=(step, *later), limits=limits, order=Order.WRITTEN)
