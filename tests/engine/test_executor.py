@@ -14,7 +14,7 @@ from tests.support.memory_chain import decode
 from tui.engine.budget import day_of
 from tui.engine.intents import intents_of
 from tui.model.block import BlockRef
-from tui.model.intent import Firing, FiringState, Intent, IntentState
+from tui.model.intent import AttemptKind, Firing, FiringState, Intent, IntentState
 from tui.model.plan import FeeQuote, PermitNeed, PlannedCall
 from tui.model.signing import SignedTransaction, TransactionRequest
 from tui.model.transitions import IllegalTransition, advance
@@ -476,3 +476,51 @@ async def test_what_was_planned_long_before_the_newest_block_is_not_signed(
     assert bool(bench.signer.requests) is (state is FiringState.RUNNING)
     if state is FiringState.DROPPED:
         assert "it was planned at block 0, and there is one now that is 72 s younger" in bench.firing(firing).reason
+
+
+# --- checks that stand between a plan and the first byte -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["killed", "halted"])
+async def test_what_comes_while_a_plan_is_verified_keeps_it_from_being_signed(bench: Bench, what: str) -> None:
+    firing = bench.fire()
+
+    async def verify(calls: Sequence[PlannedCall]) -> str | None:
+        if what == "killed":
+            bench.killed = True
+        else:
+            bench.journal.halt(CHAIN_ID, ACCOUNT, "somebody has to look", 0.0)
+        return None
+
+    refused = await bench.executor.execute(firing, a_plan(firing, block=bench.chain.head), verify)
+    assert refused is not None
+    assert bench.firing(firing).state is FiringState.DROPPED
+    assert bench.signer.requests == []
+    assert bench.journal.next_nonce(CHAIN_ID, ACCOUNT) in (None, 0), "its nonces are free"
+
+
+async def test_an_account_that_is_halted_while_it_is_signed_for_sends_nothing(bench: Bench) -> None:
+    sign = bench.signer.sign_transaction
+
+    async def halting(request: TransactionRequest) -> SignedTransaction:
+        bench.journal.halt(CHAIN_ID, ACCOUNT, "somebody has to look", 0.0)
+        return await sign(request)
+
+    bench.signer.sign_transaction = halting  # type: ignore[method-assign]
+    firing = await bench.run()
+    assert bench.states(firing) == [IntentState.SIGNED] * 2
+    assert bench.chain.sent == []
+    bench.chain.mine()
+    await bench.head()
+    assert bench.chain.sent == []
+
+
+async def test_nobody_is_asked_for_a_signature_above_the_ceiling(bench: Bench) -> None:
+    firing = await bench.run(calls=1)
+    intent = bench.intent(firing)
+    asked = len(bench.signer.requests)
+    with pytest.raises(AssertionError, match="above its ceiling"):
+        await bench.executor._sender.sign(
+            intent, IntentState.MAYBE_SENT, AttemptKind.BUMP, (intent.fee_ceiling + 1, GWEI), 0
+        )
+    assert len(bench.signer.requests) == asked
