@@ -18,13 +18,15 @@ from tests.support.plain_market import (
 from tests.support.plain_rules import asked, burn, repay, rule_of, sell, supply
 from tui.model.position import Position, unknown_position
 from tui.model.rule import ActionKind, Order, Rule, StandingAllowance, health_below, restore
-from tui.model.units import WAD
+from tui.model.units import USD, WAD
 from tui.model.wallet import Wallet
 from tui.planning.circumstances import Circumstances
 from tui.planning.validate import RuleProblem, at_trigger, validate
 
 MARKET = PlainMarket()
 SAFE = MARKET.position({WETH: 100 * WAD}, {USDC: 100_000 * 10**6})
+SAFE_THERE = MARKET.position({WETH: 100 * WAD}, {USDC: 150_000 * 10**6})
+"""Beyond the trigger: exchanges are asked for something."""
 RICH = wallet_of(native=10 * WAD, USDC=100_000 * 10**6)
 
 
@@ -74,6 +76,56 @@ def test_a_slippage_that_the_pool_alone_takes() -> None:
     assert problem.step == 0
     assert "the pool's fee alone is 0.30%, the step allows 0.20%" in problem.words
     assert "slippage-too-small" not in found(rule, position=position, around=asked(rule, MARKET, position))
+
+
+def test_a_fee_that_is_all_of_the_slippage_leaves_nothing_for_the_price() -> None:
+    position = MARKET.position({WETH: 100 * WAD}, {USDC: 150_000 * 10**6})
+    for slippage, refused in ((5, True), (6, False)):
+        rule = rule_of(sell(slippage=slippage))
+        around = asked(rule, MARKET, position, exchanges=[Exchange(fee_bps=5)])
+        assert ("slippage-too-small" in found(rule, position=position, around=around)) is refused
+
+
+def test_what_a_sale_loses_at_the_prices_of_now_is_told_and_its_step_is_left_out() -> None:
+    """Sized at the trigger's price, where every exchange still pays that of today: only the price of today tells."""
+    rule = rule_of(sell(slippage=50))
+    for gap, dear in ((40, False), (60, True)):
+        around = asked(rule, MARKET, SAFE_THERE, exchanges=[Exchange(fee_bps=5, gap_bps=gap)])
+        problems = found(rule, position=SAFE_THERE, around=around)
+        assert ("loses-too-much" in problems) is ("out-of-reach" in problems) is dear
+        if dear:
+            assert not problems["loses-too-much"].decisive
+            assert "now it would lose 0.66%, over the step's 0.50%" in problems["loses-too-much"].words
+            assert "now it would lose 0.66%" in problems["out-of-reach"].words
+    around = asked(rule, MARKET, SAFE_THERE, exchanges=[Exchange(fee_bps=5, gap_bps=60)])
+    helped = found(replace(rule, steps=(*rule.steps, repay())), position=SAFE_THERE, around=around)
+    assert "loses-too-much" in helped
+    assert "out-of-reach" not in helped
+    # At a market price that fell further than the exchange's the very same quotes lose nothing.
+    fallen = MARKET.repriced(SAFE_THERE, {WETH.address: 1_900 * USD})
+    assert "loses-too-much" not in found(rule, position=fallen, around=around)
+
+
+def test_a_rule_of_which_no_step_can_ever_act_is_refused_and_an_empty_wallet_is_not_that() -> None:
+    nothing = found(rule_of(repay("NOPE"), sell("NOPE")))["nothing-acts"]
+    assert nothing.decisive
+    assert "lists no NOPE" in nothing.words
+    assert "nothing-acts" not in found(rule_of(repay("NOPE"), repay()))
+    assert "nothing-acts" not in found(rule_of(repay()), wallet=wallet_of(native=WAD))
+    silent = asked(rule_of(sell()), MARKET, SAFE_THERE, exchanges=[])
+    problems = found(rule_of(sell()), position=SAFE_THERE, around=silent)
+    assert "no-answer" in problems
+    assert "nothing-acts" not in problems, "an exchange that does not answer may at the next block"
+
+
+def test_how_little_room_a_late_trigger_leaves_is_told() -> None:
+    for below, told in ((1_001, True), (1_010, True), (1_011, False), (1_200, False)):
+        problems = found(replace(rule_of(repay()), trigger=health_below(below * WAD // 1_000)))
+        assert ("little-room" in problems) is told
+        assert not told or not problems["little-room"].decisive
+    words = found(replace(rule_of(repay()), trigger=health_below(1_001 * WAD // 1_000)))["little-room"].words
+    assert "under 1.0010" in words
+    assert "0.09% left to fall" in words
 
 
 def test_steps_that_do_nothing_here() -> None:

@@ -6,7 +6,7 @@ price that it waits for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tui.model.plan import SaleTerms
@@ -28,15 +28,27 @@ from tui.model.units import BPS, WAD, parse_units
 from tui.model.wallet import Wallet
 from tui.planning.calling import UNLIMITED, calls_of
 from tui.planning.choice import Ways
-from tui.planning.circumstances import Circumstances, OfferKey, offer_key
+from tui.planning.circumstances import Circumstances, Offer, OfferKey, offer_key
 from tui.planning.payers import payer_wallet
 from tui.planning.texts import amount_text, health_text, part_text, percent_text, step_text
 from tui.planning.triggering import at_trigger as at_trigger
 from tui.planning.triggering import is_crossed, liquidation_first
 from tui.planning.waterfall import DEFAULT_SLIPPAGE_BPS, NO_ROUTER, Waterfall
 from tui.protocols.base import ActionImpossible, LendingMarket
+from tui.quotes.base import fair_in
 from tui.risk.deleverage import feasible, kept_share
 from tui.rules.prices import fact, level_words, pair_text, price_seen, price_text
+
+_NOT_NOW = frozenset({"no-sale", "no-answer", "slippage-too-small", "loses-too-much"})
+"""A step with one of these sells nothing as exchanges are now: the target has to be reached without it."""
+_NEVER = frozenset(
+    {"asset-unlisted", "action-missing", "no-router", "no-sale", "slippage-too-small", "sale-cannot-help"}
+)
+"""A step with one of these does nothing until somebody mends it. A wallet that is empty, a reserve that is paused, a
+collateral that is sold are not among them: they pass by themselves while a rule is armed.
+"""
+LITTLE_ROOM_BPS = 100
+"""A trigger from which a fall by less than this leads to liquidation leaves hardly a block to act in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +78,20 @@ def validate(
     """What is wrong with `rule` on `position`, decisive problems first; none where the position says nothing (unknown,
     or without debt).
 
-    `circumstances.offers`, where given, are looked at for what exchanges charge at least; sizes at the trigger price
-    assume the worst that each step allows. `best`: the best price seen (wad), for a trigger that trails.
+    `circumstances.offers`, where given, are looked at for what exchanges charge at least and what a sale would lose
+    now. Sizes at the trigger price assume the worst that each step allows, and leave out what cannot be sold now.
+    `best`: the best price seen (wad), for a trigger that trails.
     """
     if position.unknown is not None or position.health_factor is None:
         return ()
     there = at_trigger(rule, market, position, best)
     found = list(_of_trigger(rule, market, position, best))
-    found += list(_of_steps(rule, market, there, wallet, circumstances))
+    found += list(_of_steps(rule, market, there, position, wallet, circumstances))
+    if rule.steps and all(any(one.step == at and one.code in _NEVER for one in found) for at in range(len(rule.steps))):
+        found.append(_nothing_acts(found))
+    aside = {one.step: one.words for one in found if one.step is not None and one.code in _NOT_NOW}
     # Quotes hold at the price they were asked at; at another one the worst is assumed.
-    assumed = replace(circumstances, offers=None, spent_today_usd=0)
+    assumed = replace(circumstances, offers=None, spent_today_usd=0, left_out={**circumstances.left_out, **aside})
     ways = Ways(rule, market, there, wallet, assumed)
     fall = ways.best_reach()
     if not fall.reaches_target:
@@ -86,8 +102,9 @@ def validate(
 
 
 def _of_trigger(rule: Rule, market: LendingMarket, position: Position, best: int | None) -> Iterator[RuleProblem]:
-    """A price that is crossed already, or that liquidation comes before."""
+    """A price that is crossed already, or that liquidation comes before; a health that liquidation follows at once."""
     if not rule.trigger.is_price:
+        yield from _of_health(rule)
         return
     late = liquidation_first(rule, market, position, best)
     if late is not None:
@@ -109,6 +126,31 @@ def _of_trigger(rule: Rule, market: LendingMarket, position: Position, best: int
             "fires-at-once", None, f"{said} already: it fires at once", "write another price if that is not meant",
             decisive=False,
         )  # fmt: skip
+
+
+def _of_health(rule: Rule) -> Iterator[RuleProblem]:
+    below = rule.health_factor_below
+    if below is None or below <= WAD or (below - WAD) * BPS >= LITTLE_ROOM_BPS * below:
+        return
+    yield RuleProblem(
+        "little-room",
+        None,
+        f"it fires under {health_text(below, 4)}: what backs the debt has {percent_text((below - WAD) * WAD // below)} "
+        "left to fall from there until anybody may liquidate it, often less than one block moves it",
+        "write a higher trigger",
+        decisive=False,
+    )
+
+
+def _nothing_acts(found: Sequence[RuleProblem]) -> RuleProblem:
+    why = dict.fromkeys(one.words for one in found if one.code in _NEVER)
+    return RuleProblem(
+        "nothing-acts",
+        None,
+        f"none of its steps can do anything ({'; '.join(why)})",
+        "mend one of them, or write a step that can act",
+        decisive=True,
+    )
 
 
 def _out_of_reach(rule: Rule, fall: Waterfall) -> RuleProblem:
@@ -134,7 +176,12 @@ def _out_of_reach(rule: Rule, fall: Waterfall) -> RuleProblem:
 
 
 def _of_steps(
-    rule: Rule, market: LendingMarket, position: Position, wallet: Wallet, circumstances: Circumstances
+    rule: Rule,
+    market: LendingMarket,
+    position: Position,
+    now: Position,
+    wallet: Wallet,
+    circumstances: Circumstances,
 ) -> Iterator[RuleProblem]:
     pairs: dict[OfferKey, int] = {}
     for number, step in enumerate(rule.steps):
@@ -164,7 +211,7 @@ def _of_steps(
                 )  # fmt: skip
                 continue
             pairs[pair] = number
-            yield from _of_sale(rule, number, step, market, position, circumstances, collateral, asset)
+            yield from _of_sale(rule, number, step, market, position, now, circumstances, collateral, asset)
         else:
             pays = payer_wallet(step.wallet, wallet, circumstances)
             yield from _of_plain(rule, number, step, market, position, pays or Wallet("", None, None), asset)
@@ -213,11 +260,12 @@ def _of_sale(
     step: Step,
     market: LendingMarket,
     position: Position,
+    now: Position,
     circumstances: Circumstances,
     collateral: Asset,
     debt: Asset,
 ) -> Iterator[RuleProblem]:
-    """What cannot be sold at all, would not help, or is always dearer than its step allows."""
+    """What cannot be sold at all, would not help, or is dearer than its step allows: always, or at prices of `now`."""
     held = next((one for one in position.collateral if one.asset.address == collateral.address), None)
     swaps, borrows = step.action is ActionKind.SWAP_TO_REPAY, step.action in BORROWING
     if swaps and circumstances.swapper is None:
@@ -245,15 +293,23 @@ def _of_sale(
             fix = "run `trimtab helper deploy`: it makes it one transaction"
             yield _problem(number, step, "in-rounds", words, fix, decisive=False)
         if why is not None:
-            yield _problem(number, step, "no-sale", why, _fix_of(offer.terms), decisive=False)
+            code = "no-answer" if offer.unanswered else "no-sale"
+            yield _problem(number, step, code, why, _fix_of(offer.terms), decisive=False)
         losses = [one.loss for one in offer.quotes if one.loss is not None]
         least, fees = min(losses, default=0), min((one.fees for one in offer.quotes), default=0)
         terms = offer.terms
-    if fees * BPS > slippage * WAD:
+    lost = None if offer is None else _loss_now(offer, market, now, collateral, debt)
+    if fees and fees * BPS >= slippage * WAD:
         yield _problem(
             number, step, "slippage-too-small",
             f"the pool's fee alone is {percent_text(fees)}, the step allows {percent_text(slippage, BPS)}",
             f"write a max_slippage above {percent_text(fees)}",
+        )  # fmt: skip
+    elif lost is not None and lost * BPS > slippage * WAD:
+        yield _problem(
+            number, step, "loses-too-much",
+            f"now it would lose {percent_text(lost)}, over the step's {percent_text(slippage, BPS)}",
+            f"write a max_slippage above {percent_text(lost)}, or wait for a better price", decisive=False,
         )  # fmt: skip
     if step.action is not ActionKind.DELEVERAGE:
         return
@@ -268,6 +324,24 @@ def _of_sale(
             f"a sale that loses all of its {percent_text(slippage, BPS)} would not lift the health factor",
             "write a smaller max_slippage", decisive=False,
         )  # fmt: skip
+
+
+def _loss_now(offer: Offer, market: LendingMarket, now: Position, paying: Asset, bought: Asset) -> int | None:
+    """The least part (wad) that a sale loses against the market's prices of now, whatever price it was sized at; None
+    where it was not quoted or a price is not known.
+    """
+    prices = {}
+    for asset in (paying, bought):
+        price = market.price_usd(now, asset)
+        if not price:
+            return None
+        prices[asset.address] = price
+    lost = []
+    for quote in offer.quotes:
+        fair = fair_in(replace(quote.request, prices_usd=prices))
+        if fair is not None and quote.amount_in > 0:
+            lost.append(WAD - fair * WAD // quote.amount_in)
+    return min(lost, default=None)
 
 
 def _useless(target: int, threshold: int, loss: int, terms: SaleTerms) -> str:
