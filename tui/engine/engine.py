@@ -32,10 +32,12 @@ from tui.engine.killswitch import KillSwitch
 from tui.engine.losses import Losses
 from tui.engine.offers import Offers
 from tui.engine.prospect import Prospect
+from tui.engine.rechecking import Rechecks
 from tui.engine.rulebook import RuleBook
 from tui.engine.sending import Teller
 from tui.engine.signerwatch import ARM_AGAIN, SignerWatch
 from tui.engine.takeup import TakeUp
+from tui.engine.validation import beside
 from tui.engine.venues import Venues
 from tui.engine.wanting import cannot_act, held_back
 from tui.engine.watch import Watch, without_permits
@@ -148,6 +150,7 @@ class Engine:
             setup.dialects,
             self.barred,
         )
+        self.rechecks = Rechecks(self.book, self.prospect, self.teller)
         self.guard = Guard(self.book, self.prospect, setup.network, ports.reader.degraded)
         self.armory = Armory(self.book, ports.signer, self.prospect, ports.clock, setup.network.chain_id, self.teller)
         self.config = setup.config
@@ -489,6 +492,8 @@ class Engine:
             if self.executor is not None:
                 self.troubles = (*self.executor.troubles(), *self.defender.troubles)
         self.count_refusals()
+        if await self.rechecks.look(snapshot, self.fees):
+            self.would_stop = self._what_would_stop(snapshot)
         self._tell_degraded(block)
 
     def _tell_degraded(self, block: BlockRef) -> None:
@@ -654,8 +659,11 @@ class Engine:
                 strange = self.guard.conditions.get((armed.rule.name, position.id), ())
                 telling = [one.text for one in strange if one.consequence is not Consequence.NOTE]
                 telling += [one.text for one in found if one.stops]
+                wrong = beside(self.rechecks.problems.get((armed.rule.name, position.id), ()), found)
+                telling += [one.words for one in wrong if one.decisive]
                 lines.extend(f"{armed.rule.name}: {text}" for text in telling)
                 lesser.extend(f"{armed.rule.name}: {one.text}" for one in found if not one.stops)
+                lesser.extend(f"{armed.rule.name}: {one.words}" for one in wrong if not one.decisive)
                 lesser.extend(one.text for one in strange if one.code == DELEGATED)
                 low_gas.update((one.account or armed.account, one.text) for one in found if one.code == GAS_IS_LOW)
         self.low_gas = tuple(low_gas.items())

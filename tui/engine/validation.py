@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tui.engine.arming import GAS_IS_LOW, Obstacle
 from tui.engine.prospect import Prospect
 from tui.model.plan import FeeQuote
 from tui.model.position import Position
@@ -41,3 +42,25 @@ def refusals(problems: Sequence[RuleProblem]) -> tuple[str, ...]:
 def remarks(problems: Sequence[RuleProblem]) -> tuple[str, ...]:
     """What is worth knowing before a rule is armed and no reason not to."""
     return tuple(f"{one.words}; {one.fix}" for one in problems if not one.decisive or one.code in MAY_PASS)
+
+
+_SAID_AS = {
+    "out-of-reach": frozenset({"shortfall", "would-not-act", GAS_IS_LOW}),
+    "asset-unlisted": frozenset({"asset-unlisted"}),
+    "action-missing": frozenset({"action-missing"}),
+    "impossible": frozenset({"step-impossible"}),
+    "nothing-supplied": frozenset({"step-impossible"}),
+    "no-sale": frozenset({"step-impossible"}),
+    "in-rounds": frozenset({"in-rounds"}),
+}
+"""Problems by the obstacles that tell the same."""
+_NO_TROUBLE = frozenset({"fires-at-once", "extra-transactions", "standing-allowance"})
+"""What stops nothing by itself: an allowance is told with the wallet, and as a refusal where a plan meets it."""
+
+
+def beside(problems: Sequence[RuleProblem], found: Sequence[Obstacle]) -> tuple[RuleProblem, ...]:
+    """Of the problems of a rule, what stands in the way of a defence and the obstacles that were found do not tell."""
+    told = {one.code for one in found}
+    return tuple(
+        one for one in problems if one.code not in _NO_TROUBLE and not told & _SAID_AS.get(one.code, frozenset())
+    )

@@ -17,6 +17,7 @@ from tui.engine.arming import candidates_for, find_obstacles, positions_for
 from tui.engine.conditions import acting_rule
 from tui.engine.killswitch import KillSwitch
 from tui.engine.live_rules import live_faults
+from tui.engine.validation import beside, problems_of
 from tui.headless.checks import (
     Check,
     Verdict,
@@ -44,6 +45,7 @@ from tui.model.plan import FeeQuote
 from tui.model.rule import Mode
 from tui.model.snapshot import Snapshot
 from tui.model.text import clean_text
+from tui.planning.validate import RuleProblem
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.journal import JournalError, JournalMissing
 from tui.wiring import Wired, paths_of, wire
@@ -272,9 +274,13 @@ async def _defence_checks(wired: Wired, block: BlockRef) -> list[Check]:
             strange = engine.guard.judge(rule, position, snapshot)
             acting = acting_rule(rule, strange)
             found = find_obstacles(acting, position, snapshot, fees, engine.prospect)
+            wrong: tuple[RuleProblem, ...] = ()
+            if fees is not None:
+                wrong = beside(await problems_of(acting, position, snapshot, fees, engine.prospect), found)
             checks += condition_checks(name, strange, steps_left=len(acting.steps))
             checks += [Check(name, False, one.text, stops=one.stops) for one in found]
-            if not any(one.stops for one in found):
+            checks += [Check(name, False, one.words, one.fix, stops=one.decisive) for one in wrong]
+            if not any(one.stops for one in found) and not any(one.decisive for one in wrong):
                 checks.append(Check(name, True, f"its means reach its target on {position.id}"))
     checks += await _aggregator_checks(wired, snapshot, fees, own)
     if own and not guarded:
