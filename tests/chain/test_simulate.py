@@ -8,9 +8,12 @@ from dataclasses import replace
 import pytest
 
 from tests.support.nodes import mined
+from tests.support.proxy import proxies
 from tui.chain.client import ChainClient
+from tui.chain.clock import SystemClock
 from tui.chain.evm import assemble, op
-from tui.chain.simulate import _most_gas, floor_gas, intrinsic_gas
+from tui.chain.providers import build_pool
+from tui.chain.simulate import ChainSimulator, _most_gas, floor_gas, intrinsic_gas
 from tui.model.block import BlockRef
 from tui.model.calls import Call, Log, SimulatedCall, Simulation
 from tui.model.pinned import AUTHORIZATION_GAS, NO_CODE, PinnedCode
@@ -264,3 +267,22 @@ def test_events_count_only_where_all_that_agree_tell_the_same() -> None:
     told = [Simulation((SimulatedCall(True, gas, b"", logs=logs),), (), 1) for gas, logs in ((5, said), (9, None))]
     assert _most_gas(told).calls[0] == SimulatedCall(True, 9, b"", logs=None)
     assert _most_gas(told[:1] * 2).calls[0].logs == said
+
+
+@pytest.mark.parametrize("poster", [0, 80_000])
+async def test_gas_that_a_chain_asks_for_beside_execution_is_counted_where_no_block_is_simulated(
+    node: Node, block: BlockRef, poster: int
+) -> None:
+    """A chain that adds the price of data on layer 1, in gas, to what every transaction must bring."""
+    data = b"\x00\x11" * 400
+    async with proxies(node.url) as (proxy,):
+        proxy.lie("eth_estimateGas", lambda _params, told: hex(int(told, 16) + poster))
+        pool = build_pool([proxy.url], 31337, SystemClock())
+        pool.providers[0].simulates = False
+        simulation = await ChainSimulator(pool, 2.0).simulate(block, ACCOUNT, [planned(COUNTER, data)], [])
+        await pool.aclose()
+    (call,) = simulation.calls
+    plain = max(intrinsic_gas(data) + 22_000, floor_gas(data))
+    assert call.ok
+    assert plain + poster <= call.gas_used + 3_000
+    assert call.gas_used <= plain + poster + floor_gas(data) - intrinsic_gas(data) + 3_000

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from tui.chain.blocks import at_hash, parse_block
 from tui.chain.budget import urgent_lane
 from tui.chain.envelope import Meaning, meaning_of
-from tui.chain.hexes import Malformed, address, hash32, mapping, quantity, to_hex
+from tui.chain.hexes import CODELESS, Malformed, address, hash32, mapping, quantity, to_hex
 from tui.chain.logs import logs_of, told_alike
 from tui.chain.providers import GRACE, BlockUnknown, Pool, Provider
 from tui.chain.reverts import is_unknown_block, revert_data, revert_reason
@@ -26,8 +26,6 @@ from tui.ports.chain import ChainUnreachable, ProviderStatus, ReadFailed, Receip
 _TAKEN = ("accepted", "already-known")
 _SENT_TYPES = (2, 4)
 """The only types of transactions that are ever signed here (EIP-1559, EIP-7702)."""
-_CODELESS = "0x000000000000000000000000000000000000dead"
-"""Nobody's address: a transfer to it runs nothing, whatever code the sender's own account runs."""
 _REMEMBERED = 64
 """Transactions whose first private sending is kept."""
 
@@ -278,7 +276,7 @@ async def _nonce(provider: Provider, account: str, at: object) -> int:
 
 
 async def _transfer_gas(provider: Provider, account: str) -> int:
-    request = {"from": account, "to": _CODELESS, "value": "0x0"}
+    request = {"from": account, "to": CODELESS, "value": "0x0"}
     return quantity(await provider.ask_one("eth_estimateGas", request), "the gas of a transfer")
 
 

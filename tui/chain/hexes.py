@@ -7,6 +7,8 @@ import re
 _QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}", re.ASCII)
 _HASH = re.compile(r"0x[0-9a-fA-F]{64}", re.ASCII)
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
+CODELESS = "0x000000000000000000000000000000000000dead"
+"""Nobody's address: what is sent to it runs nothing, whatever code the sender's own account runs."""
 
 
 class Malformed(ValueError):

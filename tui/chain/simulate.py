@@ -30,7 +30,7 @@ from tui.chain.batch import (
 )
 from tui.chain.blocks import at_hash
 from tui.chain.budget import urgent_lane
-from tui.chain.hexes import Malformed, data, mapping, quantity, sequence, to_hex
+from tui.chain.hexes import CODELESS, Malformed, data, mapping, quantity, sequence, to_hex
 from tui.chain.logs import logs_if_told
 from tui.chain.providers import BlockUnknown, Pool, Provider
 from tui.chain.reader import call_result, codes_of
@@ -46,6 +46,8 @@ TRANSACTION_GAS = 21_000
 """What every transaction pays before anything runs."""
 MOST_GAS = 2**24
 """The most gas a transaction may ask for (EIP-7825); below every block's limit that we know."""
+_SEARCH_PERCENT = 2
+"""go-ethereum's eth_estimateGas stops its search 1.5% above what is needed."""
 _ZERO = "0x" + "00" * 20
 _OUT_OF_GAS = "ran out of gas"
 _PROGRAM_GAS = 150
@@ -231,8 +233,9 @@ class _Task:
             raise Malformed(
                 "can neither simulate blocks nor override code, so nothing can be simulated there"
             ) from None
+        beside = await self._beside_execution()
         calls = tuple(
-            self._measured(call, answer, index)
+            self._measured(call, answer, index, beside[index])
             for index, (call, answer) in enumerate(zip(self.calls, answers, strict=False))
         )
         reads = tuple(call_result(answer) for answer in answers[len(self.calls) :])
@@ -293,9 +296,22 @@ class _Task:
         except BadBatchAnswer as error:
             raise Malformed(str(error)) from None
 
-    def _measured(self, call: PlannedCall, answer: Answer, index: int) -> SimulatedCall:
+    async def _beside_execution(self) -> list[int]:
+        """Gas that the chain asks of each call beside what it runs and what its bytes cost anywhere (Arbitrum: its data
+        on layer 1, counted in gas): what the same bytes take as a transaction to nobody. 0 where nobody tells.
+        """
+        if not self.calls:
+            return []
+        sent = [{"from": self._sender(call), "to": CODELESS, "data": to_hex(call.data)} for call in self.calls]
+        told = await self.provider.ask([Request("eth_estimateGas", (one,)) for one in sent])
+        return [
+            0 if isinstance(answer, RpcError) else _beside(call.data, quantity(answer, "the gas of a transfer"))
+            for call, answer in zip(self.calls, told, strict=True)
+        ]
+
+    def _measured(self, call: PlannedCall, answer: Answer, index: int, beside: int) -> SimulatedCall:
         executed = max(answer.gas_used - _PROGRAM_GAS, 0) + (_WARMTH if index else 0)
-        gas = max(intrinsic_gas(call.data) + executed, floor_gas(call.data)) + _authorization_gas(call)
+        gas = max(intrinsic_gas(call.data) + executed, floor_gas(call.data)) + _authorization_gas(call) + beside
         if answer.outcome is Outcome.FAILED:
             spent = not answer.data and executed >= self._execution_gas(call)
             return SimulatedCall(False, gas, answer.data, _OUT_OF_GAS if spent else revert_reason(answer.data))
@@ -306,6 +322,16 @@ class _Task:
         return Simulation(
             (failed,) * len(self.calls), (CallResult(None, failed.error),) * len(self.reads), self.timestamp
         )
+
+
+def _beside(calldata: bytes, estimate: int) -> int:
+    """What is more than the bytes of a transaction cost on any chain, in an estimate for one that runs nothing.
+
+    A search for an estimate may end a little above the truth.
+    """
+    if estimate * 100 <= floor_gas(calldata) * (100 + _SEARCH_PERCENT):
+        return 0
+    return min(estimate - intrinsic_gas(calldata), MOST_GAS)
 
 
 def _authorization_gas(call: PlannedCall) -> int:
