@@ -18,7 +18,7 @@ from tests.support.proxy import Fault, Proxy, proxies
 from tui.config.options import Options
 from tui.config.paths import resolve_paths
 from tui.engine.budget import day_of
-from tui.engine.engine import Engine
+from tui.engine.engine import TICK_SECONDS, Engine
 from tui.engine.facade import EngineFacade
 from tui.headless.checks import engine_checks
 from tui.headless.heartbeat import read_heartbeat
@@ -126,6 +126,13 @@ async def test_37_heads_that_break_off_are_followed_again_after_pauses_and_the_b
     seen: list[ViewState] = []
     engine.subscribe(seen.append)
     rig.clock.slept.clear()
+    pass_at_once = rig.clock.sleep
+
+    async def sleep(seconds: float) -> None:
+        """The second hand stands still: it would run for hours while one block is read, and make it an old one."""
+        await (asyncio.sleep(0) if seconds == TICK_SECONDS else pass_at_once(seconds))
+
+    rig.clock.sleep = sleep  # type: ignore[method-assign]
     running = asyncio.create_task(engine.run())
     try:
         await until(engine, lambda view: heads.asked == 5 and view.chain.blind is None)
