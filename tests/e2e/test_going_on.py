@@ -18,6 +18,7 @@ from tests.support.deleverage import WAD
 from tests.support.fault_rig import REPAY, FaultRig, World, open_rig, open_world
 from tests.support.positions import follow, network_of
 from tui.engine.breaker import REFUSALS_TO_HOLD
+from tui.engine.further import SPAN, time_text
 from tui.engine.patience import BLOCKS
 from tui.model.intent import FiringState
 from tui.model.plan import Evaluation, Plan
@@ -25,7 +26,7 @@ from tui.practice.node import NodeProgram
 
 pytestmark = pytest.mark.node
 
-TARGET = 15 * WAD // 10
+TRIGGER, TARGET = 125 * WAD // 100, 15 * WAD // 10
 USD_AT_105 = Decimal("2277.11")
 """The price of WETH at which the position's health is 1.05."""
 USD_AT_120 = Decimal("2602.41")
@@ -187,4 +188,91 @@ async def test_after_some_blocks_without_an_answer_what_can_be_done_is_done(defe
     assert len(rig.firings) == 1
     assert [step.action.kind for step in plan_of(rig).steps] == ["repay"]
     assert (await rig.settle()).state is FiringState.DONE
+    rig.check()
+
+
+# --- a part of what is wanted ----------------------------------------------------------------------------------------
+
+
+def done(rig: FaultRig) -> list[FiringState]:
+    """The states of all firings, the oldest first."""
+    return [one.state for one in reversed(rig.firings)]
+
+
+async def test_parts_follow_each_other_until_health_is_over_the_trigger(defending: Open) -> None:
+    """`max` lets each firing sell one WETH only; a restart comes after the first."""
+    rig = await defending(SELL + 'max = "1"\n')
+    await fall(rig)
+    while len(rig.firings) == 1:
+        await rig.mine()
+    assert health(rig) < TRIGGER
+    await rig.restart()
+    await rig.arm()
+    for _ in range(30):
+        if health(rig) >= TRIGGER and not rig.firing.state.is_open:
+            break
+        await rig.mine()
+    assert health(rig) >= TRIGGER
+    assert done(rig) == [FiringState.DONE] * 4
+    assert "is still below its trigger 1.25 after its rebalance (health factor 1.08" in rig.said
+    await rig.mine(3)
+    assert len(rig.firings) == 4, "over the trigger it rests"
+    rig.check()
+
+
+async def test_once_an_exchange_answers_again_the_rest_is_done(defending: Open) -> None:
+    rig = await defending(f"{REPAY}\n\n{SELL}")
+    keep_usdc(rig, 5)
+    quoter = rig.chain.market.quoter_v2
+    code = rig.chain.rpc("eth_getCode", quoter, "latest")
+    await fall(rig, USD_AT_120, broken=quoter)
+    await rig.mine(BLOCKS)
+    assert (await rig.settle()).state is FiringState.DONE
+    assert health(rig) < TRIGGER
+    await rig.mine(2)
+    assert len(rig.firings) == 1, "nothing is left to be done"
+    rig.chain.rpc("anvil_setCode", quoter, code)
+    await rig.mine()
+    assert (await rig.settle()).state is FiringState.DONE
+    assert len(rig.firings) == 2
+    assert TARGET <= health(rig) <= TARGET * 1_001 // 1_000
+    rig.check()
+
+
+async def test_scraps_do_not_follow_each_other_and_say_when_they_are_tried_again(defending: Open) -> None:
+    """A dollar comes into the wallet after each firing; then enough does."""
+    rig = await defending(REPAY)
+    keep_usdc(rig, 1)
+    await fall(rig, USD_AT_120)
+    assert (await rig.settle()).state is FiringState.DONE
+    rig.chain.give("USDC", rig.chain.units("USDC", 1), rig.account)
+    await rig.mine(3)
+    refused = evaluation(rig).refused
+    assert refused is not None
+    assert refused.code == "adds-too-little"
+    again = time_text(rig.firing.block_timestamp + SPAN)
+    assert f"else it is tried again from {again} on" in refused.reason
+    assert again in rig.said
+    assert len(rig.firings) == 1
+    rig.chain.give("USDC", rig.chain.units("USDC", 9_000), rig.account)
+    await rig.mine()
+    assert len(rig.firings) == 2
+    assert (await rig.settle()).state is FiringState.DONE
+    assert TARGET <= health(rig) <= TARGET * 1_001 // 1_000
+    rig.check()
+
+
+async def test_the_cooldown_is_kept_between_parts(defending: Open) -> None:
+    rig = await defending(SELL + 'max = "1"\n', cooldown="40s")
+    await fall(rig)
+    assert (await rig.settle()).state is FiringState.DONE
+    first = rig.firing
+    await rig.mine(3)
+    assert len(rig.firings) == 1
+    assert "it goes on once its cooldown is over (" in rig.said
+    rig.chain.advance(40)
+    rig.clock.advance(40)
+    await rig.head()
+    assert len(rig.firings) == 2
+    assert rig.firing.block_timestamp >= first.block_timestamp + 40
     rig.check()

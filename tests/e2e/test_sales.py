@@ -351,7 +351,9 @@ def commands(world: World, tmp_path: Path) -> Iterator[list[object]]:
     )
     network.chmod(0o600)
     rules = tmp_path / "rules.toml"
-    rules.write_text(RULE.format(steps=THREE.replace("max_slippage", 'max = "9"\nmax_slippage'), daily="100000"))
+    rules.write_text(
+        RULE.format(steps=THREE.replace("max_slippage", 'max = "9"\nmax_slippage'), daily="100000", cooldown="0s")
+    )
     yield [
         *("--network", network, "--rules", rules, "--address", world.account),
         *("--state", tmp_path / "looked", "--config", tmp_path / "config"),

@@ -12,7 +12,8 @@ from tests.support.pool_rules import ALREADY_KNOWN, SEND, UNDERPRICED, GethRules
 from tests.support.proxy import Row, Silent, Told
 from tui.chain.broadcast import ChainBroadcaster
 from tui.engine.budget import day_of
-from tui.engine.defender import MOST_TRIES
+from tui.engine.defender import MOST_TRIES, TRIES_SECONDS
+from tui.engine.further import time_text
 from tui.model.intent import AttemptKind, FiringState, IntentState
 from tui.model.network import RelayConfig
 from tui.model.view import Protection
@@ -452,7 +453,7 @@ async def test_31_reverted_on_chain_is_final_with_its_gas_and_planned_anew_from_
     rig.check()
 
 
-async def test_31_what_reverts_again_and_again_is_given_up_for_this_fall(open_faulty: OpenRig) -> None:
+async def test_31_what_reverts_again_and_again_rests_for_an_hour_and_says_until_when(open_faulty: OpenRig) -> None:
     rig = await open_faulty()
     await rig.fall()
     for _ in range(6 * MOST_TRIES):
@@ -462,7 +463,15 @@ async def test_31_what_reverts_again_and_again_is_given_up_for_this_fall(open_fa
             await rig.mine()
     assert [firing.state for firing in rig.firings] == [FiringState.FAILED] * MOST_TRIES
     assert len(rig.on_chain()) == MOST_TRIES
-    assert "will not fire again before health was above it" in rig.said
+    first = rig.firings[-1].block_timestamp + TRIES_SECONDS
+    assert f"its rebalance reverted {MOST_TRIES} times, it is tried again from {time_text(first)} on" in rig.said
+    rest = first - int(rig.chain.block()["timestamp"], 16)
+    for seconds, firings in ((rest - 1, MOST_TRIES), (1, MOST_TRIES + 1)):
+        rig.chain.advance(seconds)
+        rig.clock.advance(seconds)
+        await rig.head()
+        assert len(rig.firings) == firings
+    assert (await rig.settle()).state is FiringState.DONE
     rig.check()
 
 

@@ -48,7 +48,7 @@ target = {{ health_factor = "1.50" }}
 max_cost_usd = "200"
 max_base_fee_gwei = "500"
 daily_spend_usd = "{daily}"
-cooldown = "0s"
+cooldown = "{cooldown}"
 """
 REPAY = '[[rule.step]]\naction = "repay"\nasset = "USDC"\nmax = "20000"'
 """One transaction: USDC has permits."""
@@ -306,6 +306,7 @@ async def open_rig(
     quorum: int = 1,
     steps: str = REPAY,
     daily: str = "100000",
+    cooldown: str = "0s",
     extra: int = 0,
     rpc_too: tuple[str, ...] = (),
     **network: Any,
@@ -318,7 +319,7 @@ async def open_rig(
     stack.callback(chain.revert, snapshot)
     made = await stack.enter_async_context(proxies(chain.url, providers + extra))
     rules = directory / "rules.toml"
-    rules.write_text(RULE.format(steps=steps, daily=daily))
+    rules.write_text(RULE.format(steps=steps, daily=daily, cooldown=cooldown))
     clock = FakeClock(time.time())
     configured = Network(
         name="faulty",

@@ -14,6 +14,7 @@ from tui.crash import FIX, described
 from tui.engine.budget import may_have_spent
 from tui.engine.cancelling import CannotCancel
 from tui.engine.executor import Executor
+from tui.engine.further import SPAN, goes_on, going_on_words, refuse_further, time_text
 from tui.engine.guard import Guard
 from tui.engine.intents import is_stuck, living, senders, stuck_words, unsigned
 from tui.engine.leftovers import why_left_over
@@ -50,9 +51,9 @@ CONFIRM_ROOM_PERCENT = 2
 STALE_TRIES = 3
 """What waits for its signature and was refused by this many simulations in a row is of no use any more."""
 MOST_TRIES = 3
-"""A rule whose transactions revert is given up for this fall at this many of them ..."""
+"""A rule whose transactions revert rests at this many of them ..."""
 TRIES_SECONDS = 60 * 60
-"""... within so many seconds of chain time."""
+"""... within so many seconds of chain time; what closes a part, or acts on a price, is given up for this fall."""
 
 Pair = tuple[str, str]
 
@@ -235,7 +236,16 @@ class Defender:
         plan = await self._prospect.simulated_plan(acting, position, snapshot, fees, so_far)
         if isinstance(plan, Refusal):
             return plan
-        return self._patience.hold((rule.name, position.id), plan) or plan
+        if so_far is not None:
+            return plan  # of one firing, that has bounds of its own
+        return self._patience.hold((rule.name, position.id), plan) or self._further(rule, position, plan) or plan
+
+    def _further(self, rule: Rule, position: Position, plan: Plan) -> Refusal | None:
+        if self._journal is None:
+            return None
+        return refuse_further(
+            rule, position.id, plan, self._journal.signed_firings(self._chain_id, plan.block.timestamp - SPAN)
+        )
 
     def _obstacle(self, rule: Rule, position: Position) -> str | None:
         """Why a firing rule does not act here, or None."""
@@ -502,10 +512,13 @@ class Defender:
         if self._journal is None:
             return
         state = self._book.state(rule, position)
-        if not state.latched or state.episode is None or state.ended_block is not None:
+        if not state.latched or state.episode is None:
+            return
+        now = self._clock.now()
+        if state.ended_block is not None:
+            self._go_on(rule, position, snapshot)
             return
         firing = self._journal.firing_of(rule.name, state.episode)
-        now = self._clock.now()
         if firing is None or firing.state is FiringState.DROPPED:
             # Nothing was signed: the rule is free to fire again at once.
             self._book.forget(rule, position, now)
@@ -521,17 +534,25 @@ class Defender:
             await self._settle_round(rule, position, snapshot, firing, state.rounds, end)
             return
         below = self._prospect.is_crossed(rule, position)
-        if below and self._may_try_again(rule, firing):
+        if below and self._may_try_again(rule, firing, snapshot.block.timestamp):
             self._book.forget(rule, position, now)
             self._say(Severity.ALARM, rule, position, snapshot, "its rebalance reverted on chain: it is planned anew")
             return
         self._book.conclude(rule, position, state.episode, end, now)
+        if self._go_on(rule, position, snapshot):
+            return
         if below and firing.state is FiringState.FAILED and rule.trigger.is_price:
             self._say_once(Severity.ALARM, rule, position, f"did not do all that it was to do, and {again_text(rule)}")
         if below and not rule.trigger.is_price:  # what is done about a price does not move it back
             said = "below its trigger after its rebalance, and will not fire again before health was above it"
             if rule.boosts:
                 said = "above its trigger after its boost, and will not fire again before health was below it"
+            if goes_on(rule) and _reverted(firing):
+                last = self._tries(firing, snapshot.block.timestamp)[MOST_TRIES - 1]
+                again = time_text(last.block_timestamp + TRIES_SECONDS)
+                said = (
+                    f"below its trigger: its rebalance reverted {MOST_TRIES} times, it is tried again from {again} on"
+                )
             self._say_once(Severity.ALARM, rule, position, f"is still {said}")
 
     async def _settle_round(
@@ -551,7 +572,7 @@ class Defender:
             self._book.stop_rounds(rule, position, end, now)
             self._say(Severity.WARNING, rule, position, snapshot, f"{told} was its last: it was disarmed{left}")
             return
-        if (well or self._may_try_again(rule, firing)) and done.rounds < MOST_ROUNDS:
+        if (well or self._may_try_again(rule, firing, snapshot.block.timestamp)) and done.rounds < MOST_ROUNDS:
             self._book.between_rounds(rule, position, end, done, now)
             if not well:
                 self._say(
@@ -583,7 +604,29 @@ class Defender:
         del self._unread[firing.id]
         return ()
 
-    def _may_try_again(self, rule: Rule, firing: Firing) -> bool:
+    def _go_on(self, rule: Rule, position: Position, snapshot: Snapshot) -> bool:
+        """Let a rule that restores health go on where its last firing is over and has left it below the trigger;
+        whether it does. What a person declined or cancelled, and what a lost nonce stopped, is left latched there.
+        """
+        assert self._journal is not None
+        state, block = self._book.state(rule, position), snapshot.block
+        if not goes_on(rule) or state.episode is None or not self._prospect.is_crossed(rule, position):
+            return False
+        firing = self._journal.firing_of(rule.name, state.episode)
+        if firing is None:
+            return False
+        if firing.state is FiringState.DONE:
+            self._book.go_on(rule, position, self._clock.now())
+            said = going_on_words(rule, position.health_factor, state.cooldown_until, block.timestamp)
+            self._say(Severity.ALARM, rule, position, snapshot, said)
+            return True
+        if self._may_try_again(rule, firing, block.timestamp):
+            self._book.forget(rule, position, self._clock.now())
+            self._say(Severity.ALARM, rule, position, snapshot, "its rebalance reverted on chain: it is planned anew")
+            return True
+        return False
+
+    def _may_try_again(self, rule: Rule, firing: Firing, now: int) -> bool:
         """Whether a firing failed only because the chain refused it: a price that moved on, somebody who came first.
 
         What a person cancelled and what a lost nonce stopped is not tried again, and nothing more than `MOST_TRIES`
@@ -592,14 +635,18 @@ class Defender:
         """
         if rule.close_bps is not None and any(map(may_have_spent, firing.intents)):
             return False
+        return _reverted(firing) and len(self._tries(firing, now)) < MOST_TRIES
+
+    def _tries(self, firing: Firing, now: int) -> tuple[Firing, ...]:
+        """The firings of a rule on a position that reverted within `TRIES_SECONDS` before `now` (chain time)."""
         assert self._journal is not None
-        since = firing.block_timestamp - TRIES_SECONDS
-        tries = [
+        return tuple(
             one
-            for one in self._journal.signed_firings(self._chain_id, since)
-            if (one.rule_digest, one.position) == (firing.rule_digest, firing.position) and _reverted(one)
-        ]
-        return _reverted(firing) and len(tries) < MOST_TRIES
+            for one in self._journal.signed_firings(self._chain_id, now - TRIES_SECONDS)
+            if (one.rule_digest, one.position) == (firing.rule_digest, firing.position)
+            and one.block_timestamp > now - TRIES_SECONDS
+            and _reverted(one)
+        )
 
     def _withdraw(self, pair: Pair, verdict: Verdict) -> None:
         if self._asked.pop(pair, None) is not None:

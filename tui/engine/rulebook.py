@@ -28,6 +28,7 @@ from tui.rules.evaluate import (
     conclude,
     disarmed,
     fired_state,
+    go_on,
     held_back,
     initial_state,
     no_more_rounds,
@@ -172,6 +173,10 @@ class RuleBook:
     def conclude(self, rule: Rule, position: Position, episode: str, end_block: int, at: float) -> None:
         """The firing of `episode` is over since `end_block`."""
         self.keep(rule, position, conclude(self.state(rule, position), end_block, episode), at)
+
+    def go_on(self, rule: Rule, position: Position, at: float) -> None:
+        """Its last firing is over and has left health below the trigger: free to fire again after its cooldown."""
+        self.keep(rule, position, go_on(self.state(rule, position)), at)
 
     def forget(self, rule: Rule, position: Position, at: float) -> None:
         """Its firing was dropped before anything was signed: free to fire again at once.

@@ -28,6 +28,11 @@ def suffices(rule: Rule, health: int | None) -> bool:
     return health is None if below is None else health is None or health >= below
 
 
+def ends_at(plan: Plan) -> int | None:
+    """The health (wad; None: no debt) that a plan comes to, with the rounds that are to follow it."""
+    return plan.health_factor_after if plan.rounds is None else plan.rounds.ends_at
+
+
 def is_emergency(rule: Rule, health: int | None) -> bool:
     """Whether limits on cost give way at this health (wad)."""
     return health is not None and health < rule.limits.emergency
@@ -35,15 +40,14 @@ def is_emergency(rule: Rule, health: int | None) -> bool:
 
 def may_wait(rule: Rule, plan: Plan) -> bool:
     """Whether a plan does too little to be all that is done, while there is time for something better."""
-    ends = plan.health_factor_after if plan.rounds is None else plan.rounds.ends_at
-    if plan.reaches_target or suffices(rule, ends):
+    if plan.reaches_target or suffices(rule, ends_at(plan)):
         return False
     return not is_emergency(rule, plan.health_factor_before)
 
 
 def held(refusal: Refusal, plan: Plan, rule: Rule) -> Refusal:
     """Why neither the way that a limit holds is taken nor the best of those that fall short."""
-    part = plan.goal_words or f"reaches {health_text(plan.health_factor_after, 4)}"
+    part = plan.goal_words or f"reaches {health_text(ends_at(plan), 4)}"
     level = "" if rule.health_factor_below is None else f", under its trigger {health_text(rule.health_factor_below)}"
     return replace(refusal, reason=f"{refusal.reason}; what costs less only {part}{level}, and waits as well")
 

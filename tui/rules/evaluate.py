@@ -7,6 +7,8 @@ No clock, no IO. The state of one (rule, position) pair is a frozen value that t
 - Having fired it is latched: it can fire again only after its episode was concluded (`conclude`), then a block after
   the concluding one was read on the other side of the trigger (at it counts), and the cooldown is over by chain time.
   Where it is crossed again while the rule still cools down, it fires as soon as the cooldown ends.
+- Who knows that the episode went through and left health below the trigger may let it go on (`go_on`): after the
+  cooldown another row of `for_blocks` fires in an episode of its own.
 - Unknown is on neither side, and a price that the market does not tell is unknown. It never fires and never re-arms,
   and it breaks the row: three blocks in a row means three that were seen. The verdict says what was lost.
 - One block counts once, however often it is read. A reorganisation (a number that does not rise, or a parent that is
@@ -156,6 +158,15 @@ def before_round(state: RuleState, rounds: RoundsSoFar) -> RuleState:
 def no_more_rounds(state: RuleState) -> RuleState:
     """The state once nothing is left to be done in rounds: what its last firing left is what there is."""
     return replace(state, rounds=None)
+
+
+def go_on(state: RuleState) -> RuleState:
+    """The state once an episode that is over (`conclude`) has left health beyond the trigger: free to fire in another
+    one, as soon as the cooldown of the last is over.
+    """
+    if not state.latched or state.ended_block is None:
+        return state
+    return replace(_without_row(state), latched=False)
 
 
 def begin_trailing(rule: Rule, state: RuleState, price: PriceSeen | None, block: BlockRef) -> RuleState:

@@ -1,0 +1,116 @@
+"""Going on below the trigger: what is of use, how often, and when it is tried again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.support import views
+from tests.support.firings import ACCOUNT, CHAIN_ID
+from tests.support.plain_rules import repay, rule_of
+from tui.engine.further import MOST, SPAN, refuse_further, short_ones, time_text
+from tui.model.intent import Firing, FiringState
+from tui.model.plan import Plan
+from tui.model.rule import Rule, close, health_above, health_below
+from tui.model.units import USD, WAD
+
+RULE = rule_of(repay())
+"""Fires below 1.20, restores 1.50."""
+NOW = 1_750_000_000
+POSITION = f"aave-v3/core/{ACCOUNT}"
+
+
+def plan(before: int, after: int | None, gas: int = USD, spend: int = 10 * USD, *, reaches: bool = False) -> Plan:
+    """A plan that takes health from `before` to `after` (hundredths)."""
+    made = views.plan()
+    return replace(
+        made,
+        block=replace(made.block, timestamp=NOW),
+        health_factor_before=before * WAD // 100,
+        health_factor_after=None if after is None else after * WAD // 100,
+        cost=replace(made.cost, gas_usd=gas),
+        spend_usd=spend,
+        reaches_target=reaches,
+        shortfall=None if reaches else "falls short",
+    )
+
+
+def fired(ago: int, after: int | None = 110, state: FiringState = FiringState.DONE, rule: Rule = RULE) -> Firing:
+    """A firing so many seconds ago that left health at `after` (hundredths)."""
+    return Firing(
+        f"f{ago}", rule.name, rule.digest, f"e{ago}", POSITION, ACCOUNT, CHAIN_ID, state, 1, "0x1", NOW - ago,
+        105 * WAD // 100, None, None if after is None else after * WAD // 100,
+    )  # fmt: skip
+
+
+SCRAP = plan(110, 110)
+
+
+def code(rule: Rule, made: Plan, *before: Firing) -> str | None:
+    refusal = refuse_further(rule, POSITION, made, before)
+    return None if refusal is None else refusal.code
+
+
+def test_the_first_firing_of_a_fall_is_never_refused() -> None:
+    assert code(RULE, SCRAP) is None
+    assert code(RULE, SCRAP, fired(SPAN)) is None, "an hour ago"
+    assert code(RULE, SCRAP, fired(10, state=FiringState.FAILED), fired(20, state=FiringState.DROPPED)) is None
+    assert code(RULE, SCRAP, fired(10, 120), fired(20)) is None, "the last one took health over the trigger"
+    assert code(RULE, SCRAP, replace(fired(10), position="another")) is None
+    assert code(RULE, SCRAP, replace(fired(10), rule_digest="another")) is None
+
+
+@pytest.mark.parametrize(
+    ("made", "refused"),
+    [
+        (SCRAP, True),
+        (plan(110, 111), False),  # a tenth of what is missing
+        (replace(plan(110, 111), health_factor_after=111 * WAD // 100 - 1), True),
+        (plan(110, 110, USD, 50 * USD), False),  # gas is a fiftieth of what is moved
+        (plan(110, 110, USD, 50 * USD - 1), True),
+        (plan(110, 120), False),  # over the trigger
+        (plan(110, None), False),
+        (plan(119, 119, reaches=True), False),
+        (replace(SCRAP, cost=replace(SCRAP.cost, gas_usd=None)), True),  # gas of unknown price is not cheap
+    ],
+)
+def test_a_further_one_has_to_be_of_use(made: Plan, refused: bool) -> None:
+    before = (fired(10), fired(900))
+    assert code(RULE, made, *before) == ("adds-too-little" if refused else None)
+
+
+def test_what_is_refused_says_when_it_is_tried_again_and_then_it_is() -> None:
+    refusal = refuse_further(RULE, POSITION, SCRAP, (fired(10), fired(900)))
+    assert refusal is not None
+    assert f"tried again from {time_text(NOW - 10 + SPAN)} on" in refusal.reason
+    assert "from 1.1000 to 1.1000, for $1.00 of gas" in refusal.reason
+    then = replace(SCRAP, block=replace(SCRAP.block, timestamp=NOW - 10 + SPAN))
+    assert code(RULE, then, fired(10), fired(900)) is None
+
+
+def test_there_are_so_many_in_an_hour_at_most_but_for_what_ends_an_emergency() -> None:
+    before = tuple(fired(10 * number) for number in range(1, MOST + 1))
+    useful = plan(106, 119)
+    assert code(RULE, useful, *before[1:]) is None
+    refusal = refuse_further(RULE, POSITION, useful, before)
+    assert refusal is not None
+    assert refusal.code == "too-many-firings"
+    assert f"tried again from {time_text(NOW - 10 * MOST + SPAN)} on" in refusal.reason
+    assert code(RULE, plan(106, 150, reaches=True), *before) == "too-many-firings"
+    assert code(RULE, plan(104, 119), *before) == "too-many-firings"
+    assert code(RULE, plan(104, 121), *before) is None
+    later = replace(useful, block=replace(useful.block, timestamp=NOW - 10 * MOST + SPAN))
+    assert code(RULE, later, *before) is None
+
+
+def test_only_what_restores_health_goes_on() -> None:
+    part = replace(RULE, goal=close(5_000))
+    boost = replace(RULE, trigger=health_above(2 * WAD))
+    for rule in (part, boost):
+        assert code(rule, SCRAP, fired(10)) is None
+
+
+def test_unknown_health_counts_as_below() -> None:
+    assert len(short_ones(RULE, POSITION, (fired(10, None), fired(20), fired(30, 125), fired(40)), NOW)) == 2
+    assert health_below(12 * WAD // 10) == RULE.trigger
