@@ -87,11 +87,58 @@ async def test_confirm_mode_asks_and_a_yes_fires(make_rig: MakeRig) -> None:
     (asked,) = rig.wired.engine.view.confirmations
     assert asked.plan.simulated
     assert rig.firings() == ()
-    await rig.wired.commands.answer(asked.id, True)
+    await rig.wired.commands.answer(asked.id, True, asked.digest)
     await rig.mine(4)
     (firing,) = rig.firings()
     assert firing.state is FiringState.DONE
     assert rig.health(rig.trader.address) >= TARGET
+
+
+SUPPLY_FIRST = """\
+[[rule]]
+name = "guard"
+position = "aave-v3/core"
+mode = "confirm"
+when = { health_factor_below = "1.25", for_blocks = 1 }
+target = { health_factor = "1.50" }
+
+[[rule.step]]
+action = "add-collateral"
+asset = "WETH"
+
+[[rule.step]]
+action = "repay"
+asset = "USDC"
+"""
+
+
+async def test_a_yes_is_one_to_the_plan_that_was_looked_at(make_rig: MakeRig) -> None:
+    """The wallet's WETH goes, and the plan that is made anew repays: it moves less, and is another one all the same."""
+    rig = await make_rig(rules_text=SUPPLY_FIRST)
+    await rig.arm()
+    _lower_price(rig, "2600")
+    await rig.head()
+    (asked,) = rig.wired.engine.view.confirmations
+    assert [step.action.kind for step in asked.plan.steps] == ["add-collateral"]
+    chain, trader = rig.chain, rig.trader.address
+    everything = chain.balance("WETH", trader)
+    chain.send(trader, chain.token("WETH").address, "transfer(address,uint256)", chain.market.pool, everything)
+    await rig.mine()
+    (now,) = rig.wired.engine.view.confirmations
+    assert now.id == asked.id
+    assert [step.action.kind for step in now.plan.steps] == ["repay"]
+    assert now.plan.spend_usd < asked.plan.spend_usd
+    with pytest.raises(CommandRefused, match="does it in another way now; look at the new figures and answer again"):
+        await rig.wired.commands.answer(asked.id, True, asked.digest)
+    with pytest.raises(CommandRefused, match="the plan is another one now"):
+        await rig.wired.commands.answer(asked.id, True, "of no plan")
+    assert rig.firings() == ()
+    (again,) = rig.wired.engine.view.confirmations
+    await rig.wired.commands.answer(again.id, True, again.digest)
+    await rig.mine(4)
+    (firing,) = rig.firings()
+    assert firing.state is FiringState.DONE
+    assert rig.health(trader) >= TARGET
 
 
 async def test_a_yes_that_meets_an_unexpected_error_says_so(make_rig: MakeRig) -> None:
@@ -108,7 +155,7 @@ async def test_a_yes_that_meets_an_unexpected_error_says_so(make_rig: MakeRig) -
 
     executor.execute = fails  # type: ignore[method-assign]
     with pytest.raises(CommandRefused, match="unexpected error"):
-        await rig.wired.commands.answer(asked.id, True)
+        await rig.wired.commands.answer(asked.id, True, asked.digest)
     assert "the answer was not carried out whole" in rig.wired.engine.view.activity[-1].text
 
 
@@ -118,7 +165,7 @@ async def test_confirm_mode_a_no_latches(make_rig: MakeRig) -> None:
     _lower_price(rig, "2600")
     await rig.head()
     (asked,) = rig.wired.engine.view.confirmations
-    await rig.wired.commands.answer(asked.id, False)
+    await rig.wired.commands.answer(asked.id, False, asked.digest)
     await rig.mine(3)
     assert rig.wired.engine.view.confirmations == ()
     assert rig.firings() == ()
@@ -198,7 +245,7 @@ async def test_a_rule_that_has_fired_and_waits_is_not_shown_as_next_to_fire(make
     _lower_price(rig, "2600")
     await rig.head()
     (asked,) = rig.wired.engine.view.confirmations
-    await rig.wired.commands.answer(asked.id, False)
+    await rig.wired.commands.answer(asked.id, False, asked.digest)
     await rig.mine(1)
     view = rig.wired.engine.view
     assert view.next_fire is None

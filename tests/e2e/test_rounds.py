@@ -293,7 +293,7 @@ async def test_one_yes_is_for_all_rounds_within_its_sum(rounds: Open) -> None:
     await fall(rig)
     (asked,) = rig.wired.engine.defender.confirmations
     assert asked.plan.rounds is not None
-    await rig.wired.commands.answer(asked.id, True)
+    await rig.wired.commands.answer(asked.id, True, asked.digest)
     await to_the_end(rig)
     on_target(rig)
     assert rig.wired.engine.defender.confirmations == ()

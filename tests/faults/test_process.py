@@ -306,7 +306,7 @@ async def test_a_clock_that_jumps_an_hour_ends_nothing(make_rig: MakeRig, tmp_pa
         view = rig.wired.engine.view
         assert view.protection is Protection.ARMED
         assert [one.id for one in view.confirmations] == [asked.id]
-        await rig.wired.commands.answer(asked.id, True)
+        await rig.wired.commands.answer(asked.id, True, asked.digest)
         await rig.mine(4)
         assert [firing.state for firing in rig.firings()] == [FiringState.DONE]
     finally:
@@ -333,12 +333,12 @@ async def test_after_ten_minutes_of_sleep_nothing_is_signed_before_a_fresh_block
         assert view.protection is Protection.HELD
         assert "no new block for 600 s" in view.protection_why
         with pytest.raises(CommandRefused):
-            await rig.wired.commands.answer(asked.id, True)
+            await rig.wired.commands.answer(asked.id, True, asked.digest)
         assert rig.transactions_of(rig.trader.address) == []
         await rig.mine(1)
         assert rig.wired.engine.view.protection is Protection.ARMED
         (fresh,) = rig.wired.engine.view.confirmations
-        await rig.wired.commands.answer(fresh.id, True)
+        await rig.wired.commands.answer(fresh.id, True, fresh.digest)
         await rig.mine(4)
         assert [firing.state for firing in rig.firings()] == [FiringState.DONE]
     finally:

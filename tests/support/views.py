@@ -555,7 +555,8 @@ class FakeFacade:
     async def disarm(self, rule: str, why: str) -> None:
         self._note("disarm", rule, why)
 
-    async def answer(self, confirmation_id: str, yes: bool) -> None:
+    async def answer(self, confirmation_id: str, yes: bool, digest: str) -> None:
+        assert any(one.id == confirmation_id and one.digest == digest for one in self.view.confirmations)
         self._note("answer", confirmation_id, yes)
 
     async def kill(self, on: bool, why: str) -> None:

@@ -167,14 +167,14 @@ class Commands:
 
     # --- acting ----------------------------------------------------------------------------------------------------
 
-    async def answer(self, confirmation_id: str, yes: bool) -> None:
-        """Answer a confirmation; a yes is acted on at the newest snapshot."""
+    async def answer(self, confirmation_id: str, yes: bool, digest: str) -> None:
+        """Answer a confirmation whose plan was looked at (`digest`); a yes is acted on at the newest snapshot."""
         engine = self._engine
         async with engine.acting:
             if engine.snapshot is None:
                 raise CommandRefused("nothing has been read from the chain yet")
             try:
-                refused = await engine.defender.answer(confirmation_id, yes, engine.snapshot, engine.fees)
+                refused = await engine.defender.answer(confirmation_id, yes, digest, engine.snapshot, engine.fees)
             except (ChainUnreachable, ReadFailed) as error:
                 refused = str(error)
             except JournalError as error:

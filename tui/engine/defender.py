@@ -7,7 +7,7 @@ block, and is told once until its reason changes.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tui.crash import FIX, described
@@ -24,6 +24,7 @@ from tui.engine.prospect import Prospect
 from tui.engine.rounds import after_round, agreed_to, is_agreed, left_words, next_round, so_far_of
 from tui.engine.rulebook import RuleBook
 from tui.engine.sending import Teller
+from tui.model.agreement import SPEND_ROOM_PERCENT, differs, digest_of
 from tui.model.calls import Log
 from tui.model.intent import Firing, FiringState, IntentState
 from tui.model.plan import Action, Evaluation, FeeQuote, Plan, PlannedCall, Refusal
@@ -46,8 +47,8 @@ CONFIRM_SECONDS = 90.0
 """How long a confirmation waits; a position that still needs it is asked about again."""
 CLOCK_SET_SECONDS = 2.0
 """A wall clock that is off by more than this against the steady one was set."""
-CONFIRM_ROOM_PERCENT = 2
-"""A confirmed plan may have grown by this much when it is made again at the block of the yes."""
+MOST_SHOWN = 64
+"""Plans of one question that a yes may still be meant for: so many of the newest."""
 STALE_TRIES = 3
 """What waits for its signature and was refused by this many simulations in a row is of no use any more."""
 MOST_TRIES = 3
@@ -60,12 +61,20 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A confirmation with what it takes to act on it. `until` on the clock that nobody sets."""
+    """A confirmation with what it takes to act on it. `until` on the clock that nobody sets; `plans` are those that
+    were shown, by their digests, the newest last.
+    """
 
     shown: Confirmation
     until: float
     state: RuleState
     verdict: Verdict
+    plans: Mapping[str, Plan]
+
+    def anew(self, position: Position, plan: Plan, state: RuleState, verdict: Verdict) -> _Asked:
+        """The same question with the plan of another block."""
+        plans = dict([*self.plans.items(), (digest_of(plan), plan)][-MOST_SHOWN:])
+        return _Asked(replace(self.shown, position=position, plan=plan), self.until, state, verdict, plans)
 
 
 class _NotCarriedOut(Exception):
@@ -325,20 +334,23 @@ class Defender:
         pair = (rule.name, position.id)
         known = self._asked.get(pair)
         if known is not None:
-            self._asked[pair] = _Asked(replace(known.shown, position=position, plan=plan), known.until, state, verdict)
+            self._asked[pair] = known.anew(position, plan, state, verdict)
             return
         now = self._clock.now()
         shown = Confirmation(
             f"{verdict.episode}:{plan.block.number}", rule.name, position, plan, now, now + self._confirm_seconds
         )
-        self._asked[pair] = _Asked(shown, self._clock.monotonic() + self._confirm_seconds, state, verdict)
+        until = self._clock.monotonic() + self._confirm_seconds
+        self._asked[pair] = _Asked(shown, until, state, verdict, {shown.digest: plan})
         self._say_once(Severity.ALARM, rule, position, f"{verdict.why}: asks for your yes")
 
-    async def answer(self, confirmation_id: str, yes: bool, snapshot: Snapshot, fees: FeeQuote | None) -> str | None:
+    async def answer(
+        self, confirmation_id: str, yes: bool, digest: str, snapshot: Snapshot, fees: FeeQuote | None
+    ) -> str | None:
         """Act on an answer; the reason why it could not be acted on, or None.
 
-        The plan is made and simulated anew at `snapshot`: what was confirmed is its spending, which may not have grown
-        by more than `CONFIRM_ROOM_PERCENT`.
+        The plan is made and simulated anew at `snapshot`: it may not differ (`model.agreement`) from the one that was
+        looked at, which `digest` names (`Confirmation.digest`).
         """
         pair = next((pair for pair, asked in self._asked.items() if asked.shown.id == confirmation_id), None)
         if pair is None:
@@ -367,12 +379,14 @@ class Defender:
         plan = await self._planned(rule, position, snapshot, fees, state)
         if isinstance(plan, Refusal):
             return plan.reason
-        if plan.spend_usd * 100 > asked.shown.plan.spend_usd * (100 + CONFIRM_ROOM_PERCENT):
-            self._asked[pair] = _Asked(replace(asked.shown, position=position, plan=plan), asked.until, state, verdict)
-            return "the market moved and more is needed now; look at the new figures and answer again"
+        agreed = asked.plans.get(digest)
+        changed = "the plan is another one now" if agreed is None else differs(agreed, plan)
+        if agreed is None or changed is not None:
+            self._asked[pair] = asked.anew(position, plan, state, verdict)
+            return f"{changed}; look at the new figures and answer again"
         self._asked.pop(pair, None)
-        agreed = agreed_to(asked.shown.plan, so_far_of(state), CONFIRM_ROOM_PERCENT)
-        await self._fire(rule, position, plan, snapshot, state, verdict, agreed)
+        agreed_usd = agreed_to(agreed, so_far_of(state), SPEND_ROOM_PERCENT)
+        await self._fire(rule, position, plan, snapshot, state, verdict, agreed_usd)
         return None
 
     async def _fire(

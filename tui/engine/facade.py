@@ -83,8 +83,8 @@ class EngineFacade(Protocol):
     async def disarm(self, rule: str, why: str) -> None:
         """Stop a rule from firing; what is under way is tracked to its end."""
 
-    async def answer(self, confirmation_id: str, yes: bool) -> None:
-        """Answer a confirmation."""
+    async def answer(self, confirmation_id: str, yes: bool, digest: str) -> None:
+        """Answer a confirmation; `digest` is that of the one that was shown, with the plan that it had then."""
 
     async def kill(self, on: bool, why: str) -> None:
         """Set or release the kill switch."""

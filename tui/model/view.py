@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tui.model.agreement import digest_of
 from tui.model.block import BlockRef
 from tui.model.intent import Firing
 from tui.model.plan import Evaluation, Plan
@@ -148,6 +149,11 @@ class Confirmation:
     plan: Plan
     created_at: float
     expires_at: float
+
+    @property
+    def digest(self) -> str:
+        """Names the plan as it is shown: the answer says which one was looked at."""
+        return digest_of(self.plan)
 
 
 @dataclass(frozen=True, slots=True)

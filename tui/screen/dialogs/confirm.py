@@ -12,6 +12,7 @@ from textual.containers import Container
 from textual.geometry import Size
 
 from tui.engine.facade import CommandRefused
+from tui.model.agreement import differs
 from tui.model.view import Confirmation, PositionView, ViewState
 from tui.screen.actions import Where
 from tui.screen.base import Dialog, FooterLine, bindings_for
@@ -147,7 +148,7 @@ class ConfirmDialog(Dialog[None]):
         if facade is None:
             return
         try:
-            await facade.answer(self.confirmation.id, yes)
+            await facade.answer(self.confirmation.id, yes, self.confirmation.digest)
         except CommandRefused as refused:
             self._answered = False
             if self.is_attached:
@@ -182,7 +183,11 @@ class ConfirmDialog(Dialog[None]):
         if same is None or view.killed:
             self._leave("The kill switch ended the question." if view.killed else "The plan is no longer asked for.")
             return
-        self.confirmation = same
+        changed, self.confirmation = differs(self.confirmation.plan, same.plan), same
+        if changed is not None and not self._answered:
+            # A key that is on its way was meant for the plan before.
+            self._quiet_since = self.owner.monotonic()
+            self._say(f"Look again: {changed}.", "warn")
         for pane in self.query(LinePane):
             pane.redraw()
 
