@@ -120,12 +120,17 @@ def test_it_goes_in_rounds_where_no_helper_stands_and_only_there() -> None:
     market, position = at(10_500)
     usual = rule_of(sell())
     assert fall_of(usual, market, position).rounds is None
-    assert fall_of(rule_of(STEP), market, position).rounds is not None
+    by_choice = fall_of(rule_of(STEP), market, position).rounds
+    assert by_choice is not None
+    assert by_choice.why.endswith('because its step says rounds = "always"')
     offered = asked(usual, market, position, None, (Routed(),), circumstances(swapper=SWAPPER))
     (key,) = offered.offers
     gone = replace(offered.offers[key].terms, impossible="not deployed", absent=True)
     absent = replace(offered, offers={key: replace(offered.offers[key], terms=gone)})
-    assert run_waterfall(usual, market, position, wallet_of(), absent).rounds is not None
+    needed = run_waterfall(usual, market, position, wallet_of(), absent).rounds
+    assert needed is not None
+    assert "because no helper is deployed" in needed.why
+    assert replace(needed, number=1, ahead=0).in_short.startswith("in about one round, ")
     never = rule_of(replace(sell(), rounds=RoundsUse.NEVER))
     assert run_waterfall(never, market, position, wallet_of(), absent).steps == ()
     ahead = circumstances(swapper=SWAPPER, absent=frozenset({WETH.address}))

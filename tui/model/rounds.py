@@ -57,7 +57,7 @@ class Rounds:
 
     `lowest` is the health (wad) that this round's withdrawal leaves until the repayment; `reaches_target`: whether the
     rounds to come are likely to meet it, `ends_at` the health (wad; None: no debt) they end at. `collateral` and `debt`
-    are what the rounds sell and repay.
+    are what the rounds sell and repay. `by_choice`: the step asks for rounds, whether a helper stands or not.
     """
 
     step: int
@@ -71,6 +71,7 @@ class Rounds:
     ends_at: int | None
     collateral: Asset
     debt: Asset
+    by_choice: bool = False
 
     @property
     def words(self) -> str:
@@ -80,10 +81,23 @@ class Rounds:
     @property
     def why(self) -> str:
         """How many there are and why, for whoever arms or confirms it."""
-        return (
-            f"in about {self.number + self.ahead} rounds of withdrawing, swapping and repaying, one after the other, "
-            f"because no helper is deployed: `trimtab helper deploy` makes it one transaction"
-        )
+        return f"{self._many} of withdrawing, swapping and repaying, one after the other, {self._because}"
+
+    @property
+    def in_short(self) -> str:
+        """The same in fewer words."""
+        return f"{self._many}, {self._because}"
+
+    @property
+    def _many(self) -> str:
+        number = self.number + self.ahead
+        return "in about one round" if number == 1 else f"in about {number} rounds"
+
+    @property
+    def _because(self) -> str:
+        if self.by_choice:
+            return 'because its step says rounds = "always"'
+        return "because no helper is deployed (`trimtab helper deploy` makes it one transaction)"
 
 
 def floor_of(health: int) -> int | None:

@@ -86,7 +86,7 @@ def price_plan(
         or _over_share(plan, rule, cost)
     )
     if refusal is not None and rounds is not None and times > 1:
-        refusal = _in_rounds(refusal, times)
+        refusal = replace(refusal, reason=f"{rounds.in_short}: {refusal.reason}")
     if refusal is None and circumstances.signer_fees is not None:
         refusal = over_cap(circumstances.signer_fees, circumstances.fees, largest(plan.calls, UNSIMULATED_GAS))
     if refusal is not None:
@@ -99,13 +99,6 @@ def price_plan(
         return refusal
     rounds = None if rounds is None else replace(rounds, gas_units=gas * rounds.ahead)
     return replace(plan, cost=cost, fees=fees, rounds=rounds)
-
-
-def _in_rounds(refusal: Refusal, times: int) -> Refusal:
-    told = (
-        f"in about {times} rounds, because no helper is deployed (`trimtab helper deploy` makes it one transaction), "
-    )
-    return replace(refusal, reason=f"{told}{refusal.reason}")
 
 
 def _units(plan: Plan, of: Callable[[PlannedCall], int]) -> GasBySender:

@@ -428,7 +428,7 @@ class Flow:
             if offer is None:
                 return self._not_offered(step, number, order, price)
         if self._by_rounds(step, collateral, offer):
-            return self._round(number, order, offer, price)
+            return self._round(number, step, order, offer, price)
         if swaps:
             sized = self._swap(step, order, offer)
         elif self.closing is None:
@@ -444,7 +444,7 @@ class Flow:
     def _not_offered(self, step: Step, number: int, order: SaleOrder, price: int) -> str:
         """Why nobody was asked what a sale costs."""
         if self._by_rounds(step, order.collateral, None):
-            found = self._round(number, order, None, price)
+            found = self._round(number, step, order, None, price)
             if isinstance(found, str):
                 return found
         return f"{step_text(step)}: {self._why_not_asked(step.action, order.collateral)}"
@@ -465,7 +465,7 @@ class Flow:
             else min(so_far.left_of(asset.address), self.purses[self._account].balances.get(asset.address) or 0)
         )
 
-    def _round(self, number: int, order: SaleOrder, offer: Offer | None, price: int) -> _Sized | str:
+    def _round(self, number: int, step: Step, order: SaleOrder, offer: Offer | None, price: int) -> _Sized | str:
         """One round of a deleverage, after what earlier rounds left is used up."""
         swapper, so_far = self.circumstances.swapper, self.circumstances.so_far
         if swapper is None:
@@ -494,7 +494,8 @@ class Flow:
             return f"{ActionKind.DELEVERAGE}: {sized}"
         sale = sized.action.sale
         assert sale is not None
-        return _Sized(sized.action, "", value_usd(sale.sold, order.collateral.decimals, price), sized.rounds)
+        rounds = replace(sized.rounds, by_choice=step.rounds is RoundsUse.ALWAYS)
+        return _Sized(sized.action, "", value_usd(sale.sold, order.collateral.decimals, price), rounds)
 
     def _keeps_floor(self, sized: SizedRound, position: Position) -> bool:
         """Whether a round's withdrawal leaves health at its floor on `position` too."""
