@@ -361,6 +361,12 @@ def commands(world: World, tmp_path: Path) -> Iterator[list[object]]:
     chain.revert(snapshot)
 
 
+def dearer_than(commands: list[object], limit: str) -> None:
+    """The rule may cost `limit` dollars."""
+    rules = Path(str(commands[3]))
+    rules.write_text(rules.read_text().replace('max_cost_usd = "200"', f'max_cost_usd = "{limit}"'))
+
+
 async def test_plan_shows_every_way_with_its_reason(commands: list[object], world: World) -> None:
     code, out, err = await run_trimtab("plan", "--json", *commands)
     assert code == 0, err
@@ -397,11 +403,26 @@ async def test_plan_shows_every_way_with_its_reason(commands: list[object], worl
 
     code, out, err = await run_trimtab("plan", *commands)
     assert code == 0, err
+    assert "    gas at most $" in out
+    assert "; yield it gives up $" in out or "; yield it gives up -$" in out
+    assert 0 < Decimal(plan["expected_loss_usd"]) <= Decimal(plan["avoided_loss_usd"])
+    assert 0 < Decimal(plan["volatility"]) < 10
     assert "    sells 5." in out or "    sells 4." in out
     assert ", on Uniswap V3 0.05%; undone if health would end under 1." in out
     assert "it costs: pools $" in out
     assert "ways to do it at this block:\n      deleverage WETH for USDC: $" in out
     assert "repay USDC: no (repay USDC: the wallet holds none)" in out
+
+    dearer_than(commands, "0.01")
+    code, out, err = await run_trimtab("plan", "--json", *commands)
+    assert code == 0, err
+    (told,) = json.loads(out)["rules"]
+    assert (told["plan"], told["refused_code"]) == (None, "max-cost")
+    ways = {one["words"]: one for one in told["refused_alternatives"]}
+    assert set(ways) >= {"repay USDC", "add-collateral WETH", "deleverage WETH for USDC"}
+    assert Decimal(ways["deleverage WETH for USDC"]["cost_usd"]["total"]) > 5
+    code, out, err = await run_trimtab("plan", *commands)
+    assert "ways to do it at this block:" in out.split("    refused: ")[1]
 
 
 def said_by_the_helper(rig: FaultRig) -> list[int]:

@@ -120,6 +120,20 @@ def test_a_combination_is_taken_where_no_step_suffices() -> None:
     assert all(one.why_not and "of 1.80" in one.why_not for one in singles)
 
 
+def test_what_is_refused_still_tells_every_way_and_what_it_would_cost() -> None:
+    market, position, wallet = _scene(USDC=200_000 * 10**6)
+    rule = rule_of(sell(), repay(), target=13 * WAD // 10, max_cost_usd=USD)
+    refused = build_plan(rule, market, position, wallet, asked(rule, market, position, wallet))
+    assert isinstance(refused, Refusal)
+    assert refused.code == "max-cost"
+    told = {one.words: one for one in refused.alternatives}
+    assert set(told) == {"repay USDC", "deleverage WETH for USDC"}
+    assert all(one.cost is not None and one.cost.total_usd for one in told.values())
+    assert all("over the rule's $1.00" in (one.why_not or "") for one in told.values())
+    quick = build_plan(rule, market, position, wallet, asked(rule, market, position, wallet), alternatives=False)
+    assert quick == replace(refused, alternatives=())
+
+
 def test_alternatives_say_what_each_would_cost_and_why_not() -> None:
     market, position, wallet = _scene(USDC=200_000 * 10**6, WETH=WAD)
     wallet = replace(

@@ -8,6 +8,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from tests.support.plain_market import USDC, WETH, PlainMarket, circumstances, wallet_of
+from tests.support.plain_rules import asked
 from tui.model.position import Position
 from tui.model.rule import ActionKind, Limits, Mode, Rule, Step, health_above, health_below, restore
 from tui.model.units import WAD
@@ -69,6 +70,18 @@ def test_a_switch_raises_health_or_is_not_made(health: int, slippage: int) -> No
         event("skipped")
         assert fall.skipped
         assert "health factor" in fall.skipped[0] or "liquidatable" in fall.skipped[0]
+
+
+def test_a_switch_that_no_price_could_make_help_says_why_not_that_nobody_was_asked() -> None:
+    market = PlainMarket()
+    position = market.position({WETH: 10 * WAD, USDC: 100 * 10**6}, {USDC: 12_700 * 10**6})
+    step = Step(ActionKind.SWITCH_COLLATERAL, "USDC", None, "WETH", 100)
+    rule = defending(150 * CENT, step)
+    around = asked(rule, market, position)
+    assert around.offers == {}
+    fall = run_waterfall(rule, market, position, wallet_of(), around)
+    assert not fall.steps
+    assert "its threshold is not higher" in fall.skipped[0]
 
 
 def test_boosts_and_defences_are_rules_of_their_own() -> None:

@@ -266,6 +266,7 @@ class Prospect:
                 continue
             proven = await self._simulate(plan, case.snapshot, simulation_calls(plan))
             if isinstance(proven, Refusal):
+                proven = replace(proven, alternatives=plan.alternatives)
                 if not is_refused(proven):
                     return proven, {}
                 trials.refused(left_out, plan, proven)
@@ -273,7 +274,7 @@ class Prospect:
             priced = price_plan(proven.plan, case.rule, case.wallet, tried.circumstances)
             if isinstance(priced, Plan):
                 return replace(proven, plan=priced), left_out
-            trials.held(left_out, priced)
+            trials.held(left_out, replace(priced, alternatives=plan.alternatives))
         return trials.verdict, {}
 
     def _orders(self, case: _Case) -> Orders:

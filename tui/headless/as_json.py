@@ -121,6 +121,7 @@ def evaluation_json(evaluation: Evaluation) -> Json:
         "plan": None if evaluation.plan is None else plan_json(evaluation.plan),
         "refused": None if refused is None else refused.reason,
         "refused_code": None if refused is None else refused.code,
+        "refused_alternatives": [] if refused is None else [_alternative_json(one) for one in refused.alternatives],
     }
 
 
@@ -147,6 +148,8 @@ def plan_json(plan: Plan) -> Json:
         "alternatives": [_alternative_json(one) for one in plan.alternatives],
         "spend_usd": usd(plan.spend_usd),
         "avoided_loss_usd": usd(plan.avoided_loss_usd),
+        "expected_loss_usd": usd(plan.expected_loss_usd),
+        "volatility": None if plan.volatility_bps is None else ratio(plan.volatility_bps * 10**14),
         "reaches_target": plan.reaches_target,
         "closes": None if plan.closed_bps is None else ratio(plan.closed_bps * 10**14),
         "shortfall": plan.shortfall,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from tui.config.options import Options, UsageError, options_from
 from tui.engine.live_rules import live_errors
@@ -172,6 +172,9 @@ def _print_plan(plan: Plan, described: str) -> None:
     actions = [step.action for step in plan.steps if step.action.sale is not None]
     sales = [action.sale for action in actions if action.sale is not None]
     data(f"{told}, sales {_dollars(plan.cost.swap_usd)}, {_dollars(plan.cost.total_usd)} in all" if sales else told)
+    lost = plan.cost.lost_yield_usd_year
+    kept = "yield it gives up: not known" if lost is None else f"yield it gives up {_dollars(lost)} a year"
+    data(f"    gas at most {_dollars(plan.cost.gas_ceiling_usd)}; {kept}")
     if plan.shortfall is not None:
         data(f"    {plan.shortfall}")
     elif plan.left_out:
@@ -199,9 +202,14 @@ def _print_plan(plan: Plan, described: str) -> None:
         data(f"    those ahead: sales of ${usd(plan.rounds.spend_usd)} that lose {_dollars(plan.rounds.swap_usd)}, "
              f"{plan.rounds.gas_units} units of gas")  # fmt: skip
     if len(plan.alternatives) > 1:
+        _print_ways(plan.alternatives)
+
+
+def _print_ways(ways: Sequence[Alternative]) -> None:
+    if ways:
         data("    ways to do it at this block:")
-        for way in plan.alternatives:
-            data(f"      {_way_text(way)}")
+    for way in ways:
+        data(f"      {_way_text(way)}")
 
 
 def _way_text(way: Alternative) -> str:
@@ -230,3 +238,4 @@ def _print_plans(found: list[Evaluation]) -> None:
             _print_plan(one.plan, describe(one.plan))
         if one.refused is not None:
             data(f"    refused: {one.refused.reason}")
+            _print_ways(one.refused.alternatives)

@@ -322,7 +322,7 @@ class Refusal:
 
     Where a limit on cost suspends protection, `acts_below` is the health factor (wad) under which it does no longer.
     `failed` is the action whose call a simulation refused, where it was a call that it refused. `account`: whose money
-    for gas is too little, where that is it.
+    for gas is too little, where that is it. `alternatives`: the ways that were looked at, with cost and reason.
     """
 
     code: str
@@ -330,6 +330,7 @@ class Refusal:
     acts_below: int | None = None
     failed: Action | None = None
     account: str | None = None
+    alternatives: tuple[Alternative, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

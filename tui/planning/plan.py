@@ -40,7 +40,7 @@ def build_plan(
     ways = Ways(rule, market, position, wallet, circumstances)
     pricing = _Pricing(rule, position, wallet, circumstances)
     chosen = pricing.first(ways.candidates())
-    if isinstance(chosen, Refusal) or not alternatives:
+    if not alternatives:
         return chosen
     return replace(chosen, alternatives=_alternatives(rule, ways, pricing))
 

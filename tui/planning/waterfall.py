@@ -447,7 +447,7 @@ class Flow:
             found = self._round(number, step, order, None, price)
             if isinstance(found, str):
                 return found
-        return f"{step_text(step)}: {self._why_not_asked(step.action, order.collateral)}"
+        return f"{step_text(step)}: {self._why_not_asked(order)}"
 
     def _by_rounds(self, step: Step, collateral: Asset, offer: Offer | None) -> bool:
         """Whether a deleverage goes in rounds by the account itself."""
@@ -550,9 +550,14 @@ class Flow:
         worth = (self.current.collateral_usd or 0) * MOST_LEVERAGE
         return worth * whole(asset.decimals) // price, f"no more {asset.symbol} can be borrowed"
 
-    def _why_not_asked(self, kind: ActionKind, collateral: Asset) -> str:
+    def _why_not_asked(self, order: SaleOrder) -> str:
+        """That the market cannot, that it would add nothing whatever it costs, or else that nobody was asked."""
         try:
-            self.market.sale_shape(self.current, collateral, kind)
+            self.market.sale_shape(self.current, order.collateral, order.kind)
+            if self.closing is None:
+                sized = size_sale(self.market, self.current, order, None, self._target, self.aim)
+                if isinstance(sized, str):
+                    return sized
         except ActionImpossible as refused:
             return str(refused)
         return "no exchange was asked"
