@@ -50,6 +50,18 @@ def test_all_of_it_leaves_no_debt() -> None:
     assert (fall.reaches_target, fall.closed_bps) == (True, BPS)
 
 
+def test_less_than_a_cent_that_is_left_is_a_part_closed_and_not_all_of_it() -> None:
+    wallet = wallet_of(USDC=99_999_995_000)  # half a cent short of all that is owed
+    fall = run_waterfall(closing(repay(), part=BPS), MARKET, safe(), wallet, circumstances())
+    assert fall.position.health_factor is not None
+    assert not fall.reaches_target
+    assert fall.closed_bps is not None
+    assert fall.closed_bps < BPS
+    wallet = wallet_of(USDC=49_999_995_000)
+    fall = run_waterfall(closing(repay()), MARKET, safe(), wallet, circumstances())
+    assert (fall.reaches_target, fall.closed_bps) == (True, 5_000)
+
+
 def test_a_part_is_rounded_up_to_a_unit() -> None:
     position = MARKET.position({WETH: 100 * WAD}, {USDC: 100_000_000_001})
     fall = run_waterfall(closing(repay()), MARKET, position, wallet_of(USDC=100_000 * 10**6), circumstances())

@@ -10,7 +10,7 @@ from tests.planning.test_waterfall import scenes
 from tests.support.plain_market import ACCOUNT, HELPER, POOL, SALE, USDC, WETH, PlainMarket, receipt_of, wallet_of
 from tests.support.plain_rules import burn, rule_of, sell, supply
 from tui.model.plan import Plan
-from tui.model.rule import Rule
+from tui.model.rule import ActionKind, Limits, Mode, Rule, Step, health_above, restore
 from tui.model.signing import AllowedPermit, SigningPolicy
 from tui.model.units import UINT256_MAX, USD, WAD
 from tui.model.wallet import Wallet
@@ -44,6 +44,15 @@ def test_a_sale_is_bound_in_what_for_what_how_much_and_how_healthy() -> None:
     assert approvals
     assert all(rule.maximum == 20 * WAD for call in approvals for rule in call.rules if rule.index == 1)
     assert policy.max_value == 0
+
+
+def test_a_boost_is_signed_down_to_its_target_and_no_further() -> None:
+    step = Step(ActionKind.BOOST, "WETH", "5000", "USDC", 100)
+    rule = Rule("b", "*", Mode.AUTO, health_above(2 * WAD), 1, restore(15 * WAD // 10), (step,), Limits(), "d")
+    sales = [call for call in policy_of(rule).calls if call.selector == "0x" + SALE.hex()]
+    assert sales
+    floors = {word.minimum for call in sales for word in call.rules if word.index == 4}
+    assert floors == {15 * WAD // 10}
 
 
 def test_a_sale_without_a_maximum_has_a_limit_all_the_same() -> None:

@@ -11,7 +11,7 @@ from tests.support.plain_rules import asked, burn, repay, rule_of, sell, supply
 from tui.model.calls import CallResult, SimulatedCall, Simulation
 from tui.model.plan import Plan, Refusal
 from tui.model.position import Position
-from tui.model.rule import Rule, Step
+from tui.model.rule import ActionKind, Rule, Step, health_above
 from tui.model.units import WAD
 from tui.model.wallet import Wallet
 from tui.planning.plan import balances_of, build_plan
@@ -22,9 +22,9 @@ from tui.protocols import erc20
 class Scene:
     """A plan, and a simulation of it that agrees to the wei until something in it is changed."""
 
-    def __init__(self, rule: Rule, wallet: Wallet, usdc: int = 9_000) -> None:
+    def __init__(self, rule: Rule, wallet: Wallet, usdc: int = 9_000, owed: int = 160_000) -> None:
         self.market = PlainMarket()
-        position = self.market.position({WETH: 100 * WAD, USDC: usdc * 10**6}, {USDC: 160_000 * 10**6})
+        position = self.market.position({WETH: 100 * WAD, USDC: usdc * 10**6}, {USDC: owed * 10**6})
         around = asked(rule, self.market, position, wallet, around=circumstances(wrapped_native=WETH.address))
         plan = build_plan(rule, self.market, position, wallet, around)
         assert isinstance(plan, Plan)
@@ -71,6 +71,16 @@ def test_what_agrees_gets_its_gas() -> None:
         assert isinstance(judged, Plan)
         assert judged.simulated
         assert all((call.gas_used, call.gas_limit) == (100_000, 155_000) for call in judged.calls)
+
+
+def test_a_boost_whose_simulation_ends_under_its_target_is_refused_however_little() -> None:
+    step = Step(ActionKind.BOOST, "WETH", None, "USDC", 100)
+    rule = replace(rule_of(step), trigger=health_above(WAD))
+    scene = Scene(rule, wallet_of(WETH=WAD), owed=80_000)
+    health = scene.after.health_factor
+    assert health is not None
+    scene.plan = replace(scene.plan, floor=health + 1)
+    assert "it is not to pass" in refused(scene)
 
 
 def _moved(scene: Scene, parts: int) -> Scene:

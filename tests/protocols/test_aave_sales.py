@@ -322,6 +322,23 @@ def test_a_helper_said_to_stand_elsewhere_is_not_used(market_v32: Chain) -> None
         assert "take the line out" in (aave.sale_terms(position, weth, []).impossible or "")
 
 
+def test_what_answers_with_another_address_in_a_helpers_place_is_no_helper(market_v32: Chain) -> None:
+    holder, aave = Holder(market_v32, 331).borrow_to(), selling_adapter(market_v32)
+    there = the_helper(market_v32).address
+    position = read_one(market_v32, holder.address, aave)
+    usdc, weth = asset(aave, position, "USDC"), asset(aave, position, "WETH")
+    assert read_terms(market_v32, aave, position, weth, usdc).impossible is None
+    snapshot = market_v32.snapshot()
+    try:
+        # Whatever it is asked, it answers with an address that is not its own.
+        market_v32.rpc("anvil_setCode", there, f"0x7f{int(there, 16) ^ 1:064x}60005260206000f3")
+        terms = read_terms(market_v32, aave, position, weth, usdc)
+    finally:
+        market_v32.revert(snapshot)
+    assert "the helper contract is not deployed" in (terms.impossible or "")
+    assert terms.absent
+
+
 def test_without_a_router_it_says_what_to_add(market_v32: Chain) -> None:
     holder, aave = Holder(market_v32, 330).borrow_to(), adapter(market_v32)
     position = read_one(market_v32, holder.address, aave)

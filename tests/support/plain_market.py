@@ -230,10 +230,11 @@ class PlainMarket:
             wraps = (PlannedCall(asset.address, bytes.fromhex("d0e30db0"), action.wrap, "Wrap", None),)
         if action.sale is not None:
             sale = action.sale
+            floor = sale.min_health if action.kind is ActionKind.BOOST else WAD
             words = (int(asset.address, 16), int(sale.collateral.address, 16), action.amount, sale.most_sold,
                      sale.min_health)  # fmt: skip
             rules = (WordRule(0, words[0]), WordRule(1, words[1]), WordRule(3, maximum=sale.most_sold),
-                     WordRule(4, minimum=WAD), WordRule(6, maximum=3))  # fmt: skip
+                     WordRule(4, minimum=floor), WordRule(6, maximum=3))  # fmt: skip
             call = PlannedCall(HELPER, SALE + b"".join(word(one) for one in words), 0, "Sell", action, rules,
                                spend_token=sale.collateral.address, spend_word=3)  # fmt: skip
             return self._allowed(sale.terms.receipt, HELPER, sale.most_sold, sale.terms.allowed, sale.terms.permit,
