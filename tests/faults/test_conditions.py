@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -13,16 +13,21 @@ from hypothesis import strategies as st
 
 from tests.support import plain_market as plain
 from tui.engine.conditions import Baseline, Condition, Consequence, acting_rule, baseline_of, conditions_of
+from tui.engine.guard import Guard
+from tui.engine.prospect import Prospect
+from tui.engine.rulebook import RuleBook
 from tui.engine.watch import by_its_code
 from tui.model.block import BlockRef
 from tui.model.calls import CallResult
+from tui.model.network import Network
 from tui.model.pinned import PinnedCode
 from tui.model.position import Asset, Collateral, Debt, MarketKey, Position, PositionKey, unknown_position
-from tui.model.rule import ActionKind, Limits, Mode, Rule, StalePrice, Step, health_below, restore
+from tui.model.rule import ActionKind, Limits, Mode, Rule, StalePrice, Step, Trigger, TriggerKind, health_below, restore
 from tui.model.snapshot import Listing, MarketFacts, Snapshot
 from tui.model.units import WAD
 from tui.model.wallet import Wallet
 from tui.protocols.codes import stands
+from tui.rules.prices import PriceSeen
 
 KEY = PositionKey(MarketKey("aave-v3", "core"), "0x" + "ab" * 20)
 WETH, USDC, DAI = (
@@ -162,6 +167,21 @@ def test_52_a_price_holds_back_exactly_where_it_is_too_old_or_ahead(
     assert bool(found) == strange
     expected = Consequence.NOTE if choice is StalePrice.ACT else Consequence.HOLD_BACK
     assert all(one.consequence is expected for one in found)
+
+
+@pytest.mark.parametrize(("age", "doubted"), [(0, False), (-1, True), (10**6, True)])
+def test_a_price_of_a_strange_age_is_in_doubt_for_what_trails_it(age: int, doubted: bool) -> None:
+    class Prices:
+        """All that is asked of the prospect here."""
+
+        def price_of(self, rule: Rule, position: Position) -> PriceSeen:
+            return PriceSeen(10**8)
+
+    network = Network("test", 1, 12.0, 2, ())
+    guard = Guard(RuleBook((), None), cast(Prospect, Prices()), network)
+    rule = replace(rule_with(), trigger=Trigger(TriggerKind.TRAILING, 0, "WETH", None, 1_000))
+    guard.look(Snapshot(BLOCK, (position_at(),), markets=(with_listing(0, price_updated_at=NOW - age),)))
+    assert guard.price_of(rule, position_at()) == PriceSeen(10**8, doubted=doubted)
 
 
 def test_52_a_price_that_tells_no_time_is_noted() -> None:

@@ -14,7 +14,6 @@ from tui.model.position import MarketKey, Position, PositionKey
 from tui.model.rule import Limits, Mode, Rule, Trigger, TriggerKind, close
 from tui.model.units import BPS, USD, WAD
 from tui.rules.evaluate import (
-    MOST_BESTS,
     RuleState,
     Verdict,
     VerdictKind,
@@ -29,6 +28,7 @@ from tui.rules.evaluate import (
     step,
 )
 from tui.rules.prices import PriceSeen, fact, has_crossed, level_of, level_usd
+from tui.rules.trailing import MOST_BESTS, PriceRow, longer
 
 KEY = PositionKey(MarketKey("aave-v3", "core"), "0x" + "ab" * 20)
 STOP = Trigger(TriggerKind.PRICE_BELOW, 2_000 * WAD, "WETH")
@@ -141,6 +141,82 @@ def test_a_best_on_a_block_that_is_gone_was_not_seen() -> None:
     assert one.state.best == 2_100 * WAD
 
 
+def test_one_bad_block_is_no_best_price() -> None:
+    one = Walk(rule_of(TRAILING, for_blocks=3))
+    one.state = begin_trailing(one.rule, one.state, PriceSeen(3_000 * USD), block_at(0))
+    assert one.dollars(3_000, 3_000, 6_000, 3_000, 3_000, 3_000) == ["calm"] * 6
+    assert one.state.best == 3_000 * WAD
+
+
+def test_what_stood_long_enough_is_the_best_price() -> None:
+    one = Walk(rule_of(TRAILING, for_blocks=3))
+    assert one.dollars(3_000, 3_300, 3_200, 3_250) == ["calm"] * 4
+    assert one.state.best == 3_200 * WAD, "the lowest of the last three"
+    for number, price in enumerate((2_879, 2_879), start=5):
+        assert one.at(number, price * USD).kind is VerdictKind.COUNTING
+    assert one.at(7, 2_879 * USD).why == (
+        "WETH 2,879.00 below 2,880.00 (10% under the best price seen, 3,200.00) for 3 blocks"
+    )
+
+
+def test_blocks_that_were_not_seen_make_no_price_stand() -> None:
+    one = Walk(rule_of(TRAILING, for_blocks=2))
+    one.dollars(2_000, 2_000)
+    assert one.at(3, 3_000 * USD).kind is VerdictKind.CALM
+    one.at(3, 3_000 * USD)  # read again
+    one.at(4, None)
+    one.at(5, 3_000 * USD)
+    one.state = state_from_data(json.loads(json.dumps(state_to_data(one.state))))
+    one.at(6, 3_000 * USD)
+    assert one.state.best == 2_000 * WAD
+    one.at(7, 2_900 * USD)
+    assert one.state.best == 2_900 * WAD
+
+
+def test_a_restart_within_one_block_loses_no_best() -> None:
+    one = Walk(rule_of(TRAILING, for_blocks=3))
+    one.state = begin_trailing(one.rule, one.state, PriceSeen(3_000 * USD), block_at(1))
+    one.state = state_from_data(json.loads(json.dumps(state_to_data(one.state))))
+    one.at(1, 3_000 * USD)
+    assert one.state.best == 3_000 * WAD
+
+
+def test_a_price_in_doubt_raises_no_best() -> None:
+    one = Walk(rule_of(TRAILING, for_blocks=2))
+    one.dollars(2_000, 2_000)
+
+    def doubted(number: int, price: int) -> None:
+        seen = PriceSeen(price * USD, doubted=True)
+        position = Position(KEY, block_at(number), (), (), 2 * WAD, 0, 0)
+        one.state, _ = step(one.rule, one.state, position, block_at(number), seen)
+
+    one.at(3, 4_000 * USD)
+    doubted(4, 4_000)
+    one.at(5, 4_000 * USD)
+    assert one.state.best == 2_000 * WAD
+    one.at(6, 4_000 * USD)
+    assert one.state.best == 4_000 * WAD
+    fresh = initial_state(one.rule, str(KEY))
+    assert begin_trailing(one.rule, fresh, PriceSeen(4_000 * USD, doubted=True), block_at(7)).best is None
+
+
+def test_armed_in_a_spike_it_begins_at_what_stood_before() -> None:
+    one = Walk(rule_of(TRAILING, for_blocks=3))
+    one.dollars(3_000, 3_010, 6_000)
+    assert begin_trailing(one.rule, one.state, PriceSeen(6_000 * USD), block_at(3)).best == 3_000 * WAD
+    alone = initial_state(one.rule, str(KEY))
+    assert begin_trailing(one.rule, alone, PriceSeen(6_000 * USD), block_at(3)).best == 6_000 * WAD
+
+
+@given(prices=st.lists(st.integers(1, 20), min_size=1, max_size=60), most=st.integers(1, 8))
+def test_the_lowest_of_a_row_is_that_of_its_last_blocks(prices: list[int], most: int) -> None:
+    row = PriceRow()
+    for end, price in enumerate(prices, start=1):
+        row = longer(row, price, most)
+        assert row.lowest == min(prices[max(0, end - most) : end])
+        assert len(row.lows) <= most
+
+
 def test_arming_begins_anew_and_a_restart_does_not() -> None:
     one = Walk(rule_of(TRAILING))
     one.dollars(4_000)
@@ -210,6 +286,8 @@ class Trails(RuleBasedStateMachine):
         self.rule = rule_of(Trigger(TriggerKind.TRAILING, 0, "WETH", None, trailing), for_blocks=for_blocks)
         self.state = initial_state(self.rule, str(KEY))
         self.chain: list[tuple[BlockRef, int]] = []
+        self.row: list[int] = []
+        self.reached: list[tuple[int, int]] = []
         self.fork = 0
         self.fired: list[str] = []
 
@@ -225,7 +303,9 @@ class Trails(RuleBasedStateMachine):
             assert self.state.bests == before.bests
             return
         level = level_of(self.rule.trigger, self.state.best)
-        assert level is not None
+        if level is None:
+            assert verdict.kind is VerdictKind.CALM
+            return
         if verdict.fires:
             assert price * WAD < level, "fired above its level"
             assert verdict.episode not in self.fired, "one fall fired twice"
@@ -243,18 +323,27 @@ class Trails(RuleBasedStateMachine):
         head = self.head
         block = BlockRef(head.number + 1, f"0x{self.fork}-{head.number + 1}", head.hash, head.timestamp + 12, 1)
         self.chain.append((block, price))
+        self.stand(block, price)
         self.read(block, price)
+
+    def stand(self, block: BlockRef, price: int) -> None:
+        self.row.append(price)
+        if len(self.row) >= self.rule.for_blocks:
+            self.reached.append((block.number, min(self.row[-self.rule.for_blocks :])))
 
     @precondition(lambda self: self.chain)
     @rule()
     def read_again(self):
         count = len(self.fired)
+        if not self.row:  # after a blind spot it is the first block of a new row
+            self.stand(*self.chain[-1])
         self.read(*self.chain[-1])
         assert len(self.fired) == count
 
     @rule()
     def dark(self):
         head = self.head
+        self.row = []
         self.read(BlockRef(head.number + 1, f"0xdark{head.number}", head.hash, head.timestamp + 12, 1), None)
 
     @precondition(lambda self: len(self.chain) > 1)
@@ -262,22 +351,23 @@ class Trails(RuleBasedStateMachine):
     def reorganise(self, depth, price):
         del self.chain[-min(depth, len(self.chain) - 1) :]
         self.fork += 1
+        self.row = []
+        self.reached = [one for one in self.reached if one[0] <= self.head.number]
         self.grow(price)
 
     @rule()
     def restart(self):
+        self.row = []
         self.state = state_from_data(json.loads(json.dumps(state_to_data(self.state))))
 
     @invariant()
-    def the_best_is_that_of_the_chain(self):
-        if not self.chain:
-            return
-        best = max(price for _, price in self.chain[-MOST_BESTS:])
-        assert self.state.best is not None
+    def the_best_is_what_stood_on_the_chain(self):
+        best = max((price for _, price in self.reached), default=None)
         # Of a chain that only grew, it is the best of all; what many forks took back may have been more.
         if self.fork == 0:
-            assert self.state.best == max(price for _, price in self.chain) * WAD
-        assert self.state.best >= best * WAD
+            assert self.state.best == (None if best is None else best * WAD)
+        lately = [price for _, price in self.reached[-MOST_BESTS:]]
+        assert not lately or (self.state.best or 0) >= max(lately) * WAD
 
 
 TestTrails = Trails.TestCase

@@ -94,7 +94,7 @@ def conditions_of(
             found.append(_hold("position-unknown", f"the position is unknown now: {position.unknown}"))
         else:
             found.extend(_prices(rule, position, heartbeat))
-            found.extend(_trigger_prices(rule, position, facts, heartbeat))
+            found.extend(trigger_prices(rule, position, facts, heartbeat))
             found.extend(_steps(rule, position, facts, market, heartbeat))
     order = list(Consequence)
     return tuple(sorted(dict.fromkeys(found), key=lambda one: order.index(one.consequence)))
@@ -273,7 +273,7 @@ def _prices(rule: Rule, position: Position, heartbeat: int) -> Iterable[Conditio
             yield Condition(Consequence.NOTE, "price-age-unknown", text, about=symbol)
 
 
-def _trigger_prices(rule: Rule, position: Position, facts: MarketFacts, heartbeat: int) -> Iterable[Condition]:
+def trigger_prices(rule: Rule, position: Position, facts: MarketFacts, heartbeat: int) -> Iterable[Condition]:
     """Prices that the trigger itself waits for: none of them may be old, whatever the rule says of stale prices."""
     for name in rule.trigger.names:
         asset = facts.named(name)

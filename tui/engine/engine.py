@@ -123,7 +123,7 @@ class Engine:
         self.history = History()
         self.teller = Teller(ports.journal, ports.clock, self._heard)
         self.book = RuleBook(
-            setup.rules_files, ports.journal, lambda rule, position: self.prospect.price_of(rule, position)
+            setup.rules_files, ports.journal, lambda rule, position: self.guard.price_of(rule, position)
         )
         self.watch = Watch(
             ports.reader,

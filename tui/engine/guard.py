@@ -6,11 +6,12 @@ Keeps what each armed rule stands on; decides nothing about firing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from tui.crash import described
 from tui.engine.arming import positions_for
 from tui.engine.budget import degraded_rule
-from tui.engine.conditions import Condition, Consequence, acting_rule, conditions_of, first
+from tui.engine.conditions import Condition, Consequence, acting_rule, conditions_of, first, trigger_prices
 from tui.engine.prospect import Prospect
 from tui.engine.rulebook import RuleBook
 from tui.model.block import BlockRef
@@ -18,6 +19,7 @@ from tui.model.network import PRICE_HEARTBEAT, Network
 from tui.model.position import Position
 from tui.model.rule import Rule
 from tui.model.snapshot import Snapshot
+from tui.rules.prices import PriceSeen
 
 Pair = tuple[str, str]
 
@@ -40,6 +42,16 @@ class Guard:
         self.conditions: Mapping[Pair, tuple[Condition, ...]] = {}
         self._told: dict[Pair, dict[str, Consequence]] = {}
         self._degraded = degraded
+        self._snapshot: Snapshot | None = None
+
+    def price_of(self, rule: Rule, position: Position) -> PriceSeen | None:
+        """The price that a rule waits for, at the newest block: in doubt where its age is strange, armed or not."""
+        price = self._prospect.price_of(rule, position)
+        facts = None if self._snapshot is None else self._snapshot.market(position.key.market)
+        if price is None or facts is None or facts.error is not None:
+            return price
+        heartbeat = self._heartbeats.get(str(position.key.market), PRICE_HEARTBEAT)
+        return replace(price, doubted=any(trigger_prices(rule, position, facts, heartbeat)))
 
     def judge(self, rule: Rule, position: Position, snapshot: Snapshot) -> tuple[Condition, ...]:
         """The conditions of one rule, armed or not, on a position of a snapshot."""
@@ -50,6 +62,7 @@ class Guard:
 
     def look(self, snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
         """Take a new block in. (Rule, why) for the rules that must be disarmed."""
+        self._snapshot = snapshot
         found: dict[Pair, tuple[Condition, ...]] = {}
         disarm: dict[str, str] = {}
         for name, armed in self._book.armed.items():

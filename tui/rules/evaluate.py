@@ -15,8 +15,9 @@ No clock, no IO. The state of one (rule, position) pair is a frozen value that t
   not the block before) starts the row anew, and a recovery seen on a block that is gone did not happen.
 - A restart is a blind spot: latch, episode and cooldown survive it, the row does not.
 - Blocks that were never read neither count nor break the row: the row is of evaluated blocks.
-- A trailing trigger follows the best price seen on the chain since it was armed or, before that, first judged. It
-  survives a restart; a price seen on a block that is gone was not seen.
+- A trailing trigger follows the best price since it was armed or, before that, first judged, that stood for
+  `for_blocks` evaluated blocks in a row (rules.trailing). The best survives a restart, such a row does not; a price
+  seen on a block that is gone was not seen, and one in doubt (old, from the future) is no best and breaks the row.
 - A firing that goes in rounds is not over before its target is met: each round fires at a block after the one that
   ended the last, wherever the trigger is; `no_more_rounds` and `disarmed` end it.
 - A price fires nothing that acts while nothing is owed: such a block breaks the row, and frees nothing.
@@ -41,9 +42,7 @@ from tui.model.units import WAD, format_units
 from tui.rules.match import applies
 from tui.rules.prices import PriceSeen, fact, has_crossed, level_of, level_words, pair_text, side_word
 from tui.rules.rounds import round_episode, rounds_from_data, rounds_to_data
-
-MOST_BESTS = 16
-"""So many rises of the best price are remembered, for the case that a reorganisation takes the last of them back."""
+from tui.rules.trailing import MOST_BESTS, NO_ROW, PriceRow, longer, risen
 
 
 class VerdictKind(StrEnum):
@@ -80,8 +79,8 @@ class RuleState:
     `crossing_*`. `episode` is the last one that fired, at `fired_block`; `ended_block` is the block that concluded it,
     `recovered_block` the first one seen after that on the other side of the trigger, which ends `latched`.
     `bests` are (block number, price in wad) at which the price rose to a new best, the best last; `trails_armed` is
-    whether they began when the rule was armed. `rounds`: its last firing goes on in rounds until the target is met, not
-    just the trigger.
+    whether they began when the rule was armed; `prices` the row of blocks that may raise it. `rounds`: its last firing
+    goes on in rounds until the target is met, not just the trigger.
     """
 
     rule_digest: str
@@ -100,6 +99,7 @@ class RuleState:
     recovered_block: int | None = None
     bests: tuple[tuple[int, int], ...] = ()
     trails_armed: bool = False
+    prices: PriceRow = NO_ROW
     rounds: RoundsSoFar | None = None
 
     @property
@@ -170,12 +170,16 @@ def go_on(state: RuleState) -> RuleState:
 
 
 def begin_trailing(rule: Rule, state: RuleState, price: PriceSeen | None, block: BlockRef) -> RuleState:
-    """The state once the rule was armed: what it trails begins at the price of `block` (None: at the next one seen).
-    Armed again after a restart it goes on where it was, until `end_trailing`.
+    """The state once the rule was armed: what it trails begins at the price of `block`, or at the lowest of the blocks
+    in a row before it, as far as they count (None or in doubt: at the next that stand). Armed again after a restart it
+    goes on where it was, until it is `disarmed`.
     """
     if rule.trigger.kind is not TriggerKind.TRAILING or state.trails_armed:
         return state
-    return replace(state, bests=() if price is None else ((block.number, price.wad),), trails_armed=True)
+    if price is None or price.doubted:
+        return replace(state, bests=(), trails_armed=True)
+    first = min(price.wad, price.wad if state.prices.lowest is None else state.prices.lowest)
+    return replace(state, bests=((block.number, first),), trails_armed=True)
 
 
 def disarmed(rule: Rule, state: RuleState) -> RuleState:
@@ -329,9 +333,10 @@ def _advance(rule: Rule, state: RuleState, position: Position, block: BlockRef, 
     """The state after a known reading: chain followed, recovery noted, the row counted. Nothing fires here."""
     state = _follow_chain(state, block)
     counts = state.seen_hash != block.hash
-    if rule.trigger.kind is TriggerKind.TRAILING and price is not None and price.wad > (state.best or 0):
-        kept = tuple(best for best in state.bests if best[0] < block.number)[1 - MOST_BESTS :]
-        state = replace(state, bests=(*kept, (block.number, price.wad)))
+    if rule.trigger.kind is TriggerKind.TRAILING and price is not None and counts:
+        prices = NO_ROW if price.doubted else longer(state.prices, price.wad, rule.for_blocks)
+        bests = risen(state.bests, prices, block.number, rule.for_blocks)
+        state = replace(state, prices=prices, bests=bests)
     side = _side(rule, state, position.health_factor, price)
     if side is _Side.CLEAR:
         state = _without_row(state if fires_once(rule) else _recover(state, block))
@@ -373,7 +378,7 @@ def _why_blind(rule: Rule, position: Position, block: BlockRef, price: PriceSeen
 def _blinded(rule: Rule, state: RuleState, why: str) -> tuple[RuleState, Verdict]:
     side = side_word(rule.trigger)
     lost = f"; {state.below} of {rule.for_blocks} blocks {side} are forgotten" if state.below else ""
-    after = replace(_without_row(state), seen_number=None, seen_hash=None)
+    after = replace(_without_row(state), seen_number=None, seen_hash=None, prices=NO_ROW)
     return after, Verdict(VerdictKind.BLIND, f"unknown: {why}{lost}", state.episode if state.latched else None)
 
 
@@ -386,8 +391,12 @@ def _follow_chain(state: RuleState, block: BlockRef) -> RuleState:
     follows = state.seen_number is None or block.number > state.seen_number
     if state.seen_number is not None and block.number == state.seen_number + 1 and block.parent_hash != state.seen_hash:
         gone, follows = state.seen_number, False
-    if state.bests and state.bests[-1][0] >= gone:
-        state = replace(state, bests=tuple(best for best in state.bests if best[0] < gone))
+    # After a blind spot the block of the last best is taken for the same one: read anew, it must not lose that best.
+    kept = gone - 1 if state.seen_number is not None else gone
+    if state.bests and state.bests[-1][0] > kept:
+        state = replace(state, bests=tuple(best for best in state.bests if best[0] <= kept))
+    if not follows:
+        state = replace(state, prices=NO_ROW)
     if state.recovered_block is not None and state.recovered_block >= gone:
         # The recovery is not part of the chain any more: the episode that fired still holds.
         return replace(_without_row(state), latched=True, recovered_block=None)
@@ -478,7 +487,8 @@ def recovery_text(rule: Rule, state: RuleState | None = None) -> str:
 def _fact(rule: Rule, state: RuleState, health: int | None, price: PriceSeen | None, side: _Side) -> str:
     level = rule.health_factor_above if rule.boosts else rule.health_factor_below
     if level is None:
-        said = "" if price is None else fact(rule.trigger, price, state.best)
+        # Before anything stood long enough to be trailed, the present price stands in, as wherever it is foreseen.
+        said = "" if price is None else fact(rule.trigger, price, state.best or price.wad)
         return f"{said}, but nothing is owed" if side is _Side.IDLE else said
     if health is None:
         return "no debt"

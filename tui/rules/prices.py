@@ -15,11 +15,12 @@ from tui.rules.fields import percent_text, plain_decimal
 @dataclass(frozen=True, slots=True)
 class PriceSeen:
     """A price at a block by the market's own oracle: dollars with 8 decimals, and the dollars that one unit of the
-    quote asset is worth (one dollar where the price is in dollars).
+    quote asset is worth (one dollar where the price is in dollars). `doubted`: it is old, or from the future.
     """
 
     usd: int
     unit_usd: int = USD
+    doubted: bool = False
 
     @property
     def wad(self) -> int:
