@@ -367,6 +367,12 @@ def dearer_than(commands: list[object], limit: str) -> None:
     rules.write_text(rules.read_text().replace('max_cost_usd = "200"', f'max_cost_usd = "{limit}"'))
 
 
+def calm_at(commands: list[object], below: str) -> None:
+    """The rule's trigger lies under the health that is there."""
+    rules = Path(str(commands[3]))
+    rules.write_text(rules.read_text().replace('health_factor_below = "1.25"', f'health_factor_below = "{below}"'))
+
+
 async def test_plan_shows_every_way_with_its_reason(commands: list[object], world: World) -> None:
     code, out, err = await run_trimtab("plan", "--json", *commands)
     assert code == 0, err
@@ -423,6 +429,21 @@ async def test_plan_shows_every_way_with_its_reason(commands: list[object], worl
     assert Decimal(ways["deleverage WETH for USDC"]["cost_usd"]["total"]) > 5
     code, out, err = await run_trimtab("plan", *commands)
     assert "ways to do it at this block:" in out.split("    refused: ")[1]
+
+
+async def test_a_calm_rule_tells_its_ways_where_its_trigger_lies(commands: list[object]) -> None:
+    calm_at(commands, "1.03")
+    code, out, err = await run_trimtab("plan", "--json", *commands)
+    assert code == 0, err
+    (told,) = json.loads(out)["rules"]
+    assert (told["fires"], told["plan"], told["refused"]) == (False, None, None)
+    ahead = told["at_trigger"]
+    assert not ahead["simulated"]
+    assert Decimal("1.02") < Decimal(ahead["health_factor_before"]) < Decimal("1.03")
+    assert {one["words"] for one in ahead["alternatives"]} >= {"repay USDC", "add-collateral WETH"}
+    code, out, err = await run_trimtab("plan", *commands)
+    assert code == 0, err
+    assert "    where its trigger lies, at the worst that its steps allow:\n    would " in out
 
 
 def said_by_the_helper(rig: FaultRig) -> list[int]:

@@ -17,7 +17,7 @@ from tui.model.position import Asset
 from tui.model.rule import ActionKind, Limits, Order
 from tui.screen.draw.plan import confirmation_lines
 from tui.screen.draw.preview import preview_lines
-from tui.screen.draw.rules import limits_sentence, plan_sentence, rules_lines
+from tui.screen.draw.rules import limits_sentence, plan_details, plan_sentence, rules_lines
 from tui.screen.draw.sales import MOST_WAYS, alternative_lines, deed
 from tui.screen.lines import Line, width_of
 
@@ -151,6 +151,16 @@ def test_a_refused_sale_is_still_shown_with_its_cost() -> None:
     said = text(rules_lines(view, 60, "guard", views.NOW))
     assert "refused: costs too much refused was: sell 1.7421 WETH, repay 5,214.20 USDC" in said
     assert "flash loan $2.60" in said
+
+
+def test_what_is_refused_without_a_plan_shows_the_ways_that_were_looked_at() -> None:
+    closed = replace(WAYS[0], why_not="it would cost too much")
+    refused = Refusal("max-cost", "too dear", alternatives=(closed,))
+    found = Evaluation("guard", "aave-v3/core/0x", views.BLOCK, True, "under its trigger", None, refused)
+    told = text(plan_details(found, 80))
+    assert "Ways that were looked at" in told
+    assert "repay 5,214.20 USDC: it would cost too much" in told
+    assert plan_details(replace(found, refused=Refusal("max-cost", "too dear")), 80) == []
 
 
 def test_the_preview_of_the_chosen_rule_shows_its_sale() -> None:

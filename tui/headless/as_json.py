@@ -122,6 +122,7 @@ def evaluation_json(evaluation: Evaluation) -> Json:
         "refused": None if refused is None else refused.reason,
         "refused_code": None if refused is None else refused.code,
         "refused_alternatives": [] if refused is None else [_alternative_json(one) for one in refused.alternatives],
+        "at_trigger": plan_json(evaluation.ahead) if isinstance(evaluation.ahead, Plan) else None,
     }
 
 

@@ -79,7 +79,8 @@ async def evaluate(wired: Wired, rule: Rule, position: Position, snapshot: Snaps
     below = verdict.kind in (VerdictKind.FIRES, VerdictKind.COUNTING)
     if not below or rule.mode is Mode.NOTIFY:
         refused = None if position.unknown is None else Refusal("unknown", position.unknown)
-        return Evaluation(rule.name, position.id, snapshot.block, verdict.fires, verdict.why, None, refused)
+        ahead = None if below or refused is not None else _ahead(wired, rule, position, snapshot, fees)
+        return Evaluation(rule.name, position.id, snapshot.block, verdict.fires, verdict.why, None, refused, ahead)
     wrong = live_errors(rule.name, wired.engine.book.sets, snapshot, wired.engine.prospect.markets)
     if wrong:
         refused = Refusal("cannot-work", str(wrong[0]))
@@ -88,6 +89,14 @@ async def evaluate(wired: Wired, rule: Rule, position: Position, snapshot: Snaps
     if isinstance(plan, Refusal):
         return Evaluation(rule.name, position.id, snapshot.block, verdict.fires, verdict.why, None, plan)
     return Evaluation(rule.name, position.id, snapshot.block, verdict.fires, verdict.why, plan, None)
+
+
+def _ahead(wired: Wired, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote) -> Plan | Refusal | None:
+    """What a calm rule would do where its trigger lies; None where it never acts or owes nothing."""
+    if rule.mode is Mode.NOTIFY or position.health_factor is None:
+        return None
+    prospect = wired.engine.prospect
+    return prospect.plan(rule, prospect.at_trigger(rule, position), snapshot, fees)
 
 
 def _run(args: argparse.Namespace, look: Look, forever: bool) -> int:
@@ -239,3 +248,9 @@ def _print_plans(found: list[Evaluation]) -> None:
         if one.refused is not None:
             data(f"    refused: {one.refused.reason}")
             _print_ways(one.refused.alternatives)
+        if isinstance(one.ahead, Plan):
+            data("    where its trigger lies, at the worst that its steps allow:")
+            _print_plan(one.ahead, describe(one.ahead))
+        elif one.ahead is not None:
+            data(f"    where its trigger lies it would not act: {one.ahead.reason}")
+            _print_ways(one.ahead.alternatives)

@@ -335,7 +335,11 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A rule at a block: does it fire, why (not), what it would do, and what refuses it."""
+    """A rule at a block: does it fire, why (not), what it would do, and what refuses it.
+
+    `ahead`: what a calm rule would do where its trigger lies, sized with what is there now at the worst that its steps
+    allow; not simulated.
+    """
 
     rule: str
     position: str
@@ -344,3 +348,4 @@ class Evaluation:
     why: str
     plan: Plan | None
     refused: Refusal | None
+    ahead: Plan | Refusal | None = None

@@ -42,7 +42,8 @@ def plan_details(evaluation: Evaluation, width: int) -> list[Line]:
     """What a sentence leaves out: what was refused, the limits of each sale, where its cost goes, other ways."""
     plan = evaluation.plan
     if plan is None:
-        return []
+        ways = () if evaluation.refused is None else evaluation.refused.alternatives
+        return [line(("  Ways that were looked at", "label")), *alternative_lines(ways, width)] if ways else []
     rows: list[Line] = []
     if evaluation.refused is not None:
         rows += wrap(f"refused was: {plan_sentence(plan)}", width, "muted", "  ", "  ")
