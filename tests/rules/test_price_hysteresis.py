@@ -304,7 +304,7 @@ class Trails(RuleBasedStateMachine):
             return
         level = level_of(self.rule.trigger, self.state.best)
         if level is None:
-            assert verdict.kind is VerdictKind.CALM
+            assert not verdict.fires
             return
         if verdict.fires:
             assert price * WAD < level, "fired above its level"

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support import views
 from tests.support.views import GUARD, GUARD_TRIGGER, NOW, wad
+from tui.engine.aside import Aside
 from tui.engine.engine import Engine
 from tui.engine.history import History
 from tui.engine.publish import Facts, Standing, draw
@@ -116,6 +117,7 @@ def test_the_engine_gives_each_price_the_level_of_its_own_rule() -> None:
     engine: Any = SimpleNamespace(
         book=SimpleNamespace(rules_of=lambda position: (GUARD, LAST, STOP)),
         prospect=SimpleNamespace(fires_at=lambda rule, position: at),
+        _aside=Aside(),
     )
     found = Engine._trigger_prices(engine, Snapshot(views.BLOCK, (views.leveraged(),)))
     levels = {one.rule: one.health_factor for one in found}
