@@ -85,7 +85,7 @@ async def test_the_doctor_calls_no_sale_well_that_cannot_be_made(
     commands: list[object], world: World, tmp_path: Path
 ) -> None:
     async def told(slippage: str) -> dict[str, str]:
-        (tmp_path / "rules.toml").write_text(RULE.format(steps=SELL.format(slippage), daily="100000"))
+        (tmp_path / "rules.toml").write_text(RULE.format(steps=SELL.format(slippage), daily="100000", cooldown="0s"))
         _, out, _ = await run_trimtab("doctor", "--json", *commands, "--keystore", world.keystore)
         return {one["detail"]: one["level"] for one in json.loads(out)["checks"] if one["name"] == "rule guard"}
 
