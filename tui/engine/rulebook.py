@@ -22,6 +22,7 @@ from tui.ports.journal import Journal, JournalReader
 from tui.rules.evaluate import (
     RuleState,
     Verdict,
+    VerdictKind,
     before_round,
     begin_trailing,
     between_rounds,
@@ -231,32 +232,37 @@ class RuleBook:
         return self.state(rule, position).best
 
     def _recall(self, rule: Rule, position: Position) -> RuleState:
-        if self._journal is None:
-            return initial_state(rule, position.id)
-        kept = _parsed(self._journal.rule_state(rule.digest, position.id), rule, position)
-        last = next(
-            (
-                firing
-                for firing in self._journal.firings(limit=200)
-                if firing.rule_digest == rule.digest
-                and firing.position == position.id
-                and firing.state is not FiringState.DROPPED
-            ),
-            None,
-        )
-        if last is None or (kept is not None and kept.episode == last.episode):
-            return kept or initial_state(rule, position.id)
-        if kept is not None and (kept.fired_block or 0) > last.block_number:
-            return kept
-        # The crash came between the latch in the journal and the state: the journal is right.
-        fired = _state_of(rule, position, last)
-        if kept is None:
-            return fired
-        rounds = kept.rounds
-        if rounds is not None and rounds.planned is not None and rounds.planned.episode == last.episode:
-            # A round: what came of it is still to be booked, whether it has ended or not.
-            fired = replace(fired, rounds=rounds, ended_block=None)
-        return _trailing_as(kept, fired)
+        return on_record(self._journal, rule, position)
+
+
+def on_record(record: JournalReader | None, rule: Rule, position: Position) -> RuleState:
+    """What a rule remembers of a position by the record: its kept state, else its last firing. Raises JournalError."""
+    if record is None:
+        return initial_state(rule, position.id)
+    kept = _parsed(record.rule_state(rule.digest, position.id), rule, position)
+    last = next(
+        (
+            firing
+            for firing in record.firings(limit=200)
+            if firing.rule_digest == rule.digest
+            and firing.position == position.id
+            and firing.state is not FiringState.DROPPED
+        ),
+        None,
+    )
+    if last is None or (kept is not None and kept.episode == last.episode):
+        return kept or initial_state(rule, position.id)
+    if kept is not None and (kept.fired_block or 0) > last.block_number:
+        return kept
+    # The crash came between the latch in the journal and the state: the journal is right.
+    fired = _state_of(rule, position, last)
+    if kept is None:
+        return fired
+    rounds = kept.rounds
+    if rounds is not None and rounds.planned is not None and rounds.planned.episode == last.episode:
+        # A round: what came of it is still to be booked, whether it has ended or not.
+        fired = replace(fired, rounds=rounds, ended_block=None)
+    return _trailing_as(kept, fired)
 
 
 def _parsed(text: str | None, rule: Rule, position: Position) -> RuleState | None:
@@ -281,6 +287,16 @@ def _state_of(rule: Rule, position: Position, firing: Firing) -> RuleState:
         else max([firing.block_number, *(intent.included_block or 0 for intent in firing.intents)])
     )
     return fired_state(rule, position.id, firing.episode, fired, ended)
+
+
+def why_waits(
+    record: JournalReader | None, rule: Rule, position: Position, block: BlockRef, price: PriceSeen | None
+) -> str | None:
+    """Why a rule beyond its trigger is not let fire at a block by what it remembers (it fired already, it rests), or
+    None. Raises JournalError.
+    """
+    _, verdict = step(rule, on_record(record, rule, position), position, block, price)
+    return verdict.why if verdict.kind in (VerdictKind.LATCHED, VerdictKind.COOLING) else None
 
 
 def recalled(record: JournalReader | None, rule: Rule, position: Position) -> RuleState:

@@ -118,6 +118,7 @@ def evaluation_json(evaluation: Evaluation) -> Json:
         "position": evaluation.position,
         "fires": evaluation.fires,
         "why": evaluation.why,
+        "waits": evaluation.waits,
         "plan": None if evaluation.plan is None else plan_json(evaluation.plan),
         "refused": None if refused is None else refused.reason,
         "refused_code": None if refused is None else refused.code,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from tui.config.options import Options, UsageError, options_from
 from tui.engine.live_rules import live_errors
-from tui.engine.rulebook import recalled
+from tui.engine.rulebook import recalled, why_waits
 from tui.headless.as_json import block_json, evaluation_json, positions_json, usd, wad
 from tui.headless.output import Exit, data, data_json, talk
 from tui.model.block import BlockRef
@@ -72,7 +73,20 @@ def run_plan(args: argparse.Namespace) -> int:
 
 
 async def evaluate(wired: Wired, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote) -> Evaluation:
-    """What `rule` would do at this one block, counting only it: a rule of several blocks still has to wait."""
+    """What `rule` would do at this one block, counting only it: a rule of several blocks still has to wait. What the
+    record says that it remembers (it fired already, it rests) is told beside.
+    """
+    found = await _evaluate_anew(wired, rule, position, snapshot, fees)
+    if not found.fires and found.plan is None and found.refused is None:
+        return found
+    price = wired.engine.prospect.price_of(rule, position)
+    return replace(found, waits=why_waits(wired.record, rule, position, snapshot.block, price))
+
+
+async def _evaluate_anew(
+    wired: Wired, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote
+) -> Evaluation:
+    """The same, as if it had never fired."""
     state = recalled(wired.record, rule, position)
     price = wired.engine.prospect.price_of(rule, position)
     _, verdict = step(rule, state, position, snapshot.block, price)
@@ -242,7 +256,10 @@ def _print_plans(found: list[Evaluation]) -> None:
     from tui.engine.defender import describe
 
     for one in found:
-        data(f"{one.rule} on {one.position}: {'FIRES' if one.fires else 'calm'}, {one.why}")
+        if one.waits is not None:
+            data(f"{one.rule} on {one.position}: beyond its trigger, but the engine would NOT act: {one.waits}")
+        else:
+            data(f"{one.rule} on {one.position}: {'FIRES' if one.fires else 'calm'}, {one.why}")
         if one.plan is not None:
             _print_plan(one.plan, describe(one.plan))
         if one.refused is not None:

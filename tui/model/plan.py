@@ -338,7 +338,8 @@ class Evaluation:
     """A rule at a block: does it fire, why (not), what it would do, and what refuses it.
 
     `ahead`: what a calm rule would do where its trigger lies, sized with what is there now at the worst that its steps
-    allow; not simulated.
+    allow; not simulated. `waits`: it is beyond its trigger, but an engine would not act there, because it fired
+    already or rests; only where a single look at the chain found it so.
     """
 
     rule: str
@@ -349,3 +350,4 @@ class Evaluation:
     plan: Plan | None
     refused: Refusal | None
     ahead: Plan | Refusal | None = None
+    waits: str | None = None
