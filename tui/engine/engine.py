@@ -65,6 +65,8 @@ _TOLD_AS = {
     Consequence.STEP_OUT: Severity.WARNING,
     Consequence.NOTE: Severity.INFO,
 }
+MOST_OF_LATE = 50
+"""So many of our own firings are looked at where a position shrank."""
 HELD_KEY = "held"
 """Where the journal keeps why the circuit breaker holds the engine; empty where it does not."""
 
@@ -192,7 +194,7 @@ class Engine:
         self._aside = Aside()
         self.would_stop: tuple[str, ...] = ()
         self.worth_knowing: tuple[str, ...] = ()
-        self.losses = Losses()
+        self.losses = Losses(self._firings_of_late)
         self.low_gas: tuple[tuple[str, str], ...] = ()
         self.view = empty_view(setup.network.name, setup.network.chain_id, setup.network.block_time)
 
@@ -240,6 +242,11 @@ class Engine:
             return 0
         day = day_of(timestamp)
         return sum(self._record.spent(kind, day, rule) for kind in (SpendKind.USD, SpendKind.GAS_USD))
+
+    def _firings_of_late(self) -> Sequence[Firing]:
+        """Our own firings that signed something, the newest first."""
+        record = self._record
+        return () if record is None else record.signed_firings(self.setup.network.chain_id, limit=MOST_OF_LATE)
 
     def barred(self) -> Mapping[str, str]:
         """Accounts for which nothing may be signed until a person has looked, and why. Where the record fails nobody

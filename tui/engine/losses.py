@@ -1,33 +1,67 @@
-"""Noticing that a watched position was liquidated: both sides of it shrank between two blocks, under health 1."""
+"""Noticing that a watched position was liquidated: both sides of it shrank between two blocks, under health 1, by more
+than our own transactions account for.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+from tui.engine.own_work import own_work
+from tui.model.intent import Firing
 from tui.model.position import Position
 from tui.model.snapshot import Snapshot
-from tui.model.units import WAD, format_units, group_digits
+from tui.model.units import BPS, WAD, format_units, group_digits, value_usd
 
 LEAST_SHARE = 1_000
 """A side that shrank by less than a thousandth of itself is interest or rounding."""
+OWN_ROOM_BPS = 500
+"""Debt that went may be more by this than what our own transactions were to move: prices move on, interest accrues."""
+MOST_WAIT_BLOCKS = 100
+"""So long is waited for a transaction of ours to be final that may be what a position shrank by."""
 
 
 class Losses:
-    """Remembers the last known reading of each position."""
+    """Remembers the last known reading of each position. `firings` tells our own of late, where there is a record."""
 
-    def __init__(self) -> None:
+    def __init__(self, firings: Callable[[], Sequence[Firing]] = lambda: ()) -> None:
         self._last: dict[str, Position] = {}
+        self._firings = firings
 
     def see(self, snapshot: Snapshot) -> tuple[tuple[Position, str], ...]:
-        """The positions that were liquidated since they were last known, and what it took, in words."""
+        """The positions that were liquidated since they were last known, and what it took, in words.
+
+        What shrank by no more than what our own transactions were to move is no liquidation once they are final; until
+        then the reading before them is kept. Raises JournalError.
+        """
         found: list[tuple[Position, str]] = []
         for position in snapshot.positions:
             if position.unknown is not None:
                 continue
             before = self._last.get(position.id)
-            self._last[position.id] = position
             text = None if before is None else liquidation_between(before, position)
+            if before is not None and text is not None:
+                own = own_work(self._firings(), position.id, before.block.number, position.block.number)
+                waited = position.block.number - before.block.number
+                if own.done and _accounts_for(own.done, before, position):
+                    text = None
+                elif waited < MOST_WAIT_BLOCKS and own.possible and _accounts_for(own.possible, before, position):
+                    continue
+            self._last[position.id] = position
             if text is not None:
                 found.append((position, text))
         return tuple(found)
+
+
+def _accounts_for(moved_usd: int, before: Position, after: Position) -> bool:
+    """Whether so many dollars (8 decimals) that were ours to move are all the debt that went."""
+    prices = {held.asset.address: held.price_usd for held in (*before.debt, *after.debt)}
+    cleared = 0
+    for address, _, less, decimals in _less(before, after, debts=True):
+        price = prices.get(address)
+        if price is None:
+            return False
+        cleared += value_usd(less, decimals, price)
+    return cleared * BPS <= moved_usd * (BPS + OWN_ROOM_BPS)
 
 
 def liquidation_between(before: Position, after: Position) -> str | None:
@@ -48,13 +82,18 @@ def liquidation_between(before: Position, after: Position) -> str | None:
 
 def _shrunk(before: Position, after: Position, *, debts: bool) -> list[tuple[str, int, int]]:
     """(symbol, base units less, decimals) of each holding that shrank by more than a thousandth."""
+    return [one[1:] for one in _less(before, after, debts=debts)]
+
+
+def _less(before: Position, after: Position, *, debts: bool) -> list[tuple[str, str, int, int]]:
+    """The same, each with the asset's address first."""
     earlier = before.debt if debts else before.collateral
     later = {held.asset.address: held.amount for held in (after.debt if debts else after.collateral)}
     found = []
     for held in earlier:
         less = held.amount - later.get(held.asset.address, 0)
         if less > held.amount // LEAST_SHARE:
-            found.append((held.asset.symbol, less, held.asset.decimals))
+            found.append((held.asset.address, held.asset.symbol, less, held.asset.decimals))
     return found
 
 
