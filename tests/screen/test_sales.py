@@ -15,6 +15,7 @@ from tui.engine.facade import Preview
 from tui.model.plan import Action, Alternative, Evaluation, Plan, Refusal, Sale, SwapCost
 from tui.model.position import Asset
 from tui.model.rule import ActionKind, Limits, Order
+from tui.model.text import short_address
 from tui.screen.draw.plan import confirmation_lines
 from tui.screen.draw.preview import preview_lines
 from tui.screen.draw.rules import limits_sentence, plan_details, plan_sentence, rules_lines
@@ -241,6 +242,16 @@ def test_what_is_sold_or_borrowed_and_what_becomes_of_it_is_said_by_kind(
     assert "of your own tokens" not in told.replace("none of your own tokens", ""), "nothing leaves the wallet"
     assert ("borrows $5,000.00 of new debt" in told) is (sale is BORROWED)
     assert ("spends $5,000.00 of collateral that is sold" in told) is (sale is SALE)
+
+
+def test_whose_token_is_swapped_is_told_where_another_account_pays() -> None:
+    plan = of_kind(ActionKind.SWAP_TO_REPAY, USDC, 5_214_200_000, SALE)
+    (step,) = plan.steps
+    assert deed(step.action) == "swap 1.7421 WETH, repay 5,214.20 USDC"
+    paid = replace(plan, steps=(replace(step, action=replace(step.action, payer=views.BOB)),))
+    said = f"swap 1.7421 WETH of {short_address(views.BOB)}, repay 5,214.20 USDC"
+    assert plan_sentence(paid).startswith(said)
+    assert said in " ".join(confirmation(paid).split())
 
 
 def test_a_boost_defends_nothing_and_avoids_nothing() -> None:

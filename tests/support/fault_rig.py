@@ -37,7 +37,7 @@ GWEI = 10**9
 RULE = """\
 [[rule]]
 name = "guard"
-position = "aave-v3/core"
+position = "{position}"
 mode = "auto"
 when = {{ health_factor_below = "1.25", for_blocks = 1 }}
 target = {{ health_factor = "1.50" }}
@@ -65,6 +65,8 @@ class World:
     keystore: Path
     others: Mapping[str, Path] = field(default_factory=dict)
     """Key files of other accounts, under the same password."""
+    is_cold: bool = False
+    """The key of `account` is nowhere here: others pay for it, or nobody."""
 
 
 def open_world(program: NodeProgram, folders: dict[str, Path], cache: Path, directory: Path) -> Iterator[World]:
@@ -287,7 +289,7 @@ def _assemble(world: World, network: Network, paths: tuple[Path, Path], rules: P
         resolve_paths(*paths),
         accounts=[world.account],
         rules_files=[rules],
-        keystores={world.account: world.keystore, **world.others},
+        keystores={**({} if world.is_cold else {world.account: world.keystore}), **world.others},
         signing=True,
         clock=clock,
     )
@@ -305,6 +307,7 @@ async def open_rig(
     providers: int = 1,
     quorum: int = 1,
     steps: str = REPAY,
+    position: str = "aave-v3/core",
     daily: str = "100000",
     cooldown: str = "0s",
     extra: int = 0,
@@ -319,7 +322,7 @@ async def open_rig(
     stack.callback(chain.revert, snapshot)
     made = await stack.enter_async_context(proxies(chain.url, providers + extra))
     rules = directory / "rules.toml"
-    rules.write_text(RULE.format(steps=steps, daily=daily, cooldown=cooldown))
+    rules.write_text(RULE.format(position=position, steps=steps, daily=daily, cooldown=cooldown))
     clock = FakeClock(time.time())
     configured = Network(
         name="faulty",

@@ -308,7 +308,7 @@ async def open_mortal(
     snapshot = chain.snapshot()
     stack.callback(chain.revert, snapshot)
     (proxy,) = await stack.enter_async_context(proxies(chain.url))
-    (folder / "rules.toml").write_text(RULE.format(steps=steps, daily=daily, cooldown="0s"))
+    (folder / "rules.toml").write_text(RULE.format(position="aave-v3/core", steps=steps, daily=daily, cooldown="0s"))
     (folder / "password").write_text(PASSWORD + "\n")
     (folder / "password").chmod(0o600)
     network_file(folder / "network.toml", [proxy.url], chain.market.provider, chain.token("WETH").feed)

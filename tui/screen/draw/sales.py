@@ -22,17 +22,21 @@ MOST_WAYS = 5
 
 
 def deed(action: Action) -> str:
-    """`repay 5,214.20 USDC`, `sell 1.7400 WETH, repay 5,214.20 USDC`, `borrow 5,000.00 USDC, supply 2.0000 WETH`."""
+    """`repay 5,214.20 USDC`, `sell 1.7400 WETH, repay 5,214.20 USDC`, `borrow 5,000.00 USDC, supply 2.0000 WETH`; with
+    whose tokens they are where another account pays.
+    """
     paid = f"{amount(action.amount, action.asset.decimals)} {clean_text(action.asset.symbol, 12)}"
+    payer = "" if action.payer is None else short_address(action.payer)
     if action.sale is not None:
         given = "borrow" if action.kind in BORROWING else "sell"
         if action.kind is ActionKind.SWAP_TO_REPAY:
             given = "swap"
+        whose = f" of {payer}" if payer else ""
         taken = "supply" if action.kind in SUPPLYING else "repay"
-        return f"{given} {_sold(action.sale)}, {taken} {paid}"
+        return f"{given} {_sold(action.sale)}{whose}, {taken} {paid}"
     if action.kind is ActionKind.REPAY_WITH_ATOKENS:
         return f"repay {paid} out of the supply"
-    payer = "" if action.payer is None else f" from {short_address(action.payer)}"
+    payer = f" from {payer}" if payer else ""
     return f"{ACTION[action.kind]} {paid}{payer}"
 
 

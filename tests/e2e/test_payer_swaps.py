@@ -1,0 +1,257 @@
+"""A second account swaps a token of its own to repay a cold position: keystore, signer, journal, router, pool.
+
+The position's key is nowhere here. Health falls from 1.38 to 1.05 in one block; the payer holds 8 WETH, and 2,000 USDC
+that are not to go.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from eth_account import Account
+
+from tests.support.chain import ETHER, keyed_account
+from tests.support.fault_rig import PASSWORD, FaultRig, World, open_rig, open_world
+from tests.support.positions import PPM, follow, network_of
+from tui.model.intent import FiringState, IntentState
+from tui.model.plan import Plan
+from tui.model.signing import SignerRefused, TransactionRequest
+from tui.model.units import WAD
+from tui.practice.node import NodeProgram
+from tui.protocols.erc20 import address_word, word
+from tui.quotes.router02 import EXACT_INPUT_SINGLE
+from tui.vault.keystore import MIN_PBKDF2_ROUNDS
+
+pytestmark = pytest.mark.node
+
+TARGET = 15 * WAD // 10
+USD_AT_105 = Decimal("2277.11")
+"""The price of WETH at which the position's health is 1.05."""
+HOT = keyed_account(8)[0].lower()
+SWAP = f"""\
+[[rule.step]]
+action = "repay"
+asset = "USDC"
+swap_from = "WETH"
+max_slippage = "{{}}"
+wallet = "{HOT}"
+"""
+WITHDRAW, BORROW = bytes.fromhex("69328dec"), bytes.fromhex("a415bcad")
+"""withdraw(address,uint256,address), borrow(address,uint256,uint256,uint16,address)"""
+REPAY, APPROVE = bytes.fromhex("573ade81"), bytes.fromhex("095ea7b3")
+"""repay(address,uint256,uint256,address), approve(address,uint256)"""
+TRANSFER, DEPOSIT = bytes.fromhex("a9059cbb"), bytes.fromhex("d0e30db0")
+"""transfer(address,uint256), deposit()"""
+
+Open = Callable[..., Awaitable[FaultRig]]
+
+
+@pytest.fixture(scope="module")
+def world(
+    anvil: NodeProgram, artifact_folders: dict[str, Path], artifacts_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """The key of the account that pays is here, that of the position is not."""
+    folder = tmp_path_factory.mktemp("world")
+    hot = folder / "hot.json"
+    hot.write_text(json.dumps(Account.encrypt(keyed_account(8)[1], PASSWORD, "pbkdf2", MIN_PBKDF2_ROUNDS)))
+    hot.chmod(0o600)
+    for one in open_world(anvil, artifact_folders, artifacts_dir, folder):
+        yield replace(one, others={HOT: hot}, is_cold=True)
+
+
+@pytest.fixture
+async def paying(world: World, tmp_path: Path) -> AsyncIterator[Open]:
+    """Opens an armed engine whose rule names the position; `weth`, `usdc` and `ether` are what the payer has."""
+    async with AsyncExitStack() as stack:
+
+        async def make(steps: str = SWAP.format("2%"), *, weth: str = "8", usdc: int = 2_000, ether: int = 10,
+                       world: World = world) -> FaultRig:  # fmt: skip
+            chain, named = world.chain, network_of(world.chain)
+            rig = await open_rig(
+                stack, world, tmp_path, steps=steps, position=f"aave-v3/core/{world.account}",
+                swaps=named.swaps, wrapped_native=named.wrapped_native, helpers=named.helpers,
+            )  # fmt: skip
+            chain.set_ether(HOT, ether * ETHER)
+            chain.give("USDC", chain.units("USDC", usdc), HOT)
+            chain.give("WETH", int(Decimal(weth) * WAD), HOT)
+            await rig.mine()
+            await rig.arm()
+            return rig
+
+        yield make
+
+
+async def fall(rig: FaultRig, below: int = 0) -> None:
+    """The oracle falls, the pools `below` it by so many parts in a million, and the engine sees it."""
+    rig.chain.set_price("WETH", USD_AT_105)
+    follow(rig.chain, {"WETH": PPM - below})
+    rig.clock.advance(2)
+    await rig.head()
+
+
+def wallet(rig: FaultRig, account: str) -> dict[str, int]:
+    return {symbol: rig.chain.balance(symbol, account) for symbol in rig.chain.market.tokens}
+
+
+def allowed(rig: FaultRig, account: str) -> dict[tuple[str, str], int]:
+    """What pool and router may still take of an account."""
+    chain = rig.chain
+    return {
+        (symbol, spender): amount
+        for symbol, token in chain.market.tokens.items()
+        for spender in (chain.market.pool, chain.market.router02)
+        if (amount := chain.call(token.address, "allowance(address,address)", ["uint256"], account, spender))
+    }
+
+
+def plan_of(rig: FaultRig) -> Plan:
+    (evaluation,) = [one for one in rig.wired.engine.defender.evaluations.values() if one.rule == "guard"]
+    assert evaluation.plan is not None, evaluation.refused
+    return evaluation.plan
+
+
+def nonce(rig: FaultRig, account: str) -> int:
+    return int(rig.chain.rpc("eth_getTransactionCount", account, "latest"), 16)
+
+
+def on_target(rig: FaultRig) -> None:
+    """By the contract's own word, read from the pool."""
+    assert TARGET <= rig.chain.health_factor(rig.account) <= TARGET * 1_001 // 1_000
+
+
+async def test_from_105_to_150_by_a_token_of_the_payer(paying: Open) -> None:
+    rig = await paying()
+    chain = rig.chain
+    mine, theirs, owners_nonce = wallet(rig, rig.account), wallet(rig, HOT), nonce(rig, rig.account)
+    debt = chain.account_data(rig.account)[1]
+    await fall(rig)
+    assert 1049 * WAD // 1000 < chain.health_factor(rig.account) < 1051 * WAD // 1000
+    plan = plan_of(rig)
+    assert plan.reaches_target
+    (step,) = plan.steps
+    sale = step.action.sale
+    assert sale is not None
+    assert sale.swap is not None
+    assert step.action.payer == HOT
+    assert {call.sender for call in plan.calls} == {HOT}
+    assert [call.selector for call in plan.calls][1] == EXACT_INPUT_SINGLE
+    assert (await rig.settle()).state is FiringState.DONE, rig.said
+    assert [(one.account, one.state) for one in rig.firing.intents] == [(HOT, IntentState.FINAL_OK)] * 3
+    on_target(rig)
+    after = wallet(rig, HOT)
+    assert theirs["WETH"] - after["WETH"] == sale.sold
+    assert 0 <= after["USDC"] - theirs["USDC"] <= 2 * sale.surplus
+    assert {one: after[one] for one in after if one not in ("WETH", "USDC")} == {
+        one: theirs[one] for one in theirs if one not in ("WETH", "USDC")
+    }
+    assert chain.account_data(rig.account)[1] < debt
+    assert chain.account_data(HOT)[:2] == (0, 0), "it has no position of its own"
+    assert wallet(rig, rig.account) == mine, "what the cold account holds is not touched"
+    assert nonce(rig, rig.account) == owners_nonce, "the cold account signed nothing"
+    assert allowed(rig, HOT) == {}
+    assert allowed(rig, rig.account) == {}
+
+
+async def test_the_payer_wraps_what_it_lacks_of_what_it_swaps(paying: Open) -> None:
+    rig = await paying(weth="0.25")
+    before = int(rig.chain.rpc("eth_getBalance", HOT, "latest"), 16)
+    usdc = rig.chain.balance("USDC", HOT)
+    await fall(rig)
+    plan = plan_of(rig)
+    (step,) = plan.steps
+    sale = step.action.sale
+    assert sale is not None
+    assert step.action.wrap == sale.sold - WAD // 4
+    assert (await rig.settle()).state is FiringState.DONE, rig.said
+    assert [one.words.split()[0] for one in rig.firing.intents][:3] == ["Wrap", "Let", "Swap"]
+    assert {one.account for one in rig.firing.intents} == {HOT}
+    on_target(rig)
+    assert rig.chain.balance("WETH", HOT) == 0
+    assert 0 <= rig.chain.balance("USDC", HOT) - usdc <= 2 * sale.surplus
+    gas = sum(one.gas_paid_wei or 0 for one in rig.firing.intents)
+    assert before - int(rig.chain.rpc("eth_getBalance", HOT, "latest"), 16) == step.action.wrap + gas
+    assert allowed(rig, HOT) == {}
+
+
+async def test_the_paying_key_swaps_and_repays_within_its_rule_and_signs_nothing_else(paying: Open) -> None:
+    rig = await paying(f'{SWAP.format("2%")}max = "3"\n')
+    chain, signer = rig.chain, rig.wired.signer
+    assert signer is not None
+    status = await signer.status()
+    assert status["unlocked"] == [HOT]
+    assert [one["account"] for one in status["policies"]] == [HOT]
+    pool, router = chain.market.pool.lower(), chain.market.router02.lower()
+    weth, usdc = (chain.token(name).address.lower() for name in ("WETH", "USDC"))
+
+    def swap(sold: str = weth, bought: str = usdc, whom: str = HOT, amount: int = WAD) -> bytes:
+        words = address_word(sold), address_word(bought), word(500), address_word(whom), word(amount), word(1), word(0)
+        return EXACT_INPUT_SINGLE + b"".join(words)
+
+    def repay(whom: str) -> bytes:
+        return REPAY + address_word(usdc) + word(10**6) + word(2) + address_word(whom)
+
+    stranger = "0x" + "ab" * 20
+    wrong = [
+        (pool, WITHDRAW + address_word(weth) + word(1) + address_word(HOT)),
+        (pool, WITHDRAW + address_word(weth) + word(1) + address_word(rig.account)),
+        (pool, BORROW + address_word(usdc) + word(1) + word(2) + word(0) + address_word(rig.account)),
+        (pool, repay(HOT)),
+        (pool, repay(stranger)),
+        (router, swap(whom=rig.account)),
+        (router, swap(whom=stranger)),
+        (router, swap(sold=usdc, bought=weth)),
+        (router, swap(amount=3 * WAD + 1)),
+        (pool, swap()),
+        (weth, APPROVE + address_word(stranger) + word(1)),
+        (weth, APPROVE + address_word(router) + word(3 * WAD + 1)),
+        (weth, TRANSFER + address_word(rig.account) + word(1)),
+        (usdc, TRANSFER + address_word(rig.account) + word(1)),
+        (rig.account, b""),
+    ]
+    asked = TransactionRequest("i", 31337, HOT, 0, pool, 0, b"", 300_000, 10**10, 10**9)
+    for number, (to, data) in enumerate(wrong):
+        with pytest.raises(SignerRefused):
+            await signer.sign_transaction(replace(asked, intent_id=f"i{number}", to=to, data=data))
+    too_much = replace(asked, intent_id="w", to=weth, data=DEPOSIT, value=3 * WAD + 1)
+    with pytest.raises(SignerRefused):
+        await signer.sign_transaction(too_much)
+    with pytest.raises(SignerRefused, match="not unlocked"):
+        await signer.sign_transaction(replace(asked, intent_id="o", account=rig.account, data=repay(rig.account)))
+    right = [(pool, repay(rig.account)), (router, swap())]
+    for number, (to, data) in enumerate(right):
+        request = replace(asked, intent_id=f"r{number}", nonce=number, to=to, data=data)
+        assert await signer.sign_transaction(request)
+
+
+async def test_a_swap_that_reverts_takes_nothing_of_the_payer_and_is_planned_anew(paying: Open) -> None:
+    """Nothing of the debt token is in the payer's hand, so the repayment behind the swap reverts with it."""
+    rig = await paying(SWAP.format("0.6%"), usdc=0)
+    chain = rig.chain
+    await fall(rig)
+    raws = [attempt.raw for intent in rig.firing.intents for attempt in intent.attempts]
+    assert len(raws) == 3
+    before, health = wallet(rig, HOT), chain.health_factor(rig.account)
+    chain.rpc("anvil_dropAllTransactions")
+    follow(chain, {"WETH": PPM - 10_000})
+    for raw in raws:
+        chain.rpc("eth_sendRawTransaction", "0x" + raw.hex())
+    await rig.mine(4)
+    first = rig.firings[-1]
+    assert first.state is FiringState.FAILED
+    assert [one.state for one in first.intents] == [
+        IntentState.FINAL_OK, IntentState.FINAL_REVERTED, IntentState.FINAL_REVERTED,
+    ]  # fmt: skip
+    assert wallet(rig, HOT) == before
+    assert abs(chain.health_factor(rig.account) - health) < WAD // 10**6, "but for interest"
+    follow(chain)
+    await rig.mine(2)
+    assert len(rig.firings) == 2
+    assert (await rig.settle()).state is FiringState.DONE, rig.said
+    on_target(rig)
+    assert allowed(rig, HOT) == {}
