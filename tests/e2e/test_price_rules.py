@@ -168,3 +168,11 @@ async def test_a_trailing_stop_remembers_its_best_over_a_restart(rig: Rig) -> No
         # It fired above where it was armed: on its own memory of the rise alone.
         assert rig.price() > start
         assert rig.owed() == 0, rig.why()
+
+
+@pytest.mark.parametrize("level", ['below = "100"', 'trailing = "90%"'])
+async def test_a_stop_that_comes_too_late_is_refused_with_that_reason_once(rig: Rig, level: str) -> None:
+    rig.write(f'{{ price_of = "WETH", {level} }}', "100%")
+    async with rig.engine(arm=False) as wired:
+        report = await wired.commands.arming_report("price")
+        assert len([one for one in report.problems if "is liquidated at" in one]) == 1, report.problems

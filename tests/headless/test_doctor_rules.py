@@ -51,3 +51,5 @@ async def test_a_rule_that_run_does_not_arm_is_found(make_rig: MakeRig, tmp_path
     assert (code, told["armed"], told["ok"]) == (1, True, False)
     (found,) = [one for one in told["checks"] if "has not armed it" in one["detail"]]
     assert (found["name"], found["level"]) == ("rule second", "bad")
+    fine = [one["name"] for one in told["checks"] if "its means reach its target" in one["detail"]]
+    assert fine == ["rule guard"], "one rule is not bad and fine in one report"

@@ -18,10 +18,10 @@ from tui.engine.prospect import Prospect
 from tui.engine.validation import problems_of, refusals, remarks
 from tui.model.plan import Evaluation, Refusal
 from tui.model.position import Position
-from tui.model.rule import Mode, Rule
+from tui.model.rule import Mode, Rule, TriggerKind
 from tui.model.snapshot import Snapshot
 from tui.model.view import Severity, ViewState
-from tui.planning.validate import RuleProblem
+from tui.planning.validate import BEYOND_LIQUIDATION, RuleProblem
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.journal import JournalError
 from tui.rules.document import EditRefused
@@ -76,6 +76,12 @@ class Commands:
         found: list[RuleProblem] = []
         for position in self._armed_on(rule, snapshot):
             found += await problems_of(rule, position, snapshot, engine.fees, engine.prospect)
+        if rule.trigger.kind is TriggerKind.TRAILING or any(
+            fault.field == rule.trigger.field
+            for fault in live_errors(rule.name, engine.book.sets, snapshot, engine.prospect.markets)
+        ):
+            # That liquidation comes first is told already: once is enough.
+            found = [one for one in found if one.code != BEYOND_LIQUIDATION]
         return found
 
     def _armed_on(self, rule: Rule, snapshot: Snapshot) -> tuple[Position, ...]:

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 
 from tui.config.options import Options, UsageError, options_from
@@ -76,8 +76,9 @@ def run_doctor(args: argparse.Namespace) -> int:
         wired = wire(options, signing=False)
         wired.engine.book.reload(force=True)
         acting = [rule.name for rule in wired.engine.book.rules if rule.mode is not Mode.NOTIFY]
-        checks += unarmed_checks(acting, checks, beat)
-        checks += asyncio.run(_chain_checks(wired, now))
+        unarmed = list(unarmed_checks(acting, checks, beat))
+        checks += unarmed
+        checks += asyncio.run(_chain_checks(wired, now, {one.name for one in unarmed}))
     except UsageError as error:
         checks.append(Check("configuration", False, str(error), "give the options that the engine was started with"))
     except JournalError as error:
@@ -213,7 +214,7 @@ def _key_checks(options: Options) -> Iterator[Check]:
 # --- the chain -----------------------------------------------------------------------------------------------------
 
 
-async def _chain_checks(wired: Wired, now: float) -> list[Check]:
+async def _chain_checks(wired: Wired, now: float, unarmed: Set[str]) -> list[Check]:
     heads, network = wired.chain.heads, wired.network
     checks: list[Check] = []
     block: BlockRef | None = None
@@ -223,7 +224,7 @@ async def _chain_checks(wired: Wired, now: float) -> list[Check]:
             while block is None:
                 await wired.engine.ports.clock.sleep(heads.poll_interval)
                 block = await heads.poll()
-            checks += await _defence_checks(wired, block)
+            checks += await _defence_checks(wired, block, unarmed)
             if wired.chain.broadcaster.relay is not None:
                 await wired.chain.broadcaster.relay.look()
     except TimeoutError:
@@ -243,8 +244,8 @@ async def _chain_checks(wired: Wired, now: float) -> list[Check]:
     ]
 
 
-async def _defence_checks(wired: Wired, block: BlockRef) -> list[Check]:
-    """What a defence of the positions would meet at this block."""
+async def _defence_checks(wired: Wired, block: BlockRef, unarmed: Set[str] = frozenset()) -> list[Check]:
+    """What a defence of the positions would meet at this block. `unarmed` names checks of rules not armed."""
     engine = wired.engine
     engine.book.reload(force=True)
     own = tuple(engine.setup.keystores)
@@ -264,12 +265,13 @@ async def _defence_checks(wired: Wired, block: BlockRef) -> list[Check]:
     signing = tuple(dict.fromkeys((*own, *paying)))
     checks += [*position_checks(snapshot), *wallet_checks(snapshot, signing if own else own)]
     guarded = False
+    bad = unarmed | {check.name for check in checks if check.level in ("bad", "unknown")}
     for rule in engine.book.rules:
         if rule.mode is Mode.NOTIFY:
             continue
         for position in candidates_for(rule, snapshot, own):
             guarded = True
-            name = f"rule {rule.name}"
+            name, before = f"rule {rule.name}", len(checks)
             checks += key_checks(name, rule, position.key.account, own)
             strange = engine.guard.judge(rule, position, snapshot)
             acting = acting_rule(rule, strange)
@@ -280,7 +282,8 @@ async def _defence_checks(wired: Wired, block: BlockRef) -> list[Check]:
             checks += condition_checks(name, strange, steps_left=len(acting.steps))
             checks += [Check(name, False, one.text, stops=one.stops) for one in found]
             checks += [Check(name, False, one.words, one.fix, stops=one.decisive) for one in wrong]
-            if not any(one.stops for one in found) and not any(one.decisive for one in wrong):
+            # What is bad of it by its file, its keys or its market is not fine in the next line.
+            if name not in bad and all(check.ok or not check.stops for check in checks[before:]):
                 checks.append(Check(name, True, f"its means reach its target on {position.id}"))
     checks += await _aggregator_checks(wired, snapshot, fees, own)
     if own and not guarded:

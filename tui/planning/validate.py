@@ -47,6 +47,8 @@ _NEVER = frozenset(
 """A step with one of these does nothing until somebody mends it. A wallet that is empty, a reserve that is paused, a
 collateral that is sold are not among them: they pass by themselves while a rule is armed.
 """
+BEYOND_LIQUIDATION = "stop-beyond-liquidation"
+"""The code of a price that liquidation comes before."""
 LITTLE_ROOM_BPS = 100
 """A trigger from which a fall by less than this leads to liquidation leaves hardly a block to act in."""
 
@@ -112,7 +114,7 @@ def _of_trigger(rule: Rule, market: LendingMarket, position: Position, best: int
         pair = pair_text(rule.trigger)
         other = "lower" if rule.trigger.kind is TriggerKind.PRICE_ABOVE else "higher"
         yield RuleProblem(
-            "stop-beyond-liquidation",
+            BEYOND_LIQUIDATION,
             None,
             f"it fires at {pair} {level_words(rule.trigger, level)}, but the position is liquidated "
             f"at {price_text(at)} before that",
