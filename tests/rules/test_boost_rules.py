@@ -146,3 +146,41 @@ def test_it_fires_above_and_only_there(seen: list[int | None]) -> None:
         if percent is None and not fired:
             assert verdict.kind is VerdictKind.CALM
             assert verdict.why == "no debt"
+
+
+STOP = """[[rule]]
+name = "stop"
+position = "{position}"
+mode = "{mode}"
+when = {{ price_of = "WETH", below = "1500" }}
+target = {{ close = "50%" }}
+
+[[rule.step]]
+action = "repay"
+asset = "USDC"
+"""
+AGAIN = '"stop" takes debt off at a price, after which health may be above 2.2: "lever" would then borrow again'
+
+
+@pytest.mark.parametrize(
+    ("position", "mode", "told"),
+    [("aave-v3/core", "auto", True), ("*", "confirm", True), ("aave-v3/prime", "auto", False), ("*", "notify", False)],
+)
+def test_a_boost_that_would_undo_what_a_price_rule_did_is_told(position: str, mode: str, told: bool) -> None:
+    stop = STOP.format(position=position, mode=mode)
+    for text in (BOOST + stop, stop + BOOST):
+        loaded = parse_rules(text, "r.toml")
+        assert {rule.name for rule in loaded.rules} == {"lever", "stop"}, "it is told, not refused"
+        assert (AGAIN in faults(text)) is told
+        assert all(fault.severity == "warning" for fault in loaded.faults)
+
+
+def test_a_boost_and_a_price_rule_in_two_files_are_told_once(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.toml", tmp_path / "other.toml"
+    one.write_text(BOOST)
+    other.write_text(STOP.format(position="*", mode="auto"))
+    for paths in ([one, other], [other, one]):
+        sets = load_rule_files(paths)
+        assert [len(found.rules) for found in sets] == [1, 1]
+        told = [fault for found in sets for fault in found.faults]
+        assert [(AGAIN in fault.what, fault.file) for fault in told] == [(True, str(paths[1]))]

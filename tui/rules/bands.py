@@ -1,4 +1,6 @@
-"""Rules that would chase each other: one boosts down to where another defends, which defends up to where it boosts."""
+"""Rules that would chase each other: one boosts down to where another defends, which defends up to where it boosts; or
+one boosts what another has taken off at a price.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +25,24 @@ def chasing(rules: Iterable[Rule]) -> Iterator[tuple[Rule, Rule, str, str]]:
             found = None if defence.boosts else _meeting(boost, defence)
             if found is not None and overlap(boost.position, defence.position):
                 yield (boost, defence, *found)
+
+
+def levering_again(rules: Iterable[Rule]) -> Iterator[tuple[Rule, Rule, str, str]]:
+    """(boost, price rule, what may surprise, how to mend it) for every two acting rules on the same position of which
+    one takes debt off at a price and the other takes it on where health is high, as it is after that.
+    """
+    acting = [rule for rule in rules if rule.mode is not Mode.NOTIFY]
+    for boost in (rule for rule in acting if rule.boosts):
+        for other in acting:
+            if other.trigger.is_price and overlap(boost.position, other.position):
+                level = plain_decimal(boost.trigger.level, 18)
+                yield (
+                    boost,
+                    other,
+                    f'"{other.name}" takes debt off at a price, after which health may be above {level}: '
+                    f'"{boost.name}" would then borrow again on the same position',
+                    f'disarm "{boost.name}" once "{other.name}" has fired, or write a higher trigger',
+                )
 
 
 def _meeting(boost: Rule, defence: Rule) -> tuple[str, str] | None:
