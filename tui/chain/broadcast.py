@@ -337,6 +337,6 @@ async def _why(provider: Provider, tx_hash: str, parent_hash: str) -> str:
     except (RpcError, Malformed):
         return unknown
     if not isinstance(told, RpcError):
-        return "reverted, though not on the state before its block: another transaction came first"
+        return "reverted, though not on the state before its block: its prices, its time or what came before it there"
     carried = revert_data(told)
     return told.message if carried is None else revert_reason(carried)

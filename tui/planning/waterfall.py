@@ -33,8 +33,10 @@ INTEREST_ROOM = 5_000
 """A step aims above the target by this part of it (0.02%): until the transaction is in a block, and a while after,
 interest eats into the health, which is to lie between the target and 0.1% above it.
 """
-BOOST_ROOM = 1_000
-"""A boost has reached its target where health is less than this part (0.1%) above it: never under it."""
+BOOST_ROOM = 200
+"""A boost aims above its target by this part of it (0.5%), or by half the way to its trigger where that is less: under
+the target the chain undoes it, and prices move until it is in a block. Twice as far above it has reached its target.
+"""
 NO_ROUTER = 'the network file names no router to swap with: add router02 to its [[swap]] table of kind "uniswap-v3"'
 NO_PART_IN_ROUNDS = (
     "a part of a debt is closed in one transaction or not at all, and no helper is there: run `trimtab helper deploy`"
@@ -185,7 +187,7 @@ class Flow:
             return self.closing.is_done
         if self.rule.boosts:
             health = self.current.health_factor
-            return health is not None and health <= self._target + self._target // BOOST_ROOM
+            return health is not None and health <= self._target + 2 * self._boost_room
         return meets(self.current.health_factor, self._target)
 
     @property
@@ -199,7 +201,12 @@ class Flow:
     @property
     def aim(self) -> int:
         """The health (wad) that sizes aim at."""
-        return self._target + self._target // INTEREST_ROOM
+        return self._target + (self._boost_room if self.rule.boosts else self._target // INTEREST_ROOM)
+
+    @property
+    def _boost_room(self) -> int:
+        """What health (wad) may fall by while a boost is on its way."""
+        return min(self._target // BOOST_ROOM, (self.rule.trigger.level - self._target) // 2)
 
     @property
     def reach(self) -> int:
