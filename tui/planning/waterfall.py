@@ -206,7 +206,8 @@ class Flow:
     @property
     def _boost_room(self) -> int:
         """What health (wad) may fall by while a boost is on its way."""
-        return min(self._target // BOOST_ROOM, (self.rule.trigger.level - self._target) // 2)
+        half_way = (self.rule.trigger.level - self._target) // 2
+        return max(min(self._target // BOOST_ROOM, half_way), self._target // INTEREST_ROOM)
 
     @property
     def reach(self) -> int:
