@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
-import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,6 +18,7 @@ from hexbytes import HexBytes
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from tests.support.forged_signer import fields_of, forged_signer, result_of
 from tests.vault.test_policy import ACCOUNT, CANCEL, GWEI, NOW, OTHER, POLICY, REQUEST, check
 from tui.model.pinned import NO_CODE, PinnedCode, pinned_of, pinned_text
 from tui.model.signing import SignerRefused, SignerUnavailable, SigningPolicy, TransactionRequest
@@ -336,41 +334,6 @@ async def test_the_parent_checks_the_authorization_as_well(signer: SignerClient,
         await signer.sign_transaction(asks(key_file.address, nonce=10, intent_id="three", delegate=NEXT_DOOR))
 
 
-class Forger:
-    """A signer whose authorization is not the one asked for, inside a transaction that the right key signed."""
-
-    def __init__(self, key: bytes, change: dict[str, Any], by: bytes) -> None:
-        self.key, self.change, self.by = key, change, by
-        self.mine, self.theirs = socket.socketpair()
-        self.mine.setblocking(False)
-        self.process = subprocess.Popen(["true"])
-        self.thread = threading.Thread(target=self.serve)
-        self.thread.start()
-
-    def serve(self) -> None:
-        self.theirs.sendall(protocol.encode_frame({"id": 0, "ok": True, "result": {}}))
-        length = protocol.frame_length(self.theirs.recv(4, socket.MSG_WAITALL))
-        asked = protocol.decode_body(self.theirs.recv(length, socket.MSG_WAITALL))["request"]
-        wanted = {
-            "chainId": asked["chain_id"],
-            "address": bytes.fromhex(asked["delegate"]["address"][2:]),
-            "nonce": asked["nonce"] + 1,
-        }
-        authorization = Account.sign_authorization({**wanted, **self.change}, self.by)
-        fields = {
-            "type": 4, "chainId": asked["chain_id"], "nonce": asked["nonce"], "to": bytes.fromhex(asked["to"][2:]),
-            "value": 0, "data": b"", "gas": asked["gas"], "maxFeePerGas": asked["max_fee_per_gas"],
-            "maxPriorityFeePerGas": asked["max_priority_fee_per_gas"], "authorizationList": [authorization],
-        }  # fmt: skip
-        signed = Account.sign_transaction(fields, self.key)
-        result = {
-            "raw": "0x" + signed.raw_transaction.hex(), "hash": "0x" + signed.hash.hex(),
-            "y_parity": signed.v, "r": signed.r, "s": signed.s,
-            "authorization": {"y_parity": authorization.y_parity, "r": authorization.r, "s": authorization.s},
-        }  # fmt: skip
-        self.theirs.sendall(protocol.encode_frame({"id": 1, "ok": True, "result": result}))
-
-
 @pytest.mark.parametrize(
     ("change", "own_key", "believed"),
     [
@@ -386,15 +349,23 @@ class Forger:
 async def test_the_parent_believes_only_the_authorization_it_asked_for(
     key_file: Any, change: dict[str, Any], own_key: bool, believed: bool
 ) -> None:
-    forger = Forger(key_file.key, change, key_file.key if own_key else b"\x05" * 32)
-    client = SignerClient(forger.process, forger.mine)
-    try:
+    """A signer whose authorization is not the one asked for, inside a transaction that the right key signed."""
+
+    def forged(asked: dict[str, Any]) -> dict[str, Any]:
+        wanted = {
+            "chainId": asked["chain_id"],
+            "address": bytes.fromhex(asked["delegate"]["address"][2:]),
+            "nonce": asked["nonce"] + 1,
+        }
+        by = key_file.key if own_key else b"\x05" * 32
+        authorization = Account.sign_authorization({**wanted, **change}, by)
+        fields = {**fields_of(asked), "type": 4, "authorizationList": [authorization]}
+        signature = {"y_parity": authorization.y_parity, "r": authorization.r, "s": authorization.s}
+        return {**result_of(Account.sign_transaction(fields, key_file.key)), "authorization": signature}
+
+    with forged_signer(forged) as client:
         if believed:
             assert (await client.sign_transaction(asks(key_file.address))).raw[0] == 4
         else:
             with pytest.raises(SignerUnavailable, match="not the one"):
                 await client.sign_transaction(asks(key_file.address))
-    finally:
-        client.close()
-        forger.thread.join(10)
-        forger.theirs.close()

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from eth_account import Account
 
+from tests.support.forged_signer import fields_of, forged_signer, result_of
 from tui.model.signing import (
     AllowedCall,
     AllowedPermit,
@@ -331,34 +332,6 @@ async def test_a_signer_that_cannot_start_says_why(tmp_path: Path) -> None:
         client.close()
 
 
-class Forger:
-    """A signer that answers a transaction request with another transaction, signed by the right key."""
-
-    def __init__(self, key: bytes, change: dict[str, Any], spoil: dict[str, Any]) -> None:
-        self.key, self.change, self.spoil = key, change, spoil
-        self.mine, self.theirs = socket.socketpair()
-        self.mine.setblocking(False)
-        self.process = subprocess.Popen(["true"])
-        self.thread = threading.Thread(target=self.serve)
-        self.thread.start()
-
-    def serve(self) -> None:
-        self.theirs.sendall(protocol.encode_frame({"id": 0, "ok": True, "result": {}}))
-        length = protocol.frame_length(self.theirs.recv(4))
-        asked = protocol.decode_body(self.theirs.recv(length))["request"]
-        fields = {
-            "type": 2, "chainId": asked["chain_id"], "nonce": asked["nonce"], "to": bytes.fromhex(asked["to"][2:]),
-            "value": asked["value"], "data": asked["data"], "gas": asked["gas"],
-            "maxFeePerGas": asked["max_fee_per_gas"], "maxPriorityFeePerGas": asked["max_priority_fee_per_gas"],
-        }  # fmt: skip
-        signed = Account.sign_transaction({**fields, **self.change}, self.key)
-        result = {
-            "raw": "0x" + signed.raw_transaction.hex(), "hash": "0x" + signed.hash.hex(),
-            "y_parity": signed.v, "r": signed.r, "s": signed.s,
-        }  # fmt: skip
-        self.theirs.sendall(protocol.encode_frame({"id": 1, "ok": True, "result": {**result, **self.spoil}}))
-
-
 @pytest.mark.parametrize(
     ("change", "spoil", "believed"),
     [
@@ -381,19 +354,18 @@ class Forger:
 async def test_the_parent_believes_only_what_it_asked_for(
     key_file: Any, change: dict[str, Any], spoil: dict[str, Any], believed: bool
 ) -> None:
-    forger = Forger(key_file.key, change, spoil)
-    client = SignerClient(forger.process, forger.mine)
-    try:
+    """A signer that answers a transaction request with another transaction, signed by the right key."""
+
+    def forged(asked: dict[str, Any]) -> dict[str, Any]:
+        return {**result_of(Account.sign_transaction({**fields_of(asked), **change}, key_file.key)), **spoil}
+
+    with forged_signer(forged) as client:
         if believed:
             assert (await client.sign_transaction(request(key_file.address))).raw[0] == 2
         else:
             with pytest.raises(SignerUnavailable, match="not the one"):
                 await client.sign_transaction(request(key_file.address))
             assert not client.alive
-    finally:
-        client.close()
-        forger.thread.join(60)
-        forger.theirs.close()
 
 
 @pytest.fixture
