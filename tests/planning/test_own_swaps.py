@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from tests.support.plain_market import (
     PRICES,
-    ROUTER,
     USDC,
     WBTC,
     WETH,
@@ -16,20 +15,12 @@ from tests.support.plain_market import (
     circumstances,
     wallet_of,
 )
-from tests.support.plain_rules import asked, repay, rule_of, supply, swap
+from tests.support.plain_rules import SWAPPER, repay, routed_fall, rule_of, supply, swap
 from tui.model.plan import Sale
 from tui.model.units import BPS, USD, WAD, value_usd, whole
 from tui.planning.waterfall import NO_ROUTER, Waterfall, run_waterfall
-from tui.quotes.router02 import Router02
 
 TARGET = 15 * WAD // 10
-SWAPPER = Router02(ROUTER)
-
-
-def fall_of(rule, market, position, wallet, exchange=None, **around) -> Waterfall:
-    given_now = circumstances(swapper=SWAPPER, **around)
-    offered = asked(rule, market, position, wallet, (exchange or Routed(),), given_now)
-    return run_waterfall(rule, market, position, wallet, offered)
 
 
 def sale_of(fall: Waterfall, number: int = 0) -> Sale:
@@ -60,7 +51,7 @@ def test_it_reaches_its_target_or_gives_all_that_its_bounds_leave(
     wallet = wallet_of(WETH=weth)
     limits = {} if daily is None else {"daily_spend_usd": daily * USD}
     step = swap(slippage=slippage, maximum=None if maximum is None else str(maximum))
-    fall = fall_of(rule_of(step, **limits), market, position, wallet, Routed(depth_usd=depth * USD, gap_bps=gap))
+    fall = routed_fall(rule_of(step, **limits), market, position, wallet, Routed(depth_usd=depth * USD, gap_bps=gap))
     assert position.health_factor is not None
     if not fall.steps:
         assert fall.skipped
@@ -90,8 +81,8 @@ def test_the_wallets_own_debt_token_is_left_to_a_plain_step_before_it() -> None:
     market = PlainMarket()
     position = market.position({WETH: 100 * WAD}, {USDC: 156_000 * 10**6})
     wallet = wallet_of(WETH=50 * WAD, USDC=5_000 * 10**6)
-    alone = fall_of(rule_of(swap()), market, position, wallet)
-    both = fall_of(rule_of(repay(), swap()), market, position, wallet)
+    alone = routed_fall(rule_of(swap()), market, position, wallet)
+    both = routed_fall(rule_of(repay(), swap()), market, position, wallet)
     assert both.steps[0].action.amount == 5_000 * 10**6
     assert alone.steps[0].action.amount == sum(step.action.amount for step in both.steps)
     assert alone.reaches_target
@@ -101,7 +92,7 @@ def test_the_wallets_own_debt_token_is_left_to_a_plain_step_before_it() -> None:
 def test_what_a_swap_sells_a_later_step_has_no_more() -> None:
     market = PlainMarket()
     position = market.position({WETH: 100 * WAD}, {USDC: 156_000 * 10**6})
-    fall = fall_of(rule_of(swap(maximum="5"), supply()), market, position, wallet_of(WETH=6 * WAD))
+    fall = routed_fall(rule_of(swap(maximum="5"), supply()), market, position, wallet_of(WETH=6 * WAD))
     assert not fall.reaches_target
     assert 0 < fall.steps[1].action.amount <= 6 * WAD - sale_of(fall).sold
 
@@ -110,10 +101,10 @@ def test_native_coin_is_wrapped_where_it_is_the_one_that_is_swapped() -> None:
     market = PlainMarket()
     position = market.position({WBTC: 10**9}, {USDC: 400_000 * 10**6})
     wallet = wallet_of(native=1_000 * WAD, WETH=2 * WAD)
-    fall = fall_of(rule_of(swap()), market, position, wallet, wrapped_native=WETH.address)
+    fall = routed_fall(rule_of(swap()), market, position, wallet, wrapped_native=WETH.address)
     assert fall.reaches_target
     assert fall.steps[0].action.wrap == sale_of(fall).sold - 2 * WAD
-    dry = fall_of(rule_of(swap()), market, position, wallet)
+    dry = routed_fall(rule_of(swap()), market, position, wallet)
     assert sale_of(dry).sold <= 2 * WAD
     assert not dry.reaches_target
 
@@ -123,8 +114,8 @@ def test_less_room_is_taken_where_the_slippage_leaves_less() -> None:
     position = market.position({WETH: 100 * WAD}, {USDC: 156_000 * 10**6})
     wallet = wallet_of(WETH=60 * WAD)
     exchange = Routed(depth_usd=10**10 * USD)
-    wide = sale_of(fall_of(rule_of(swap(slippage=50)), market, position, wallet, exchange))
-    tight = sale_of(fall_of(rule_of(swap(slippage=7)), market, position, wallet, exchange))
+    wide = sale_of(routed_fall(rule_of(swap(slippage=50)), market, position, wallet, exchange))
+    tight = sale_of(routed_fall(rule_of(swap(slippage=7)), market, position, wallet, exchange))
     assert wide.surplus > 3 * tight.surplus > 0
     assert wide.cost == tight.cost
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from tests.support.plain_market import (
     PRICES,
-    ROUTER,
     USDC,
     WETH,
     PlainMarket,
@@ -17,7 +16,7 @@ from tests.support.plain_market import (
     circumstances,
     wallet_of,
 )
-from tests.support.plain_rules import asked, rule_of, sell, supply
+from tests.support.plain_rules import SWAPPER, asked, routed_fall, rule_of, sell, supply
 from tui.model.plan import Action
 from tui.model.position import Position
 from tui.model.rounds import MOST_ROUNDS, Rounds, RoundsSoFar, floor_of
@@ -25,18 +24,9 @@ from tui.model.rule import ActionKind, RoundsUse, close
 from tui.model.units import BPS, USD, WAD, value_usd, whole
 from tui.planning.rounds import rest_of
 from tui.planning.waterfall import NO_PART_IN_ROUNDS, Waterfall, run_waterfall
-from tui.quotes.router02 import Router02
 
 TARGET = 15 * WAD // 10
-SWAPPER = Router02(ROUTER)
 STEP = replace(sell(), rounds=RoundsUse.ALWAYS)
-
-
-def fall_of(rule, market, position, wallet=None, exchange=None, **around) -> Waterfall:
-    wallet = wallet or wallet_of()
-    given_now = circumstances(swapper=SWAPPER, **around)
-    offered = asked(rule, market, position, wallet, (exchange or Routed(),), given_now)
-    return run_waterfall(rule, market, position, wallet, offered)
 
 
 def at(health_bps: int, owed: int = 156_000) -> tuple[PlainMarket, Position]:
@@ -69,7 +59,7 @@ def test_every_round_raises_health_and_none_goes_under_its_floor(
     left = ((WETH.address, at_hand * WAD // 100), (USDC.address, added * 10**6))
     so_far = RoundsSoFar(0, rounds=1, left=tuple((token, amount) for token, amount in left if amount))
     wallet = wallet_of(WETH=WAD // 5, USDC=1_000 * 10**6)
-    fall = fall_of(rule, market, position, wallet, Routed(gap_bps=gap), so_far=so_far)
+    fall = routed_fall(rule, market, position, wallet, Routed(gap_bps=gap), so_far=so_far)
     before = position.health_factor
     assert before is not None
     if not fall.steps:
@@ -105,10 +95,10 @@ def test_every_round_raises_health_and_none_goes_under_its_floor(
 def test_the_rounds_end_at_the_target_and_are_as_many_as_foretold(health: int, gap: int) -> None:
     market, position = at(health)
     rule, exchange = rule_of(replace(STEP, max_slippage_bps=200)), Routed(gap_bps=gap)
-    _, first = round_of(fall_of(rule, market, position, exchange=exchange))
+    _, first = round_of(routed_fall(rule, market, position, exchange=exchange))
     done = 0
     while (position.health_factor or TARGET) < TARGET and done < MOST_ROUNDS + 5:
-        fall = fall_of(rule, market, position, exchange=exchange)
+        fall = routed_fall(rule, market, position, exchange=exchange)
         round_of(fall)
         position, done = fall.position, done + 1
     assert first.reaches_target
@@ -119,8 +109,8 @@ def test_the_rounds_end_at_the_target_and_are_as_many_as_foretold(health: int, g
 def test_it_goes_in_rounds_where_no_helper_stands_and_only_there() -> None:
     market, position = at(10_500)
     usual = rule_of(sell())
-    assert fall_of(usual, market, position).rounds is None
-    by_choice = fall_of(rule_of(STEP), market, position).rounds
+    assert routed_fall(usual, market, position).rounds is None
+    by_choice = routed_fall(rule_of(STEP), market, position).rounds
     assert by_choice is not None
     assert by_choice.why.endswith('because its step says rounds = "always"')
     offered = asked(usual, market, position, None, (Routed(),), circumstances(swapper=SWAPPER))
@@ -139,14 +129,14 @@ def test_it_goes_in_rounds_where_no_helper_stands_and_only_there() -> None:
 
 def test_nothing_behind_a_round_is_done_before_the_rounds_are_over() -> None:
     market, position = at(10_500)
-    fall = fall_of(rule_of(STEP, supply()), market, position, wallet_of(WETH=5 * WAD))
+    fall = routed_fall(rule_of(STEP, supply()), market, position, wallet_of(WETH=5 * WAD))
     assert [step.action.kind for step in fall.steps] == [ActionKind.DELEVERAGE]
     assert fall.reaches_target
 
 
 def test_nearer_to_liquidation_than_a_withdrawal_may_go_the_next_step_does_it() -> None:
     market, position = at(10_050)
-    fall = fall_of(rule_of(STEP, supply()), market, position, wallet_of(WETH=100 * WAD))
+    fall = routed_fall(rule_of(STEP, supply()), market, position, wallet_of(WETH=100 * WAD))
     assert [step.action.kind for step in fall.steps] == [ActionKind.ADD_COLLATERAL]
     assert "nothing can be taken out" in fall.skipped[0]
 
@@ -154,7 +144,7 @@ def test_nearer_to_liquidation_than_a_withdrawal_may_go_the_next_step_does_it() 
 def test_a_part_of_a_debt_is_not_closed_in_rounds() -> None:
     market, position = at(12_000)
     rule = replace(rule_of(STEP), goal=close(5_000))
-    fall = fall_of(rule, market, position)
+    fall = routed_fall(rule, market, position)
     assert fall.steps == ()
     assert NO_PART_IN_ROUNDS in fall.skipped[0]
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tests.support.plain_market import Exchange, PlainMarket, circumstances, wallet_of
+from tests.support.plain_market import ROUTER, Exchange, PlainMarket, Routed, circumstances, wallet_of
 from tui.model.position import Position
 from tui.model.rule import ActionKind, Limits, Mode, Order, Rule, Step, health_below, restore
 from tui.model.units import WAD
 from tui.model.wallet import Wallet
 from tui.planning.circumstances import Circumstances
 from tui.planning.sales import offers_of, wanted_sales
+from tui.planning.waterfall import Waterfall, run_waterfall
+from tui.quotes.router02 import Router02
+
+SWAPPER = Router02(ROUTER)
 
 
 def repay(asset: str = "USDC", maximum: str | None = None) -> Step:
@@ -56,3 +60,18 @@ def asked(
         for one in wanted
     ]
     return replace(around, offers=offers_of(wanted, terms, quotes))
+
+
+def routed_fall(
+    rule: Rule,
+    market: PlainMarket,
+    position: Position,
+    wallet: Wallet | None = None,
+    exchange: Exchange | None = None,
+    **around,
+) -> Waterfall:
+    """The waterfall of an account that may swap by a router of its own; `around` are its circumstances."""
+    wallet = wallet or wallet_of()
+    given_now = circumstances(swapper=SWAPPER, **around)
+    offered = asked(rule, market, position, wallet, (exchange or Routed(),), given_now)
+    return run_waterfall(rule, market, position, wallet, offered)
