@@ -11,6 +11,19 @@ from tui.model.position import MarketKey, Position, PositionKey, unknown_positio
 
 KEY = PositionKey(MarketKey("aave-v3", "core"), "0x" + "ab" * 20)
 
+
+def guard(rest: str, below: str = "1.25", target: str = "1.50") -> str:
+    """The text of a rule named guard: six lines, then `rest`."""
+    return f"""\
+[[rule]]
+name = "guard"
+position = "aave-v3/core"
+mode = "auto"
+when = {{ health_factor_below = "{below}" }}
+target = {{ health_factor = "{target}" }}
+{rest}"""
+
+
 MakeBlock = Callable[..., BlockRef]
 MakePosition = Callable[..., Position]
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.rules.conftest import guard
 from tui.model.block import BlockRef
 from tui.model.position import Asset, Collateral, Debt, MarketKey, Position, PositionKey, unknown_position
 from tui.model.rule import ActionKind, Severity
@@ -25,20 +26,14 @@ CORE = MarketKey("aave-v3", "core")
 KEY = PositionKey(CORE, "0x" + "ab" * 20)
 POSITION = Position(KEY, BLOCK, (), (Debt(USDC, 10**6, None, None),), parse_units("1.3", 18), None, None)
 MARKET = LiveMarket(CORE, frozenset(ActionKind), (USDC, WETH, DAI), (POSITION,))
-TEXT = """\
-[[rule]]
-name = "guard"
-position = "aave-v3/core"
-mode = "auto"
-when = { health_factor_below = "1.25" }
-target = { health_factor = "1.50" }
+TEXT = guard("""\
 [[rule.step]]
 action = "repay"
 asset = "USDC"
 [[rule.step]]
 action = "add-collateral"
 asset = "WETH"
-"""
+""")
 
 
 def wallet(**balances: int | None) -> dict[str, Wallet]:
@@ -178,13 +173,8 @@ def test_a_rule_that_only_notifies_needs_no_funds():
     )
 
 
-SALE = """\
-[[rule]]
-name = "guard"
-position = "aave-v3/core"
-mode = "auto"
-when = { health_factor_below = "1.02" }
-target = { health_factor = "1.05" }
+SALE = guard(
+    """\
 [[rule.step]]
 action = "deleverage"
 collateral = "WETH"
@@ -193,7 +183,10 @@ max_slippage = "0.5%"
 [[rule.step]]
 action = "repay-with-atokens"
 asset = "USDC"
-"""
+""",
+    "1.02",
+    "1.05",
+)
 
 
 def supplied(asset: Asset, threshold: str, *, amount: int = 1, counts: bool = True) -> Collateral:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.rules.conftest import guard
 from tui.model.rule import ActionKind, Limits, Mode, Order, RoundsUse, Severity, StalePrice, StandingAllowance, Step
 from tui.model.units import parse_units
 from tui.rules.load import MAX_FILE_BYTES, load_rule_files, load_rules, parse_rules, rule_digest
@@ -499,13 +500,7 @@ def test_no_value_of_a_wrong_type_raises(values):
     _never_raises("\n".join(lines).encode())
 
 
-SALE = """\
-[[rule]]
-name = "guard"
-position = "aave-v3/core"
-mode = "auto"
-when = { health_factor_below = "1.25" }
-target = { health_factor = "1.50" }
+SALE = guard("""\
 order = "cheapest"
 
 [[rule.step]]
@@ -519,7 +514,7 @@ max = "3"
 action = "repay-with-atokens"
 asset = "DAI"
 max = "100.50"
-"""
+""")
 
 
 def test_a_sale_and_a_repay_out_of_the_supply():
@@ -692,13 +687,7 @@ def test_the_rule_of_the_documentation_is_read_without_a_word():
     assert [step.action.value for step in loaded.rules[0].steps] == ["repay", "add-collateral", "deleverage"]
 
 
-SWAP = """\
-[[rule]]
-name = "guard"
-position = "aave-v3/core"
-mode = "auto"
-when = { health_factor_below = "1.25" }
-target = { health_factor = "1.50" }
+SWAP = guard("""\
 
 [[rule.step]]
 action = "repay"
@@ -706,7 +695,7 @@ asset = "USDC"
 swap_from = "WETH"
 max_slippage = "0.5%"
 max = "2"
-"""
+""")
 
 
 def test_a_repayment_that_is_swapped_for():
