@@ -20,7 +20,7 @@ from tests.support.chain import ETHER, keyed_account
 from tests.support.fault_rig import PASSWORD, FaultRig, World, open_rig, open_world
 from tests.support.positions import PPM, follow, network_of
 from tui.model.intent import FiringState, IntentState
-from tui.model.plan import Plan
+from tui.model.plan import Plan, Sale
 from tui.model.signing import SignerRefused, TransactionRequest
 from tui.model.units import WAD
 from tui.practice.node import NodeProgram
@@ -125,6 +125,15 @@ def on_target(rig: FaultRig) -> None:
     assert TARGET <= rig.chain.health_factor(rig.account) <= TARGET * 1_001 // 1_000
 
 
+def assert_booked(rig: FaultRig, sale: Sale) -> None:
+    """What `journal --outcomes` reads: what the payer sold is known, and beside what was expected."""
+    assert rig.wired.journal is not None
+    found = rig.wired.journal.outcome(rig.firing.id)
+    assert found is not None
+    assert (found.sold_asset, found.sold_expected, found.sold_actual) == ("WETH", sale.sold, sale.sold)
+    assert found.slippage_actual is not None
+
+
 async def test_from_105_to_150_by_a_token_of_the_payer(paying: Open) -> None:
     rig = await paying()
     chain = rig.chain
@@ -156,6 +165,7 @@ async def test_from_105_to_150_by_a_token_of_the_payer(paying: Open) -> None:
     assert nonce(rig, rig.account) == owners_nonce, "the cold account signed nothing"
     assert allowed(rig, HOT) == {}
     assert allowed(rig, rig.account) == {}
+    assert_booked(rig, sale)
 
 
 async def test_the_payer_wraps_what_it_lacks_of_what_it_swaps(paying: Open) -> None:
@@ -177,6 +187,7 @@ async def test_the_payer_wraps_what_it_lacks_of_what_it_swaps(paying: Open) -> N
     gas = sum(one.gas_paid_wei or 0 for one in rig.firing.intents)
     assert before - int(rig.chain.rpc("eth_getBalance", HOT, "latest"), 16) == step.action.wrap + gas
     assert allowed(rig, HOT) == {}
+    assert_booked(rig, sale)
 
 
 async def test_the_paying_key_swaps_and_repays_within_its_rule_and_signs_nothing_else(paying: Open) -> None:

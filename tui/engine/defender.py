@@ -601,9 +601,9 @@ class Defender:
             why = "is not tried again" if not well else f"was the last of {MOST_ROUNDS}"
             self._say(Severity.ALARM, rule, position, snapshot, f"{told} {why}, and its target is not met{left}")
 
-    async def _round_logs(self, firing: Firing) -> tuple[Log, ...] | None:
-        """The events of a round; None as long as its receipts are waited for. Where they are never had nothing is known
-        to be left: what is in the wallet stays there then.
+    async def _round_logs(self, firing: Firing) -> tuple[tuple[Log, ...], ...] | None:
+        """The events of each transaction of a round; None as long as its receipts are waited for. Where they are never
+        had nothing is known to be left: what is in the wallet stays there then.
         """
         assert self._executor is not None
         logs = None

@@ -551,18 +551,18 @@ class Executor:
         self._journal.save_firing(firing, booked)
         self._journal.book_outcome(firing_id, health_factor_after, cost_usd)
 
-    async def logs_of(self, firing: Firing) -> tuple[Log, ...] | None:
-        """The events of all that a firing did, in order; None where any receipt is not had whole: a part of what was
-        sold is no figure. Raises ChainUnreachable, ReadFailed.
+    async def logs_of(self, firing: Firing) -> tuple[tuple[Log, ...], ...] | None:
+        """The events of each transaction that a firing carried out, in order; None where any receipt is not had whole:
+        a part of what was sold is no figure. Raises ChainUnreachable, ReadFailed.
         """
-        logs: list[Log] = []
+        logs: list[tuple[Log, ...]] = []
         for intent in firing.intents:
             if intent.state is not IntentState.FINAL_OK or intent.included_hash is None:
                 continue
             receipt = await self._broadcaster.receipt(intent.included_hash)
             if receipt is None or receipt.block_hash != intent.included_block_hash or not receipt.logs:
                 return None
-            logs.extend(receipt.logs)
+            logs.append(receipt.logs)
         return tuple(logs)
 
     # --- shared --------------------------------------------------------------------------------------------------

@@ -5,16 +5,19 @@ Figures only: nothing here decides anything, and nothing waits for it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tui.engine.executor import Executor
 from tui.engine.prospect import Prospect
+from tui.model.calls import Log
 from tui.model.intent import Firing, FiringState
 from tui.model.position import Position
 from tui.model.snapshot import Snapshot
 from tui.model.units import WAD
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.journal import Journal
+from tui.protocols.base import LendingMarket
 
 MOST_FIRINGS = 64
 MOST_BLOCKS = 256
@@ -81,12 +84,24 @@ class Outcomes:
             except (ChainUnreachable, ReadFailed):
                 logs = None
             if logs is not None:
-                market = self._prospect.market(one.position)
-                sold = market.sold_in(logs, one.position.key.account, one.token)
+                owners = [one.position.key.account, *(intent.account for intent in one.firing.intents)]
+                sold = sold_by(self._prospect.market(one.position), logs, owners, one.token)
                 if sold is not None:
                     self._journal.book_sold(one.firing.id, sold)
             if logs is not None or one.looks <= 0:
                 self._unsold.pop(one.firing.id, None)
+
+
+def sold_by(
+    market: LendingMarket, transactions: Iterable[Sequence[Log]], owners: Iterable[str], token: str
+) -> int | None:
+    """Base units of `token` that transactions (the events of each) sold for any of `owners`: the account of the
+    position, and those that pay for it, each counted once. None where no event says so.
+    """
+    whose = tuple(dict.fromkeys(owners))
+    told = (market.sold_in(logs, owner, token) for logs in transactions for owner in whose)
+    known = [sold for sold in told if sold is not None]
+    return sum(known) if known else None
 
 
 def _cost_usd(firing: Firing, snapshot: Snapshot) -> int | None:

@@ -35,19 +35,20 @@ def next_round(
 
 
 def after_round(
-    rounds: RoundsSoFar, market: LendingMarket, position: Position, step: Step, logs: Sequence[Log]
+    rounds: RoundsSoFar, market: LendingMarket, position: Position, step: Step, logs: Sequence[Sequence[Log]]
 ) -> RoundsSoFar:
-    """The rounds with the one that was planned, whose transactions have these events."""
+    """The rounds with the one that was planned; `logs` are the events of each of its transactions."""
     owner, left, planned = position.key.account, dict(rounds.left), rounds.planned
     sold = 0
     for name in step.names:
         asset = market.find_asset(position, name)
         if asset is None:
             continue
-        there = left.get(asset.address, 0) + market.moved_in(logs, owner, asset.address)
+        moved = sum(market.moved_in(one, owner, asset.address) for one in logs)
+        there = left.get(asset.address, 0) + moved
         left[asset.address] = max(there, 0)
         if name == step.collateral:
-            sold = market.sold_in(logs, owner, asset.address) or 0
+            sold = sum(market.sold_in(one, owner, asset.address) or 0 for one in logs)
     return replace(
         rounds,
         rounds=rounds.rounds + 1,

@@ -124,8 +124,9 @@ class LendingMarket(Protocol):
         """
 
     def sold_in(self, logs: Sequence[Log], owner: str, token: str) -> int | None:
-        """Base units of `token` that the transactions with these events really sold (or borrowed, as the kind has it)
-        for `owner`; addresses in lower-case hex. None where no event that can be trusted says so.
+        """Base units of `token` that the transaction with these events, all that it has, really sold (or borrowed, as
+        the kind has it) for `owner`, who owns the position or pays for it; addresses in lower-case hex. None where no
+        event that can be trusted says so.
         """
 
     @property

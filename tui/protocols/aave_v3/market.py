@@ -262,13 +262,14 @@ class AaveV3Market:
         return self._shape(market, collateral, kind)
 
     def sold_in(self, logs: Sequence[Log], owner: str, token: str) -> int | None:
-        """What the helper of this market says it sold and what the account itself swapped; see LendingMarket."""
+        """What the helper of this market says it sold, else what the account itself swapped: one that runs the helper's
+        code as its own does both with the same tokens; see LendingMarket.
+        """
         if self._pool is None:
             return None
         helper = self._helper(self._pool)
         told = None if isinstance(helper, str) else sold_in(logs, helper.address, owner, token)
-        swapped = swapped_in(logs, self._pool, owner, token)
-        return told if swapped is None else (told or 0) + swapped
+        return swapped_in(logs, self._pool, owner, token) if told is None else told
 
     @property
     def account_code(self) -> PinnedCode | None:

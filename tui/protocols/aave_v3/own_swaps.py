@@ -81,11 +81,13 @@ def moved_in(logs: Sequence[Log], owner: str, token: str) -> int:
 
 def swapped_in(logs: Sequence[Log], pool: str, owner: str, token: str) -> int | None:
     """Base units of `token` that `owner` itself sent away in its own transactions, less what the pool says it took of
-    them: what went to an exchange. None where nothing did. Only the token's and the pool's own events count.
+    them: what went to an exchange. None where nothing did. Only the token's and the pool's own events count, and of
+    the pool's those alone whose payer is `owner`: what another account supplied beside it was never its own.
     """
     who, what = address_word(owner), address_word(token)
     sent = sum(_amounts(logs, token, TRANSFER, {1: who}, 0))
-    taken = sum(_amounts(logs, pool, SUPPLY, {1: what}, 1)) + sum(_amounts(logs, pool, REPAY, {1: what, 3: who}, 0))
+    supplied = [log for log in logs if log.data[:32] == who]
+    taken = sum(_amounts(supplied, pool, SUPPLY, {1: what}, 1)) + sum(_amounts(logs, pool, REPAY, {1: what, 3: who}, 0))
     return sent - taken if sent > taken else None
 
 
