@@ -15,6 +15,7 @@ from textual.widgets import Input
 
 from tests.screen.conftest import Hands
 from tests.screen.sale_plans import confirming_sale, sale_plan
+from tests.screen.test_dialogs import two_keys
 from tests.support import views
 from tests.support.views import FakeFacade
 from tui.engine.facade import Preview
@@ -118,6 +119,13 @@ def test_editor_text(hands: Hands, snap_compare: Compare) -> None:
 @pytest.mark.parametrize("size", DIALOG_SIZES, ids=str)
 def test_arming(hands: Hands, snap_compare: Compare, size: tuple[int, int]) -> None:
     assert taken(hands, snap_compare, views.watching(), size, "a", "guard", "enter", "secret")
+
+
+@pytest.mark.parametrize("size", DIALOG_SIZES, ids=str)
+def test_arming_with_two_keys(hands: Hands, snap_compare: Compare, size: tuple[int, int]) -> None:
+    """Each key with what it signs, and a field of its own; one is given, the other is not yet."""
+    facade = FakeFacade(views.watching(), report=two_keys())
+    assert taken(hands, snap_compare, facade.view, size, "a", "guard", "enter", "secret", "enter", facade=facade)
 
 
 @pytest.mark.parametrize("size", DIALOG_SIZES, ids=str)
