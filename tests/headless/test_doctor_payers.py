@@ -114,6 +114,8 @@ async def test_a_payer_whose_key_is_not_here_is_named(
     assert check["detail"] == f"the key of {HOT}, which signs a part of it, is not here"
     assert "--keystore" in check["fix"]
     assert wrong["rule guard"]
+    told = {one["name"]: one["detail"] for one in report["checks"]}
+    assert "of the native coin, nonce 0" in told[ACCOUNT], "its wallet is looked at all the same"
     rig.trader.keystore = hot_keystore
     _, report, _ = await looked(rig, tmp_path)
     assert not [one for one in report["checks"] if one["detail"].startswith("the key of")]
