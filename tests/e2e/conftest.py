@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,12 +15,15 @@ from eth_account import Account
 
 from tests.support.chain import ETHER, Chain, keyed_account
 from tests.support.clock import FakeClock
+from tests.support.fault_rig import World, open_world
+from tests.support.on_exchange import Open, open_armed
 from tui.config.paths import resolve_paths
 from tui.engine.configwatch import ConfigWatch
 from tui.engine.facade import Passwords
 from tui.model.intent import Firing
 from tui.model.network import PRICE_HEARTBEAT, MarketConfig, Network
 from tui.ports.clock import Clock
+from tui.practice.node import NodeProgram
 from tui.vault.keystore import MIN_PBKDF2_ROUNDS
 from tui.wiring import Wired, assemble
 
@@ -200,3 +205,20 @@ async def make_rig(
     yield make
     for wired in opened:
         await wired.aclose()
+
+
+# --- a position that is opened once for a module, behind proxies -----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def world(
+    anvil: NodeProgram, artifact_folders: dict[str, Path], artifacts_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    yield from open_world(anvil, artifact_folders, artifacts_dir, tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+async def defending(world: World, tmp_path: Path) -> AsyncIterator[Open]:
+    """Opens an armed engine whose network names the exchange; `steps` are the rule's, options those of `open_rig`."""
+    async with AsyncExitStack() as stack:
+        yield partial(open_armed, stack, world, tmp_path)

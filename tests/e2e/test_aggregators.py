@@ -4,10 +4,9 @@ and 1inch's do, the signer, the journal. And every lie there is: refused, and th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,10 @@ from eth_account import Account
 from tests.support.aggregators import DEPLOY, PPM, Contracts, Service, cheat, deal, errand
 from tests.support.chain import Chain, keyed_account
 from tests.support.deleverage import WAD
-from tests.support.fault_rig import FaultRig, World, open_rig, open_world
+from tests.support.fault_rig import FaultRig, World, open_rig
 from tests.support.http import bad_server
+from tests.support.on_exchange import SWAP as STEP
+from tests.support.on_exchange import TARGET, USD_AT_105, plan_of
 from tests.support.positions import follow, network_of
 from tui.engine.venues import FIRST_PAUSE
 from tui.headless.checks import Check
@@ -28,7 +29,6 @@ from tui.model.network import AggregatorConfig
 from tui.model.plan import Plan, Sale
 from tui.practice.abi import calldata
 from tui.practice.accounts import OWNER
-from tui.practice.node import NodeProgram
 from tui.quotes.one_inch import SWAP
 from tui.quotes.router02 import EXACT_INPUT_SINGLE
 from tui.quotes.zero_x import EXEC
@@ -36,9 +36,6 @@ from tui.quotes.zero_x import EXEC
 pytestmark = pytest.mark.node
 
 KINDS = ("0x", "1inch")
-TARGET = 15 * WAD // 10
-USD_AT_105 = Decimal("2277.11")
-STEP = '[[rule.step]]\naction = "repay"\nasset = "USDC"\nswap_from = "WETH"\nmax_slippage = "{}"\n'
 SELECTOR = {"0x": EXEC, "1inch": SWAP}
 THIEF = "0x" + "bad1" * 10
 KEY = "sk-live-7f3c0a-4242"
@@ -70,9 +67,7 @@ class Scene:
 
     @property
     def plan(self) -> Plan:
-        (evaluation,) = [one for one in self.rig.wired.engine.defender.evaluations.values() if one.rule == "guard"]
-        assert evaluation.plan is not None, evaluation.refused
-        return evaluation.plan
+        return plan_of(self.rig)
 
     @property
     def sale(self) -> Sale:
@@ -106,13 +101,6 @@ class Scene:
 
 
 Open = Callable[..., Awaitable[Scene]]
-
-
-@pytest.fixture(scope="module")
-def world(
-    anvil: NodeProgram, artifact_folders: dict[str, Path], artifacts_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
-    yield from open_world(anvil, artifact_folders, artifacts_dir, tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture
@@ -228,7 +216,7 @@ async def test_what_loses_more_than_the_step_allows_is_not_taken(scene: Open, ki
 
 async def test_the_signer_knows_its_calls_and_holds_their_words(scene: Open, kind: str) -> None:
     at = await scene(kind)
-    policy = at.rig.wired.engine.armory.policy
+    (policy,) = at.rig.wired.engine.armory.policies.values()
     assert policy is not None
     (call,) = [one for one in policy.calls if one.selector == "0x" + SELECTOR[kind].hex()]
     assert call.to == at.contracts.router
@@ -243,7 +231,7 @@ async def test_the_signer_knows_its_calls_and_holds_their_words(scene: Open, kin
 
 async def test_without_such_a_table_the_signer_knows_no_such_call(scene: Open, kind: str) -> None:
     at = await scene(kind, aggregators=())
-    policy = at.rig.wired.engine.armory.policy
+    (policy,) = at.rig.wired.engine.armory.policies.values()
     assert policy is not None
     assert not {one.selector for one in policy.calls} & {"0x" + SELECTOR[one].hex() for one in KINDS}
     await at.fall()

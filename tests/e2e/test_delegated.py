@@ -20,17 +20,15 @@ from tests.e2e.test_reshaping import (
     credit,
     price,
 )
-from tests.e2e.test_sales import SELL, fall, health, nothing_left, on_target, plan_of, wallet, world
 from tests.support.chain import Chain
 from tests.support.deleverage import WAD, code_at, the_helper
 from tests.support.fault_rig import ADD, PASSWORD, REPAY, FaultRig, World, _assemble, open_rig
+from tests.support.on_exchange import SELL, fall, health, nothing_left, on_target, plan_of, wallet
 from tests.support.positions import PPM, follow, network_of
 from tests.support.program import network_file, run_trimtab
 from tui.model.intent import FiringState
 from tui.model.view import Protection
 from tui.protocols.aave_v3.helper import DELEVERAGE, Helper
-
-__all__ = ["world"]
 
 pytestmark = pytest.mark.node
 

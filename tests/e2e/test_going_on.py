@@ -6,84 +6,23 @@ otherwise.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.support.deleverage import WAD
-from tests.support.fault_rig import REPAY, FaultRig, World, open_rig, open_world
-from tests.support.positions import follow, network_of
+from tests.support.fault_rig import REPAY, FaultRig
+from tests.support.on_exchange import SELL, USD_AT_105, Open, evaluation_of, fall, health, on_target, plan_of
 from tui.engine.breaker import REFUSALS_TO_HOLD
 from tui.engine.further import SPAN, time_text
 from tui.engine.patience import BLOCKS
 from tui.model.intent import FiringState
-from tui.model.plan import Evaluation, Plan
-from tui.practice.node import NodeProgram
 
 pytestmark = pytest.mark.node
 
-TRIGGER, TARGET = 125 * WAD // 100, 15 * WAD // 10
-USD_AT_105 = Decimal("2277.11")
-"""The price of WETH at which the position's health is 1.05."""
+TRIGGER = 125 * WAD // 100
 USD_AT_120 = Decimal("2602.41")
-SELL = '[[rule.step]]\naction = "deleverage"\ncollateral = "WETH"\ndebt = "USDC"\nmax_slippage = "2%"\n'
-REVERTS = "0xfe"
-"""Code that reverts whatever it is asked."""
-
-Open = Callable[..., Awaitable[FaultRig]]
-
-
-@pytest.fixture(scope="module")
-def world(
-    anvil: NodeProgram, artifact_folders: dict[str, Path], artifacts_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
-    yield from open_world(anvil, artifact_folders, artifacts_dir, tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-async def defending(world: World, tmp_path: Path) -> AsyncIterator[Open]:
-    """Opens an armed engine whose network names the exchange; `steps` are the rule's."""
-    async with AsyncExitStack() as stack:
-
-        async def make(steps: str, **options: Any) -> FaultRig:
-            network = network_of(world.chain)
-            named = {"swaps": network.swaps, "wrapped_native": network.wrapped_native, "helpers": network.helpers}
-            rig = await open_rig(stack, world, tmp_path, steps=steps, **{**named, **options})
-            await rig.arm()
-            return rig
-
-        yield make
-
-
-async def fall(rig: FaultRig, usd: Decimal = USD_AT_105, *, broken: str | None = None) -> None:
-    """The oracle falls, the pools follow, a contract of the exchange breaks, and the engine sees it."""
-    rig.chain.set_price("WETH", usd)
-    follow(rig.chain)
-    if broken is not None:
-        rig.chain.rpc("anvil_setCode", broken, REVERTS)
-    rig.clock.advance(2)
-    await rig.head()
-
-
-def health(rig: FaultRig) -> int:
-    return rig.chain.health_factor(rig.account)
-
-
-def evaluation(rig: FaultRig) -> Evaluation:
-    """What came of the rule at the last block."""
-    (one,) = [one for one in rig.wired.engine.defender.evaluations.values() if one.rule == "guard"]
-    return one
-
-
-def plan_of(rig: FaultRig) -> Plan:
-    """What the rule made of the last block."""
-    plan = evaluation(rig).plan
-    assert plan is not None, evaluation(rig).refused
-    return plan
+SALE = SELL.format("2%")
 
 
 # --- a step that cannot be done --------------------------------------------------------------------------------------
@@ -98,7 +37,7 @@ def keep_usdc(rig: FaultRig, whole: int) -> None:
 
 async def test_a_sale_that_reverts_is_left_out_and_the_next_step_does_it_at_the_same_block(defending: Open) -> None:
     """The exchange quotes a price, and its router reverts."""
-    rig = await defending(f"{SELL}\n{REPAY}")
+    rig = await defending(f"{SALE}\n{REPAY}")
     await fall(rig, broken=rig.chain.market.router02)
     assert len(rig.firings) == 1, "nothing waits for another block"
     plan = plan_of(rig)
@@ -107,7 +46,7 @@ async def test_a_sale_that_reverts_is_left_out_and_the_next_step_does_it_at_the_
     assert why.startswith("deleverage WETH for USDC: simulated, “Sell ")
     assert "left out: deleverage WETH for USDC" in rig.said
     assert (await rig.settle()).state is FiringState.DONE
-    assert TARGET <= health(rig) <= TARGET * 1_001 // 1_000
+    on_target(rig)
     assert rig.wired.engine.breaker.counting == ()
     rig.check()
 
@@ -115,7 +54,7 @@ async def test_a_sale_that_reverts_is_left_out_and_the_next_step_does_it_at_the_
 async def test_what_is_left_of_the_cheapest_without_a_sale_that_reverts_is_done_and_says_what_it_lacks(
     defending: Open,
 ) -> None:
-    rig = await defending(f'order = "cheapest"\n\n{SELL}\n{REPAY}')
+    rig = await defending(f'order = "cheapest"\n\n{SALE}\n{REPAY}')
     keep_usdc(rig, 3_000)
     await fall(rig, broken=rig.chain.market.router02)
     plan = plan_of(rig)
@@ -130,9 +69,9 @@ async def test_what_is_left_of_the_cheapest_without_a_sale_that_reverts_is_done_
 
 
 async def test_where_every_step_reverts_the_breaker_counts_and_holds(defending: Open) -> None:
-    rig = await defending(SELL)
+    rig = await defending(SALE)
     await fall(rig, broken=rig.chain.market.router02)
-    refused = evaluation(rig).refused
+    refused = evaluation_of(rig).refused
     assert refused is not None
     assert refused.code == "simulation-reverted"
     for _ in range(REFUSALS_TO_HOLD - 2):
@@ -150,12 +89,12 @@ async def test_where_every_step_reverts_the_breaker_counts_and_holds(defending: 
 
 async def test_a_scrap_is_not_done_at_once_where_an_exchange_is_silent(defending: Open) -> None:
     """The quoter gives no answer for one block, in which the wallet's 5 USDC would be all that is done."""
-    rig = await defending(f"{REPAY}\n\n{SELL}")
+    rig = await defending(f"{REPAY}\n\n{SALE}")
     keep_usdc(rig, 5)
     quoter = rig.chain.market.quoter_v2
     code = rig.chain.rpc("eth_getCode", quoter, "latest")
-    await fall(rig, USD_AT_120, broken=quoter)
-    refused = evaluation(rig).refused
+    await fall(rig, usd=USD_AT_120, broken=quoter)
+    refused = evaluation_of(rig).refused
     assert refused is not None
     assert refused.code == "quotes-missing"
     assert "no exchange offers USDC for WETH now, and without that it only reaches 1.20" in refused.reason
@@ -166,22 +105,22 @@ async def test_a_scrap_is_not_done_at_once_where_an_exchange_is_silent(defending
     plan = plan_of(rig)
     assert plan.reaches_target
     assert (await rig.settle()).state is FiringState.DONE
-    assert TARGET <= health(rig) <= TARGET * 1_001 // 1_000
+    on_target(rig)
     rig.check()
 
 
 async def test_in_an_emergency_no_answer_is_waited_for(defending: Open) -> None:
-    rig = await defending(f"{REPAY}\n\n{SELL}")
+    rig = await defending(f"{REPAY}\n\n{SALE}")
     keep_usdc(rig, 200)
-    await fall(rig, USD_AT_105 - 10, broken=rig.chain.market.quoter_v2)
+    await fall(rig, usd=USD_AT_105 - 10, broken=rig.chain.market.quoter_v2)
     assert [step.action.kind for step in plan_of(rig).steps] == ["repay"]
     assert len(rig.firings) == 1
 
 
 async def test_after_some_blocks_without_an_answer_what_can_be_done_is_done(defending: Open) -> None:
-    rig = await defending(f"{REPAY}\n\n{SELL}")
+    rig = await defending(f"{REPAY}\n\n{SALE}")
     keep_usdc(rig, 200)
-    await fall(rig, USD_AT_120, broken=rig.chain.market.quoter_v2)
+    await fall(rig, usd=USD_AT_120, broken=rig.chain.market.quoter_v2)
     for _ in range(BLOCKS):
         assert rig.firings == ()
         await rig.mine()
@@ -201,7 +140,7 @@ def done(rig: FaultRig) -> list[FiringState]:
 
 async def test_parts_follow_each_other_until_health_is_over_the_trigger(defending: Open) -> None:
     """`max` lets each firing sell one WETH only; a restart comes after the first."""
-    rig = await defending(SELL + 'max = "1"\n')
+    rig = await defending(SALE + 'max = "1"\n')
     await fall(rig)
     while len(rig.firings) == 1:
         await rig.mine()
@@ -221,11 +160,11 @@ async def test_parts_follow_each_other_until_health_is_over_the_trigger(defendin
 
 
 async def test_once_an_exchange_answers_again_the_rest_is_done(defending: Open) -> None:
-    rig = await defending(f"{REPAY}\n\n{SELL}")
+    rig = await defending(f"{REPAY}\n\n{SALE}")
     keep_usdc(rig, 5)
     quoter = rig.chain.market.quoter_v2
     code = rig.chain.rpc("eth_getCode", quoter, "latest")
-    await fall(rig, USD_AT_120, broken=quoter)
+    await fall(rig, usd=USD_AT_120, broken=quoter)
     await rig.mine(BLOCKS)
     assert (await rig.settle()).state is FiringState.DONE
     assert health(rig) < TRIGGER
@@ -235,7 +174,7 @@ async def test_once_an_exchange_answers_again_the_rest_is_done(defending: Open) 
     await rig.mine()
     assert (await rig.settle()).state is FiringState.DONE
     assert len(rig.firings) == 2
-    assert TARGET <= health(rig) <= TARGET * 1_001 // 1_000
+    on_target(rig)
     rig.check()
 
 
@@ -243,11 +182,11 @@ async def test_scraps_do_not_follow_each_other_and_say_when_they_are_tried_again
     """A dollar comes into the wallet after each firing; then enough does."""
     rig = await defending(REPAY)
     keep_usdc(rig, 1)
-    await fall(rig, USD_AT_120)
+    await fall(rig, usd=USD_AT_120)
     assert (await rig.settle()).state is FiringState.DONE
     rig.chain.give("USDC", rig.chain.units("USDC", 1), rig.account)
     await rig.mine(3)
-    refused = evaluation(rig).refused
+    refused = evaluation_of(rig).refused
     assert refused is not None
     assert refused.code == "adds-too-little"
     again = time_text(rig.firing.block_timestamp + SPAN)
@@ -258,12 +197,12 @@ async def test_scraps_do_not_follow_each_other_and_say_when_they_are_tried_again
     await rig.mine()
     assert len(rig.firings) == 2
     assert (await rig.settle()).state is FiringState.DONE
-    assert TARGET <= health(rig) <= TARGET * 1_001 // 1_000
+    on_target(rig)
     rig.check()
 
 
 async def test_the_cooldown_is_kept_between_parts(defending: Open) -> None:
-    rig = await defending(SELL + 'max = "1"\n', cooldown="40s")
+    rig = await defending(SALE + 'max = "1"\n', cooldown="40s")
     await fall(rig)
     assert (await rig.settle()).state is FiringState.DONE
     first = rig.firing

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_sales import SELL, Open, commands, follow, selling, world
-from tests.support.fault_rig import ADD, RULE, FaultRig, World
-from tests.support.positions import PPM
+from tests.e2e.test_sales import commands, selling
+from tests.support.fault_rig import ADD, FaultRig, World, rule_text
+from tests.support.on_exchange import SELL, Open
+from tests.support.positions import PPM, follow
 from tests.support.program import run_trimtab
 from tui.engine.facade import CommandRefused
 from tui.engine.rechecking import RECHECK_BLOCKS
@@ -17,7 +18,7 @@ from tui.practice.accounts import OWNER
 
 pytestmark = pytest.mark.node
 
-__all__ = ["commands", "selling", "world"]
+__all__ = ["commands", "selling"]
 
 LOSES = "deleverage WETH for USDC: now it would lose 1.0"
 BELOW = {"WETH": PPM - 10_000}
@@ -85,7 +86,7 @@ async def test_the_doctor_calls_no_sale_well_that_cannot_be_made(
     commands: list[object], world: World, tmp_path: Path
 ) -> None:
     async def told(slippage: str) -> dict[str, str]:
-        (tmp_path / "rules.toml").write_text(RULE.format(steps=SELL.format(slippage), daily="100000", cooldown="0s"))
+        (tmp_path / "rules.toml").write_text(rule_text(SELL.format(slippage)))
         _, out, _ = await run_trimtab("doctor", "--json", *commands, "--keystore", world.keystore)
         return {one["detail"]: one["level"] for one in json.loads(out)["checks"] if one["name"] == "rule guard"}
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from tests.contracts.test_deleverage import check_nothing_left
 from tests.support.chain import Chain
-from tests.support.deleverage import WAD, Holder, the_helper
-from tests.support.fault_rig import FaultRig, World, open_rig, open_world
-from tests.support.positions import PPM, follow, network_of
+from tests.support.deleverage import WAD, the_helper
+from tests.support.fault_rig import FaultRig, World, open_rig
+from tests.support.on_exchange import Open, exchange_of, health, nothing_left, plan_of, refusal_of, wallet
+from tests.support.positions import PPM, follow
 from tui.model.intent import FiringState
 from tui.model.plan import Plan
-from tui.practice.node import NodeProgram
 from tui.protocols.aave_v3.helper_orders import borrow_allowance_data
 
 pytestmark = pytest.mark.node
@@ -42,16 +41,6 @@ BOOST = 'action = "boost"\ncollateral = "WETH"\ndebt = "USDC"\nmax = "20000"\nma
 LOW, HIGH = 'health_factor_below = "1.25"', 'health_factor_above = "2.20"'
 
 
-@pytest.fixture(scope="module")
-def world(
-    anvil: NodeProgram, artifact_folders: dict[str, Path], artifacts_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
-    yield from open_world(anvil, artifact_folders, artifacts_dir, tmp_path_factory.mktemp("world"))
-
-
-Open = Callable[..., Awaitable[FaultRig]]
-
-
 @pytest.fixture
 async def reshaping(world: World, tmp_path: Path) -> AsyncIterator[Open]:
     """Opens an engine armed with one rule; `before` changes the position first."""
@@ -60,9 +49,7 @@ async def reshaping(world: World, tmp_path: Path) -> AsyncIterator[Open]:
         async def make(
             when: str, target: str, step: str, before: Callable[[Chain, str], None] | None = None, more: str = ""
         ) -> FaultRig:
-            network = network_of(world.chain)
-            named = {"swaps": network.swaps, "wrapped_native": network.wrapped_native, "helpers": network.helpers}
-            rig = await open_rig(stack, world, tmp_path, **named)
+            rig = await open_rig(stack, world, tmp_path, **exchange_of(world.chain))
             if before is not None:
                 before(world.chain, rig.account)
             rig.rules.write_text(RULE.format(when=when, target=target, step=step) + more)
@@ -73,10 +60,6 @@ async def reshaping(world: World, tmp_path: Path) -> AsyncIterator[Open]:
         yield make
 
 
-def health(rig: FaultRig) -> int:
-    return rig.chain.health_factor(rig.account)
-
-
 async def price(rig: FaultRig, usd: str | Decimal, factors: dict[str, int] | None = None) -> None:
     """The oracle's price of WETH moves, the pools follow (times a factor), and the engine sees it."""
     rig.chain.set_price("WETH", usd)
@@ -85,32 +68,10 @@ async def price(rig: FaultRig, usd: str | Decimal, factors: dict[str, int] | Non
     await rig.head()
 
 
-def plan_of(rig: FaultRig) -> Plan:
-    (evaluation,) = [one for one in rig.wired.engine.defender.evaluations.values() if one.rule == "guard"]
-    assert evaluation.plan is not None, evaluation.refused
-    return evaluation.plan
-
-
-def refusal_of(rig: FaultRig) -> str:
-    (evaluation,) = [one for one in rig.wired.engine.defender.evaluations.values() if one.rule == "guard"]
-    assert evaluation.refused is not None, evaluation.plan
-    return evaluation.refused.reason
-
-
 def credit(rig: FaultRig, symbol: str) -> int:
     """What the helper may still borrow for the account."""
     data = "0x" + borrow_allowance_data(rig.account, the_helper(rig.chain).address).hex()
     return int(rig.chain.rpc("eth_call", {"to": rig.chain.token(symbol).v_token, "data": data}, "latest"), 16)
-
-
-def nothing_left(rig: FaultRig) -> None:
-    holder = Holder.__new__(Holder)
-    holder.address = rig.account
-    check_nothing_left(rig.chain, the_helper(rig.chain), holder)
-
-
-def wallet(rig: FaultRig) -> dict[str, int]:
-    return {symbol: rig.chain.balance(symbol, rig.account) for symbol in rig.chain.market.tokens}
 
 
 async def done(rig: FaultRig, target: int, room: int = 1_001) -> Plan:

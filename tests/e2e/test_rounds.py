@@ -5,90 +5,42 @@ Health falls from the position's 1.38 to 1.05 in one block and is to be 1.50; th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
-from decimal import Decimal
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from tests.support.deleverage import WAD, remove_code, the_helper
-from tests.support.fault_rig import ADD, FaultRig, World, open_rig, open_world
-from tests.support.positions import PPM, follow, network_of
+from tests.support.fault_rig import ADD, FaultRig, World
+from tests.support.on_exchange import (
+    SELL,
+    TARGET,
+    Open,
+    allowed,
+    evaluation_of,
+    fall,
+    health,
+    on_target,
+    plan_of,
+    usually,
+    wallet,
+)
+from tests.support.positions import PPM, follow
 from tui.model.intent import FiringState, IntentState
-from tui.model.plan import Plan
 from tui.model.rounds import FLOOR
-from tui.practice.node import NodeProgram
 from tui.protocols.aave_v3.own_swaps import WITHDRAW
 from tui.quotes.router02 import EXACT_INPUT_SINGLE
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(240)]
 
-TARGET = 15 * WAD // 10
-USD_AT_105 = Decimal("2277.11")
-"""The price of WETH at which the position's health is 1.05."""
-SELL = '[[rule.step]]\naction = "deleverage"\ncollateral = "WETH"\ndebt = "USDC"\nmax_slippage = "{}"\n'
-
-Open = Callable[..., Awaitable[FaultRig]]
-
 
 @pytest.fixture(scope="module")
-def world(
-    anvil: NodeProgram, artifact_folders: dict[str, Path], artifacts_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
+def world(world: World) -> World:
     """A world in which nobody ever deployed the helper."""
-    for world in open_world(anvil, artifact_folders, artifacts_dir, tmp_path_factory.mktemp("world")):
-        remove_code(world.chain, the_helper(world.chain).address)
-        yield world
+    remove_code(world.chain, the_helper(world.chain).address)
+    return world
 
 
 @pytest.fixture
-async def rounds(world: World, tmp_path: Path) -> AsyncIterator[Open]:
-    """Opens an armed engine whose network names the exchange; `steps` are the rule's."""
-    async with AsyncExitStack() as stack:
-
-        async def make(steps: str = SELL.format("2%"), **options: Any) -> FaultRig:
-            network = network_of(world.chain)
-            named = {"swaps": network.swaps, "wrapped_native": network.wrapped_native}
-            rig = await open_rig(stack, world, tmp_path, steps=steps, **{**named, **options})
-            await rig.arm()
-            return rig
-
-        yield make
-
-
-async def fall(rig: FaultRig, below: int = 0) -> None:
-    """The oracle falls, the pools `below` it by so many parts in a million, and the engine sees it."""
-    rig.chain.set_price("WETH", USD_AT_105)
-    follow(rig.chain, {"WETH": PPM - below})
-    rig.clock.advance(2)
-    await rig.head()
-
-
-def health(rig: FaultRig) -> int:
-    return rig.chain.health_factor(rig.account)
-
-
-def wallet(rig: FaultRig) -> dict[str, int]:
-    return {symbol: rig.chain.balance(symbol, rig.account) for symbol in rig.chain.market.tokens}
-
-
-def allowed(rig: FaultRig) -> dict[tuple[str, str], int]:
-    """What pool and router may still take of the account."""
-    chain = rig.chain
-    return {
-        (symbol, spender): amount
-        for symbol, token in chain.market.tokens.items()
-        for spender in (chain.market.pool, chain.market.router02)
-        if (amount := chain.call(token.address, "allowance(address,address)", ["uint256"], rig.account, spender))
-    }
-
-
-def plan_of(rig: FaultRig) -> Plan:
-    (evaluation,) = [one for one in rig.wired.engine.defender.evaluations.values() if one.rule == "guard"]
-    assert evaluation.plan is not None, evaluation.refused
-    return evaluation.plan
+def rounds(defending: Open) -> Open:
+    return usually(defending, SELL.format("2%"), helpers={})
 
 
 async def to_the_end(rig: FaultRig, blocks: int = 120) -> None:
@@ -98,10 +50,6 @@ async def to_the_end(rig: FaultRig, blocks: int = 120) -> None:
             break
         await rig.mine()
     await rig.mine(3)
-
-
-def on_target(rig: FaultRig) -> None:
-    assert TARGET <= health(rig) <= TARGET * 1_001 // 1_000
 
 
 def lowest(rig: FaultRig) -> int:
@@ -278,7 +226,7 @@ async def test_limits_on_cost_are_held_against_all_rounds(rounds: Open) -> None:
     await rig.mine(1)
     await rig.arm()
     await fall(rig)
-    (evaluation,) = [one for one in rig.wired.engine.defender.evaluations.values() if one.rule == "guard"]
+    evaluation = evaluation_of(rig)
     assert evaluation.refused is not None
     assert evaluation.refused.code == "max-cost"
     assert "in about 9 rounds, because no helper is deployed" in evaluation.refused.reason

@@ -6,97 +6,47 @@ Health falls from the position's 1.38 to 1.05 in one block; the wallet is of no 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.contracts.test_deleverage import check_nothing_left
 from tests.support.chain import ETHER, Chain
-from tests.support.deleverage import WAD, Holder, remove_code, the_helper
-from tests.support.fault_rig import ADD, REPAY, RULE, FaultRig, World, open_rig, open_world
+from tests.support.deleverage import WAD, remove_code, the_helper
+from tests.support.fault_rig import ADD, REPAY, FaultRig, World, rule_text
+from tests.support.on_exchange import (
+    SELL,
+    USD_AT_105,
+    Open,
+    fall,
+    health,
+    nothing_left,
+    on_target,
+    plan_of,
+    refusal_of,
+    usually,
+    wallet,
+)
 from tests.support.pool_rules import read_raw
-from tests.support.positions import PPM, follow, network_of
+from tests.support.positions import PPM, follow
 from tests.support.program import run_trimtab
 from tui.engine.facade import CommandRefused
 from tui.model.intent import FiringState, IntentState
-from tui.model.plan import Plan
 from tui.model.units import BPS
 from tui.planning.circumstances import GAS_RESERVE_UNITS
 from tui.ports.journal import Outcome
-from tui.practice.node import NodeProgram
 
 pytestmark = pytest.mark.node
 
-TARGET = 15 * WAD // 10
-USD_AT_105 = Decimal("2277.11")
-"""The price of WETH at which the position's health is 1.05."""
 SLIPPAGE_BPS = 200
-SELL = '[[rule.step]]\naction = "deleverage"\ncollateral = "WETH"\ndebt = "USDC"\nmax_slippage = "{}"\n'
 MOST_SOLD_WORD = 3
 
 
-@pytest.fixture(scope="module")
-def world(
-    anvil: NodeProgram, artifact_folders: dict[str, Path], artifacts_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
-    yield from open_world(anvil, artifact_folders, artifacts_dir, tmp_path_factory.mktemp("world"))
-
-
-Open = Callable[..., Awaitable[FaultRig]]
-
-
 @pytest.fixture
-async def selling(world: World, tmp_path: Path) -> AsyncIterator[Open]:
-    """Opens an armed engine whose network names the exchange; `steps` are the rule's."""
-    async with AsyncExitStack() as stack:
-
-        async def make(steps: str = SELL.format("2%"), **options: Any) -> FaultRig:
-            network = network_of(world.chain)
-            named = {"swaps": network.swaps, "wrapped_native": network.wrapped_native, "helpers": network.helpers}
-            rig = await open_rig(stack, world, tmp_path, steps=steps, **{**named, **options})
-            await rig.arm()
-            return rig
-
-        yield make
-
-
-async def fall(rig: FaultRig, below: int = 0) -> None:
-    """The oracle falls, the pools `below` it by so many parts in a million, and the engine sees it."""
-    rig.chain.set_price("WETH", USD_AT_105)
-    follow(rig.chain, {"WETH": PPM - below})
-    rig.clock.advance(2)
-    await rig.head()
-
-
-def health(rig: FaultRig) -> int:
-    return rig.chain.health_factor(rig.account)
-
-
-def wallet(rig: FaultRig) -> dict[str, int]:
-    return {symbol: rig.chain.balance(symbol, rig.account) for symbol in rig.chain.market.tokens}
-
-
-def nothing_left(rig: FaultRig) -> None:
-    holder = Holder.__new__(Holder)
-    holder.address = rig.account
-    check_nothing_left(rig.chain, the_helper(rig.chain), holder)
-
-
-def plan_of(rig: FaultRig) -> Plan:
-    """What the rule made of the last block."""
-    (evaluation,) = [one for one in rig.wired.engine.defender.evaluations.values() if one.rule == "guard"]
-    assert evaluation.plan is not None, evaluation.refused
-    return evaluation.plan
-
-
-def refusal_of(rig: FaultRig) -> str:
-    (evaluation,) = [one for one in rig.wired.engine.defender.evaluations.values() if one.rule == "guard"]
-    assert evaluation.refused is not None, evaluation.plan
-    return evaluation.refused.reason
+def selling(defending: Open) -> Open:
+    return usually(defending, SELL.format("2%"))
 
 
 def within_the_bound(rig: FaultRig) -> None:
@@ -110,10 +60,6 @@ def within_the_bound(rig: FaultRig) -> None:
                 repaid, most = words[2], words[MOST_SOLD_WORD]
                 fair = (repaid * 10_005 // BPS + 1) * 10**8 * 10**12 // price
                 assert most <= fair * BPS // (BPS - SLIPPAGE_BPS) + 10**10, "sells for less than the bound"
-
-
-def on_target(rig: FaultRig) -> None:
-    assert TARGET <= health(rig) <= TARGET * 1_001 // 1_000
 
 
 async def test_from_105_to_150_in_one_transaction(selling: Open) -> None:
@@ -351,9 +297,7 @@ def commands(world: World, tmp_path: Path) -> Iterator[list[object]]:
     )
     network.chmod(0o600)
     rules = tmp_path / "rules.toml"
-    rules.write_text(
-        RULE.format(steps=THREE.replace("max_slippage", 'max = "9"\nmax_slippage'), daily="100000", cooldown="0s")
-    )
+    rules.write_text(rule_text(THREE.replace("max_slippage", 'max = "9"\nmax_slippage')))
     yield [
         *("--network", network, "--rules", rules, "--address", world.account),
         *("--state", tmp_path / "looked", "--config", tmp_path / "config"),

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import keystore_file, make_rig
-from tests.support.fault_rig import FaultRig, OpenRig, World, open_rig, open_world
-from tui.practice.node import NodeProgram
+from tests.e2e.conftest import keystore_file, make_rig, world
+from tests.support.fault_rig import FaultRig, OpenRig, World, open_rig
 
-__all__ = ["keystore_file", "make_rig"]
-
-
-@pytest.fixture(scope="module")
-def world(
-    anvil: NodeProgram, artifact_folders: dict[str, Path], artifacts_dir: Path, tmp_path_factory: Any
-) -> Iterator[World]:
-    yield from open_world(anvil, artifact_folders, artifacts_dir, tmp_path_factory.mktemp("world"))
+__all__ = ["keystore_file", "make_rig", "world"]
 
 
 @pytest.fixture

@@ -5,33 +5,28 @@ Nothing is known of them but what the journal and the chain say.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from tests.support.deleverage import WAD, remove_code, the_helper
-from tests.support.fault_rig import World, open_world
+from tests.support.deleverage import remove_code, the_helper
+from tests.support.fault_rig import World
 from tests.support.mortal import Mortal, Point, journal_point, open_mortal, signer_point
+from tests.support.on_exchange import SELL, TARGET, USD_AT_105
 from tests.support.positions import follow
-from tui.practice.node import NodeProgram
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(300)]
 
-TARGET = 15 * WAD // 10
-SELL = '[[rule.step]]\naction = "deleverage"\ncollateral = "WETH"\ndebt = "USDC"\nmax_slippage = "2%"\n'
 BLOCKS = 150
 
 
 @pytest.fixture(scope="module")
-def world(
-    anvil: NodeProgram, artifact_folders: dict[str, Path], artifacts_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
-    for world in open_world(anvil, artifact_folders, artifacts_dir, tmp_path_factory.mktemp("world")):
-        remove_code(world.chain, the_helper(world.chain).address)
-        yield world
+def world(world: World) -> World:
+    """A world in which nobody ever deployed the helper."""
+    remove_code(world.chain, the_helper(world.chain).address)
+    return world
 
 
 Open = Callable[[], Awaitable[Mortal]]
@@ -43,7 +38,7 @@ async def mortal(world: World, tmp_path: Path) -> AsyncIterator[Open]:
     async with AsyncExitStack() as stack:
 
         async def make() -> Mortal:
-            one = await open_mortal(stack, world, tmp_path, steps=SELL)
+            one = await open_mortal(stack, world, tmp_path, steps=SELL.format("2%"))
             market = world.chain.market
             network = one.folder / "network.toml"
             head, brackets, tables = network.read_text().partition("[[market]]")
@@ -76,7 +71,7 @@ async def test_rounds_outlive_a_kill(mortal: Open, point: Point) -> None:
     chain, account = one.chain, one.world.account
     held = {symbol: chain.balance(symbol, account) for symbol in ("WETH", "USDC")}
     async with one.life(point.prelude()) as program:
-        chain.set_price("WETH", Decimal("2277.11"))
+        chain.set_price("WETH", USD_AT_105)
         follow(chain)
         for _ in range(BLOCKS):
             if not await one.seen(program):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e.test_delegated import Open, itself, opened, set_code, the_code
-from tests.e2e.test_sales import fall, nothing_left, on_target, world
 from tests.support.fault_rig import FaultRig
+from tests.support.on_exchange import fall, nothing_left, on_target
 from tests.support.positions import follow
 from tui.engine.facade import CommandRefused
 from tui.model.intent import FiringState
 from tui.model.view import Protection
 
-__all__ = ["opened", "world"]
+__all__ = ["opened"]
 
 pytestmark = pytest.mark.node
 FOREIGN = "0x" + "bb" * 20

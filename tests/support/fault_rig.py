@@ -56,6 +56,11 @@ ADD = '[[rule.step]]\naction = "add-collateral"\nasset = "WETH"\nmax = "10"'
 """Two transactions: WETH wants an approval first."""
 
 
+def rule_text(steps: str, *, position: str = "aave-v3/core", daily: str = "100000", cooldown: str = "0s") -> str:
+    """A rules file with the one rule of the rig."""
+    return RULE.format(position=position, steps=steps, daily=daily, cooldown=cooldown)
+
+
 @dataclass(frozen=True)
 class World:
     """A node with a market on it and an opened position of `account`: 10 WETH against 18,000 USDC."""
@@ -322,7 +327,7 @@ async def open_rig(
     stack.callback(chain.revert, snapshot)
     made = await stack.enter_async_context(proxies(chain.url, providers + extra))
     rules = directory / "rules.toml"
-    rules.write_text(RULE.format(position=position, steps=steps, daily=daily, cooldown=cooldown))
+    rules.write_text(rule_text(steps, position=position, daily=daily, cooldown=cooldown))
     clock = FakeClock(time.time())
     configured = Network(
         name="faulty",

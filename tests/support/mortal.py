@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.fault_rig import PASSWORD, REPAY, RULE, World
+from tests.support.fault_rig import PASSWORD, REPAY, World, rule_text
 from tests.support.pool_rules import Sent, hash_of, read_raw
 from tests.support.program import Program, network_file, trimtab
 from tests.support.proxy import Fault, Proxy, proxies
@@ -308,7 +308,7 @@ async def open_mortal(
     snapshot = chain.snapshot()
     stack.callback(chain.revert, snapshot)
     (proxy,) = await stack.enter_async_context(proxies(chain.url))
-    (folder / "rules.toml").write_text(RULE.format(position="aave-v3/core", steps=steps, daily=daily, cooldown="0s"))
+    (folder / "rules.toml").write_text(rule_text(steps, daily=daily))
     (folder / "password").write_text(PASSWORD + "\n")
     (folder / "password").chmod(0o600)
     network_file(folder / "network.toml", [proxy.url], chain.market.provider, chain.token("WETH").feed)

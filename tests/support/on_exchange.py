@@ -1,0 +1,121 @@
+"""Defences that trade: an armed engine whose network names the exchange, health that falls to 1.05 in one block, and
+what a test asks of both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from tests.contracts.test_deleverage import check_nothing_left
+from tests.support.chain import Chain
+from tests.support.deleverage import WAD, Holder, the_helper
+from tests.support.fault_rig import FaultRig, World, open_rig
+from tests.support.positions import PPM, follow, network_of
+from tui.model.plan import Evaluation, Plan
+
+TARGET = 15 * WAD // 10
+USD_AT_105 = Decimal("2277.11")
+"""The price of WETH at which the position's health is 1.05."""
+SELL = '[[rule.step]]\naction = "deleverage"\ncollateral = "WETH"\ndebt = "USDC"\nmax_slippage = "{}"\n'
+SWAP = '[[rule.step]]\naction = "repay"\nasset = "USDC"\nswap_from = "WETH"\nmax_slippage = "{}"\n'
+
+REVERTS = "0xfe"
+"""Code that reverts whatever it is asked."""
+
+Open = Callable[..., Awaitable[FaultRig]]
+"""Opens an armed engine; the fixture of the name tells what it takes."""
+
+
+def exchange_of(chain: Chain) -> dict[str, Any]:
+    """What the practice chain's network file says of its exchange and helper, as options of `open_rig`."""
+    network = network_of(chain)
+    return {"swaps": network.swaps, "wrapped_native": network.wrapped_native, "helpers": network.helpers}
+
+
+async def open_armed(stack: AsyncExitStack, world: World, directory: Path, steps: str, **options: Any) -> FaultRig:
+    """An engine armed with a rule of these steps; closed with `stack`, the chain put back. Options: see `open_rig`."""
+    rig = await open_rig(stack, world, directory, steps=steps, **{**exchange_of(world.chain), **options})
+    await rig.arm()
+    return rig
+
+
+def usually(opens: Open, usual: str, **always: Any) -> Open:
+    """The same with steps that need not be said, and options that are always given."""
+
+    async def make(steps: str = usual, **options: Any) -> FaultRig:
+        return await opens(steps, **{**always, **options})
+
+    return make
+
+
+async def fall(rig: FaultRig, below: int = 0, *, usd: Decimal = USD_AT_105, broken: str | None = None) -> None:
+    """The oracle falls, the pools `below` it by so many parts in a million, a contract of the exchange breaks, and the
+    engine sees it.
+    """
+    rig.chain.set_price("WETH", usd)
+    follow(rig.chain, {"WETH": PPM - below})
+    if broken is not None:
+        rig.chain.rpc("anvil_setCode", broken, REVERTS)
+    rig.clock.advance(2)
+    await rig.head()
+
+
+# --- what came of it -------------------------------------------------------------------------------------------------
+
+
+def evaluation_of(rig: FaultRig) -> Evaluation:
+    """What came of the rule at the last block."""
+    (evaluation,) = [one for one in rig.wired.engine.defender.evaluations.values() if one.rule == "guard"]
+    return evaluation
+
+
+def plan_of(rig: FaultRig) -> Plan:
+    """What the rule made of the last block."""
+    evaluation = evaluation_of(rig)
+    assert evaluation.plan is not None, evaluation.refused
+    return evaluation.plan
+
+
+def refusal_of(rig: FaultRig) -> str:
+    """Why the rule made nothing of the last block."""
+    evaluation = evaluation_of(rig)
+    assert evaluation.refused is not None, evaluation.plan
+    return evaluation.refused.reason
+
+
+# --- what the chain holds --------------------------------------------------------------------------------------------
+
+
+def health(rig: FaultRig) -> int:
+    return rig.chain.health_factor(rig.account)
+
+
+def on_target(rig: FaultRig, target: int = TARGET) -> None:
+    """Health is what was asked for, by the contract, and no more than that."""
+    assert target <= health(rig) <= target * 1_001 // 1_000, health(rig)
+
+
+def wallet(rig: FaultRig) -> dict[str, int]:
+    return {symbol: rig.chain.balance(symbol, rig.account) for symbol in rig.chain.market.tokens}
+
+
+def allowed(rig: FaultRig) -> dict[tuple[str, str], int]:
+    """What pool and router may still take of the account."""
+    chain = rig.chain
+    return {
+        (symbol, spender): amount
+        for symbol, token in chain.market.tokens.items()
+        for spender in (chain.market.pool, chain.market.router02)
+        if (amount := chain.call(token.address, "allowance(address,address)", ["uint256"], rig.account, spender))
+    }
+
+
+def nothing_left(rig: FaultRig) -> None:
+    """The helper holds nothing, and may take nothing of the account."""
+    holder = Holder.__new__(Holder)
+    holder.address = rig.account
+    check_nothing_left(rig.chain, the_helper(rig.chain), holder)
