@@ -1,0 +1,75 @@
+"""What the engine reads of its own record: spent today, fired of late, whom nothing may be signed for, what is shown.
+
+Only reads. Where the record fails that is told to `failed`, where it is to hold the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from tui.engine.budget import day_of
+from tui.engine.history import shown_firings
+from tui.engine.intents import is_stuck, stuck_words
+from tui.model.intent import Firing, Intent
+from tui.model.rule import Rule
+from tui.model.text import short_address
+from tui.ports.journal import JournalError, JournalReader, SpendKind
+
+MOST_OF_LATE = 50
+"""So many of our own firings are looked at where a position shrank."""
+
+
+class Recorded:
+    """`record` None: nothing is recorded, so nothing was spent and nobody is barred."""
+
+    def __init__(self, record: JournalReader | None, chain_id: int, failed: Callable[[JournalError], None]) -> None:
+        self._record = record
+        self._chain_id = chain_id
+        self._failed = failed
+
+    def spent_today(self, rule: str, timestamp: int) -> int:
+        """Dollars (8 decimals) a rule has moved on the UTC day of a block's timestamp, gas included."""
+        if self._record is None:
+            return 0
+        day = day_of(timestamp)
+        return sum(self._record.spent(kind, day, rule) for kind in (SpendKind.USD, SpendKind.GAS_USD))
+
+    def firings_of_late(self) -> Sequence[Firing]:
+        """Our own firings that signed something, the newest first."""
+        record = self._record
+        return () if record is None else record.signed_firings(self._chain_id, limit=MOST_OF_LATE)
+
+    def barred(self) -> Mapping[str, str]:
+        """Accounts for which nothing may be signed until a person has looked, and why. Where the record fails nobody
+        is: that holds the engine by itself.
+        """
+        if self._record is None:
+            return {}
+        chain_id = self._chain_id
+        try:
+            halted = self._record.halted_accounts(chain_id)
+            stuck = [one for one in self._record.unsettled(chain_id) if is_stuck(one)]
+        except JournalError:
+            return {}
+        found = {one.account: stuck_words(one).rstrip(".") for one in stuck}
+        return found | {account: f"account {short_address(account)} is halted: {why}" for account, why in halted}
+
+    def shown(
+        self, timestamp: int, rules: Iterable[Rule]
+    ) -> tuple[tuple[Firing, ...], dict[str, int], dict[str, str], tuple[Intent, ...]]:
+        """Recent firings, dollars spent today by rule, halted accounts, transactions that the kill switch left stuck.
+        Nothing of it where the record fails.
+        """
+        record = self._record
+        if record is None:
+            return (), {}, {}, ()
+        try:
+            return (
+                shown_firings(record, self._chain_id),
+                {rule.name: self.spent_today(rule.name, timestamp) for rule in rules},
+                dict(record.halted_accounts(self._chain_id)),
+                tuple(one for one in record.unsettled(self._chain_id) if is_stuck(one)),
+            )
+        except JournalError as error:
+            self._failed(error)
+            return (), {}, {}, ()
