@@ -10,9 +10,8 @@ import pytest
 
 from tests.support import views
 from tests.support.views import GUARD, GUARD_TRIGGER, NOW, wad
-from tui.engine.aside import Aside
-from tui.engine.engine import Engine
 from tui.engine.history import History
+from tui.engine.lookout import Lookout
 from tui.engine.publish import Facts, Standing, draw
 from tui.model.network import Network
 from tui.model.rule import Mode, Rule, Trigger, TriggerKind, close, health_above, health_below
@@ -114,11 +113,10 @@ def test_every_rule_fires_at_a_level_of_its_own() -> None:
 
 def test_the_engine_gives_each_price_the_level_of_its_own_rule() -> None:
     at = FiresAt(views.WETH, views.usd("2750"), -900)
-    engine: Any = SimpleNamespace(
-        book=SimpleNamespace(rules_of=lambda position: (GUARD, LAST, STOP)),
-        prospect=SimpleNamespace(fires_at=lambda rule, position: at),
-        _aside=Aside(),
-    )
-    found = Engine._trigger_prices(engine, Snapshot(views.BLOCK, (views.leveraged(),)))
-    levels = {one.rule: one.health_factor for one in found}
+    book: Any = SimpleNamespace(rules_of=lambda position: (GUARD, LAST, STOP))
+    prospect: Any = SimpleNamespace(fires_at=lambda rule, position: at)
+    unused: Any = None
+    lookout = Lookout(book, prospect, unused, unused, unused, unused, ())
+    lookout.begin(Snapshot(views.BLOCK, (views.leveraged(),)))
+    levels = {one.rule: one.health_factor for one in lookout.triggers}
     assert levels == {"guard": wad("1.15"), "last-ditch": wad("1.08"), "stop": None}

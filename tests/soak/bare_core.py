@@ -179,6 +179,14 @@ class Line:
         found: Receipt | None = self.ask("receipt", tx_hash)
         return found
 
+    async def is_mined(self, receipt: Receipt, account: str, nonce: int, block_hash: str) -> bool:
+        stands: bool = self.ask("is_mined", receipt, account, nonce, block_hash)
+        return stands
+
+    async def transfer_gas(self, account: str) -> int:
+        gas: int = self.ask("transfer_gas", account)
+        return gas
+
     async def nonce(self, account: str, block_hash: str | None = None) -> int:
         count: int = self.ask("nonce", account, block_hash)
         return count
