@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 import zlib
 from collections.abc import Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from urllib.parse import urlsplit
 
 import httpx
 import orjson
 
 from tui.aggregators.answers import Service, service_of
+from tui.certificates import verification_aside
 from tui.inflow import Inflow, is_gzip
 from tui.model.masking import mask_url, scrub, secrets_in
 from tui.model.network import AggregatorConfig
@@ -122,12 +121,8 @@ class HttpAggregator:
 
     async def _open(self) -> httpx.AsyncClient:
         if self._client is None:
-            verify: ssl.SSLContext | bool = False
-            if urlsplit(self._url).scheme == "https":
-                # Reading the certificates takes long enough to be felt on the screen.
-                verify = await asyncio.to_thread(httpx.create_ssl_context)
             self._client = httpx.AsyncClient(
-                verify=verify,
+                verify=await verification_aside(self._url),
                 timeout=self.timeout,
                 trust_env=False,
                 follow_redirects=False,

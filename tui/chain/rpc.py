@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import ssl
 import zlib
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 
+from tui.certificates import verification_for
 from tui.inflow import Inflow, is_gzip
 from tui.model.masking import is_loopback, mask_url, scrub, secrets_in
 
@@ -105,10 +105,8 @@ class RpcClient:
         scheme = urlsplit(self.url).scheme
         if scheme not in ("http", "https"):
             raise ValueError(f"{mask_url(self.url)} is not an http or https URL")
-        # Loading the CA store takes tens of milliseconds and a plain http node never needs it (redirects are off).
-        verify: ssl.SSLContext | bool = _tls_context() if scheme == "https" else False
         self._client = httpx.AsyncClient(
-            verify=verify,
+            verify=verification_for(self.url),  # a plain http node never needs one: redirects are off
             timeout=self.timeout,
             trust_env=not is_loopback(self.url),
             # One coding at most is asked for: what is inflated is bounded here, not by the library.
@@ -313,13 +311,6 @@ class _Missing:
 
 
 _MISSING = _Missing()
-_shared_tls: list[ssl.SSLContext] = []
-
-
-def _tls_context() -> ssl.SSLContext:
-    if not _shared_tls:
-        _shared_tls.append(httpx.create_ssl_context())
-    return _shared_tls[0]
 
 
 def _looks_like_answer(raw: bytes) -> bool:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from urllib.parse import urlsplit
 
 import httpx
 
+from tui.certificates import verification_aside
 from tui.model.alert import Alert
 from tui.model.masking import HIDDEN, is_loopback, mask_url
 from tui.notify.as_json import alert_json
@@ -103,12 +103,8 @@ class WebhookWay:
 
     async def _open(self) -> httpx.AsyncClient:
         if self._client is None:
-            verify: ssl.SSLContext | bool = False
-            if urlsplit(self._url).scheme == "https":
-                # Reading the certificates takes long enough to be felt on the screen.
-                verify = await asyncio.to_thread(httpx.create_ssl_context)
             self._client = httpx.AsyncClient(
-                verify=verify,
+                verify=await verification_aside(self._url),
                 timeout=self._seconds,
                 trust_env=not is_loopback(self._url),
                 follow_redirects=False,
