@@ -118,7 +118,16 @@ def assemble(
         dialects=tuple(one.dialect for one in aggregators),
     )
     ports = Ports(
-        chain.heads, chain.reader, chain.simulator, chain.fees, chain.broadcaster, clock, journal, signer, record
+        chain.heads,
+        chain.reader,
+        chain.simulator,
+        chain.fees,
+        chain.broadcaster,
+        clock,
+        journal,
+        signer,
+        record,
+        chain.events,
     )
     engine = Engine(setup, ports, KillSwitch(paths.state), ResumeSign(paths.state))
     return Wired(network, paths, engine, Commands(engine), chain, journal, record, signer, aggregators)

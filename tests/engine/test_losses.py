@@ -42,7 +42,7 @@ class Watched:
         self.losses = Losses(lambda: self.firings)
 
     def see(self, position: Position) -> list[str]:
-        return [text for _, text in self.losses.see(Snapshot(position.block, (position,)))]
+        return [text for _, text in self.losses.see(Snapshot(position.block, (position,))).liquidated]
 
 
 def test_our_own_rescue_under_one_is_no_liquidation() -> None:
@@ -90,7 +90,7 @@ def test_what_others_took_is_told_without_any_record() -> None:
     losses = Losses()
     before, after = at(10, 20, 36_889), at(11, 10.9, 16_900)
     losses.see(Snapshot(before.block, (before,)))
-    assert len(losses.see(Snapshot(after.block, (after,)))) == 1
+    assert len(losses.see(Snapshot(after.block, (after,))).liquidated) == 1
 
 
 def test_only_what_moved_this_position_since_then_counts() -> None:

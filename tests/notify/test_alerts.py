@@ -41,6 +41,20 @@ def test_nothing_happens_in_a_calm_view() -> None:
     assert alerts(calm(), calm()) == ()
 
 
+def test_a_liquidation_is_told_once() -> None:
+    before = calm()
+    entry = ActivityEntry(
+        9, 0.0, 41, Severity.ALARM, "vault on aave-v3/core: LIQUIDATED: 1 WETH taken", None, "some/id"
+    )
+    after = replace(before, activity=(entry,))
+    (told,) = alerts(before, after)
+    assert (told.kind, told.severity, told.block, told.position) == (
+        AlertKind.LIQUIDATED, Severity.ALARM, 41, "some/id",
+    )  # fmt: skip
+    assert "LIQUIDATED" in told.text
+    assert alerts(after, after) == ()
+
+
 def test_a_position_below_its_trigger_is_told_and_again_where_it_gets_worse() -> None:
     before = calm()
     one = before.positions[0]

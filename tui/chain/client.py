@@ -1,4 +1,4 @@
-"""One chain, put together from a Network: pool, heads, reader, simulator, fees, broadcaster."""
+"""One chain, put together from a Network: pool, heads, reader, simulator, fees, broadcaster, events."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tui.chain.broadcast import ChainBroadcaster, Relay
 from tui.chain.clock import SystemClock
+from tui.chain.events import ChainEvents
 from tui.chain.fees import ChainFees, limits_for
 from tui.chain.heads import BlockHeads
 from tui.chain.providers import Pool, Provider, build_pool
@@ -31,6 +32,7 @@ class ChainClient:
     simulator: ChainSimulator
     fees: ChainFees
     broadcaster: ChainBroadcaster
+    events: ChainEvents
 
     @property
     def stats(self) -> Stats:
@@ -73,4 +75,5 @@ def open_chain(network: Network, clock: Clock | None = None) -> ChainClient:
         ChainSimulator(pool, network.block_time),
         ChainFees(pool, limits_for(network.chain_id)),
         ChainBroadcaster(pool, relay),
+        ChainEvents(pool),
     )

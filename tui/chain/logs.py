@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from tui.chain.hexes import Malformed, address, data, hash32, mapping, sequence
-from tui.model.calls import Log
+from tui.chain.hexes import Malformed, address, data, hash32, mapping, quantity, sequence
+from tui.model.calls import EventQuery, Log, PastEvent
 
 MOST_LOGS = 256
 """Events of one receipt that are looked at; a transaction of ours has some dozens."""
@@ -37,6 +37,19 @@ def told_alike(told: Sequence[tuple[Log, ...]], wanted: int) -> tuple[Log, ...]:
     """The events that at least `wanted` nodes tell alike; none where no more than others do, or where too few do."""
     (most, backers), *others = Counter(told).most_common()
     return most if backers >= wanted and all(count < backers for _, count in others) else ()
+
+
+def past_events(told: object, first: int, last: int, query: EventQuery) -> tuple[PastEvent, ...]:
+    """The answer of `eth_getLogs` for `query` in the blocks `first` to `last`. Raises Malformed, also for an event that
+    was not asked for.
+    """
+    found = []
+    for one in _at_most(told, MOST_LOGS, "the events"):
+        event = PastEvent(quantity(mapping(one, "an event").get("blockNumber"), "an event's block"), _log(one))
+        if not first <= event.block_number <= last or not query.asks_for(event.log):
+            raise Malformed("an event that was not asked for")
+        found.append(event)
+    return tuple(found)
 
 
 def _log(told: object) -> Log:

@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Callable
 
 from tui.crash import described
+from tui.engine.absence import Absence
 from tui.engine.armory import Armory
 from tui.engine.breaker import BETWEEN, BLOCK, HEADS, SIGNER, Breaker
 from tui.engine.defender import Defender
@@ -27,7 +28,7 @@ from tui.engine.holding import Hold
 from tui.engine.intake import Intake
 from tui.engine.killswitch import KillSwitch
 from tui.engine.lookout import Lookout
-from tui.engine.losses import Losses
+from tui.engine.losses import LIQUIDATED, Losses
 from tui.engine.offers import Offers
 from tui.engine.prospect import Prospect
 from tui.engine.rechecking import Rechecks
@@ -43,6 +44,7 @@ from tui.engine.venues import Venues
 from tui.engine.watch import Watch
 from tui.model.block import BlockRef
 from tui.model.plan import FeeQuote
+from tui.model.position import Position
 from tui.model.snapshot import Snapshot
 from tui.model.text import clean_text, short_address
 from tui.model.view import Severity, ViewState
@@ -144,6 +146,14 @@ class Engine:
         self.ticked_at: float | None = None
         self._ticked: float | None = None
         self.losses = Losses(self.recorded.firings_of_late)
+        self.absence = Absence(
+            ports.journal,
+            ports.events,
+            ports.reader.block_by_number,
+            setup.markets,
+            setup.network.chain_id,
+            self.teller,
+        )
         self._showing = Showing(
             setup,
             self.book,
@@ -294,6 +304,7 @@ class Engine:
             ticker.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await ticker
+            await self.absence.aclose()
             if self.signer_watch is not None:
                 await self.signer_watch.aclose()
 
@@ -370,15 +381,16 @@ class Engine:
         self._trouble = None
         self.fees = fees
         self._intake.keep(snapshot, block)
-        for position, what in self.losses.see(snapshot):
-            label = self.setup.labels.get(position.key.account) or short_address(position.key.account)
+        lost = self.losses.see(snapshot)
+        for position, what in lost.liquidated:
             self.teller.say(
                 Severity.ALARM,
-                f"{label} on {position.key.market}: {what}",
-                kind="liquidated",
+                f"{self._label(position)}: {what}",
+                kind=LIQUIDATED,
                 block=block.number,
                 position=position.id,
             )
+        self.absence.see(block, lost)
         self.lookout.begin(snapshot)
         for name, changed in self.guard.look(snapshot):
             self.armory.disarm(name, changed, Severity.ALARM)
@@ -396,6 +408,12 @@ class Engine:
         if await self.rechecks.look(snapshot, self.fees):
             self.lookout.look(snapshot, self.fees)
         self.faults.look_at_nodes(block)
+        self.absence.look(snapshot, self._label)
+
+    def _label(self, position: Position) -> str:
+        """An account by its label and its market, in words."""
+        account = position.key.account
+        return f"{self.setup.labels.get(account) or short_address(account)} on {position.key.market}"
 
     def count_refusals(self) -> None:
         """Show the breaker what came of the rules at the newest block, which it counts once, and of the signer."""
@@ -484,7 +502,7 @@ class Engine:
 
     def _heard(self, decision: Decision) -> None:
         """A line that is in the journal already: to the activity pane, at once."""
-        self.history.add(decision.at, decision.block, decision.severity, decision.text, decision.firing_id)
+        self.history.add(decision)
         self.publish()
 
     def _moment(self) -> Moment:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 
+from tui.engine.losses import LIQUIDATED
 from tui.model.intent import Firing
 from tui.model.position import Asset, Position
 from tui.model.snapshot import Snapshot
-from tui.model.view import ActivityEntry, HealthHistory, PriceHistory, PricePoint, Severity
-from tui.ports.journal import JournalReader
+from tui.model.view import ActivityEntry, HealthHistory, PriceHistory, PricePoint
+from tui.ports.journal import Decision, JournalReader
 
 POINTS = 720
 LINES = 400
@@ -43,10 +44,13 @@ class History:
             points = self._health.setdefault(position.id, deque(maxlen=POINTS))
             points.append((timestamp, position.health_factor))
 
-    def add(self, at: float, block: int | None, severity: Severity, text: str, firing_id: str | None = None) -> None:
+    def add(self, told: Decision) -> None:
         """Add a line of activity."""
         self._number += 1
-        self._lines.append(ActivityEntry(self._number, at, block, severity, text, firing_id))
+        liquidated = told.position if told.kind == LIQUIDATED else None
+        self._lines.append(
+            ActivityEntry(self._number, told.at, told.block, told.severity, told.text, told.firing_id, liquidated)
+        )
 
     @property
     def activity(self) -> tuple[ActivityEntry, ...]:

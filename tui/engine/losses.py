@@ -5,6 +5,7 @@ than our own transactions account for.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from tui.engine.own_work import own_work
 from tui.model.intent import Firing
@@ -12,12 +13,26 @@ from tui.model.position import Position
 from tui.model.snapshot import Snapshot
 from tui.model.units import BPS, WAD, format_units, group_digits, value_usd
 
+LIQUIDATED = "liquidated"
+"""The kind of decision that tells a liquidation."""
 LEAST_SHARE = 1_000
 """A side that shrank by less than a thousandth of itself is interest or rounding."""
 OWN_ROOM_BPS = 500
 """Debt that went may be more by this than what our own transactions were to move: prices move on, interest accrues."""
 MOST_WAIT_BLOCKS = 100
 """So long is waited for a transaction of ours to be final that may be what a position shrank by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What a reading tells beside the ones before. `liquidated`: positions with what it took, in words.
+
+    `unclear_since`: the block of the earlier reading where a position shrank on both sides at good health: its owner
+    may have done that, or a price fell and rose again between the two. None where there is no such.
+    """
+
+    liquidated: tuple[tuple[Position, str], ...]
+    unclear_since: int | None = None
 
 
 class Losses:
@@ -27,29 +42,32 @@ class Losses:
         self._last: dict[str, Position] = {}
         self._firings = firings
 
-    def see(self, snapshot: Snapshot) -> tuple[tuple[Position, str], ...]:
-        """The positions that were liquidated since they were last known, and what it took, in words.
+    def see(self, snapshot: Snapshot) -> Lost:
+        """The positions that were liquidated since they were last known.
 
         What shrank by no more than what our own transactions were to move is no liquidation once they are final; until
         then the reading before them is kept. Raises JournalError.
         """
         found: list[tuple[Position, str]] = []
+        unclear: list[int] = []
         for position in snapshot.positions:
             if position.unknown is not None:
                 continue
             before = self._last.get(position.id)
             text = None if before is None else liquidation_between(before, position)
-            if before is not None and text is not None:
+            if before is not None and shrank(before, position):
                 own = own_work(self._firings(), position.id, before.block.number, position.block.number)
                 waited = position.block.number - before.block.number
                 if own.done and _accounts_for(own.done, before, position):
                     text = None
+                elif text is None:
+                    unclear.append(before.block.number)
                 elif waited < MOST_WAIT_BLOCKS and own.possible and _accounts_for(own.possible, before, position):
                     continue
             self._last[position.id] = position
             if text is not None:
                 found.append((position, text))
-        return tuple(found)
+        return Lost(tuple(found), min(unclear, default=None))
 
 
 def _accounts_for(moved_usd: int, before: Position, after: Position) -> bool:
@@ -78,6 +96,11 @@ def liquidation_between(before: Position, after: Position) -> str | None:
     if not any(health < WAD for health in healths) and not _would_have_been_unsafe(before, after):
         return None
     return f"LIQUIDATED: {_list(seized)} taken for {_list(cleared)} of debt"
+
+
+def shrank(before: Position, after: Position) -> bool:
+    """Whether both sides of a position did, as a liquidation makes them."""
+    return bool(_shrunk(before, after, debts=False) and _shrunk(before, after, debts=True))
 
 
 def _shrunk(before: Position, after: Position, *, debts: bool) -> list[tuple[str, int, int]]:

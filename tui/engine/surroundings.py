@@ -9,7 +9,7 @@ from pathlib import Path
 from tui.engine.configwatch import ConfigWatch
 from tui.model.network import Network
 from tui.ports.aggregator import Aggregator
-from tui.ports.chain import Broadcaster, Fees, Heads, Reader, Simulator
+from tui.ports.chain import Broadcaster, Events, Fees, Heads, Reader, Simulator
 from tui.ports.clock import Clock
 from tui.ports.journal import Journal, JournalReader
 from tui.ports.signer import Signer
@@ -20,7 +20,8 @@ from tui.quotes.base import Dialect, Quoter, Swapper
 @dataclass(frozen=True, slots=True)
 class Ports:
     """The outside world, as the engine takes it. Without `journal` and `signer` it only watches; `record` is then what
-    it may read of the journal that another engine writes.
+    it may read of the journal that another engine writes. Without `events`, what happened while nothing watched stays
+    untold.
     """
 
     heads: Heads
@@ -32,6 +33,7 @@ class Ports:
     journal: Journal | None
     signer: Signer | None
     record: JournalReader | None = None
+    events: Events | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ class AlertKind(StrEnum):
     """What happened, by the name used in settings and in every alert's JSON."""
 
     AT_RISK = "at-risk"
+    LIQUIDATED = "liquidated"
     FIRED = "fired"
     DONE = "done"
     FAILED = "failed"

@@ -40,6 +40,29 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class EventQuery:
+    """Events that are looked for: said by `address` (lower-case hex), each topic one of those given; None: any."""
+
+    address: str
+    topics: tuple[tuple[bytes, ...] | None, ...]
+
+    def asks_for(self, log: Log) -> bool:
+        """Whether an event is one of those."""
+        return log.address == self.address and all(
+            wanted is None or (place < len(log.topics) and log.topics[place] in wanted)
+            for place, wanted in enumerate(self.topics)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PastEvent:
+    """An event of a mined transaction, with its block."""
+
+    block_number: int
+    log: Log
+
+
+@dataclass(frozen=True, slots=True)
 class SimulatedCall:
     """One call of a simulated chain: whether it went through, the gas it took (whole transaction), why it failed, and
     its events in order. `logs` None: the node does not tell them, or not in a form that can be used.

@@ -129,7 +129,10 @@ class PositionView:
 
 @dataclass(frozen=True, slots=True)
 class ActivityEntry:
-    """One line of what happened: decisions, intents, outcomes, faults. `at` unix seconds; `number` only grows."""
+    """One line of what happened: decisions, intents, outcomes, faults. `at` unix seconds; `number` only grows.
+
+    `liquidated`: the position (id) whose liquidation the line tells.
+    """
 
     number: int
     at: float
@@ -137,6 +140,7 @@ class ActivityEntry:
     severity: Severity
     text: str
     firing_id: str | None = None
+    liquidated: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

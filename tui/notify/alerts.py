@@ -13,7 +13,7 @@ from tui.model.intent import Firing, FiringState
 from tui.model.position import Status
 from tui.model.text import clean_text, short_address
 from tui.model.units import format_units
-from tui.model.view import Notice, PositionView, Protection, RuleView, Severity, ViewState
+from tui.model.view import ActivityEntry, Notice, PositionView, Protection, RuleView, Severity, ViewState
 
 _TEXT = 300
 _PAIRED = (AlertKind.BLIND, AlertKind.HELD)
@@ -67,6 +67,7 @@ def happened(view: ViewState) -> dict[str, Alert]:
         elif firing.state in _FAILED:
             failed = f"{name} on {account} {_FAILED[firing.state]}: {firing.reason or 'no reason is known'}"
             found.append(_of_firing(view, firing, AlertKind.FAILED, failed, Severity.ALARM))
+    found += [_lost(view, entry, entry.liquidated) for entry in view.activity if entry.liquidated is not None]
     found += [_noticed(view, one) for one in view.notices if not _is_told_as_risk(view, one)]
     return {alert.key: alert for alert in found}
 
@@ -92,6 +93,19 @@ def _noticed(view: ViewState, one: Notice) -> Alert:
         block=_block(view),
         rule=clean_text(one.rule),
         position=one.position,
+    )
+
+
+def _lost(view: ViewState, entry: ActivityEntry, position: str) -> Alert:
+    return Alert(
+        AlertKind.LIQUIDATED,
+        f"liquidated/{position}/{entry.number}",
+        Severity.ALARM,
+        clean_text(entry.text, _TEXT),
+        view.at,
+        clean_text(view.chain.network),
+        block=entry.block,
+        position=position,
     )
 
 

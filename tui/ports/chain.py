@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tui.model.block import BlockRef
-from tui.model.calls import Call, CallResult, Log, Simulation
+from tui.model.calls import Call, CallResult, EventQuery, Log, PastEvent, Simulation
 from tui.model.plan import FeeQuote, PlannedCall
 from tui.model.wallet import Wallet, WalletQuery
 
@@ -102,6 +102,15 @@ class Reader(Protocol):
 
     def providers(self) -> tuple[ProviderStatus, ...]:
         """How each node is doing, and the private relay where there is one."""
+
+
+class Events(Protocol):
+    """What transactions of past blocks told."""
+
+    async def between(self, first: int, last: int, query: EventQuery) -> tuple[PastEvent, ...]:
+        """The events of the blocks `first` to `last`, in order, asked for in one request. Raises ReadFailed (also where
+        that is more than a node looks through at a time), ChainUnreachable.
+        """
 
 
 class Simulator(Protocol):

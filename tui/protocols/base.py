@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tui.model.block import BlockRef
-from tui.model.calls import Call, CallResult, Log
+from tui.model.calls import Call, CallResult, EventQuery, Log
 from tui.model.impossible import ActionImpossible as ActionImpossible
 from tui.model.pinned import PinnedCode
 from tui.model.plan import Action, PlannedCall, SaleTerms
@@ -38,6 +38,19 @@ class MarketReading:
     identity: tuple[tuple[str, str], ...] = ()
     listings: tuple[Listing, ...] = ()
     proxies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Liquidation:
+    """One liquidation as the market told it: whose, and base units of the collateral taken and of the debt cleared.
+    Addresses in lower-case hex.
+    """
+
+    account: str
+    collateral: str
+    taken: int
+    debt: str
+    cleared: int
 
 
 class LendingMarket(Protocol):
@@ -128,6 +141,12 @@ class LendingMarket(Protocol):
         the kind has it) for `owner`, who owns the position or pays for it; addresses in lower-case hex. None where no
         event that can be trusted says so.
         """
+
+    def liquidation_query(self, accounts: Sequence[str]) -> EventQuery | None:
+        """Which events tell that one of `accounts` (lower-case hex) was liquidated; None before the first reading."""
+
+    def liquidation_told(self, log: Log) -> Liquidation | None:
+        """What such an event says; None for any other."""
 
     @property
     def account_code(self) -> PinnedCode | None:

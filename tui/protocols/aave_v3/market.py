@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from tui.model.block import BlockRef
-from tui.model.calls import Call, CallResult, Log
+from tui.model.calls import Call, CallResult, EventQuery, Log
 from tui.model.network import PRICE_HEARTBEAT, MarketConfig, Network
 from tui.model.pinned import PinnedCode
 from tui.model.plan import Action, PlannedCall, Sale, SaleTerms
@@ -22,6 +22,7 @@ from tui.protocols.aave_v3.gas import typical_gas
 from tui.protocols.aave_v3.health import HealthUnknown, figures, lines_of, with_prices
 from tui.protocols.aave_v3.helper import Helper
 from tui.protocols.aave_v3.helper_orders import sold_in
+from tui.protocols.aave_v3.liquidated import liquidation_query, liquidation_told
 from tui.protocols.aave_v3.own_swaps import moved_in, swap_calls, swapped_in, withdrawal
 from tui.protocols.aave_v3.position import build_position, checked_position, unknown
 from tui.protocols.aave_v3.reshape import Reshaping, after_reshaping, reshaping_ceiling
@@ -35,7 +36,7 @@ from tui.protocols.aave_v3.state import (
     account_state,
     market_state,
 )
-from tui.protocols.base import ActionImpossible, MarketReading
+from tui.protocols.base import ActionImpossible, Liquidation, MarketReading
 from tui.risk.liquidation import prices_of
 
 PROTOCOL = "aave-v3"
@@ -276,6 +277,14 @@ class AaveV3Market:
         """The helper of the pool that the last reading named; see LendingMarket.account_code."""
         helper = None if self._pool is None else self._helper(self._pool)
         return helper.pinned if isinstance(helper, Helper) else None
+
+    def liquidation_query(self, accounts: Sequence[str]) -> EventQuery | None:
+        """The pool's liquidations of `accounts`; None before a reading has told the pool."""
+        return None if self._pool is None else liquidation_query(self._pool, accounts)
+
+    def liquidation_told(self, log: Log) -> Liquidation | None:
+        """What an event of the pool says of a liquidation; None for any other."""
+        return None if self._pool is None else liquidation_told(self._pool, log)
 
     def moved_in(self, logs: Sequence[Log], owner: str, token: str) -> int:
         """What the account's own transactions left of a token in its wallet; see LendingMarket.moved_in."""
