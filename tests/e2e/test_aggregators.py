@@ -164,7 +164,7 @@ async def test_what_gives_more_is_taken_and_less_is_sold(scene: Open, kind: str)
     at.rig.check()
     found = at.rig.wired.journal.outcome(at.rig.firing.id) if at.rig.wired.journal is not None else None
     assert found is not None
-    assert (found.sold_asset, found.sold_actual) == ("WETH", sale.sold)
+    assert [(one.symbol, one.actual) for one in found.sales] == [("WETH", sale.sold)]
 
 
 @pytest.mark.parametrize(

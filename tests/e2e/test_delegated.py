@@ -137,10 +137,11 @@ async def test_delegate_from_105_to_150_in_one_transaction_undelegate(opened: Op
     assert abs(rig.firing.health_factor_after - health(rig)) < WAD // 10**6
     outcome = rig.wired.journal.outcome(rig.firing.id) if rig.wired.journal is not None else None
     assert outcome is not None
-    assert outcome.sold_actual is not None, "its own events tell what was sold"
+    (sold,) = outcome.sales
+    assert sold.actual is not None, "its own events tell what was sold"
     sale = plan.steps[0].action.sale
     assert sale is not None
-    assert 0 < outcome.sold_actual <= sale.most_sold, "once, though the account both says it and sends it"
+    assert 0 < sold.actual <= sale.most_sold, "once, though the account both says it and sends it"
     code, _, err = await by_hand(rig, tmp_path, "undelegate")
     assert code == 0, err
     assert code_at(rig.chain, rig.account) == b""

@@ -59,7 +59,7 @@ async def test_what_came_of_it_is_booked_beside_what_was_expected(swapping: Open
     assert rig.wired.journal is not None
     found = rig.wired.journal.outcome(rig.firing.id)
     assert found is not None
-    assert (found.sold_asset, found.sold_expected, found.sold_actual) == ("WETH", sale.sold, sale.sold)
+    assert [(one.symbol, one.expected, one.actual) for one in found.sales] == [("WETH", sale.sold, sale.sold)]
     assert found.health_actual is not None
     assert found.health_simulated is not None
     assert abs(found.health_actual - found.health_simulated) < WAD // 10_000

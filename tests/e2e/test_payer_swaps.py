@@ -130,7 +130,7 @@ def assert_booked(rig: FaultRig, sale: Sale) -> None:
     assert rig.wired.journal is not None
     found = rig.wired.journal.outcome(rig.firing.id)
     assert found is not None
-    assert (found.sold_asset, found.sold_expected, found.sold_actual) == ("WETH", sale.sold, sale.sold)
+    assert [(one.symbol, one.expected, one.actual) for one in found.sales] == [("WETH", sale.sold, sale.sold)]
     assert found.slippage_actual is not None
 
 

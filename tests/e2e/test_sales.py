@@ -430,9 +430,10 @@ async def test_what_came_of_a_sale_is_of_its_own_block_whatever_the_market_does_
     assert health(rig) > there * 109 // 100
     assert found.health_simulated is not None
     assert abs(there - found.health_simulated) < WAD // 10_000
-    assert (found.sold_actual, found.sold_expected) == (sold, step.action.sale.sold)
-    assert found.sold_price_usd == int(USD_AT_105 * 10**8)
-    beyond = (sold - step.action.sale.sold) * found.sold_price_usd / WAD
+    (of,) = found.sales
+    assert (of.actual, of.expected) == (sold, step.action.sale.sold)
+    assert of.price_usd == int(USD_AT_105 * 10**8)
+    beyond = (sold - step.action.sale.sold) * of.price_usd / WAD
     assert found.swap_actual_usd is not None
     assert abs(found.swap_actual_usd - plan.cost.swap_usd - beyond) <= 1
     assert found.slippage_actual is not None
@@ -469,7 +470,7 @@ async def test_sales_that_others_tell_of_are_not_counted(selling: Open) -> None:
     await fall(rig)
     assert (await rig.settle()).state is FiringState.DONE
     assert all(lie.hits for lie in lies)
-    assert [outcome_of(rig).sold_actual] == said_by_the_helper(rig)
+    assert [one.actual for one in outcome_of(rig).sales] == said_by_the_helper(rig)
 
 
 @pytest.mark.parametrize("logs", [None, "0x", [{}], [{"address": 7, "topics": {}, "data": "0x"}], [None] * 300])
@@ -484,7 +485,7 @@ async def test_events_of_no_shape_leave_what_was_sold_unknown_and_nothing_else(s
     await fall(rig)
     assert (await rig.settle()).state is FiringState.DONE
     found = outcome_of(rig)
-    assert (found.sold_actual, found.swap_actual_usd, found.slippage_actual) == (None, None, None)
+    assert (found.sales[0].actual, found.swap_actual_usd, found.slippage_actual) == (None, None, None)
     assert found.health_actual is not None
     on_target(rig)
     rig.check()
@@ -497,6 +498,24 @@ async def test_after_a_restart_the_figures_are_booked_all_the_same(selling: Open
     await rig.restart()
     assert (await rig.settle()).state is FiringState.DONE
     found = outcome_of(rig)
-    assert [found.sold_actual] == said_by_the_helper(rig)
+    assert [one.actual for one in found.sales] == said_by_the_helper(rig)
     assert found.health_actual is not None
     assert found.health_actual == rig.firing.health_factor_after
+
+
+async def test_a_block_that_nothing_saw_is_looked_up_for_what_the_sale_left(selling: Open) -> None:
+    rig = await selling()
+    await fall(rig)
+    assert rig.intent.state is IntentState.MAYBE_SENT
+    rig.chain.mine()
+    rig.chain.set_price("WETH", USD_AT_105 * Decimal("1.1"))
+    rig.clock.advance(4)
+    await rig.restart()
+    assert (await rig.settle()).state is FiringState.DONE
+    await rig.mine()
+    assert rig.intent.included_block is not None
+    there = rig.chain.account_data(rig.account, block=hex(rig.intent.included_block))[5]
+    assert health(rig) > there * 109 // 100
+    assert outcome_of(rig).health_actual == there
+    assert rig.firing.health_factor_after is not None
+    assert rig.firing.health_factor_after > there, "what the rule goes by is the health of now"

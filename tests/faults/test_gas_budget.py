@@ -189,7 +189,7 @@ async def test_what_was_expected_stands_beside_what_came_of_it(open_faulty: Open
     assert outcome.gas_expected_usd is not None
     assert outcome.gas_actual_usd is not None
     assert 0 < outcome.gas_actual_usd <= outcome.gas_expected_usd
-    assert (outcome.swap_expected_usd, outcome.sold_asset, outcome.sold_actual) == (None, None, None)
+    assert (outcome.swap_expected_usd, outcome.sales) == (None, ())
     options = ("--state", rig.wired.paths.state, "--config", tmp_path / "config")
     code, out, _ = await run_trimtab("journal", "--outcomes", "--json", *options)
     row, means = (json.loads(line) for line in out.splitlines())

@@ -7,9 +7,10 @@ from dataclasses import replace
 from tests.support.firings import a_firing
 from tui.headless.outcomes import Row, carried_out, differences_json, outcome_json, outcome_lines
 from tui.model.intent import FiringState
+from tui.model.outcome import Outcome, SoldAsset
 from tui.model.units import USD, WAD
-from tui.ports.journal import Outcome
 
+WETH = SoldAsset("WETH", 7 * WAD, 7 * WAD + WAD // 1_000, "0x" + "ee" * 20, 18, 2_000 * USD)
 SALE = Outcome(
     "f1",
     health_expected=15 * WAD // 10,
@@ -18,14 +19,14 @@ SALE = Outcome(
     gas_expected_usd=2 * USD,
     gas_actual_usd=USD,
     swap_expected_usd=14 * USD,
-    sold_asset="WETH",
-    sold_expected=7 * WAD,
-    sold_actual=7 * WAD + WAD // 1_000,
-    sold_token="0x" + "ee" * 20,
-    sold_decimals=18,
-    sold_price_usd=2_000 * USD,
+    sales=(WETH,),
 )
 """7 WETH for $14,000 at a cost of 0.1 percent; a thousandth of a WETH more was sold, which is $2."""
+
+
+def selling(**changed: int | str | None) -> Outcome:
+    """The same sale with something of it changed."""
+    return replace(SALE, sales=(replace(WETH, **changed),))
 
 
 def a_row(outcome: Outcome, state: FiringState = FiringState.DONE, number: int = 1) -> Row:
@@ -36,21 +37,21 @@ def test_what_a_sale_really_cost_is_what_was_sold_beyond_what_was_expected() -> 
     assert SALE.swap_actual_usd == 16 * USD
     assert SALE.slippage_expected == WAD // 1_000
     assert SALE.slippage_actual == round(16 * WAD / 14_002)
-    less = replace(SALE, sold_actual=7 * WAD - WAD // 100)
+    less = selling(actual=7 * WAD - WAD // 100)
     assert less.swap_actual_usd == -6 * USD
     assert less.slippage_actual is not None
     assert less.slippage_actual < 0
 
 
 def test_what_is_not_known_is_not_made_up() -> None:
-    for gone in ("sold_actual", "sold_price_usd", "sold_decimals", "swap_expected_usd", "sold_expected"):
-        one = replace(SALE, **{gone: None})
+    for gone in ("actual", "price_usd", "decimals", "expected", ""):
+        one = selling(**{gone: None}) if gone else replace(SALE, swap_expected_usd=None)
         assert one.swap_actual_usd is None
         assert one.slippage_actual is None
         written = outcome_json(a_row(one))
         assert (written["swap_actual_usd"], written["slippage_actual"]) == (None, None)
         assert "?" in list(outcome_lines([a_row(one)]))[1]
-    assert replace(SALE, sold_actual=0).slippage_actual is None
+    assert selling(actual=0).slippage_actual is None
 
 
 def test_the_table_shows_both_sides_and_how_far_off_they_are() -> None:
@@ -68,15 +69,29 @@ def test_the_table_shows_both_sides_and_how_far_off_they_are() -> None:
     )
 
 
+def test_where_several_assets_pay_the_slippage_is_of_them_all() -> None:
+    dai = SoldAsset("DAI", 14_000 * WAD, 14_014 * WAD, "0x" + "dd" * 20, 18, USD)
+    both = replace(SALE, sales=(WETH, dai))
+    assert both.swap_actual_usd == (14 + 2 + 14) * USD
+    assert both.slippage_expected == WAD // 2_000
+    assert both.slippage_actual == round(30 * WAD / 28_016)
+    (_, line, _, _) = outcome_lines([a_row(both)])
+    assert "7.000000 WETH + 14000.000000 DAI" in line
+    assert "7.001000 WETH + 14014.000000 DAI" in line
+    written = outcome_json(a_row(both))
+    assert [one["asset"] for one in written["sales"]] == ["WETH", "DAI"]
+    assert replace(SALE, sales=(WETH, replace(dai, actual=None))).slippage_actual is None
+
+
 def test_a_gain_is_shown_with_its_sign() -> None:
-    (_, line, _, means) = outcome_lines([a_row(replace(SALE, sold_actual=7 * WAD - WAD // 100))])
+    (_, line, _, means) = outcome_lines([a_row(selling(actual=7 * WAD - WAD // 100))])
     assert "-$6.0000" in line
     assert "-0.042%" in line
     assert "sales lost -0.1429%" in means
 
 
 def test_amounts_of_an_earlier_version_say_what_they_are() -> None:
-    old = replace(SALE, sold_decimals=None, sold_price_usd=None, sold_token=None, sold_actual=None)
+    old = selling(decimals=None, price_usd=None, token="", actual=None)
     line = list(outcome_lines([a_row(old)]))[1]
     assert "7000000000000000000 base units of WETH" in line
 

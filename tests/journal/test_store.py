@@ -19,6 +19,7 @@ from tui.journal.reading import JOURNAL_FILE, read_journal
 from tui.journal.schema import MIGRATIONS
 from tui.journal.store import SqliteJournal, open_journal
 from tui.model.intent import AttemptKind, Firing, FiringState, Intent, IntentState
+from tui.model.outcome import Outcome, SoldAsset
 from tui.model.transitions import IllegalTransition, advance, advance_firing
 from tui.model.units import USD, WAD
 from tui.model.view import Severity
@@ -34,7 +35,6 @@ from tui.ports.journal import (
     JournalOtherChain,
     JournalReadOnly,
     JournalUnsafe,
-    Outcome,
     SpendEntry,
     SpendKind,
 )
@@ -441,20 +441,25 @@ def test_outcomes_of_the_version_before_are_brought_up_to_date(state: Path, monk
         raw.execute("INSERT INTO outcomes (firing_id, sold_asset, sold_expected) VALUES (?, 'WETH', '7')", (firing.id,))
     raw.close()
     monkeypatch.undo()
-    kept = Outcome(firing.id, sold_asset="WETH", sold_expected=7)
+    kept = Outcome(firing.id, sales=(SoldAsset("WETH", 7),))
     with pytest.raises(JournalMissing, match="older version"):
         read_journal(state)
     new = open_journal(state)
     assert new.outcome(firing.id) == kept
     assert [outcome for _, outcome in new.outcomes()] == [kept]
     assert new.outcome("f-none") is None
-    whole = replace(kept, sold_token="0x" + "ee" * 20, sold_decimals=18, sold_price_usd=2**70, swap_expected_usd=3)
+    paying = SoldAsset("WETH", 2**199, None, "0x" + "ee" * 20, 18, 2**70)
+    other = replace(paying, symbol="DAI", token="0x" + "dd" * 20)
+    whole = replace(kept, sales=(paying, other), swap_expected_usd=3)
     new.save_outcome(whole)
     new.book_outcome(firing.id, 2 * WAD, 5)
-    new.book_sold(firing.id, 2**200)
+    new.book_sold(firing.id, paying.token, 2**200)
+    new.book_health(firing.id, 3 * WAD)
     new.close()
     again = read_journal(state)
-    assert again.outcome(firing.id) == replace(whole, health_actual=2 * WAD, gas_actual_usd=5, sold_actual=2**200)
+    assert again.outcome(firing.id) == replace(
+        whole, sales=(replace(paying, actual=2**200), other), health_actual=3 * WAD, gas_actual_usd=5
+    )
     again.close()
 
 

@@ -544,12 +544,16 @@ class Executor:
         """What keeps defences that have begun from going on: (key, text) of each. Ask between blocks."""
         return defence_troubles(self._journal.open_firings(self._chain_id), self._teller)
 
-    def book_outcome(self, firing_id: str, health_factor_after: int | None, cost_usd: int | None) -> None:
-        """Keep what a fresh read after the end showed: health (wad) and cost (dollars with 8 decimals)."""
+    def book_outcome(
+        self, firing_id: str, health_factor_after: int | None, cost_usd: int | None, *, at_its_block: bool = True
+    ) -> None:
+        """Keep what a fresh read after the end showed: health (wad) and cost (dollars with 8 decimals). Not
+        `at_its_block`: it is the health of later, and no outcome.
+        """
         firing = self._firing(firing_id)
         booked = replace(firing, health_factor_after=health_factor_after, cost_usd=cost_usd)
         self._journal.save_firing(firing, booked)
-        self._journal.book_outcome(firing_id, health_factor_after, cost_usd)
+        self._journal.book_outcome(firing_id, health_factor_after if at_its_block else None, cost_usd)
 
     async def logs_of(self, firing: Firing) -> tuple[tuple[Log, ...], ...] | None:
         """The events of each transaction that a firing carried out, in order; None where any receipt is not had whole:

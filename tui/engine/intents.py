@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 
 from tui.model.errand import Errand
 from tui.model.intent import AttemptKind, Firing, FiringState, Intent, IntentState
-from tui.model.plan import Plan, PlannedCall
+from tui.model.outcome import Outcome, SoldAsset
+from tui.model.plan import Plan, PlannedCall, Sale
 from tui.model.text import short_address
 from tui.planning.payers import sender_of, senders_of
-from tui.ports.journal import Outcome
 
 HOW_TO_CANCEL = "cancel it (`trimtab cancel`, or key z in the app, with a rule of that account armed)"
 """What a person does about a withheld transaction."""
@@ -76,23 +76,28 @@ def intents_of(firing: Firing, plan: Plan | Errand, nonces: Mapping[str, int]) -
 
 
 def expected_of(firing: Firing, plan: Plan | Errand) -> Outcome:
-    """What a plan promises, to be held against what comes of it. Of several sales the first names the asset, and only
-    what is sold of that one is summed.
-    """
+    """What a plan promises, to be held against what comes of it."""
     sales = [step.action.sale for step in plan.steps if step.action.sale is not None]
-    sold = None if not sales else sales[0].collateral
-    alone = all(one.collateral == sold for one in sales)
+    first: dict[str, Sale] = {}
+    for one in sales:
+        first.setdefault(one.collateral.address, one)
     return Outcome(
         firing.id,
         health_expected=plan.steps[-1].health_factor_after if plan.steps else None,
         health_simulated=plan.health_factor_after,
         gas_expected_usd=plan.cost.gas_usd,
         swap_expected_usd=plan.cost.swap_usd if sales else None,
-        sold_asset=None if sold is None else sold.symbol,
-        sold_expected=None if sold is None else sum(one.sold for one in sales if one.collateral == sold),
-        sold_token=None if sold is None else sold.address,
-        sold_decimals=None if sold is None else sold.decimals,
-        sold_price_usd=sales[0].price_usd if sales and alone else None,
+        sales=tuple(
+            SoldAsset(
+                of.collateral.symbol,
+                sum(one.sold for one in sales if one.collateral.address == token),
+                None,
+                token,
+                of.collateral.decimals,
+                of.price_usd,
+            )
+            for token, of in first.items()
+        ),
     )
 
 

@@ -28,7 +28,7 @@ class Offers:
     """Asks `quoters` and markets through `read`, pinned to a block."""
 
     def __init__(self, read: Read, quoters: Sequence[Quoter]) -> None:
-        self._read = read
+        self.read = read
         self._quoters = tuple(quoters)
         self._terms: dict[Pair, SaleTerms] = {}
 
@@ -58,7 +58,7 @@ class Offers:
         calls = [call for group in terms_calls for call in group]
         calls += [call for one in quote_calls for request in one for group in request for call in group]
         try:
-            answers = iter(await self._read(position.block, calls))
+            answers = iter(await self.read(position.block, calls))
         except (ReadFailed, ChainUnreachable) as failed:
             return _none(wanted, market, position, f"its price could not be asked for: {failed}")
         terms = []
@@ -94,7 +94,7 @@ class Offers:
         calls = [call for *_, group in asked for call in group]
         if not calls:
             return
-        answers = iter(await self._read(block, calls))
+        answers = iter(await self.read(block, calls))
         for market, position, asset, group in asked:
             self._terms[position.id, asset.address] = market.sale_terms(position, asset, _taken(answers, group))
 

@@ -23,16 +23,27 @@ MOST_FIRINGS = 64
 MOST_BLOCKS = 256
 """Blocks of one firing whose health is kept; one that waits longer forgets the oldest."""
 MOST_LOOKS = 10
-"""Blocks at which the receipts of a sale are asked for before what it sold stays unknown."""
+"""Blocks at which is asked for what a firing left or sold, before it stays unknown."""
 
 
 @dataclass(slots=True)
 class _Unsold:
-    """An ended firing whose receipts are to be read yet."""
+    """An ended firing whose receipts are to be read yet, for what they tell of `tokens`."""
 
     firing: Firing
     position: Position
-    token: str
+    tokens: tuple[str, ...]
+    looks: int = MOST_LOOKS
+
+
+@dataclass(slots=True)
+class _Unread:
+    """An ended firing whose position at the block of its last transaction is to be read yet."""
+
+    firing_id: str
+    position: Position
+    block_number: int
+    block_hash: str
     looks: int = MOST_LOOKS
 
 
@@ -45,6 +56,7 @@ class Outcomes:
         self._prospect = prospect
         self._health: dict[str, dict[str, int | None]] = {}
         self._unsold: dict[str, _Unsold] = {}
+        self._unread: dict[str, _Unread] = {}
 
     def see(self, firing: Firing, position: Position, snapshot: Snapshot) -> None:
         """Keep the health of a position while a firing of it has no end, by the block's hash."""
@@ -58,8 +70,8 @@ class Outcomes:
             del self._health[next(iter(self._health))]
 
     def book(self, firing: Firing, position: Position, snapshot: Snapshot) -> None:
-        """Keep what an ended firing left: its health (wad) at the block of its last transaction, or now where that
-        block was not seen, and its gas. What was sold is looked for where all of it went well. Raises JournalError.
+        """Keep what an ended firing left: its health (wad) at the block of its last transaction and its gas. A block
+        that was not seen is looked up, and so is what was sold where all of it went well. Raises JournalError.
         """
         seen = self._health.pop(firing.id, {})
         if firing.health_factor_after is not None or self._executor is None or self._journal is None:
@@ -67,14 +79,19 @@ class Outcomes:
         mined = [one for one in firing.intents if one.included_block is not None and one.included_block_hash]
         last = max(mined, key=lambda one: one.included_block or 0, default=None)
         there = None if last is None else last.included_block_hash
-        health = seen[there] if there is not None and there in seen else position.health_factor
-        self._executor.book_outcome(firing.id, health, _cost_usd(firing, snapshot))
+        missed = there is not None and there not in seen
+        health = position.health_factor if there is None or missed else seen[there]
+        self._executor.book_outcome(firing.id, health, _cost_usd(firing, snapshot), at_its_block=not missed)
+        if missed and last is not None and there is not None:
+            self._unread[firing.id] = _Unread(firing.id, position, last.included_block or 0, there)
         expected = self._journal.outcome(firing.id) if firing.state is FiringState.DONE else None
-        if expected is not None and expected.sold_token is not None and expected.sold_actual is None:
-            self._unsold[firing.id] = _Unsold(firing, position, expected.sold_token)
+        unknown = () if expected is None else tuple(one.token for one in expected.sales if one.actual is None)
+        if any(unknown):
+            self._unsold[firing.id] = _Unsold(firing, position, unknown)
 
     async def look(self) -> None:
-        """Read what ended firings sold from their receipts. Raises JournalError, and nothing for what nodes do."""
+        """Read what ended firings left and sold. Raises JournalError, and nothing for what nodes do."""
+        await self._look_up()
         for one in tuple(self._unsold.values()):
             assert self._executor is not None
             assert self._journal is not None
@@ -85,11 +102,26 @@ class Outcomes:
                 logs = None
             if logs is not None:
                 owners = [one.position.key.account, *(intent.account for intent in one.firing.intents)]
-                sold = sold_by(self._prospect.market(one.position), logs, owners, one.token)
-                if sold is not None:
-                    self._journal.book_sold(one.firing.id, sold)
+                for token in one.tokens:
+                    sold = sold_by(self._prospect.market(one.position), logs, owners, token)
+                    if sold is not None:
+                        self._journal.book_sold(one.firing.id, token, sold)
             if logs is not None or one.looks <= 0:
                 self._unsold.pop(one.firing.id, None)
+
+    async def _look_up(self) -> None:
+        for one in tuple(self._unread.values()):
+            assert self._journal is not None
+            one.looks -= 1
+            try:
+                there = await self._prospect.position_at(one.position, one.block_number, one.block_hash)
+            except (ChainUnreachable, ReadFailed):
+                there = None
+            known = there is not None and there.unknown is None
+            if there is not None and known:
+                self._journal.book_health(one.firing_id, there.health_factor)
+            if known or one.looks <= 0:
+                del self._unread[one.firing_id]
 
 
 def sold_by(

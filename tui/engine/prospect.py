@@ -377,6 +377,17 @@ class Prospect:
         proven = await self._simulate(replace(plan, calls=final), snapshot, final)
         return proven if isinstance(proven, Refusal) else None
 
+    async def position_at(self, position: Position, number: int, block_hash: str) -> Position | None:
+        """The same position at an earlier block; None where that block is none of the chain any more. Raises
+        ReadFailed, ChainUnreachable.
+        """
+        block = await self._canonical(number)
+        if block is None or block.hash != block_hash:
+            return None
+        market, account = self.market(position), position.key.account
+        results = await self.offers.read(block, market.read_calls((account,)))
+        return market.decode(block, (account,), results).positions[0]
+
     async def still_helps(self, position: Position, snapshot: Snapshot, calls: Sequence[PlannedCall]) -> str | None:
         """Whether calls whose nonces are bound already go through now and raise the health factor; else why not."""
         orphaned = await self._orphaned(snapshot.block)

@@ -8,9 +8,9 @@ from fractions import Fraction
 
 from tui.headless.as_json import Json, usd, wad
 from tui.model.intent import Firing, FiringState
+from tui.model.outcome import Outcome, SoldAsset
 from tui.model.text import clean_text
 from tui.model.units import format_units
-from tui.ports.journal import Outcome
 
 Row = tuple[Firing, Outcome]
 
@@ -54,10 +54,12 @@ def carried_out(rows: Iterable[Row]) -> tuple[Row, ...]:
 
 
 def outcome_json(row: Row) -> Json:
-    """One firing's expected and actual figures; null: not known, or nothing of that kind. Slippage is all that the sale
-    cost (fees, price, the lender's premium) as a share of what was sold, at the market's own price.
+    """One firing's expected and actual figures; null: not known, or nothing of that kind. Slippage is all that sales
+    cost (fees, price, the lender's premium) as a share of what was sold, at the market's own prices. `sold_...` are of
+    the first asset that pays, `sales` of each.
     """
     firing, outcome = row
+    first = outcome.sales[0] if outcome.sales else SoldAsset("", None)
     return {
         "kind": "outcome",
         "firing": firing.id,
@@ -71,14 +73,27 @@ def outcome_json(row: Row) -> Json:
         "gas_expected_usd": usd(outcome.gas_expected_usd, 4),
         "gas_actual_usd": usd(outcome.gas_actual_usd, 4),
         "swap_expected_usd": usd(outcome.swap_expected_usd, 4),
-        "sold_asset": outcome.sold_asset,
-        "sold_expected": None if outcome.sold_expected is None else str(outcome.sold_expected),
-        "sold_actual": None if outcome.sold_actual is None else str(outcome.sold_actual),
-        "sold_decimals": outcome.sold_decimals,
+        "sold_asset": first.symbol or None,
+        "sold_expected": _integer(first.expected),
+        "sold_actual": _integer(first.actual),
+        "sold_decimals": first.decimals,
+        "sales": [
+            {
+                "asset": one.symbol,
+                "expected": _integer(one.expected),
+                "actual": _integer(one.actual),
+                "decimals": one.decimals,
+            }
+            for one in outcome.sales
+        ],
         "swap_actual_usd": usd(outcome.swap_actual_usd, 4),
         "slippage_expected": wad(outcome.slippage_expected, 6),
         "slippage_actual": wad(outcome.slippage_actual, 6),
     }
+
+
+def _integer(amount: int | None) -> str | None:
+    return None if amount is None else str(amount)
 
 
 def differences(rows: Sequence[Row]) -> Differences:
@@ -146,26 +161,26 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _of_sale(one: Outcome) -> tuple[str, ...]:
     """Cost, amount and slippage, expected and actual; `-` where nothing was to be sold."""
-    if one.sold_asset is None:
+    if not one.sales:
         return ("-",) * 6
     return (
         _dollars(one.swap_expected_usd),
         _dollars(one.swap_actual_usd),
-        _amount(one, one.sold_expected),
-        _amount(one, one.sold_actual),
+        " + ".join(_amount(sold, sold.expected) for sold in one.sales),
+        " + ".join(_amount(sold, sold.actual) for sold in one.sales),
         _percent(one.slippage_expected) or "?",
         _percent(one.slippage_actual) or "?",
     )
 
 
-def _amount(one: Outcome, sold: int | None) -> str:
+def _amount(one: SoldAsset, sold: int | None) -> str:
     """`7.062492 WETH`. Where an earlier version did not note the decimals, base units that say so."""
     if sold is None:
         return "?"
-    symbol = clean_text(one.sold_asset or "", 12)
-    if one.sold_decimals is None:
+    symbol = clean_text(one.symbol, 12)
+    if one.decimals is None:
         return f"{sold} base units of {symbol}"
-    return f"{format_units(sold, one.sold_decimals, min(one.sold_decimals, _SOLD_PLACES))} {symbol}"
+    return f"{format_units(sold, one.decimals, min(one.decimals, _SOLD_PLACES))} {symbol}"
 
 
 def _percent(share: int | None, places: int = 3) -> str | None:

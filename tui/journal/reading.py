@@ -8,10 +8,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tui.journal.faults import corrupt, guard
-from tui.journal.rows import Value, attempt_of, decision_of, firing_of, int_of, intent_of, outcome_of
+from tui.journal.rows import Value, attempt_of, decision_of, firing_of, int_of, intent_of, outcome_of, sold_of
 from tui.journal.schema import APPLICATION_ID, MIGRATIONS, OPEN_FIRING, UNSETTLED
 from tui.model.intent import Firing, Intent
-from tui.ports.journal import Decision, JournalMissing, JournalNewer, Outcome, SpendEntry, SpendKind
+from tui.model.outcome import Outcome
+from tui.ports.journal import Decision, JournalMissing, JournalNewer, SpendEntry, SpendKind
 
 JOURNAL_FILE = "journal.sqlite3"
 _BUSY_SECONDS = 2.0
@@ -215,13 +216,17 @@ class SqliteReader:
             since,
             max(0, limit),
         )
-        found = ((self.firing(row["firing_id"]), outcome_of(row)) for row in reversed(rows))
+        found = ((self.firing(row["firing_id"]), self._outcome_of(row)) for row in reversed(rows))
         return tuple((firing, outcome) for firing, outcome in found if firing is not None)
 
     def outcome(self, firing_id: str) -> Outcome | None:
         """What was expected of one firing and what came of it; None where nothing was."""
         row = self._row("SELECT * FROM outcomes WHERE firing_id = ?", firing_id)
-        return None if row is None else outcome_of(row)
+        return None if row is None else self._outcome_of(row)
+
+    def _outcome_of(self, row: sqlite3.Row) -> Outcome:
+        sales = self._rows("SELECT * FROM sold WHERE firing_id = ? ORDER BY place", row["firing_id"])
+        return outcome_of(row, map(sold_of, sales))
 
     def rule_state(self, rule_digest: str, position: str) -> str | None:
         """A rule's latch and counters for a position, as the JSON text that was kept."""

@@ -6,9 +6,10 @@ import sqlite3
 from collections.abc import Iterable
 
 from tui.model.intent import Attempt, AttemptKind, Firing, FiringState, Intent, IntentState
+from tui.model.outcome import Outcome, SoldAsset
 from tui.model.pinned import pinned_of, pinned_text
 from tui.model.view import Severity
-from tui.ports.journal import Decision, NewAttempt, Outcome
+from tui.ports.journal import Decision, NewAttempt
 
 Value = str | int | float | bytes | None
 
@@ -178,16 +179,36 @@ def outcome_row(outcome: Outcome) -> dict[str, Value]:
         "gas_expected_usd": outcome.gas_expected_usd,
         "gas_actual_usd": outcome.gas_actual_usd,
         "swap_expected_usd": outcome.swap_expected_usd,
-        "sold_asset": outcome.sold_asset,
-        "sold_expected": text_of(outcome.sold_expected),
-        "sold_actual": text_of(outcome.sold_actual),
-        "sold_token": outcome.sold_token,
-        "sold_decimals": outcome.sold_decimals,
-        "sold_price_usd": text_of(outcome.sold_price_usd),
     }
 
 
-def outcome_of(row: sqlite3.Row) -> Outcome:
+def sold_row(firing_id: str, place: int, sold: SoldAsset) -> dict[str, Value]:
+    """The columns of one asset that pays, by name; `place` from 0."""
+    return {
+        "firing_id": firing_id,
+        "place": place,
+        "symbol": sold.symbol,
+        "token": sold.token,
+        "decimals": sold.decimals,
+        "price_usd": text_of(sold.price_usd),
+        "expected": text_of(sold.expected),
+        "actual": text_of(sold.actual),
+    }
+
+
+def sold_of(row: sqlite3.Row) -> SoldAsset:
+    """One asset that pays, of its row."""
+    return SoldAsset(
+        row["symbol"],
+        int_of(row["expected"]),
+        int_of(row["actual"]),
+        row["token"],
+        row["decimals"],
+        int_of(row["price_usd"]),
+    )
+
+
+def outcome_of(row: sqlite3.Row, sales: Iterable[SoldAsset]) -> Outcome:
     """The outcome of a row."""
     return Outcome(
         firing_id=row["firing_id"],
@@ -197,12 +218,7 @@ def outcome_of(row: sqlite3.Row) -> Outcome:
         gas_expected_usd=row["gas_expected_usd"],
         gas_actual_usd=row["gas_actual_usd"],
         swap_expected_usd=row["swap_expected_usd"],
-        sold_asset=row["sold_asset"],
-        sold_expected=int_of(row["sold_expected"]),
-        sold_actual=int_of(row["sold_actual"]),
-        sold_token=row["sold_token"],
-        sold_decimals=row["sold_decimals"],
-        sold_price_usd=int_of(row["sold_price_usd"]),
+        sales=tuple(sales),
     )
 
 

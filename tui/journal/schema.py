@@ -316,5 +316,34 @@ _WHOSE_CODE = (
 )
 """The code that a transaction sets the account to run, as a line of `tui.model.pinned`; NULL in all others."""
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _GAS_IN_DOLLARS, _OUTCOMES, _WHAT_WAS_SOLD, _WHOSE_CODE)
+_EVERY_SALE = (
+    """
+    CREATE TABLE sold (
+        firing_id TEXT NOT NULL REFERENCES outcomes (firing_id),
+        place INTEGER NOT NULL,
+        symbol TEXT NOT NULL,
+        token TEXT NOT NULL,
+        decimals INTEGER,
+        price_usd TEXT,
+        expected TEXT,
+        actual TEXT,
+        PRIMARY KEY (firing_id, place)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "INSERT INTO sold SELECT firing_id, 0, sold_asset, coalesce(sold_token, ''), sold_decimals, sold_price_usd,"
+    " sold_expected, sold_actual FROM outcomes WHERE sold_asset IS NOT NULL",
+    *(
+        f"ALTER TABLE outcomes DROP COLUMN {column}"
+        for column in ("sold_asset", "sold_expected", "sold_actual", "sold_token", "sold_decimals", "sold_price_usd")
+    ),
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    _FIRST,
+    _GAS_IN_DOLLARS,
+    _OUTCOMES,
+    _WHAT_WAS_SOLD,
+    _WHOSE_CODE,
+    _EVERY_SALE,
+)
 """One step a version; `user_version` counts those that were taken."""

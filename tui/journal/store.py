@@ -17,9 +17,10 @@ from pathlib import Path
 from tui.journal.faults import corrupt, guard, translate
 from tui.journal.lock import EngineLock
 from tui.journal.reading import JOURNAL_FILE, SqliteReader, check_identity
-from tui.journal.rows import Value, attempt_row, firing_row, intent_row, outcome_row
+from tui.journal.rows import Value, attempt_row, firing_row, intent_row, outcome_row, sold_row
 from tui.journal.schema import APPLICATION_ID, MIGRATIONS
 from tui.model.intent import AttemptKind, Firing, FiringState, Intent, IntentState
+from tui.model.outcome import Outcome
 from tui.model.transitions import FIRING_TRANSITIONS, INTENT_TRANSITIONS, advance, advance_firing
 from tui.model.view import Severity
 from tui.ports.journal import (
@@ -30,7 +31,6 @@ from tui.ports.journal import (
     JournalReadOnly,
     JournalUnsafe,
     NewAttempt,
-    Outcome,
     SpendEntry,
     SpendKind,
 )
@@ -500,8 +500,11 @@ class SqliteJournal(SqliteReader):
     def save_outcome(self, outcome: Outcome) -> None:
         """What is expected of a firing, in place of what was expected before: what came of it is known later."""
         with self._transaction():
+            self._write("DELETE FROM sold WHERE firing_id = ?", outcome.firing_id)
             self._write("DELETE FROM outcomes WHERE firing_id = ?", outcome.firing_id)
             self._insert("outcomes", outcome_row(outcome))
+            for place, sold in enumerate(outcome.sales):
+                self._insert("sold", sold_row(outcome.firing_id, place, sold))
 
     def book_outcome(self, firing_id: str, health_actual: int | None, gas_actual_usd: int | None) -> None:
         """What came of a firing that something was expected of."""
@@ -513,10 +516,21 @@ class SqliteJournal(SqliteReader):
                 firing_id,
             )
 
-    def book_sold(self, firing_id: str, sold_actual: int) -> None:
-        """What the sales of a firing really sold, in base units of what was expected to be sold."""
+    def book_health(self, firing_id: str, health_actual: int | None) -> None:
+        """The health that a firing left (wad; None: no debt), where it is known later than the rest."""
         with self._transaction():
-            self._write("UPDATE outcomes SET sold_actual = ? WHERE firing_id = ?", str(sold_actual), firing_id)
+            self._write(
+                "UPDATE outcomes SET health_actual = ? WHERE firing_id = ?",
+                None if health_actual is None else str(health_actual),
+                firing_id,
+            )
+
+    def book_sold(self, firing_id: str, token: str, sold_actual: int) -> None:
+        """What the sales of a firing really sold of one token that was expected to be sold, in base units."""
+        with self._transaction():
+            self._write(
+                "UPDATE sold SET actual = ? WHERE firing_id = ? AND token = ?", str(sold_actual), firing_id, token
+            )
 
     def save_rule_state(self, rule_digest: str, position: str, state: str, at: float) -> None:
         """Keep a rule's latch and counters for a position, as opaque JSON text."""

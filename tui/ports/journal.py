@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from fractions import Fraction
 from typing import Protocol
 
 from tui.model.intent import Attempt, Firing, FiringState, Intent, IntentState
+from tui.model.outcome import Outcome
 from tui.model.signing import TransactionRequest
-from tui.model.units import WAD
 from tui.model.view import Severity
 
 
@@ -119,60 +118,6 @@ class Decision:
     position: str | None = None
     firing_id: str | None = None
     detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a firing was expected to do and what it did. Health in wad, dollars with 8 decimals, `sold` in base units of
-    `sold_asset`; None: not known, or not so (no debt left, nothing sold).
-
-    `health_expected` is as sized, `health_simulated` as simulated before it was signed, `health_actual` as read from
-    the chain at the block of the last transaction (or after the end, where that block was not seen).
-
-    `sold_token` is the address of what pays, `sold_price_usd` the market's own price of it (8 decimals) at the plan's
-    block; that is None also where several assets pay, since then no one price tells what a sale cost.
-    """
-
-    firing_id: str
-    health_expected: int | None = None
-    health_simulated: int | None = None
-    health_actual: int | None = None
-    gas_expected_usd: int | None = None
-    gas_actual_usd: int | None = None
-    swap_expected_usd: int | None = None
-    sold_asset: str | None = None
-    sold_expected: int | None = None
-    sold_actual: int | None = None
-    sold_token: str | None = None
-    sold_decimals: int | None = None
-    sold_price_usd: int | None = None
-
-    @property
-    def swap_actual_usd(self) -> int | None:
-        """What the sale really cost: what was expected, and what was sold beyond that at the price of the plan's block
-        (negative: less was). What is bought is exact, so nothing else can differ.
-        """
-        if self.swap_expected_usd is None or self.sold_expected is None or self.sold_actual is None:
-            return None
-        if self.sold_price_usd is None or self.sold_decimals is None:
-            return None
-        beyond = Fraction((self.sold_actual - self.sold_expected) * self.sold_price_usd, 10**self.sold_decimals)
-        return self.swap_expected_usd + round(beyond)
-
-    @property
-    def slippage_expected(self) -> int | None:
-        """The expected cost of the sale as a share (wad) of what was to be sold."""
-        return self._share(self.swap_expected_usd, self.sold_expected)
-
-    @property
-    def slippage_actual(self) -> int | None:
-        """The real cost of the sale as a share (wad) of what was sold."""
-        return self._share(self.swap_actual_usd, self.sold_actual)
-
-    def _share(self, cost_usd: int | None, sold: int | None) -> int | None:
-        if cost_usd is None or not sold or not self.sold_price_usd or self.sold_decimals is None:
-            return None
-        return round(Fraction(cost_usd * WAD * 10**self.sold_decimals, sold * self.sold_price_usd))
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,8 +287,11 @@ class Journal(JournalReader, Protocol):
     def book_outcome(self, firing_id: str, health_actual: int | None, gas_actual_usd: int | None) -> None:
         """What came of a firing that something was expected of."""
 
-    def book_sold(self, firing_id: str, sold_actual: int) -> None:
-        """What the sales of a firing really sold, in base units of what was expected to be sold."""
+    def book_health(self, firing_id: str, health_actual: int | None) -> None:
+        """The health that a firing left (wad; None: no debt), where it is known later than the rest."""
+
+    def book_sold(self, firing_id: str, token: str, sold_actual: int) -> None:
+        """What the sales of a firing really sold of one token that was expected to be sold, in base units."""
 
     def save_rule_state(self, rule_digest: str, position: str, state: str, at: float) -> None:
         """Keep a rule's latch and counters for a position, as opaque JSON text."""

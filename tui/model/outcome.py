@@ -1,0 +1,79 @@
+"""What a firing was expected to do beside what it did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from tui.model.units import WAD
+
+
+@dataclass(frozen=True, slots=True)
+class SoldAsset:
+    """What one asset is expected to pay and really paid, in base units; None: not known.
+
+    `price_usd` is the market's own price of it (8 decimals) at the plan's block. What an earlier version did not note
+    is missing: `token` (the address) is empty then, `decimals` and the price None.
+    """
+
+    symbol: str
+    expected: int | None
+    actual: int | None = None
+    token: str = ""
+    decimals: int | None = None
+    price_usd: int | None = None
+
+    def value(self, amount: int | None) -> Fraction | None:
+        """Dollars (8 decimals) of so many base units, exactly; None where amount, price or decimals are not known."""
+        if amount is None or self.price_usd is None or self.decimals is None:
+            return None
+        return Fraction(amount * self.price_usd, 10**self.decimals)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a firing was expected to do and what it did. Health in wad, dollars with 8 decimals; None: not known, or not
+    so (no debt left, nothing sold).
+
+    `health_expected` is as sized, `health_simulated` as simulated before it was signed, `health_actual` as read from
+    the chain at the block of the last transaction. `sales`: what pays, each asset once, in the order of the plan.
+    """
+
+    firing_id: str
+    health_expected: int | None = None
+    health_simulated: int | None = None
+    health_actual: int | None = None
+    gas_expected_usd: int | None = None
+    gas_actual_usd: int | None = None
+    swap_expected_usd: int | None = None
+    sales: tuple[SoldAsset, ...] = ()
+
+    @property
+    def swap_actual_usd(self) -> int | None:
+        """What the sales really cost: what was expected, and what was sold beyond that at prices of the plan's block
+        (negative: less was). What is bought is exact, so nothing else can differ.
+        """
+        expected, actual = self._sold_usd(really=False), self._sold_usd(really=True)
+        if self.swap_expected_usd is None or expected is None or actual is None:
+            return None
+        return self.swap_expected_usd + round(actual - expected)
+
+    @property
+    def slippage_expected(self) -> int | None:
+        """The expected cost of the sales as a share (wad) of what was to be sold."""
+        return _share(self.swap_expected_usd, self._sold_usd(really=False))
+
+    @property
+    def slippage_actual(self) -> int | None:
+        """The real cost of the sales as a share (wad) of what was sold."""
+        return _share(self.swap_actual_usd, self._sold_usd(really=True))
+
+    def _sold_usd(self, *, really: bool) -> Fraction | None:
+        """Dollars (8 decimals) of all that was to be sold, or was; None where any is not known, or nothing was."""
+        values = [one.value(one.actual if really else one.expected) for one in self.sales]
+        known = [value for value in values if value is not None]
+        return sum(known, Fraction()) if known and len(known) == len(values) else None
+
+
+def _share(cost_usd: int | None, sold_usd: Fraction | None) -> int | None:
+    return None if cost_usd is None or not sold_usd else round(cost_usd * WAD / sold_usd)
