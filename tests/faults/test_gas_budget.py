@@ -121,7 +121,7 @@ def test_a_correction_never_gives_back_more_than_was_not_paid(
 
 def test_a_journal_of_the_first_version_is_brought_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = tmp_path / "state"
-    monkeypatch.setattr("tui.journal.store.MIGRATIONS", schema.MIGRATIONS[:1])
+    monkeypatch.setattr("tui.journal.file.MIGRATIONS", schema.MIGRATIONS[:1])
     monkeypatch.setattr("tui.journal.reading.MIGRATIONS", schema.MIGRATIONS[:1])
     old = open_journal(state)
     firing = a_firing()

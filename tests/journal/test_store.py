@@ -431,7 +431,7 @@ def test_another_programs_database_is_left_alone(state: Path) -> None:
 
 
 def test_outcomes_of_the_version_before_are_brought_up_to_date(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("store", "reading"):
+    for module in ("file", "reading"):
         monkeypatch.setattr(f"tui.journal.{module}.MIGRATIONS", MIGRATIONS[:3])
     old = open_journal(state)
     firing = a_firing()

@@ -6,36 +6,25 @@ of durability is the order of the lines in the engine's code. A worker thread wo
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
-from tui.journal.faults import corrupt, guard, translate
+from tui.journal.faults import guard
+from tui.journal.file import make_directory, make_file, prepare
 from tui.journal.lock import EngineLock
-from tui.journal.reading import JOURNAL_FILE, SqliteReader, check_identity
-from tui.journal.rows import Value, attempt_row, firing_row, intent_row, outcome_row, sold_row
-from tui.journal.schema import APPLICATION_ID, MIGRATIONS
+from tui.journal.notes import SqliteNotes
+from tui.journal.reading import JOURNAL_FILE
+from tui.journal.rows import attempt_row, firing_row, intent_row
 from tui.model.intent import AttemptKind, Firing, FiringState, Intent, IntentState
-from tui.model.outcome import Outcome
 from tui.model.transitions import FIRING_TRANSITIONS, INTENT_TRANSITIONS, advance, advance_firing
-from tui.model.view import Severity
 from tui.ports.journal import (
-    Decision,
-    HealthPoint,
-    JournalConflict,
     JournalOtherChain,
-    JournalReadOnly,
-    JournalUnsafe,
     NewAttempt,
     SpendEntry,
     SpendKind,
 )
 
-KEEP_HEALTH_SECONDS = 30 * 24 * 60 * 60
 KEEP_DECISIONS = 100_000
 
 _OUTCOME = (
@@ -57,16 +46,16 @@ def open_journal(state_directory: Path) -> SqliteJournal:
     Raises JournalLocked where another engine has it, JournalUnsafe, JournalCorrupt, JournalNewer, JournalReadOnly,
     JournalFull.
     """
-    _make_directory(state_directory)
+    make_directory(state_directory)
     lock = EngineLock(state_directory)
     path = state_directory / JOURNAL_FILE
     try:
-        _make_file(path)
+        make_file(path)
         with guard(path):
             connection = sqlite3.connect(path, isolation_level=None, timeout=2.0)
         try:
             with guard(path):
-                _prepare(connection, path)
+                prepare(connection, path)
             return SqliteJournal(connection, path, lock)
         except BaseException:
             connection.close()
@@ -76,115 +65,16 @@ def open_journal(state_directory: Path) -> SqliteJournal:
         raise
 
 
-def _make_directory(directory: Path) -> None:
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = directory.stat()
-    except OSError as error:
-        raise JournalReadOnly(
-            f"the state directory cannot be made ({error.strerror})", str(directory), "Choose another --state."
-        ) from error
-    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
-        raise JournalUnsafe("others can write to the state directory", str(directory), f"chmod 700 {directory}")
-
-
-def _make_file(path: Path) -> None:
-    """An empty file that only its owner can read, or the one that is there, looked at."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise JournalReadOnly(
-            f"the journal cannot be opened for writing ({error.strerror})", str(path), f"chmod u+rw {path}"
-        ) from error
-    try:
-        found = os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
-        raise JournalUnsafe("others can read the journal", str(path), f"chmod 600 {path}")
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    version = check_identity(connection, path)
-    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if verdict != "ok":
-        raise corrupt(str(verdict), path)
-    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA trusted_schema = OFF")
-    if mode != "wal":
-        raise JournalReadOnly(f"the disk allows no write-ahead log ({mode})", str(path), "Choose a local disk.")
-    for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            for statement in statements:
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {number}")
-            connection.execute("COMMIT")
-        except BaseException:
-            _roll_back(connection)
-            raise
-
-
-def _roll_back(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:
-        with suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-
-
-class SqliteJournal(SqliteReader):
+class SqliteJournal(SqliteNotes):
     """The `Journal` port on a SQLite file. Used from the thread that opened it."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path, lock: EngineLock) -> None:
         super().__init__(connection, path)
         self._lock = lock
-        self._minutes: dict[str, int] = {}
         self.incarnation = int(self.meta("incarnation") or 0) + 1
         with self._transaction():
             self._put_meta("incarnation", str(self.incarnation))
             self._write("DELETE FROM decisions WHERE number <= (SELECT max(number) FROM decisions) - ?", KEEP_DECISIONS)
-
-    # --- writing at all ------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Everything inside, or nothing; durable when it is left."""
-        with guard(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except sqlite3.IntegrityError as error:
-            _roll_back(self._connection)
-            raise self._conflict(str(error)) from error
-        except sqlite3.Error as error:
-            _roll_back(self._connection)
-            raise translate(error, self.path) from error
-        except BaseException:
-            _roll_back(self._connection)
-            raise
-
-    def _write(self, sql: str, *arguments: Value) -> int:
-        return self._connection.execute(sql, arguments).rowcount
-
-    def _insert(self, table: str, row: dict[str, Value]) -> None:
-        columns = ", ".join(row)
-        self._write(f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(row))})", *row.values())  # noqa: S608
-
-    def _update(self, table: str, row_id: str, row: dict[str, Value]) -> None:
-        sets = ", ".join(f"{column} = ?" for column in row)
-        if self._write(f"UPDATE {table} SET {sets} WHERE id = ?", *row.values(), row_id) != 1:  # noqa: S608
-            raise self._conflict(f"there is no {row_id} in {table}")
-
-    def _conflict(self, what: str) -> JournalConflict:
-        return JournalConflict(what, str(self.path), "Nothing was written; look at `trimtab journal`.")
 
     # --- firings -------------------------------------------------------------------------------------------------
 
@@ -470,112 +360,6 @@ class SqliteJournal(SqliteReader):
                     "intent_id": entry.intent_id,
                 },
             )
-
-    # --- what is kept beside -------------------------------------------------------------------------------------
-
-    def record_decision(
-        self,
-        *,
-        at: float,
-        kind: str,
-        severity: Severity,
-        text: str,
-        block: int | None = None,
-        rule: str | None = None,
-        position: str | None = None,
-        firing_id: str | None = None,
-        detail: str = "",
-    ) -> Decision:
-        """Keep a line."""
-        decision = Decision(0, at, block, kind, severity, text, rule, position, firing_id, detail)
-        with self._transaction():
-            cursor = self._connection.execute(
-                "INSERT INTO decisions (at, block, kind, severity, text, rule, position, firing_id, detail)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (at, block, kind, severity.value, text, rule, position, firing_id, detail),
-            )
-        assert cursor.lastrowid is not None
-        return replace(decision, number=cursor.lastrowid)
-
-    def save_outcome(self, outcome: Outcome) -> None:
-        """What is expected of a firing, in place of what was expected before: what came of it is known later."""
-        with self._transaction():
-            self._write("DELETE FROM sold WHERE firing_id = ?", outcome.firing_id)
-            self._write("DELETE FROM outcomes WHERE firing_id = ?", outcome.firing_id)
-            self._insert("outcomes", outcome_row(outcome))
-            for place, sold in enumerate(outcome.sales):
-                self._insert("sold", sold_row(outcome.firing_id, place, sold))
-
-    def book_outcome(self, firing_id: str, health_actual: int | None, gas_actual_usd: int | None) -> None:
-        """What came of a firing that something was expected of."""
-        with self._transaction():
-            self._write(
-                "UPDATE outcomes SET health_actual = ?, gas_actual_usd = ? WHERE firing_id = ?",
-                None if health_actual is None else str(health_actual),
-                gas_actual_usd,
-                firing_id,
-            )
-
-    def book_health(self, firing_id: str, health_actual: int | None) -> None:
-        """The health that a firing left (wad; None: no debt), where it is known later than the rest."""
-        with self._transaction():
-            self._write(
-                "UPDATE outcomes SET health_actual = ? WHERE firing_id = ?",
-                None if health_actual is None else str(health_actual),
-                firing_id,
-            )
-
-    def book_sold(self, firing_id: str, token: str, sold_actual: int) -> None:
-        """What the sales of a firing really sold of one token that was expected to be sold, in base units."""
-        with self._transaction():
-            self._write(
-                "UPDATE sold SET actual = ? WHERE firing_id = ? AND token = ?", str(sold_actual), firing_id, token
-            )
-
-    def save_rule_state(self, rule_digest: str, position: str, state: str, at: float) -> None:
-        """Keep a rule's latch and counters for a position, as opaque JSON text."""
-        with self._transaction():
-            self._write(
-                "INSERT INTO rule_states (rule_digest, position, state, at) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (rule_digest, position) DO UPDATE SET state = excluded.state, at = excluded.at",
-                rule_digest,
-                position,
-                state,
-                at,
-            )
-
-    def record_health(self, points: Sequence[HealthPoint]) -> None:
-        """Keep health factors, thinned to one a position and minute; commits only where something is kept."""
-        fresh = [point for point in points if self._minutes.get(point.position) != point.timestamp // 60]
-        if not fresh:
-            return
-        with self._transaction():
-            for point in fresh:
-                self._write(
-                    "INSERT OR IGNORE INTO health (position, minute, timestamp, health_factor) VALUES (?, ?, ?, ?)",
-                    point.position,
-                    point.timestamp // 60,
-                    point.timestamp,
-                    None if point.health_factor is None else str(point.health_factor),
-                )
-                self._write(
-                    "DELETE FROM health WHERE position = ? AND minute < ?",
-                    point.position,
-                    (point.timestamp - KEEP_HEALTH_SECONDS) // 60,
-                )
-        self._minutes.update({point.position: point.timestamp // 60 for point in fresh})
-
-    def set_meta(self, key: str, value: str) -> None:
-        """Keep a named text."""
-        with self._transaction():
-            self._put_meta(key, value)
-
-    def _put_meta(self, key: str, value: str) -> None:
-        self._write(
-            "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-            key,
-            value,
-        )
 
     def close(self) -> None:
         """Let the file and the lock go. May be called again."""
