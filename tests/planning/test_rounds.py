@@ -16,14 +16,19 @@ from tests.support.plain_market import (
     circumstances,
     wallet_of,
 )
-from tests.support.plain_rules import SWAPPER, asked, routed_fall, rule_of, sell, supply
-from tui.model.plan import Action
+from tests.support.plain_rules import SWAPPER, asked, repay, routed_fall, rule_of, sell, supply
+from tui.engine.rounds import next_round
+from tui.model.plan import Action, Plan
 from tui.model.position import Position
-from tui.model.rounds import MOST_ROUNDS, Rounds, RoundsSoFar, floor_of
+from tui.model.rounds import MOST_ROUNDS, DebtPart, Rounds, RoundsSoFar, floor_of
 from tui.model.rule import ActionKind, RoundsUse, close
 from tui.model.units import BPS, USD, WAD, value_usd, whole
-from tui.planning.rounds import rest_of
-from tui.planning.waterfall import NO_PART_IN_ROUNDS, Waterfall, run_waterfall
+from tui.planning.closing import Closing
+from tui.planning.plan import build_plan
+from tui.planning.rounds import rest_of, spare_of
+from tui.planning.waterfall import Waterfall, run_waterfall
+from tui.rules.evaluate import initial_state
+from tui.rules.rounds import part_left, parts_closed
 
 TARGET = 15 * WAD // 10
 STEP = replace(sell(), rounds=RoundsUse.ALWAYS)
@@ -141,12 +146,95 @@ def test_nearer_to_liquidation_than_a_withdrawal_may_go_the_next_step_does_it() 
     assert "nothing can be taken out" in fall.skipped[0]
 
 
-def test_a_part_of_a_debt_is_not_closed_in_rounds() -> None:
-    market, position = at(12_000)
-    rule = replace(rule_of(STEP), goal=close(5_000))
+@settings(max_examples=30, deadline=None)
+@given(
+    health=st.integers(10_300, 25_000),
+    owed=st.integers(500, 2_000_000),
+    part=st.integers(1, BPS) | st.just(BPS),
+    gap=st.integers(0, 60),
+)
+def test_a_part_of_a_debt_is_closed_exactly_in_as_many_rounds_as_foretold(
+    health: int, owed: int, part: int, gap: int
+) -> None:
+    market, position = at(health, owed)
+    rule, exchange = replace(rule_of(replace(STEP, max_slippage_bps=200)), goal=close(part)), Routed(gap_bps=gap)
+    wanted = -(-owed * 10**6 * part // BPS)
+    so_far, first, done = RoundsSoFar(0), None, 0
+    while not so_far.parts or not parts_closed(so_far, position, part):
+        fall = routed_fall(rule, market, position, exchange=exchange, so_far=so_far if done else None)
+        action, rounds = round_of(fall)
+        assert rounds.reaches_target, fall.skipped
+        assert rounds.closes_bps == fall.closed_bps == part
+        first = first or rounds
+        done += 1
+        assert done <= 1 + first.ahead + 2
+        floor = floor_of(position.health_factor)
+        assert rounds.lowest >= floor
+        assert action.sale.swap.least_out == action.amount + action.spare
+        if part < BPS:
+            assert action.spare == 0
+        debt = rounds.parts[0]
+        assert (debt.token, debt.owed) == (USDC.address, owed * 10**6)
+        so_far = replace(so_far, rounds=done, parts=(replace(debt, repaid=debt.repaid + action.amount),))
+        position = fall.position
+    (debt,) = so_far.parts
+    left = sum(one.amount for one in position.debt)
+    assert left + debt.repaid == owed * 10**6
+    if part == BPS:
+        assert left == 0
+        assert action.spare == spare_of(action.amount)
+        assert position.health_factor is None
+    else:
+        assert 0 <= wanted - debt.repaid < 10**4  # less than a cent of it is nothing
+    assert abs(done - (1 + first.ahead)) <= 1
+
+
+def test_interest_on_what_is_closed_in_part_is_not_closed_and_all_of_it_is() -> None:
+    market, position = at(14_000, 100_000)
+    later = market.position({WETH: position.collateral[0].amount}, {USDC: 60_100 * 10**6})
+    parts = (DebtPart(USDC.address, 100_000 * 10**6, 40_000 * 10**6),)
+    half = replace(rule_of(STEP), goal=close(5_000))
+    closing = Closing.start(half, market, later, RoundsSoFar(0, 1, parts=parts))
+    assert closing.left_of(USDC.address) == 10_000 * 10**6
+    assert closing.closed_bps == 4_000
+    everything = Closing.start(replace(half, goal=close(BPS)), market, later, RoundsSoFar(0, 1, parts=parts))
+    assert everything.left_of(USDC.address) == 60_100 * 10**6
+    assert 3_990 <= everything.closed_bps < 4_000
+
+
+def test_what_was_repaid_by_somebody_else_is_not_closed_once_more() -> None:
+    market, _ = at(14_000, 100_000)
+    later = market.position({WETH: 100 * WAD}, {USDC: 4_000 * 10**6})
+    part = DebtPart(USDC.address, 100_000 * 10**6, 40_000 * 10**6)
+    assert part_left(part, later, 5_000) == 4_000 * 10**6
+    gone = market.position({WETH: 100 * WAD}, {})
+    assert parts_closed(RoundsSoFar(0, 1, parts=(part,)), gone, 5_000)
+
+
+def test_what_an_earlier_round_bought_closes_the_rest_without_a_sale() -> None:
+    market, position = at(14_000, 10_000)
+    parts = (DebtPart(USDC.address, 100_000 * 10**6, 90_000 * 10**6),)
+    so_far = RoundsSoFar(0, 3, left=((USDC.address, 10_002 * 10**6),), parts=parts)
+    wallet = wallet_of(USDC=20_000 * 10**6)
+    rule = replace(rule_of(STEP), goal=close(BPS))
+    fall = routed_fall(rule, market, position, wallet, so_far=so_far)
+    (step,) = fall.steps
+    assert (step.action.kind, step.action.amount) == (ActionKind.REPAY, 10_000 * 10**6)
+    assert step.action.spare == spare_of(step.action.amount)
+    assert (fall.rounds, fall.reaches_target, fall.closed_bps) == (None, True, BPS)
+
+
+def test_behind_a_step_that_goes_in_rounds_the_next_one_has_its_own_maximum() -> None:
+    market, position = at(14_000)
+    rule = rule_of(replace(STEP, maximum="1"), replace(sell("WBTC"), rounds=RoundsUse.ALWAYS, maximum="2"))
     fall = routed_fall(rule, market, position)
-    assert fall.steps == ()
-    assert NO_PART_IN_ROUNDS in fall.skipped[0]
+    _, rounds = round_of(fall)
+    plan = build_plan(rule_of(repay()), market, at(11_000)[1], wallet_of(USDC=10**12), circumstances())
+    assert isinstance(plan, Plan)
+    plan = replace(plan, rounds=replace(rounds, step=1))
+    state = replace(initial_state(rule, position.id), rounds=RoundsSoFar(0, rounds=2, sold=WAD))
+    following = next_round(state, plan, 1, "episode")
+    assert (following.step, following.sold, following.rounds) == (1, 0, 2)
 
 
 def test_between_two_rounds_a_rule_is_what_is_left_of_it() -> None:

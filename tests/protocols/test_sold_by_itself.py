@@ -6,7 +6,7 @@ from eth_abi import encode
 from eth_utils import keccak
 
 from tui.model.calls import Log
-from tui.protocols.aave_v3.own_swaps import moved_in, swapped_in
+from tui.protocols.aave_v3.own_swaps import moved_in, repaid_in, swapped_in
 
 ME, PAYER, POOL, TOKEN, VENUE = ("0x" + byte * 20 for byte in ("a1", "b2", "c3", "d4", "e5"))
 SUPPLIED = keccak(text="Supply(address,address,address,uint256,uint16)")
@@ -50,3 +50,10 @@ def test_what_another_account_supplied_or_repaid_beside_it_takes_nothing_away() 
     assert swapped_in([transfer(70, ME, VENUE), *others], POOL, ME, TOKEN) == 70
     assert swapped_in([transfer(70, ME, VENUE), *others], POOL, PAYER, TOKEN) is None
     assert moved_in([transfer(70, ME, VENUE), *others, transfer(1, VENUE, ME)], ME, TOKEN) == -69
+
+
+def test_what_was_repaid_of_a_debt_is_what_the_pool_says_whoever_paid() -> None:
+    logs = [repayment(25, PAYER), repayment(17, ME), repayment(1_000, ME, by=VENUE), transfer(9, ME, POOL)]
+    assert repaid_in(logs, POOL, ME, TOKEN) == 42
+    assert repaid_in(logs, POOL, PAYER, TOKEN) == 0, "another one's debt"
+    assert repaid_in(logs, POOL, ME, VENUE) == 0, "another debt"

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.model.rounds import PlannedRound, RoundsSoFar, floor_of
-from tui.model.rule import Limits, Mode, Rule, health_below, restore
-from tui.model.units import WAD
+from tui.model.position import Asset, Debt
+from tui.model.rounds import DebtPart, PlannedRound, RoundsSoFar, floor_of
+from tui.model.rule import Limits, Mode, Rule, close, health_below, restore
+from tui.model.units import USD, WAD
 from tui.rules.evaluate import (
     RuleState,
     VerdictKind,
@@ -71,6 +72,37 @@ def test_at_the_target_the_firing_is_over_and_the_rule_free(after_one, block_at,
     _, fires = step(RULE, state, position_at(later, 12 * WAD // 10), later)
     assert fires.fires
     assert fires.episode != verdict.episode
+
+
+def test_a_part_that_is_closed_ends_the_rounds_and_not_a_health_factor(block_at, position_at):
+    rule = replace(RULE, goal=close(5_000))
+    part = DebtPart("0x" + "cd" * 20, 1_000 * 10**6)
+    begun, _ = step(rule, initial_state(rule, ID), position_at(block_at(10), 105 * WAD // 100), block_at(10))
+    after = between_rounds(begun, 12, replace(ONE, parts=(replace(part, repaid=400 * 10**6),)))
+    debt = Debt(Asset(part.token, "USDC", 6), 600 * 10**6, USD, 600 * USD, 0)
+    block = block_at(13)
+    high = replace(position_at(block, 3 * WAD), debt=(debt,))
+    _, verdict = step(rule, after, high, block)
+    assert verdict.fires
+    assert "50% of what was owed when it fired is not closed yet: round 2" in verdict.why
+    done = between_rounds(begun, 12, replace(ONE, parts=(replace(part, repaid=499_995_000),)))
+    free, verdict = step(rule, done, high, block)
+    assert (verdict.kind, free.rounds, free.latched) == (VerdictKind.CALM, None, False)
+    low = replace(position_at(block, 11 * WAD // 10), debt=(debt,))
+    held, verdict = step(rule, done, low, block)
+    assert verdict.kind is VerdictKind.CALM
+    assert (held.rounds, held.latched) == (None, True), "below its trigger it does not close half of the rest"
+    _, again = step(rule, held, replace(low, block=block_at(14)), block_at(14))
+    assert again.kind is VerdictKind.LATCHED
+    unpriced = replace(debt, price_usd=None, value_usd=None)
+    _, verdict = step(rule, done, replace(high, debt=(unpriced,)), block)
+    assert verdict.fires, "what has no price is no dust"
+    whole = replace(rule, goal=close(10_000))
+    almost = between_rounds(begun, 12, replace(ONE, parts=(replace(part, repaid=10**9),)))
+    _, verdict = step(whole, almost, replace(high, debt=(replace(debt, amount=1),)), block)
+    assert verdict.fires, "of all of it nothing is to be left"
+    _, verdict = step(whole, almost, position_at(block, None), block)
+    assert verdict.kind is VerdictKind.CALM
 
 
 def test_what_is_held_back_is_the_same_round_at_the_next_block(after_one, block_at, position_at):
@@ -137,6 +169,7 @@ some = st.builds(
     confirmed_usd=st.none() | numbers,
     planned=st.none() | st.builds(PlannedRound, st.text(max_size=64), numbers, numbers),
     stopped=st.booleans(),
+    parts=st.lists(st.builds(DebtPart, st.text(max_size=42), numbers, numbers), max_size=3).map(tuple),
 )
 
 
@@ -149,7 +182,8 @@ def test_rounds_survive_being_written(rounds: RoundsSoFar) -> None:
     "change",
     [
         {"rounds": -1}, {"rounds": True}, {"sold": "1"}, {"left": []}, {"left": {"0x": -1}}, {"planned": ["a"]},
-        {"planned": [1, 2, 3]}, {"stopped": 1}, {"more": 1}, {"confirmed_usd": 0.5},
+        {"planned": [1, 2, 3]}, {"stopped": 1}, {"more": 1}, {"confirmed_usd": 0.5}, {"parts": 1}, {"parts": [["0x"]]},
+        {"parts": [["0x", 1, -1]]}, {"parts": [[1, 1, 1]]}, {"parts": [["0x", 1, 1]] * 9},
     ],
 )  # fmt: skip
 def test_no_other_data_pass_for_rounds(change: dict[str, object]) -> None:

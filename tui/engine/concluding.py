@@ -22,11 +22,13 @@ from tui.model.position import Position
 from tui.model.rounds import MOST_ROUNDS, RoundsSoFar
 from tui.model.rule import Rule
 from tui.model.snapshot import Snapshot
+from tui.model.units import BPS
 from tui.model.view import Severity
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.clock import Clock
 from tui.ports.journal import Journal
 from tui.rules.evaluate import again_text
+from tui.rules.rounds import rounds_met
 
 MOST_TRIES = 3
 """A rule whose transactions revert rests at this many of them ..."""
@@ -120,6 +122,7 @@ class Conclusions:
         logs = await self._round_logs(firing)
         if logs is None:
             return
+        unread = not logs and rule.close_bps is not None and rule.close_bps < BPS
         done = after_round(rounds, self._prospect.market(position), position, rule.steps[rounds.step], logs)
         left = left_words(done, self._prospect.market(position), position)
         well = firing.state is FiringState.DONE
@@ -127,7 +130,8 @@ class Conclusions:
             self._book.stop_rounds(rule, position, end, now)
             self._voice.say(Severity.WARNING, rule, position, snapshot, f"{told} was its last: it was disarmed{left}")
             return
-        if (well or self._may_try_again(rule, firing, snapshot.block.timestamp)) and done.rounds < MOST_ROUNDS:
+        again = well or self._may_try_again(rule, firing, snapshot.block.timestamp, in_rounds=True)
+        if again and not unread and done.rounds < MOST_ROUNDS:
             self._book.between_rounds(rule, position, end, done, now)
             if not well:
                 self._voice.say(
@@ -137,9 +141,10 @@ class Conclusions:
         self._book.end_rounds(rule, position, now)
         assert firing.episode is not None
         self._book.conclude(rule, position, firing.episode, end, now)
-        target = rule.target_health_factor
-        if not well or target is None or (position.health_factor or target) < target:
+        if not well or not rounds_met(rule, done, position):
             why = "is not tried again" if not well else f"was the last of {MOST_ROUNDS}"
+            # How much more would be the part that is to be closed, nobody knows then.
+            why = "is not followed by another, because its receipts cannot be read" if unread else why
             self._voice.say(Severity.ALARM, rule, position, snapshot, f"{told} {why}, and its target is not met{left}")
 
     async def _round_logs(self, firing: Firing) -> tuple[tuple[Log, ...], ...] | None:
@@ -183,14 +188,14 @@ class Conclusions:
             return True
         return False
 
-    def _may_try_again(self, rule: Rule, firing: Firing, now: int) -> bool:
+    def _may_try_again(self, rule: Rule, firing: Firing, now: int, *, in_rounds: bool = False) -> bool:
         """Whether a firing failed only because the chain refused it: a price that moved on, somebody who came first.
 
         What a person cancelled and what a lost nonce stopped is not tried again, and nothing more than `MOST_TRIES`
         times in `TRIES_SECONDS`: what reverts costs gas. A part that is to be closed is a part of what is owed: where
-        some of it went through, as large a part of the rest would be too much.
+        some of it went through, as large a part of the rest would be too much; of rounds it is known what they repaid.
         """
-        if rule.close_bps is not None and any(map(may_have_spent, firing.intents)):
+        if not in_rounds and rule.close_bps is not None and any(map(may_have_spent, firing.intents)):
             return False
         return _reverted(firing) and len(self._tries(firing, now)) < MOST_TRIES
 

@@ -28,7 +28,9 @@ def next_round(
     """
     if plan.rounds is None:
         return None
-    before = so_far_of(state) or RoundsSoFar(step)
+    before = so_far_of(state) or RoundsSoFar(step, parts=plan.rounds.parts)
+    if before.step != step:
+        before = replace(before, step=step, sold=0)  # the one before has done all it may: its maximum is its own
     agreed = before.confirmed_usd if agreed_usd is None else agreed_usd
     planned = PlannedRound(episode, plan.spend_usd, max(plan.cost.total_usd or 0, 0))
     return replace(before, confirmed_usd=agreed, planned=planned)
@@ -49,6 +51,10 @@ def after_round(
         left[asset.address] = max(there, 0)
         if name == step.collateral:
             sold = sum(market.sold_in(one, owner, asset.address) or 0 for one in logs)
+    parts = tuple(
+        replace(part, repaid=part.repaid + sum(market.repaid_in(one, owner, part.token) for one in logs))
+        for part in rounds.parts
+    )
     return replace(
         rounds,
         rounds=rounds.rounds + 1,
@@ -57,6 +63,7 @@ def after_round(
         cost_usd=rounds.cost_usd + (0 if planned is None else planned.cost_usd),
         left=tuple((token, amount) for token, amount in left.items() if amount),
         planned=None,
+        parts=parts,
     )
 
 

@@ -131,7 +131,8 @@ class Action:
 
     `wrap`: so many wei of the native coin are wrapped first, because the wallet holds too little of the wrapped one
     (of the token that the sale sells, where it is one). `payer` (lower-case hex): whose wallet pays for it, where that
-    is not the position's own account.
+    is not the position's own account. `spare`: so many base units more than `amount`, which is all that is owed, may be
+    taken for the repayment, because interest runs on until it is mined: nothing of the debt is to be left.
     """
 
     kind: ActionKind
@@ -140,6 +141,7 @@ class Action:
     sale: Sale | None = None
     wrap: int = 0
     payer: str | None = None
+    spare: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,17 @@ class PlannedRound:
 
 
 @dataclass(frozen=True, slots=True)
+class DebtPart:
+    """A debt of which a firing closes a part, in rounds: base units of `token` (lower-case hex) that were `owed` when
+    it fired, and that its rounds have `repaid` since, by their own transactions.
+    """
+
+    token: str
+    owed: int
+    repaid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RoundsSoFar:
     """What a rule remembers between two rounds: the number of the step (from 0), how many rounds have ended, base
     units of collateral sold by them, dollars (8 decimals) moved and paid.
@@ -32,7 +43,8 @@ class RoundsSoFar:
     `left` are base units by token (lower-case hex) that the rounds took out of the position or bought, and did not
     use: they are in the wallet. `confirmed_usd` is what a person said yes to for all rounds; None: nobody was asked.
     `planned` is the round that is about to fire or under way; `stopped`: the rule was disarmed by hand, and it is
-    the last.
+    the last. `parts` are the debts of which a part is closed, where that is the goal: what was owed when it fired says
+    how much that is, whatever a round leaves.
     """
 
     step: int
@@ -44,6 +56,7 @@ class RoundsSoFar:
     confirmed_usd: int | None = None
     planned: PlannedRound | None = None
     stopped: bool = False
+    parts: tuple[DebtPart, ...] = ()
 
     def left_of(self, token: str) -> int:
         """Base units of a token that earlier rounds left in the wallet."""
@@ -58,6 +71,8 @@ class Rounds:
     `lowest` is the health (wad) that this round's withdrawal leaves until the repayment; `reaches_target`: whether the
     rounds to come are likely to meet it, `ends_at` the health (wad; None: no debt) they end at. `collateral` and `debt`
     are what the rounds sell and repay. `by_choice`: the step asks for rounds, whether a helper stands or not.
+    `parts` are the debts of which a part is closed, as they stood before this round, and `closes_bps` the part that
+    the rounds come to; none and None where they restore a health factor.
     """
 
     step: int
@@ -72,6 +87,8 @@ class Rounds:
     collateral: Asset
     debt: Asset
     by_choice: bool = False
+    parts: tuple[DebtPart, ...] = ()
+    closes_bps: int | None = None
 
     @property
     def words(self) -> str:

@@ -12,6 +12,8 @@ RAY = 10**27
 BPS = 10_000
 USD_DECIMALS = 8
 USD = 10**USD_DECIMALS
+LEAST_USD = USD // 100
+"""What is worth less than a cent is dust."""
 UINT256_MAX = 2**256 - 1
 SECONDS_PER_YEAR = 365 * 24 * 60 * 60
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from tui.model.position import Position
+from tui.model.rounds import DebtPart, RoundsSoFar
 from tui.model.rule import REPAYING, ActionKind, Rule
-from tui.model.units import BPS, USD, value_usd
+from tui.model.units import BPS, LEAST_USD, value_usd
 from tui.protocols.base import LendingMarket
-
-LEAST_USD = USD // 100
-"""What is worth less than a cent is dust."""
+from tui.rules.rounds import part_left
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +29,12 @@ class Closing:
     decimals: Mapping[str, int]
 
     @classmethod
-    def start(cls, rule: Rule, market: LendingMarket, position: Position) -> Closing | None:
-        """Before anything is done; None where the rule restores a health factor."""
+    def start(
+        cls, rule: Rule, market: LendingMarket, position: Position, so_far: RoundsSoFar | None = None
+    ) -> Closing | None:
+        """Before anything is done, or between two rounds, where `so_far` says what was owed when it fired; None where
+        the rule restores a health factor.
+        """
         bps = rule.close_bps
         if bps is None:
             return None
@@ -41,12 +44,16 @@ class Closing:
             if step.action in REPAYING and (asset := market.find_asset(position, step.asset)) is not None
         }
         debts = [one for one in position.debt if one.asset.address in named and one.amount > 0]
-        wanted = MappingProxyType({one.asset.address: -(-one.amount * bps // BPS) for one in debts})
+        known = {one.token: one for one in (() if so_far is None else so_far.parts)}
+        parts = [known.get(one.asset.address, DebtPart(one.asset.address, one.amount)) for one in debts]
+        left = {one.token: part_left(one, position, bps) for one in parts}
+        # Between two rounds what is left, and what they have repaid, is what was wanted; interest on it counts in.
+        wanted = {one.token: left[one.token] + one.repaid for one in parts}
         return cls(
             bps,
-            MappingProxyType({one.asset.address: one.amount for one in debts}),
-            wanted,
-            wanted,
+            MappingProxyType({one.token: max(one.owed, wanted[one.token]) for one in parts}),
+            MappingProxyType(wanted),
+            MappingProxyType(left),
             MappingProxyType({one.asset.address: p for one in debts if (p := one.price_usd) is not None and p > 0}),
             MappingProxyType({one.asset.address: one.asset.decimals for one in debts}),
         )
@@ -74,6 +81,11 @@ class Closing:
             return min((self.wanted[one] - self.left[one]) * BPS // owed for one, owed in self.owed.items())
         owed = sum(self._value(one, amount) for one, amount in self.owed.items())
         return self.repaid_usd * BPS // owed if owed else 0
+
+    @property
+    def is_of_all(self) -> bool:
+        """Whether nothing is to be left of the debts."""
+        return self.bps >= BPS
 
     def left_of(self, token: str) -> int:
         """Base units of a debt that are still to be repaid."""

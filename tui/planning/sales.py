@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 
 from tui.model.plan import SaleTerms
 from tui.model.position import Asset, Position
-from tui.model.rule import SALES, SUPPLYING, ActionKind, Order, Rule, Step
-from tui.model.units import UINT256_MAX, parse_units, whole
+from tui.model.rule import SALES, SUPPLYING, ActionKind, Order, RoundsUse, Rule, Step
+from tui.model.units import BPS, UINT256_MAX, parse_units, whole
 from tui.model.wallet import Wallet
 from tui.planning.circumstances import Circumstances, OfferKey, offer_key
 from tui.planning.circumstances import Offer as Offer
+from tui.planning.rounds import spare_of
 from tui.planning.selling import SaleOrder, fair_offer
 from tui.planning.waterfall import DEFAULT_SLIPPAGE_BPS, MOST_LEVERAGE, run_waterfall
 from tui.protocols.base import ActionImpossible, LendingMarket
@@ -154,7 +155,7 @@ class _Sizes:
         for pair, (step, collateral, debt) in pairs.items():
             try:
                 self._terms[pair] = market.sale_shape(position, collateral, step.action).of(wallet)
-                self._owed[pair] = self._usable(step, collateral, debt)
+                self._owed[pair] = self._usable(step, collateral, debt, circumstances.swapper is not None)
             except ActionImpossible:
                 continue
             for asset in (collateral, debt):
@@ -171,12 +172,15 @@ class _Sizes:
         self._written = self._amounts(both, [None])
         self._alone = self._amounts(both, alone)
 
-    def _usable(self, step: Step, paying: Asset, bought: Asset) -> int:
+    def _usable(self, step: Step, paying: Asset, bought: Asset, by_itself: bool) -> int:
         """What a sale could buy at most. What a market takes in has hardly a limit: there what the position is worth
-        many times over is. Raises ActionImpossible.
+        many times over is. To close all of a debt in rounds, which an account does `by_itself`, a little more is bought
+        than is owed: interest runs on. Raises ActionImpossible.
         """
         most = self._market.ceiling(self._position, step.action, bought, paying)
         price = self._market.price_usd(self._position, bought)
+        if step.action is ActionKind.DELEVERAGE and self._rule.close_bps == BPS:
+            return most + (spare_of(most) if by_itself and step.rounds is not RoundsUse.NEVER else 0)
         if step.action not in SUPPLYING or not price:
             return most
         worth = (self._position.collateral_usd or 0) * MOST_LEVERAGE
@@ -224,8 +228,8 @@ class _Sizes:
             every.append(min(owed, 2 * alone[0]))
         decisive = max(written) if written and self._rule.order is Order.WRITTEN else max(every)
         small = max(min(every) // _PART, 1)
-        sizes = sorted({small, min(every), _roomy(decisive, owed), _roomy(max(every), owed)})
         step, collateral, debt = self._pairs[pair]
+        sizes = sorted({small, min(every), _roomy(decisive, owed), _roomy(max(every), owed)})
         requests = tuple(
             SwapRequest(collateral, debt, with_premium(size, terms.premium_bps), self._prices) for size in sizes
         )

@@ -271,8 +271,9 @@ def _balances_differ(
         if balance is None or token not in before:
             return Refusal("simulation-unknown", "a token balance could not be read after the simulation")
         used = sum(_used(action, token) for action in pays)
+        spare = sum(action.spare for action in pays if action.kind in FROM_WALLET and action.asset.address == token)
         moved = before[token] - balance
-        if moved == used or (moved < used and (token in sold or token not in paying)):
+        if used <= moved <= used + spare or (moved < used and (token in sold or token not in paying)):
             continue
         whose = "the wallet" if owner == account else f"the wallet of {short_address(owner)}"
         asset = assets.get(token)

@@ -11,18 +11,18 @@ from types import MappingProxyType
 
 from tui.model.plan import Action, PlannedStep, SwapCost
 from tui.model.position import Asset, Position
-from tui.model.rounds import Rounds, floor_of
-from tui.model.rule import BORROWING, FROM_WALLET, REPAYING, SALES, ActionKind, RoundsUse, Rule, Step
+from tui.model.rounds import DebtPart, Rounds, floor_of
+from tui.model.rule import BORROWING, FROM_WALLET, REPAYING, SALES, ActionKind, Order, RoundsUse, Rule, Step
 from tui.model.text import clean_text
+from tui.model.units import LEAST_USD as LEAST_USD
 from tui.model.units import UINT256_MAX, parse_units, value_usd, whole
 from tui.model.wallet import Wallet
 from tui.planning.apart import NOTHING_APART, Apart
 from tui.planning.circumstances import Circumstances, Offer, offer_key
-from tui.planning.closing import LEAST_USD as LEAST_USD
 from tui.planning.closing import Closing
 from tui.planning.own_swaps import size_swap
 from tui.planning.payers import paid_by, payer_wallet, why_passed_over
-from tui.planning.rounds import RoundOrder, SizedRound, size_round
+from tui.planning.rounds import Goal, Part, Restoring, RoundOrder, SizedRound, size_round
 from tui.planning.selling import SaleOrder, SizedSale, size_close, size_sale
 from tui.planning.texts import amount_text as amount_text
 from tui.planning.texts import health_text, step_text
@@ -38,9 +38,6 @@ BOOST_ROOM = 200
 the target the chain undoes it, and prices move until it is in a block. Twice as far above it has reached its target.
 """
 NO_ROUTER = 'the network file names no router to swap with: add router02 to its [[swap]] table of kind "uniswap-v3"'
-NO_PART_IN_ROUNDS = (
-    "a part of a debt is closed in one transaction or not at all, and no helper is there: run `trimtab helper deploy`"
-)
 MOST_LEVERAGE = 50
 DEFAULT_SLIPPAGE_BPS = 50
 """What a sale may lose where its step does not say it."""
@@ -168,7 +165,7 @@ class Flow:
         cls, rule: Rule, market: LendingMarket, position: Position, wallet: Wallet, circumstances: Circumstances
     ) -> Flow:
         """Nothing done yet."""
-        closing = Closing.start(rule, market, position)
+        closing = Closing.start(rule, market, position, circumstances.so_far)
         others = {account: Purse.of(one) for account, one in circumstances.payers.items()}
         purses = MappingProxyType({**others, position.key.account: Purse.of(wallet)})
         return cls(rule, market, circumstances, position, wallet, purses, closing=closing, apart=Apart(position))
@@ -226,6 +223,8 @@ class Flow:
     def result(self) -> Waterfall:
         """What it comes to."""
         closed = None if self.closing is None else self.closing.closed_bps
+        if self.rounds is not None:
+            closed = self.rounds.closes_bps
         return Waterfall(
             self.steps,
             self.current,
@@ -253,7 +252,7 @@ class Flow:
             return replace(self, skipped=(*self.skipped, found))
         note, spends = found.note, found.spends
         action = self.apart.held(self.market, found.action)
-        if spends < LEAST_USD:
+        if spends < LEAST_USD and not action.spare:  # the last of a debt is repaid, whatever it comes to
             return self._passing(step, "less than a cent is left for it")
         try:
             after = self.market.after(self.current, (action,))
@@ -449,11 +448,11 @@ class Flow:
         # What may be sold counts, not what is expected to be: a day's limit is one that holds.
         return _Sized(sized.action, sized.note, value_usd(sized.action.sale.most_sold, collateral.decimals, price))
 
-    def _not_offered(self, step: Step, number: int, order: SaleOrder, price: int) -> str:
-        """Why nobody was asked what a sale costs."""
+    def _not_offered(self, step: Step, number: int, order: SaleOrder, price: int) -> _Sized | str:
+        """Why nobody was asked what a sale costs; or the repayment that makes one needless."""
         if self._by_rounds(step, order.collateral, None):
             found = self._round(number, step, order, None, price)
-            if isinstance(found, str):
+            if isinstance(found, str) or found.action.sale is None:
                 return found
         return f"{step_text(step)}: {self._why_not_asked(order)}"
 
@@ -478,8 +477,6 @@ class Flow:
         swapper, so_far = self.circumstances.swapper, self.circumstances.so_far
         if swapper is None:
             return f"{order.words} in rounds: {NO_ROUTER}"
-        if self.closing is not None:
-            return f"{order.words}: {NO_PART_IN_ROUNDS}"
         which = RoundOrder(
             number=1 if so_far is None else so_far.rounds + 1,
             step=number if so_far is None else so_far.step + number,
@@ -488,7 +485,8 @@ class Flow:
         )
         if which.added and (enough := self._repays(order.debt, which.added)) is not None:
             return enough
-        sized = size_round(self.market, self.current, order, offer, swapper, self._target, self.aim, which)
+        goal = self._goal_of_rounds(order.debt)
+        sized = size_round(self.market, self.current, order, offer, swapper, goal, which)
         alone = self.apart.position
         if (
             self.apart.others
@@ -497,13 +495,43 @@ class Flow:
             and not self._keeps_floor(sized, alone)
         ):
             # Nobody knows which account's transactions come first: its own floor must not stand on the others'.
-            sized = size_round(self.market, alone, order, offer, swapper, self._target, self.aim, which)
+            sized = size_round(self.market, alone, order, offer, swapper, goal, which)
         if isinstance(sized, str):
             return f"{ActionKind.DELEVERAGE}: {sized}"
         sale = sized.action.sale
         assert sale is not None
-        rounds = replace(sized.rounds, by_choice=step.rounds is RoundsUse.ALWAYS)
+        rounds = replace(self._closing_by(sized), by_choice=step.rounds is RoundsUse.ALWAYS)
         return _Sized(sized.action, "", value_usd(sale.sold, order.collateral.decimals, price), rounds)
+
+    def _goal_of_rounds(self, debt: Asset) -> Goal:
+        if self.closing is None:
+            return Restoring(self._target, self.aim)
+        return Part(self.closing.left_of(debt.address), self.closing.is_of_all)
+
+    def _closing_by(self, sized: SizedRound) -> Rounds:
+        """The rounds with what they close, where that is their goal: they meet it where no other debt is left to."""
+        if self.closing is None:
+            return sized.rounds
+        token = sized.action.asset.address
+        at_end = self.closing.after(sized.action.kind, token, max(self.closing.left_of(token) - sized.unpaid, 0))
+        if sized.rounds.reaches_target:
+            at_end = self.closing.after(sized.action.kind, token, self.closing.left_of(token))
+        reaches = sized.rounds.reaches_target and at_end.is_done
+        return replace(
+            sized.rounds, reaches_target=reaches, parts=self._parts_from(sized.rounds), closes_bps=at_end.closed_bps
+        )
+
+    def _parts_from(self, rounds: Rounds) -> tuple[DebtPart, ...]:
+        """What was owed when it fired of the debts that the step under way and those behind it repay: what an earlier
+        step was to close, and could not, no round will.
+        """
+        so_far = self.circumstances.so_far
+        if self.closing is None or (so_far is not None and so_far.parts):
+            return () if so_far is None else so_far.parts
+        steps = self.rule.steps[rounds.step :] if self.rule.order is Order.WRITTEN else (self.rule.steps[rounds.step],)
+        assets = (self.market.find_asset(self.current, step.asset) for step in steps if step.action in REPAYING)
+        tokens = dict.fromkeys(asset.address for asset in assets if asset is not None)
+        return tuple(DebtPart(one, self.closing.owed[one]) for one in tokens if one in self.closing.owed)
 
     def _keeps_floor(self, sized: SizedRound, position: Position) -> bool:
         """Whether a round's withdrawal leaves health at its floor on `position` too."""
@@ -518,15 +546,27 @@ class Flow:
         """The repayment by what earlier rounds bought, where that alone meets the target."""
         try:
             most = min(at_hand, self.market.ceiling(self.current, ActionKind.REPAY, debt))
-            amount = size_action(self.market, self.current, ActionKind.REPAY, debt, most, self.aim)
-            action = Action(ActionKind.REPAY, debt, amount)
+            action = self._repayment(debt, at_hand, most)
+            if action is None:
+                return None
+            amount = action.amount
             after = self.market.after(self.current, (action,))
         except ActionImpossible:
             return None
         price = self.market.price_usd(self.current, debt)
-        if not price or not meets(after.health_factor, self._target):
+        if not price or (self.closing is None and not meets(after.health_factor, self._target)):
             return None
         return _Sized(action, "", value_usd(amount, debt.decimals, price))
+
+    def _repayment(self, debt: Asset, at_hand: int, most: int) -> Action | None:
+        """The repayment out of `at_hand`, of at most `most`; None where it could not close all that is to be closed."""
+        if self.closing is None:
+            amount = size_action(self.market, self.current, ActionKind.REPAY, debt, most, self.aim)
+            return Action(ActionKind.REPAY, debt, amount)
+        part = Part(self.closing.left_of(debt.address), self.closing.is_of_all)
+        if at_hand < part.left + part.spare:
+            return None
+        return Action(ActionKind.REPAY, debt, part.left, spare=part.spare)
 
     def _swap(self, step: Step, order: SaleOrder, offer: Offer | None) -> SizedSale | str:
         """A swap of the wallet's own token for what is then repaid."""

@@ -159,5 +159,8 @@ class LendingMarket(Protocol):
         went out; under 0 where more went out.
         """
 
+    def repaid_in(self, logs: Sequence[Log], owner: str, token: str) -> int:
+        """Base units of a debt in `token` that the transactions with these events repaid for `owner`, whoever paid."""
+
     def typical_gas(self, call: PlannedCall) -> int:
         """Units of gas that a call of this shape usually takes: for comparing plans before any is simulated."""

@@ -41,7 +41,7 @@ from tui.model.rule import Mode, Rule, TriggerKind
 from tui.model.units import WAD, format_units
 from tui.rules.match import applies
 from tui.rules.prices import PriceSeen, fact, has_crossed, level_of, level_words, pair_text, side_word
-from tui.rules.rounds import round_episode, rounds_from_data, rounds_to_data
+from tui.rules.rounds import round_episode, rounds_from_data, rounds_met, rounds_to_data
 from tui.rules.trailing import MOST_BESTS, NO_ROW, PriceRow, longer, risen
 
 
@@ -232,7 +232,7 @@ def step(
     if blind is not None:
         return _blinded(rule, state, blind)
     state = _advance(rule, state, position, block, price)
-    return _judge(rule, state, block, position.health_factor, price)
+    return _judge(rule, state, block, position, price)
 
 
 def held_back(
@@ -429,12 +429,13 @@ def _fire(rule: Rule, state: RuleState, episode: str, block: BlockRef) -> RuleSt
 
 
 def _judge(
-    rule: Rule, state: RuleState, block: BlockRef, health: int | None, price: PriceSeen | None
+    rule: Rule, state: RuleState, block: BlockRef, position: Position, price: PriceSeen | None
 ) -> tuple[RuleState, Verdict]:
+    health = position.health_factor
     side = _side(rule, state, health, price)
     said = _fact(rule, state, health, price, side)
     if state.rounds is not None and state.rounds.rounds and not state.latched:
-        return _judge_rounds(rule, state, state.rounds, block, health)
+        return _judge_rounds(rule, state, state.rounds, block, position, side)
     if state.latched:
         waits = again_text(rule, state)
         if state.ended_block is None:
@@ -454,18 +455,23 @@ def _judge(
 
 
 def _judge_rounds(
-    rule: Rule, state: RuleState, rounds: RoundsSoFar, block: BlockRef, health: int | None
+    rule: Rule, state: RuleState, rounds: RoundsSoFar, block: BlockRef, position: Position, side: _Side
 ) -> tuple[RuleState, Verdict]:
     """Between two rounds: the next fires as long as the target is not met, wherever the trigger is and whatever the
     cooldown. Met, the firing is over, as any other.
     """
-    target = rule.target_health_factor
-    if target is None or health is None or health >= target:
+    health, target = position.health_factor, rule.target_health_factor
+    if rounds_met(rule, rounds, position):
         told = "no debt" if health is None else f"health factor {_ratio(health)}"
         ended = replace(_without_row(state), rounds=None, latched=True)
-        ended = ended if fires_once(rule) else _recover(ended, block)
+        # What closes a part may leave health beyond the trigger: then it rests there, as after one transaction.
+        ended = ended if fires_once(rule) or side is not _Side.CLEAR else _recover(ended, block)
         return ended, Verdict(VerdictKind.CALM, f"{told}: its rounds have met their target", state.episode)
-    said = f"health factor {_beside(health, target)} is not at its target {_ratio(target)} yet"
+    if target is None or health is None:
+        part = format_units(rule.close_bps or 0, 2).rstrip("0").rstrip(".")
+        said = f"{part}% of what was owed when it fired is not closed yet"
+    else:
+        said = f"health factor {_beside(health, target)} is not at its target {_ratio(target)} yet"
     if state.episode is None or (state.ended_block is not None and block.number <= state.ended_block):
         return state, Verdict(VerdictKind.LATCHED, f"{said}; waits for a block after its last round", state.episode)
     episode = round_episode(state.episode, rounds.rounds + 1)

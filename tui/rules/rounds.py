@@ -1,4 +1,4 @@
-"""The rounds of one firing: their episodes, and what is remembered of them as plain JSON data. Pure."""
+"""The rounds of one firing: their episodes, when they are over, what is remembered of them as plain JSON data. Pure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tui.model.rounds import PlannedRound, RoundsSoFar
+from tui.model.position import Position
+from tui.model.rounds import DebtPart, PlannedRound, RoundsSoFar
+from tui.model.rule import Rule
+from tui.model.units import BPS, LEAST_USD, value_usd
 
 MOST_TOKENS = 8
 _NUMBERS = ("step", "rounds", "sold", "spent_usd", "cost_usd")
+_FIELDS = {*_NUMBERS, "left", "confirmed_usd", "planned", "stopped"}
 
 
 def round_episode(before: str, number: int) -> str:
@@ -18,21 +22,54 @@ def round_episode(before: str, number: int) -> str:
     return hashlib.sha256(json.dumps(["round", before, number]).encode()).hexdigest()
 
 
+def part_left(part: DebtPart, position: Position, bps: int) -> int:
+    """Base units of a debt that are still to be repaid, of the `bps` of it that are to be closed: of a part what is
+    left of that part of what was owed when it fired (never more than is owed now), of all of it all that is owed now.
+    """
+    owed = sum(one.amount for one in position.debt if one.asset.address == part.token)
+    return owed if bps >= BPS else min(max(-(-part.owed * bps // BPS) - part.repaid, 0), owed)
+
+
+def parts_closed(rounds: RoundsSoFar, position: Position, bps: int) -> bool:
+    """Whether the debts are closed as far as they are to be. Of a part less than a cent counts as nothing, as wherever
+    a part is closed; of all of it nothing does. A debt whose price is not known is never less than a cent.
+    """
+    for part in rounds.parts:
+        left = part_left(part, position, bps)
+        held = next((one for one in position.debt if one.asset.address == part.token), None)
+        if not left or held is None:
+            continue
+        price = held.price_usd
+        if bps >= BPS or not price or value_usd(left, held.asset.decimals, price) >= LEAST_USD:
+            return False
+    return True
+
+
+def rounds_met(rule: Rule, rounds: RoundsSoFar, position: Position) -> bool:
+    """Whether what the rounds of a rule are for is done, by a position that was read after the last of them."""
+    if rule.close_bps is not None:
+        return parts_closed(rounds, position, rule.close_bps)
+    target, health = rule.target_health_factor, position.health_factor
+    return target is None or health is None or health >= target
+
+
 def rounds_to_data(rounds: RoundsSoFar) -> dict[str, object]:
     """As plain JSON data."""
-    planned = rounds.planned
+    planned, parts = rounds.planned, [[one.token, one.owed, one.repaid] for one in rounds.parts]
     return {
         **{name: getattr(rounds, name) for name in _NUMBERS},
         "left": dict(rounds.left),
         "confirmed_usd": rounds.confirmed_usd,
         "planned": None if planned is None else [planned.episode, planned.spend_usd, planned.cost_usd],
         "stopped": rounds.stopped,
+        # Of what closes a part only: states of other rules are written as they always were.
+        **({"parts": parts} if parts else {}),
     }
 
 
 def rounds_from_data(data: object) -> RoundsSoFar:
     """What `rounds_to_data` wrote. Raises ValueError for anything else."""
-    if not isinstance(data, Mapping) or set(data) != {*_NUMBERS, "left", "confirmed_usd", "planned", "stopped"}:
+    if not isinstance(data, Mapping) or set(data) - {"parts"} != _FIELDS:
         raise ValueError("rule state has rounds that are none")
     values: dict[str, Any] = {name: _number(data[name]) for name in _NUMBERS}
     left = data["left"]
@@ -47,7 +84,18 @@ def rounds_from_data(data: object) -> RoundsSoFar:
         confirmed_usd=confirmed,
         planned=_planned(data["planned"]),
         stopped=data["stopped"],
+        parts=_parts(data.get("parts", [])),
     )
+
+
+def _parts(data: object) -> tuple[DebtPart, ...]:
+    if not isinstance(data, list) or len(data) > MOST_TOKENS or not all(map(_is_part, data)):
+        raise ValueError("rule state has rounds that close nothing that is known")
+    return tuple(DebtPart(token, _number(owed), _number(repaid)) for token, owed, repaid in data)
+
+
+def _is_part(data: object) -> bool:
+    return isinstance(data, list) and len(data) == 3 and isinstance(data[0], str)
 
 
 def _planned(data: object) -> PlannedRound | None:

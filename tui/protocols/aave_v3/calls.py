@@ -56,7 +56,7 @@ def calls_for(
 
     With enough allowance: the call alone. Else, with a permit: the call that carries it. Else an approval of exactly
     the amount (after one of zero where something smaller stands, as some tokens insist), then the call. Native coin
-    is wrapped before anything else.
+    is wrapped before anything else. What may be taken for interest and was not (`action.spare`) is taken back at last.
 
     Raises ActionImpossible where the allowance that stands is not known.
     """
@@ -66,14 +66,15 @@ def calls_for(
     allowed = holding.allowances.get(pool)
     if allowed is None:
         raise ActionImpossible(f"what the pool may take of {asset.symbol} could not be read")
-    taking = Taking(asset.address, asset, pool, action.amount, "the pool")
+    taking = Taking(asset.address, asset, pool, action.amount + action.spare, "the pool")
     plain = _plain_call(pool, account, action, stable, standing(allowed, taking))
-    if allowed >= action.amount:
+    if allowed >= taking.amount:
         return (*wraps, plain)
+    back = (_taken_back(taking, action.spare),) if action.spare else ()
     if holding.permit is None:
-        return (*wraps, *approvals(taking, allowed), plain)
+        return (*wraps, *approvals(taking, allowed), plain, *back)
     need = permit_need(taking, holding.permit, deadline)
-    return (*wraps, _permit_call(plain, action, need, approvals(taking, allowed)))
+    return (*wraps, _permit_call(plain, action, need, approvals(taking, allowed)), *back)
 
 
 def repay_with_a_tokens(pool: str, action: Action, stable: bool) -> PlannedCall:
@@ -105,17 +106,19 @@ def approvals(taking: Taking, allowed: int) -> tuple[PlannedCall, ...]:
         action=None,
         rules=(spender, WordRule(1, maximum=taking.amount)),
     )
-    if not allowed:
-        return (approve,)
-    reset = PlannedCall(
+    return (_taken_back(taking, allowed), approve) if allowed else (approve,)
+
+
+def _taken_back(taking: Taking, allowed: int) -> PlannedCall:
+    """An approval of nothing, where up to `allowed` stands."""
+    return PlannedCall(
         to=taking.token,
         data=approve_data(taking.spender, 0),
         value=0,
-        words=f"Take back {taking.whose}'s allowance of {amount_text(allowed, asset)}{taking.what}",
+        words=f"Take back {taking.whose}'s allowance of {amount_text(allowed, taking.asset)}{taking.what}",
         action=None,
-        rules=(spender, WordRule(1, equals=0)),
+        rules=(WordRule(0, int.from_bytes(address_word(taking.spender), "big")), WordRule(1, equals=0)),
     )
-    return (reset, approve)
 
 
 def permit_need(taking: Taking, facts: PermitFacts, deadline: int) -> PermitNeed:
@@ -148,14 +151,15 @@ def amount_text(amount: int, asset: Asset) -> str:
 
 
 def _plain_call(pool: str, account: str, action: Action, stable: bool, suffix: str) -> PlannedCall:
-    asset, amount = int(action.asset.address, 16), action.amount
-    text = amount_text(amount, action.asset)
-    beneficiary = int(account, 16)
+    asset, amount = int(action.asset.address, 16), action.amount + action.spare
+    text, beneficiary = amount_text(amount, action.asset), int(account, 16)
     if action.kind is ActionKind.REPAY:
         mode = STABLE if stable else VARIABLE
         words = (asset, amount, mode, beneficiary)
         rules = (WordRule(0, asset), WordRule(1, maximum=amount), WordRule(2, mode), WordRule(3, beneficiary))
-        selector, text = REPAY, f"Repay {text} of the debt of {short_address(account)}{suffix}"
+        whose = f"the debt of {short_address(account)}"
+        text = f"all of {whose}, up to {text}" if action.spare else f"{text} of {whose}"
+        selector, text = REPAY, f"Repay {text}{suffix}"
     else:
         words = (asset, amount, beneficiary, REFERRAL_CODE)
         rules = (

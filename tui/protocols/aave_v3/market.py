@@ -23,7 +23,7 @@ from tui.protocols.aave_v3.health import HealthUnknown, figures, lines_of, with_
 from tui.protocols.aave_v3.helper import Helper
 from tui.protocols.aave_v3.helper_orders import sold_in
 from tui.protocols.aave_v3.liquidated import liquidation_query, liquidation_told
-from tui.protocols.aave_v3.own_swaps import moved_in, swap_calls, swapped_in, withdrawal
+from tui.protocols.aave_v3.own_swaps import moved_in, repaid_in, swap_calls, swapped_in, withdrawal
 from tui.protocols.aave_v3.position import build_position, checked_position, unknown
 from tui.protocols.aave_v3.reshape import Reshaping, after_reshaping, reshaping_ceiling
 from tui.protocols.aave_v3.rules import version_text
@@ -289,6 +289,10 @@ class AaveV3Market:
     def moved_in(self, logs: Sequence[Log], owner: str, token: str) -> int:
         """What the account's own transactions left of a token in its wallet; see LendingMarket.moved_in."""
         return moved_in(logs, owner, token)
+
+    def repaid_in(self, logs: Sequence[Log], owner: str, token: str) -> int:
+        """What was repaid of a debt of the account; see LendingMarket.repaid_in."""
+        return 0 if self._pool is None else repaid_in(logs, self._pool, owner, token)
 
     def typical_gas(self, call: PlannedCall) -> int:
         """What a call of this kind took on a pool of 3.2, up; see `gas`."""

@@ -32,7 +32,7 @@ def swap_calls(action: Action, sale: Sale, swap: SwapCall, wallet: Wallet) -> tu
 
     Raises ActionImpossible where the allowance that stands is not known, or the swap is not the one of the sale.
     """
-    if (swap.amount_in, swap.least_out + sale.added) != (sale.sold, action.amount):
+    if (swap.amount_in, swap.least_out + sale.added) != (sale.sold, action.amount + action.spare):
         raise ActionImpossible(f"the swap of {sale.collateral.symbol} is not the one that was sized")
     holding = wallet.holding(sale.collateral.address) or TokenHolding(sale.collateral, None)
     allowed = holding.allowances.get(swap.spender)
@@ -77,6 +77,11 @@ def moved_in(logs: Sequence[Log], owner: str, token: str) -> int:
     """Base units of `token` that came to `owner` less those that went away, by the token's own events."""
     who = address_word(owner)
     return sum(_amounts(logs, token, TRANSFER, {2: who}, 0)) - sum(_amounts(logs, token, TRANSFER, {1: who}, 0))
+
+
+def repaid_in(logs: Sequence[Log], pool: str, owner: str, token: str) -> int:
+    """Base units of a debt in `token` of `owner` that somebody repaid, by the pool's own events."""
+    return sum(_amounts(logs, pool, REPAY, {1: address_word(token), 2: address_word(owner)}, 0))
 
 
 def swapped_in(logs: Sequence[Log], pool: str, owner: str, token: str) -> int | None:

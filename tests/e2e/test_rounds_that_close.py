@@ -1,0 +1,168 @@
+"""A stop-loss where no helper stands: a part of the debt, or all of it, is closed in rounds by the plain account.
+
+The whole engine, keystore, signer, journal, router and pool. The price falls from 3,000 to 2,650 in one block.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from tests.e2e.test_rounds import lowest, withdrawals
+from tests.support.deleverage import remove_code, the_helper
+from tests.support.fault_rig import FaultRig, World
+from tests.support.on_exchange import SELL, Open, allowed, fall, health, plan_of, usually, wallet
+from tests.support.positions import PPM, follow
+from tui.model.intent import FiringState, IntentState
+from tui.model.rounds import FLOOR
+from tui.model.units import UINT256_MAX
+
+pytestmark = [pytest.mark.node, pytest.mark.timeout(240)]
+
+LEVEL, FALLEN = "2700", Decimal("2650")
+OWED = 18_000 * 10**6
+CENT = 10**4
+
+
+@pytest.fixture(scope="module")
+def world(world: World) -> World:
+    """A world in which nobody ever deployed the helper."""
+    remove_code(world.chain, the_helper(world.chain).address)
+    return world
+
+
+@pytest.fixture
+def rounds(defending: Open) -> Open:
+    return usually(defending, SELL.format("2%"), helpers={})
+
+
+async def stop_loss(opens: Open, part: str, steps: str = SELL.format("2%")) -> FaultRig:
+    """An engine armed with a stop at 2,700 that closes a part."""
+    rig = await opens(steps)
+    text = rig.rules.read_text().replace('{ health_factor_below = "1.25", for_blocks = 1 }',
+                                         f'{{ price_of = "WETH", below = "{LEVEL}" }}')  # fmt: skip
+    rig.rules.write_text(text.replace('{ health_factor = "1.50" }', f'{{ close = "{part}" }}'))
+    await rig.mine(1)
+    await rig.arm()
+    return rig
+
+
+def owed(rig: FaultRig) -> int:
+    token = rig.chain.token("USDC").v_token
+    return rig.chain.call(token, "balanceOf(address)", ["uint256"], rig.account)
+
+
+async def to_the_end(rig: FaultRig, blocks: int = 60) -> None:
+    """Mine until nothing is under way and no further round fires."""
+    quiet, count = 0, 0
+    for _ in range(blocks):
+        await rig.mine()
+        under_way = rig.firing.state.is_open or len(rig.firings) != count
+        quiet, count = 0 if under_way else quiet + 1, len(rig.firings)
+        if quiet == 4:
+            return
+    raise AssertionError(rig.said)
+
+
+async def test_half_is_closed_to_the_cent_and_no_more(rounds: Open) -> None:
+    rig = await stop_loss(rounds, "50%")
+    before, at_first = wallet(rig), owed(rig)
+    await fall(rig, usd=FALLEN)
+    plan = plan_of(rig)
+    assert plan.rounds is not None
+    assert (plan.goal_words, plan.reaches_target, plan.shortfall) == ("closes 50%", True, None)
+    count = 1 + plan.rounds.ahead
+    await to_the_end(rig)
+    assert {one.state for one in rig.firings} == {FiringState.DONE}
+    assert 1 < len(rig.firings) <= count + 1
+    # Half of what was owed when it fired; the rest has earned a few blocks' interest.
+    assert abs(owed(rig) - at_first // 2) < at_first // 10**6 + CENT
+    assert "its rounds have met their target" in rig.said
+    assert lowest(rig) > FLOOR
+    assert allowed(rig) == {}
+    after = wallet(rig)
+    assert after["WETH"] == before["WETH"]
+    assert before["USDC"] <= after["USDC"] < before["USDC"] + 20 * 10**6
+    rig.check()
+    # The price goes to and fro over its level: it fires once.
+    fired = len(rig.firings)
+    for usd in ("3000", "2600", "2400"):
+        await fall(rig, usd=Decimal(usd))
+        await rig.mine(2)
+    assert len(rig.firings) == fired
+
+
+async def test_all_of_it_is_closed_and_no_dust_is_owed(rounds: Open) -> None:
+    rig = await stop_loss(rounds, "100%")
+    before = wallet(rig)
+    await fall(rig, usd=FALLEN)
+    plan = plan_of(rig)
+    assert plan.rounds is not None
+    assert (plan.goal_words, plan.rounds.ends_at) == ("closes 100%", None)
+    await to_the_end(rig)
+    assert owed(rig) == 0
+    assert health(rig) == UINT256_MAX
+    assert {one.state for one in rig.firings} == {FiringState.DONE}
+    last = [intent.words for intent in rig.firing.intents]
+    assert last[-1].startswith("Take back the pool's allowance"), last
+    assert any("all of the debt" in one for one in last)
+    assert allowed(rig) == {}
+    after = wallet(rig)
+    assert after["WETH"] == before["WETH"]
+    assert before["USDC"] <= after["USDC"] < before["USDC"] + 40 * 10**6
+    assert lowest(rig) > FLOOR
+    rig.check()
+
+
+async def test_half_stays_half_where_a_swap_reverts_on_the_way(rounds: Open) -> None:
+    rig = await stop_loss(rounds, "50%", SELL.format("0.6%"))
+    chain = rig.chain
+    chain.send(rig.account, chain.token("USDC").address, "transfer(address,uint256)", chain.market.pool,
+               chain.balance("USDC", rig.account))  # fmt: skip
+    await rig.mine(1)
+    before, at_first = wallet(rig), owed(rig)
+    await fall(rig, usd=FALLEN)
+    raws = [attempt.raw for intent in rig.firing.intents for attempt in intent.attempts]
+    chain.rpc("anvil_dropAllTransactions")
+    follow(chain, {"WETH": PPM - 10_000})
+    for raw in raws:
+        chain.rpc("eth_sendRawTransaction", "0x" + raw.hex())
+    await rig.mine(4)
+    states = [one.state for one in rig.firings[-1].intents]
+    assert states[-2:] == [IntentState.FINAL_REVERTED, IntentState.FINAL_REVERTED]
+    assert owed(rig) >= at_first
+    assert wallet(rig)["WETH"] == before["WETH"] + withdrawals(rig)[0]
+    assert "round 1 reverted on chain: it is planned anew" in rig.said
+    follow(chain)
+    await to_the_end(rig)
+    assert abs(owed(rig) - at_first // 2) < at_first // 10**6 + CENT
+    assert wallet(rig)["WETH"] == before["WETH"]
+    assert allowed(rig) == {}
+    rig.check()
+
+
+async def test_a_restart_between_two_rounds_closes_the_same_half(rounds: Open) -> None:
+    rig = await stop_loss(rounds, "50%")
+    at_first = owed(rig)
+    await fall(rig, usd=Decimal("2400"))
+    await rig.mine(4)
+    done = len(rig.firings)
+    assert owed(rig) < at_first
+    await rig.restart()
+    await rig.arm()
+    await to_the_end(rig)
+    assert len(rig.firings) > done
+    assert abs(owed(rig) - at_first // 2) < at_first // 10**6 + CENT
+    assert len({one.episode for one in rig.firings}) == len(rig.firings)
+    rig.check()
+
+
+async def test_what_arming_and_a_plan_tell_of_it(rounds: Open) -> None:
+    rig = await stop_loss(rounds, "100%")
+    report = await rig.wired.commands.arming_report("guard")
+    assert report.problems == ()
+    assert any("in about" in one and "rounds" in one for one in report.warnings)
+    await fall(rig, usd=FALLEN)
+    assert "(round 1 of about" in rig.said
+    assert "closes 100%" in rig.said
