@@ -218,7 +218,7 @@ def world(
 
 
 @pytest.fixture
-async def defending(world: World, tmp_path: Path) -> AsyncIterator[Open]:
+async def defending(world: World, tmp_path: Path, warm_signers: None) -> AsyncIterator[Open]:
     """Opens an armed engine whose network names the exchange; `steps` are the rule's, options those of `open_rig`."""
     async with AsyncExitStack() as stack:
         yield partial(open_armed, stack, world, tmp_path)

@@ -104,7 +104,7 @@ Open = Callable[..., Awaitable[Scene]]
 
 
 @pytest.fixture
-async def scene(world: World, tmp_path: Path) -> AsyncIterator[Open]:
+async def scene(world: World, tmp_path: Path, warm_signers: None) -> AsyncIterator[Open]:
     """Opens an armed engine with one aggregator."""
     async with AsyncExitStack() as stack:
 
