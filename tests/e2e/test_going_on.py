@@ -12,7 +12,17 @@ import pytest
 
 from tests.support.deleverage import WAD
 from tests.support.fault_rig import REPAY, FaultRig
-from tests.support.on_exchange import SELL, USD_AT_105, Open, evaluation_of, fall, health, on_target, plan_of
+from tests.support.on_exchange import (
+    SELL,
+    USD_AT_105,
+    Open,
+    evaluation_of,
+    fall,
+    health,
+    on_target,
+    plan_of,
+    refusal_of,
+)
 from tui.engine.breaker import REFUSALS_TO_HOLD
 from tui.engine.further import SPAN, time_text
 from tui.engine.patience import BLOCKS
@@ -65,6 +75,22 @@ async def test_what_is_left_of_the_cheapest_without_a_sale_that_reverts_is_done_
     (sale,) = [one for one in plan.alternatives if one.steps == (0,)]
     assert "simulated, “Sell " in (sale.why_not or "")
     assert (await rig.settle()).state is FiringState.DONE
+    rig.check()
+
+
+async def test_a_share_of_cost_lets_no_scrap_stand_in_for_the_defence_that_it_holds(defending: Open) -> None:
+    """Repaying the five dollars that there are would be cheap, would latch the rule, and would save nothing."""
+    rig = await defending(f'order = "cheapest"\n\n{REPAY}\n{SALE}', limits='max_cost_share = "0.01%"\n')
+    keep_usdc(rig, 5)
+    await fall(rig, usd=Decimal("2660"))
+    assert refusal_of(rig).startswith("it would cost")
+    await rig.mine(BLOCKS + 2)
+    assert rig.firings == ()
+    assert any("until" in line and "1.05" in line for line in rig.wired.engine.would_stop), rig.wired.engine.would_stop
+    await fall(rig, usd=Decimal("2250"))
+    assert health(rig) < 105 * WAD // 100
+    assert (await rig.settle()).state is FiringState.DONE
+    on_target(rig)
     rig.check()
 
 

@@ -49,16 +49,18 @@ max_cost_usd = "200"
 max_base_fee_gwei = "500"
 daily_spend_usd = "{daily}"
 cooldown = "{cooldown}"
-"""
+{limits}"""
 REPAY = '[[rule.step]]\naction = "repay"\nasset = "USDC"\nmax = "20000"'
 """One transaction: USDC has permits."""
 ADD = '[[rule.step]]\naction = "add-collateral"\nasset = "WETH"\nmax = "10"'
 """Two transactions: WETH wants an approval first."""
 
 
-def rule_text(steps: str, *, position: str = "aave-v3/core", daily: str = "100000", cooldown: str = "0s") -> str:
-    """A rules file with the one rule of the rig."""
-    return RULE.format(position=position, steps=steps, daily=daily, cooldown=cooldown)
+def rule_text(
+    steps: str, *, position: str = "aave-v3/core", daily: str = "100000", cooldown: str = "0s", limits: str = ""
+) -> str:
+    """A rules file with the one rule of the rig; `limits` are more lines of that table."""
+    return RULE.format(position=position, steps=steps, daily=daily, cooldown=cooldown, limits=limits)
 
 
 @dataclass(frozen=True)
@@ -315,6 +317,7 @@ async def open_rig(
     position: str = "aave-v3/core",
     daily: str = "100000",
     cooldown: str = "0s",
+    limits: str = "",
     extra: int = 0,
     rpc_too: tuple[str, ...] = (),
     **network: Any,
@@ -327,7 +330,7 @@ async def open_rig(
     stack.callback(chain.revert, snapshot)
     made = await stack.enter_async_context(proxies(chain.url, providers + extra))
     rules = directory / "rules.toml"
-    rules.write_text(rule_text(steps, position=position, daily=daily, cooldown=cooldown))
+    rules.write_text(rule_text(steps, position=position, daily=daily, cooldown=cooldown, limits=limits))
     clock = FakeClock(time.time())
     configured = Network(
         name="faulty",
