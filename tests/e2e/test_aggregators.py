@@ -43,11 +43,13 @@ KEY = "sk-live-7f3c0a-4242"
 
 @dataclass
 class Scene:
-    """An armed engine, the contracts of one aggregator, and its service."""
+    """An armed engine, the contracts of one aggregator, its service, and the account that swaps, with its key."""
 
     rig: FaultRig
     contracts: Contracts
     service: Service
+    account: str
+    key: str
 
     @property
     def chain(self) -> Chain:
@@ -80,13 +82,13 @@ class Scene:
         return "\n".join(f"{one.words}: {one.why_not}" for one in self.plan.alternatives)
 
     def allowed(self) -> dict[str, int]:
-        """What of the account's WETH may still be taken, by whom."""
+        """What of its WETH may still be taken, by whom."""
         weth, chain = self.chain.token("WETH").address, self.chain
         spenders = (chain.market.router02, chain.market.pool, self.contracts.router)
         return {
             one: left
             for one in spenders
-            if (left := chain.call(weth, "allowance(address,address)", ["uint256"], self.rig.account, one))
+            if (left := chain.call(weth, "allowance(address,address)", ["uint256"], self.account, one))
         }
 
     async def done_on_the_exchange(self) -> None:
@@ -103,28 +105,36 @@ class Scene:
 Open = Callable[..., Awaitable[Scene]]
 
 
+async def open_scene(
+    stack: AsyncExitStack, world: World, folder: Path, kind: str, steps: str, *, arm: bool = True, **options: Any
+) -> Scene:
+    """An engine with one aggregator, armed unless it is said; closed with `stack`, the chain put back."""
+    snapshot = world.chain.snapshot()
+    stack.callback(world.chain.revert, snapshot)
+    contracts = DEPLOY[kind](world.chain)
+    service = Service(world.chain, contracts)
+    server = await stack.enter_async_context(bad_server(service))
+    network = network_of(world.chain)
+    key_file = folder / "key"
+    key_file.write_text(f"{KEY}\n")
+    key_file.chmod(0o600)
+    config = service.config(server.url, key_file=str(key_file), timeout=options.pop("timeout", 2.0))
+    others = options.pop("and_config", None)
+    asked = (config,) if others is None else (config, others)
+    named = {"swaps": network.swaps, "wrapped_native": network.wrapped_native, "aggregators": asked}
+    rig = await open_rig(stack, world, folder, steps=steps, **{**named, **options})
+    if arm:
+        await rig.arm()
+    return Scene(rig, contracts, service, rig.account, keyed_account(70)[1])
+
+
 @pytest.fixture
 async def scene(world: World, tmp_path: Path, warm_signers: None) -> AsyncIterator[Open]:
     """Opens an armed engine with one aggregator."""
     async with AsyncExitStack() as stack:
 
         async def make(kind: str, slippage: str = "2%", **options: Any) -> Scene:
-            snapshot = world.chain.snapshot()
-            stack.callback(world.chain.revert, snapshot)
-            contracts = DEPLOY[kind](world.chain)
-            service = Service(world.chain, contracts)
-            server = await stack.enter_async_context(bad_server(service))
-            network = network_of(world.chain)
-            key_file = tmp_path / "key"
-            key_file.write_text(f"{KEY}\n")
-            key_file.chmod(0o600)
-            config = service.config(server.url, key_file=str(key_file), timeout=options.pop("timeout", 2.0))
-            others = options.pop("and_config", None)
-            asked = (config,) if others is None else (config, others)
-            named = {"swaps": network.swaps, "wrapped_native": network.wrapped_native, "aggregators": asked}
-            rig = await open_rig(stack, world, tmp_path, steps=STEP.format(slippage), **{**named, **options})
-            await rig.arm()
-            return Scene(rig, contracts, service)
+            return await open_scene(stack, world, tmp_path, kind, STEP.format(slippage), **options)
 
         yield make
 
@@ -251,7 +261,7 @@ def it_goes_elsewhere(at: Scene) -> None:
 
 
 def another_token_goes(at: Scene) -> None:
-    chain, account = at.chain, at.rig.account
+    chain, account = at.chain, at.account
     chain.give("DAI", chain.units("DAI", 100), account)
     chain.approve(account, "DAI", at.contracts.dealer)
     data = calldata("transferFrom(address,address,uint256)", account, THIEF, chain.units("DAI", 1))
@@ -260,14 +270,14 @@ def another_token_goes(at: Scene) -> None:
 
 def a_token_nobody_watches_goes(at: Scene) -> None:
     """A receipt of the market, which no list of assets names."""
-    chain, account = at.chain, at.rig.account
+    chain, account = at.chain, at.account
     atoken = chain.token("WETH").a_token
     chain.send(account, atoken, "approve(address,uint256)", at.contracts.dealer, WAD)
     errand(chain, at.contracts, atoken, calldata("transferFrom(address,address,uint256)", account, THIEF, 10**9))
 
 
 def more_is_taken(at: Scene) -> None:
-    chain, account = at.chain, at.rig.account
+    chain, account = at.chain, at.account
     chain.approve(account, "WETH", at.contracts.dealer, WAD)
     data = calldata("transferFrom(address,address,uint256)", account, THIEF, WAD // 100)
     errand(chain, at.contracts, chain.token("WETH").address, data)
@@ -275,7 +285,7 @@ def more_is_taken(at: Scene) -> None:
 
 def an_approval_is_left(at: Scene) -> None:
     """By a permit that its owner signed for something else."""
-    chain, account = at.chain, at.rig.account
+    chain, account = at.chain, at.account
     token = chain.token("USDC").address
     deadline = 2**63
     domain = {
@@ -290,7 +300,7 @@ def an_approval_is_left(at: Scene) -> None:
     )]}  # fmt: skip
     nonce = chain.call(token, "nonces(address)", ["uint256"], account)
     said = {"owner": account, "spender": THIEF, "value": 7, "nonce": nonce, "deadline": deadline}
-    signed = Account.sign_typed_data(keyed_account(70)[1], domain, types, said)
+    signed = Account.sign_typed_data(at.key, domain, types, said)
     data = calldata(
         "permit(address,address,uint256,uint256,uint8,bytes32,bytes32)", account, THIEF, 7, deadline, signed.v,
         signed.r.to_bytes(32, "big"), signed.s.to_bytes(32, "big"),

@@ -8,9 +8,10 @@ import pytest
 
 from tests.quotes.test_foreign_calls import ACCOUNT, ORDER, OTHER, ROUTER, WETH, ZERO_X, zero_x
 from tests.support import plain_market as plain
-from tests.support.plain_rules import asked, rule_of, swap
+from tests.support.plain_rules import asked, rule_of, sell, swap
 from tui.model.calls import Log
 from tui.model.plan import Plan, Refusal
+from tui.model.rule import RoundsUse, close, restore
 from tui.model.swap import SwapAnswer, SwapOrder
 from tui.model.units import USD, WAD
 from tui.planning.events import APPROVAL, APPROVAL_FOR_ALL, TRANSFER, TRANSFER_SINGLE, strange_event
@@ -184,7 +185,7 @@ def test_claims_are_weighed_by_what_comes_out_beyond_what_goes_in() -> None:
 def proven(gas_usd: int | None, weth: int, usdc: int, *, reaches: bool = True, units: int = 100) -> Proven:
     plan = planned(around())
     cost = replace(plan.cost, gas_usd=gas_usd, gas_units=units)
-    left = {plain.WETH.address: weth, plain.USDC.address: usdc}
+    left = {plain.ACCOUNT: {plain.WETH.address: weth, plain.USDC.address: usdc}}
     return Proven(replace(plan, cost=cost, reaches_target=reaches), left)
 
 
@@ -216,4 +217,120 @@ def test_what_reaches_the_target_comes_before_what_does_not() -> None:
 
 def test_a_balance_that_is_not_known_decides_nothing() -> None:
     own = proven(USD, 10 * WAD, 0)
-    assert not better(replace(proven(USD, 11 * WAD, 0), left={plain.WETH.address: 11 * WAD}), own)
+    assert not better(replace(proven(USD, 11 * WAD, 0), left={plain.ACCOUNT: {plain.WETH.address: 11 * WAD}}), own)
+
+
+# --- another account that pays, and rounds ---------------------------------------------------------------------------
+
+
+def test_a_swap_of_another_account_is_ordered_for_that_one() -> None:
+    rule = rule_of(replace(swap(), wallet=OTHER))
+    payer = replace(WALLET, account=OTHER)
+    around_it = plain.circumstances(swapper=SWAPPER, payers={OTHER: payer})
+    circumstances = asked(rule, MARKET, POSITION, WALLET, (plain.Routed(),), around_it)
+    plan = build_plan(rule, MARKET, POSITION, WALLET, circumstances)
+    ((key, order),) = orders_of(plan, rule, MARKET, POSITION, WALLET, circumstances).items()
+    assert order.account == OTHER
+    theirs = build_plan(
+        rule, MARKET, POSITION, WALLET,
+        with_answers(circumstances, MARKET, POSITION, {key: answered(order, order.least_out * 1_004 // 1_000)}),
+    )  # fmt: skip
+    assert isinstance(theirs, Plan)
+    assert theirs.steps[0].action.payer == OTHER
+    assert theirs.steps[0].action.sale.venue == "0x"
+    mine = replace(order, account=plain.ACCOUNT)
+    other = with_answers(circumstances, MARKET, POSITION, {key: answered(mine, order.least_out * 2)})
+    refused = build_plan(rule, MARKET, POSITION, WALLET, other)
+    assert isinstance(refused, Refusal)
+    assert "is for another size" in refused.reason
+
+
+def test_it_is_the_wallet_of_whoever_pays_that_counts() -> None:
+    own, theirs = (proven(USD, 10 * WAD, 0) for _ in range(2))
+    (step,) = own.plan.steps
+    paid = replace(own.plan, steps=(replace(step, action=replace(step.action, payer=OTHER)),))
+    left = {plain.WETH.address: 10 * WAD, plain.USDC.address: 0}
+    own, theirs = Proven(paid, {OTHER: left}), Proven(paid, {OTHER: {**left, plain.USDC.address: 1}})
+    assert better(theirs, own)
+    assert not better(own, theirs)
+    assert not better(Proven(paid, {plain.ACCOUNT: {**left, plain.USDC.address: 10**9}}), own)
+
+
+ROUNDS = rule_of(replace(sell(), rounds=RoundsUse.ALWAYS))
+
+
+def a_round(**changes):
+    """Circumstances in which a round is planned, the order for its swap and the key of that."""
+    rule = replace(ROUNDS, **changes)
+    circumstances = asked(rule, MARKET, POSITION, WALLET, (plain.Routed(),), plain.circumstances(swapper=SWAPPER))
+    plan = build_plan(rule, MARKET, POSITION, WALLET, circumstances)
+    assert isinstance(plan, Plan)
+    assert plan.rounds is not None
+    ((key, order),) = orders_of(plan, rule, MARKET, POSITION, WALLET, circumstances).items()
+    return rule, circumstances, plan, key, order
+
+
+@pytest.mark.parametrize("goal", [restore(15 * WAD // 10), close(5_000), close(10_000)], ids=lambda one: str(one.value))
+def test_a_round_goes_by_the_given_call_for_exactly_its_order(goal) -> None:
+    rule, circumstances, own, key, order = a_round(goal=goal)
+    sale = own.steps[0].action.sale
+    assert (order.amount_in, order.least_out) == (sale.swap.amount_in, sale.swap.least_out)
+    answer = answered(order, order.least_out * 1_004 // 1_000)
+    plan = build_plan(rule, MARKET, POSITION, WALLET, with_answers(circumstances, MARKET, POSITION, {key: answer}))
+    assert isinstance(plan, Plan)
+    action = plan.steps[0].action
+    assert action.sale.swap is answer.call
+    assert (action.amount, action.sale.sold, action.sale.withdrawn) == (
+        own.steps[0].action.amount, sale.sold, sale.withdrawn,
+    )  # fmt: skip
+    assert (plan.rounds.lowest, plan.rounds.number) == (own.rounds.lowest, own.rounds.number)
+    assert claims_more({key: answer}, own, MARKET, POSITION)
+    less = replace(order, amount_in=order.amount_in * 996 // 1_000)
+    cheap = with_answers(circumstances, MARKET, POSITION, {key: answered(less, less.least_out)})
+    fewer = build_plan(rule, MARKET, POSITION, WALLET, cheap)
+    assert isinstance(fewer, Plan)
+    assert fewer.steps[0].action.sale.withdrawn == less.amount_in
+    assert fewer.rounds.lowest > own.rounds.lowest
+    left = {plain.ACCOUNT: {plain.WETH.address: WAD, plain.USDC.address: 0}}
+    assert better(Proven(fewer, left), Proven(own, left)), "what stays in the position counts"
+    assert not better(Proven(own, left), Proven(fewer, left))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda order: replace(order, amount_in=order.amount_in * 103 // 100), "beyond the step's limits"),
+        (lambda order: replace(order, account=OTHER), "is for another size"),
+        (lambda order: replace(order, least_out=order.least_out * 9 // 10), "beyond the step's limits"),
+        (
+            lambda order: replace(order, amount_in=order.amount_in * 5 // 4, least_out=order.least_out * 5 // 4),
+            "bring health",
+        ),
+    ],
+    ids=["more goes in", "another account", "less must come out", "a larger round"],
+)
+def test_a_round_goes_by_no_call_that_its_floor_or_its_step_does_not_allow(change, said: str) -> None:
+    rule, circumstances, _, key, order = a_round()
+    other = change(order)
+    around_it = with_answers(circumstances, MARKET, POSITION, {key: answered(other, other.least_out * 2)})
+    refused = build_plan(rule, MARKET, POSITION, WALLET, around_it)
+    assert isinstance(refused, Refusal)
+    assert said in refused.reason
+
+
+def test_no_more_of_a_debt_is_closed_by_a_given_call_than_is_to_be() -> None:
+    rule, circumstances, _, key, order = a_round(goal=close(100))
+    other = replace(order, amount_in=order.amount_in * 2, least_out=order.least_out * 2)
+    around_it = with_answers(circumstances, MARKET, POSITION, {key: answered(other, other.least_out * 2)})
+    refused = build_plan(rule, MARKET, POSITION, WALLET, around_it)
+    assert isinstance(refused, Refusal)
+    assert "for another part of the debt" in refused.reason
+
+
+def test_nothing_is_ordered_for_what_a_helper_sells() -> None:
+    rule = rule_of(sell())
+    circumstances = asked(rule, MARKET, POSITION, WALLET, (plain.Routed(),), plain.circumstances(swapper=SWAPPER))
+    plan = build_plan(rule, MARKET, POSITION, WALLET, circumstances)
+    assert isinstance(plan, Plan)
+    assert orders_of(plan, rule, MARKET, POSITION, WALLET, circumstances) == {}
+    assert orders_of(Refusal("x", "y"), rule, MARKET, POSITION, WALLET, circumstances) == {}

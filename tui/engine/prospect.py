@@ -26,7 +26,7 @@ from tui.planning.fee_caps import FeeCap
 from tui.planning.leaving_out import LeftOut, Trials, is_refused
 from tui.planning.plan import balances_of, build_plan, price_plan
 from tui.planning.rounds import rest_of
-from tui.planning.simulation import judge, simulation_calls, simulation_reads, wallet_left
+from tui.planning.simulation import judge, simulation_calls, simulation_reads, wallets_left
 from tui.planning.triggering import FiresAt, at_trigger, fires_at, is_crossed, liquidation_first
 from tui.planning.venues import (
     Answers,
@@ -34,8 +34,8 @@ from tui.planning.venues import (
     Proven,
     claims_more,
     is_better,
+    may_swap_itself,
     orders_of,
-    swaps_itself,
     venue_way,
     with_answers,
 )
@@ -250,7 +250,7 @@ class Prospect:
             # The exchange's own plan is proven meanwhile: whatever comes of the others, it is there.
             (own, left_out), answers = await asyncio.gather(self._tried(case), self.venues.ask(orders))
             # What one exchange cannot swap another may.
-            left = {number: why for number, why in left_out.items() if not swaps_itself(rule.steps[number])}
+            left = {number: why for number, why in left_out.items() if not may_swap_itself(rule.steps[number])}
             case = replace(case, circumstances=replace(circumstances, left_out=left))
             proven = await self._best(own, answers, case, self.venues)
         return proven.plan if isinstance(proven, Proven) else proven
@@ -279,7 +279,7 @@ class Prospect:
 
     def _orders(self, case: _Case) -> Orders:
         """What aggregators are asked for beside the plan of the exchange; nothing where there is none of them."""
-        if self.venues is None or not self.venues.names or not any(map(swaps_itself, case.rule.steps)):
+        if self.venues is None or not self.venues.names or not any(map(may_swap_itself, case.rule.steps)):
             return {}
         plan = self._sized(case.rule, case.position, case.wallet, case.circumstances)
         return self.orders(plan, case)
@@ -295,11 +295,12 @@ class Prospect:
 
     def orders_at(self, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote) -> Orders:
         """What aggregators would be asked for where a rule fires, no exchange being asked."""
-        wallet = snapshot.wallets.get(position.key.account)
+        wallet = self.wallet(rule, position, snapshot)
         if wallet is None or position.unknown is not None or position.health_factor is None:
             return {}
         there = self.at_trigger(rule, position)
-        case = _Case(rule, there, wallet, snapshot, self.circumstances(rule, snapshot, fees))
+        around = replace(self.circumstances(rule, snapshot, fees), absent=self.offers.absent(position))
+        case = _Case(rule, there, wallet, snapshot, around)
         return self.orders(Refusal("not-asked", ""), case)
 
     async def _prove(self, plan: Plan | Refusal, case: _Case) -> Proven | Refusal:
@@ -419,7 +420,7 @@ class Prospect:
             return Refusal("simulation-unavailable", f"no node would simulate it: {failed}")
         own = held.get(plan.position.account, {})
         judged = judge(plan, market, calls, simulation, own, held)
-        return judged if isinstance(judged, Refusal) else Proven(judged, wallet_left(plan, market, simulation, own))
+        return judged if isinstance(judged, Refusal) else Proven(judged, wallets_left(plan, market, simulation, held))
 
 
 def _is_its_fault(refusal: Refusal) -> bool:

@@ -38,6 +38,11 @@ def offer_key(kind: ActionKind, paying: Asset, bought: Asset) -> OfferKey:
     return pair if kind is ActionKind.DELEVERAGE else (*pair, kind.value)
 
 
+def kind_of(key: OfferKey) -> ActionKind:
+    """The kind of the sale that a key of `offer_key` is for."""
+    return ActionKind(key[2]) if len(key) > 2 else ActionKind.DELEVERAGE
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """What one sale costs now: the market's terms, and the quotes of one route at rising sizes.

@@ -208,10 +208,7 @@ def _swap_shapes(scope: ArmedScope, step: Step, sold: Asset, cap: int) -> Iterat
     wrappable = sold.address == scope.wrapped_native and step.action is ActionKind.SWAP_TO_REPAY
     wraps = (0, min(cap, NATIVE_CAP)) if wrappable else (0,)
     seen: set[str] = set()
-    # Of aggregators only the position's own account takes calls.
-    own = order.account == scope.position.key.account
-    foreign = scope.dialects if own and step.action is ActionKind.SWAP_TO_REPAY else ()
-    for shape in (*scope.swapper.shapes(order), *(one.shape(order) for one in foreign)):
+    for shape in (*scope.swapper.shapes(order), *(one.shape(order) for one in scope.dialects)):
         sale = Sale(sold, most, most, 0, b"", shape.venue, SaleTerms("", "", 0), swap=shape)
         if step.action is ActionKind.DELEVERAGE:
             sale = replace(sale, withdrawn=most)

@@ -12,6 +12,7 @@ from tui.model.plan import Action, Sale, SaleTerms
 from tui.model.position import Position
 from tui.model.rounds import LEAST_FLOOR, MOST_ROUNDS, Rounds, RoundsSoFar, floor_of
 from tui.model.rule import ActionKind, Order, Rule
+from tui.model.swap import SwapAnswer
 from tui.model.units import UINT256_MAX, WAD, format_units, mul_div_up, parse_units, value_usd, whole
 from tui.planning.circumstances import Offer
 from tui.planning.own_swaps import own_sale, with_room
@@ -92,10 +93,12 @@ def size_round(
     swapper: Swapper,
     goal: Goal,
     which: RoundOrder,
+    given: SwapAnswer | None = None,
 ) -> SizedRound | str:
     """The round that brings `position` to its `goal`, else the largest that its floor leaves; or why there is none.
 
-    `order.most_out` is what may be sold, what is at hand counted in.
+    `order.most_out` is what may be sold, what is at hand counted in. A call that an aggregator made is `given` for a
+    round that was sized before, at this block: that one is made, with no more going in, or none.
     """
     before = position.health_factor
     floor = None if before is None else floor_of(before)
@@ -108,7 +111,8 @@ def size_round(
     if isinstance(sizing, str):
         return sizing
     sizing.exchange.terms = _own(sizing.exchange.terms)
-    return _Round(sizing, swapper, before if floor is None else floor, which).run(goal)
+    one = _Round(sizing, swapper, before if floor is None else floor, which)
+    return one.run(goal) if given is None else one.by(given, goal)
 
 
 def _by_itself(offer: Offer) -> Offer:
@@ -128,6 +132,34 @@ class _Round:
 
     def run(self, goal: Goal) -> SizedRound | str:
         return self._close(goal) if isinstance(goal, Part) else self._restore(goal)
+
+    def by(self, given: SwapAnswer, goal: Goal) -> SizedRound | str:
+        """The round whose swap is `given`: what must come out of it is what is bought, whatever the venue claims."""
+        sizing, order, bought = self._sizing, self._order, given.order.least_out
+        self._part = goal if isinstance(goal, Part) else None
+        asked = self._exchange.sold_for(bought)
+        if asked is None:
+            return f"{order.words} in rounds{sizing.why_nothing()}"
+        sale = own_sale(sizing, self._swapper, bought, asked, given)
+        if isinstance(sale, str):
+            return f"{order.words}: {sale}"
+        action = self._action(bought, sale)
+        if self._part is not None and not self._is_of(action, self._part):
+            return f"{order.words}: what {given.call.venue} offers is for another part of the debt"
+        try:
+            between, after = self._between(action), sizing.market.after(sizing.position, (action,)).health_factor
+        except ActionImpossible as refused:
+            return f"{order.words}: {refused}"
+        health = UINT256_MAX if after is None else after
+        if (action.sale is not None and action.sale.withdrawn and between < self._floor) or not sizing.improves(health):
+            return f"{order.words} in rounds: what {given.call.venue} offers would bring health too low"
+        if isinstance(goal, Part):
+            return self._made(action, goal, action.amount == goal.left and action.spare == goal.spare)
+        return self._made(action, goal, health >= goal.target)
+
+    def _is_of(self, action: Action, part: Part) -> bool:
+        """Whether no more of a debt is repaid than the part, and no more may be taken for it than interest may need."""
+        return action.amount <= part.left and action.spare <= part.spare
 
     def _restore(self, goal: Restoring) -> SizedRound | str:
         sizing, order = self._sizing, self._order
@@ -178,7 +210,9 @@ class _Round:
         sale = own_sale(self._sizing, self._swapper, bought, asked)
         if isinstance(sale, str):
             return f"{self._order.words}: {sale}"
-        action = self._action(bought, sale)
+        return self._made(self._action(bought, sale), goal, reaches)
+
+    def _made(self, action: Action, goal: Goal, reaches: bool) -> SizedRound:
         rounds, unpaid_usd = self._told(action, reaches, goal)
         debt = self._order.debt
         return SizedRound(action, rounds, unpaid_usd * whole(debt.decimals) // self._exchange.prices[debt.address])

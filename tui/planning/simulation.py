@@ -111,18 +111,20 @@ def _made_for(calls: Sequence[PlannedCall], number: int) -> Action | None:
     return next((call.action for call in calls[number:] if call.action is not None), None)
 
 
-def wallet_left(
-    plan: Plan, market: LendingMarket, simulation: Simulation, balances: Mapping[str, int]
-) -> Mapping[str, int]:
-    """What the wallet of the position's account holds after a simulation, in base units by token, as far as it was
-    looked at: it comes first.
+def wallets_left(
+    plan: Plan, market: LendingMarket, simulation: Simulation, watched: Mapping[str, Iterable[str]]
+) -> Mapping[str, Mapping[str, int]]:
+    """What the wallets of a plan hold after a simulation, in base units by account and token, as far as they were
+    looked at (`watched` as in `simulation_reads`).
     """
-    account = plan.position.account
-    start = len(market.read_calls((account,)))
-    tokens = _looked_at(plan, {account: balances})[account]
-    answers = zip(tokens, simulation.reads[start : start + len(tokens)], strict=True)
-    found = {token: None if one.data is None else erc20.decode_uint(one.data) for token, one in answers}
-    return {token: held for token, held in found.items() if held is not None}
+    answers = iter(simulation.reads[len(market.read_calls((plan.position.account,))) :])
+    found: dict[str, dict[str, int]] = {}
+    for owner, tokens in _looked_at(plan, watched).items():
+        for token, one in zip(tokens, answers, strict=False):
+            held = None if one.data is None else erc20.decode_uint(one.data)
+            if held is not None:
+                found.setdefault(owner, {})[token] = held
+    return found
 
 
 def _touched(plan: Plan) -> dict[str, tuple[str, ...]]:
@@ -323,15 +325,17 @@ def _leads_elsewhere(plan: Plan, numbers: Sequence[int | None]) -> Refusal | Non
 
 
 def _touches_more(plan: Plan, calls: Sequence[PlannedCall], simulation: Simulation) -> Refusal | None:
-    """Whether a foreign call moves or lets anything of the account's beside what it is to sell, by its own events."""
-    for swap, sold in ((one.sale.swap, one.sale.collateral) for one in _swaps(plan) if one.sale is not None):
-        if swap is None or not swap.source:
+    """Whether a foreign call moves or lets anything of its account's beside what it is to sell, by its own events."""
+    for action, sale in ((one, one.sale) for one in _swaps(plan)):
+        swap = None if sale is None else sale.swap
+        if sale is None or swap is None or not swap.source:
             continue
         done = [one for call, one in zip(calls, simulation.calls, strict=True) if call.data == swap.data]
         if len(done) != 1 or done[0].logs is None:
             why = f"the node does not tell what the call of {swap.source} touches"
             return Refusal("simulation-unknown", f"{why}; it has to know eth_simulateV1")
-        strange = strange_event(done[0].logs, plan.position.account, swap, sold.address)
+        owner = paid_by(action, plan.position.account)
+        strange = strange_event(done[0].logs, owner, swap, sale.collateral.address)
         if strange is not None:
             return Refusal("foreign-call", f"simulated, the call of {swap.source} {strange}")
     return None

@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 
 from tui.model.plan import Action, Alternative, Plan, Refusal
 from tui.model.position import Asset, Position
-from tui.model.rule import ActionKind, Rule, Step
+from tui.model.rule import ActionKind, RoundsUse, Rule, Step
 from tui.model.swap import SwapAnswer, SwapOrder
 from tui.model.units import WAD, mul_div_up, value_usd
 from tui.model.wallet import Wallet
-from tui.planning.circumstances import Circumstances, Offer, OfferKey, offer_key
+from tui.planning.circumstances import Circumstances, Offer, OfferKey, kind_of, offer_key
 from tui.planning.limits import refuse_before_sizing
 from tui.planning.own_swaps import PRICE_ROOM
+from tui.planning.payers import paid_by
 from tui.planning.texts import step_text
 from tui.planning.waterfall import run_waterfall
 from tui.protocols.base import ActionImpossible, LendingMarket
@@ -27,10 +28,12 @@ Answers = Mapping[OfferKey, SwapAnswer]
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """A plan that was simulated and is within its limits, and what the wallet holds after it (base units by token)."""
+    """A plan that was simulated and is within its limits, and what the wallets hold after it: base units by account and
+    token.
+    """
 
     plan: Plan
-    left: Mapping[str, int]
+    left: Mapping[str, Mapping[str, int]]
 
 
 def orders_of(
@@ -39,34 +42,35 @@ def orders_of(
     """What to ask other venues for, by the keys of offers; nothing where the rule swaps nothing by the account itself,
     or does nothing now whatever a swap comes to.
 
-    It is what `plan` swaps where that reaches its target: exactly the same amount goes in. Where it does not, because
-    the exchange on the chain has too little or is too dear, it is the most that the rule's steps allow.
+    It is what `plan` swaps where that reaches its target, or is one round of several: exactly the same amount goes in.
+    Where it does not, because the exchange on the chain has too little or is too dear, it is the most that the rule's
+    steps allow.
     """
-    if not any(map(swaps_itself, rule.steps)) or refuse_before_sizing(rule, position, wallet, around) is not None:
+    if not any(map(may_swap_itself, rule.steps)) or refuse_before_sizing(rule, position, wallet, around) is not None:
         return {}
-    if isinstance(plan, Plan) and plan.reaches_target:
+    if isinstance(plan, Plan) and (plan.reaches_target or plan.rounds is not None):
         return _orders(position, (step.action for step in plan.steps))
     return _orders(position, run_waterfall(rule, market, position, wallet, replace(around, offers=None)).actions)
 
 
-def swaps_itself(step: Step) -> bool:
-    """Whether the account swaps for a step by itself: then it may do so anywhere. Another account that pays swaps on
-    the exchange of the chain alone.
+def may_swap_itself(step: Step) -> bool:
+    """Whether an account may have to swap for a step by itself, its own or one that pays: then it may do so anywhere. A
+    deleverage does where it goes in rounds.
     """
-    return step.action is ActionKind.SWAP_TO_REPAY and step.wallet is None
+    if step.action is ActionKind.DELEVERAGE:
+        return step.rounds is not RoundsUse.NEVER
+    return step.action is ActionKind.SWAP_TO_REPAY
 
 
 def _orders(position: Position, actions: Iterable[Action]) -> Orders:
     found = {}
     for action in actions:
-        # What lives off the position is sized by its own cost: another price would be another size. Another account
-        # that pays swaps on the exchange of the chain alone.
-        if action.kind is not ActionKind.SWAP_TO_REPAY or action.sale is None or action.sale.swap is None:
-            continue
-        if action.payer is not None:
+        # What a helper sells is sized by its own cost, and goes by nobody else's calls.
+        if action.sale is None or action.sale.swap is None:
             continue
         sold, swap = action.sale.collateral, action.sale.swap
-        order = SwapOrder(position.key.account, sold, action.asset, swap.amount_in, swap.least_out)
+        account = paid_by(action, position.key.account)
+        order = SwapOrder(account, sold, action.asset, swap.amount_in, swap.least_out)
         found[offer_key(action.kind, sold, action.asset)] = order
     return found
 
@@ -85,9 +89,10 @@ def with_answers(around: Circumstances, market: LendingMarket, position: Positio
     """Circumstances in which the swaps that `answers` are for go by their calls, at their prices."""
     offers = dict(around.offers or {})
     for key, answer in answers.items():
-        order = answer.order
+        order, known = answer.order, offers.get(key)
         try:
-            terms = market.sale_shape(position, order.sold, ActionKind.SWAP_TO_REPAY)
+            # Of rounds the terms tell that no helper is there, and what the market can give out.
+            terms = market.sale_shape(position, order.sold, kind_of(key)) if known is None else known.terms
         except ActionImpossible:
             continue
         prices = {one.address: market.price_usd(position, one) or 0 for one in (order.sold, order.bought)}
@@ -136,9 +141,11 @@ def is_better(one: Proven, than: Proven, market: LendingMarket, position: Positi
         return one.plan.reaches_target
     if _deeds(one.plan) != _deeds(than.plan):
         return False
-    gained = 0
-    for asset in _moved(one.plan):
-        after, before = one.left.get(asset.address), than.left.get(asset.address)
+    # What is not taken out of the position is as good as what is left in the wallet.
+    gained = _withdrawn_usd(than.plan) - _withdrawn_usd(one.plan)
+    for owner, asset in _moved(one.plan):
+        after = one.left.get(owner, {}).get(asset.address)
+        before = than.left.get(owner, {}).get(asset.address)
         price = market.price_usd(position, asset)
         if after is None or before is None or price is None:
             return False
@@ -154,13 +161,21 @@ def _deeds(plan: Plan) -> Sequence[tuple[ActionKind, str, int]]:
     return [(step.action.kind, step.action.asset.address, step.action.amount) for step in plan.steps]
 
 
-def _moved(plan: Plan) -> tuple[Asset, ...]:
-    """The tokens of which a plan's own swaps change what the wallet holds, each once."""
-    found: dict[str, Asset] = {}
+def _withdrawn_usd(plan: Plan) -> int:
+    """Dollars (8 decimals) of collateral that a round of a plan takes out of the position."""
+    sales = [step.action.sale for step in plan.steps if step.action.sale is not None]
+    return sum(value_usd(one.withdrawn or 0, one.collateral.decimals, one.price_usd or 0) for one in sales)
+
+
+def _moved(plan: Plan) -> tuple[tuple[str, Asset], ...]:
+    """The tokens of which a plan's own swaps change what a wallet holds, with whose it is, each once."""
+    found: dict[tuple[str, str], tuple[str, Asset]] = {}
     for action in (step.action for step in plan.steps):
-        if action.sale is not None and action.sale.swap is not None:
-            found[action.sale.collateral.address] = action.sale.collateral
-            found[action.asset.address] = action.asset
+        if action.sale is None or action.sale.swap is None:
+            continue
+        owner = paid_by(action, plan.position.account)
+        for asset in (action.sale.collateral, action.asset):
+            found[owner, asset.address] = (owner, asset)
     return tuple(found.values())
 
 

@@ -486,7 +486,8 @@ class Flow:
         if which.added and (enough := self._repays(order.debt, which.added)) is not None:
             return enough
         goal = self._goal_of_rounds(order.debt)
-        sized = size_round(self.market, self.current, order, offer, swapper, goal, which)
+        given = self.circumstances.given.get(offer_key(step.action, order.collateral, order.debt))
+        sized = size_round(self.market, self.current, order, offer, swapper, goal, which, given)
         alone = self.apart.position
         if (
             self.apart.others
@@ -495,7 +496,7 @@ class Flow:
             and not self._keeps_floor(sized, alone)
         ):
             # Nobody knows which account's transactions come first: its own floor must not stand on the others'.
-            sized = size_round(self.market, alone, order, offer, swapper, goal, which)
+            sized = size_round(self.market, alone, order, offer, swapper, goal, which, given)
         if isinstance(sized, str):
             return f"{ActionKind.DELEVERAGE}: {sized}"
         sale = sized.action.sale
