@@ -16,6 +16,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.chain import Chain
+from tests.support.warm_program import ProgramNursery
 from tests.support.warm_signer import Nursery
 from tui.practice.artifacts import fetch
 from tui.practice.market import AaveVersion
@@ -124,3 +125,17 @@ def warm_signers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     if request.node.get_closest_marker("cold_signer") is None:
         nursery = request.getfixturevalue("nursery")
         monkeypatch.setattr("tui.vault.client.start_signer", nursery.start_signer)
+
+
+@pytest.fixture(scope="session")
+def program_nursery() -> Iterator[ProgramNursery]:
+    """A process that forks programs."""
+    made = ProgramNursery()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def warm_programs(program_nursery: ProgramNursery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs on pipes come from the nursery: for tests that are not about how one starts."""
+    monkeypatch.setattr("tests.support.program._start", program_nursery.start)

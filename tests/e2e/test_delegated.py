@@ -30,7 +30,7 @@ from tui.model.intent import FiringState
 from tui.model.view import Protection
 from tui.protocols.aave_v3.helper import DELEVERAGE, Helper
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.usefixtures("warm_programs")]
 
 Open = Callable[..., Awaitable[FaultRig]]
 

@@ -16,7 +16,7 @@ from tui.journal.reading import read_journal
 from tui.model.intent import FiringState
 from tui.model.units import WAD
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.usefixtures("warm_programs")]
 
 
 async def test_a_run_that_is_killed_is_taken_up_under_the_payers_own_nonces(

@@ -16,7 +16,7 @@ from tui.engine.facade import CommandRefused
 from tui.engine.rechecking import RECHECK_BLOCKS
 from tui.practice.accounts import OWNER
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.usefixtures("warm_programs")]
 
 __all__ = ["commands", "selling"]
 

@@ -38,7 +38,7 @@ from tui.model.units import BPS
 from tui.planning.circumstances import GAS_RESERVE_UNITS
 from tui.ports.journal import Outcome
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.usefixtures("warm_programs")]
 
 SLIPPAGE_BPS = 200
 MOST_SOLD_WORD = 3

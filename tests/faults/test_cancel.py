@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,27 +13,19 @@ import pytest
 
 from tests.support.fault_rig import FaultRig, OpenRig
 from tests.support.pool_rules import SEND, hash_of, read_raw
+from tests.support.program import run_trimtab
 from tests.support.proxy import Row, Told
 from tui.engine.handsign import ResumeSign
 from tui.model.intent import AttemptKind, IntentState
 
-pytestmark = pytest.mark.node
-ROOT = Path(__file__).resolve().parents[2]
+pytestmark = [pytest.mark.node, pytest.mark.usefixtures("warm_programs")]
 
 
 async def trimtab(rig: FaultRig, *words: str) -> tuple[int, str, str]:
     """Another process on the same state directory."""
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "tui", *words, "--state", str(rig.wired.paths.state)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr
-    return done.returncode, done.stdout, done.stderr
+    code, out, err = await run_trimtab(*words, "--state", rig.wired.paths.state)
+    assert "Traceback" not in err
+    return code, out, err
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from tests.support.mortal import Mortal, Point, journal_point, open_mortal, sign
 from tests.support.on_exchange import SELL, TARGET, USD_AT_105
 from tests.support.positions import follow
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.node, pytest.mark.timeout(300), pytest.mark.usefixtures("warm_programs")]
 
 BLOCKS = 150
 

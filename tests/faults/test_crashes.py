@@ -15,7 +15,7 @@ from tests.support.fault_rig import World
 from tests.support.mortal import HAND, SEND, Mortal, Point, journal_point, open_mortal, signer_point
 from tui.model.intent import FiringState, IntentState
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.usefixtures("warm_programs")]
 
 
 @pytest.fixture

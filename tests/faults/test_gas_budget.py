@@ -23,6 +23,8 @@ from tui.model.transitions import advance_firing
 from tui.model.units import USD, WAD, format_units
 from tui.ports.journal import SpendKind
 
+pytestmark = pytest.mark.usefixtures("warm_programs")
+
 __all__ = ["bench"]
 
 PRICE = 3_000 * USD

@@ -32,7 +32,7 @@ from tui.notify.tracker import Tracker
 from tui.ports.journal import SpendKind
 from tui.screen.app import TrimtabApp
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.usefixtures("warm_programs")]
 
 FAR = b"Mon, 01 Jan 99999999999999999999 00:00:00 GMT"
 ODD = {

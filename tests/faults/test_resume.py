@@ -16,7 +16,7 @@ from tui.headless.attendants import RENEW_BEFORE, Attendants
 from tui.headless.heartbeat import read_heartbeat
 from tui.model.alert import AlertSettings
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.usefixtures("warm_programs")]
 
 
 def attended(rig: FaultRig) -> Attendants:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import MakeRig, Rig
+from tests.support.program import run_trimtab
 from tui.chain.clock import SystemClock
 from tui.engine.breaker import REFUSALS_TO_HOLD
 from tui.headless.attendants import Attendants
@@ -41,6 +40,8 @@ from tui.model.block import BlockRef
 from tui.model.calls import Call, Simulation
 from tui.model.plan import PlannedCall
 from tui.ports.chain import ProviderStatus, Simulator
+
+pytestmark = pytest.mark.usefixtures("warm_programs")
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = 1_790_000_000.0
@@ -163,17 +164,14 @@ async def doctor(rig: Rig, tmp_path: Path, *more: str, as_json: bool = True) -> 
         f'native_usd_feed = "{chain.token("WETH").feed.lower()}"\n\n[[market]]\nprotocol = "aave-v3"\nname = "core"\n'
         f'pool_addresses_provider = "{chain.market.provider.lower()}"\n'
     )
-    command = [
-        sys.executable, "-m", "tui", "doctor", *(["--json"] if as_json else []),
-        "--state", str(rig.wired.paths.state), "--config", str(tmp_path / "config"), "--network", str(network),
-        "--rules", str(rig.trader.rules), "--keystore", str(rig.trader.keystore), *more,
-    ]  # fmt: skip
     await rig.mine()  # a fresh head: what follows takes a few seconds
-    done = await asyncio.to_thread(
-        subprocess.run, command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
-    )
-    assert "Traceback" not in done.stderr
-    return done.returncode, json.loads(done.stdout) if as_json else done.stdout, done.stderr
+    code, out, err = await run_trimtab(
+        "doctor", *(["--json"] if as_json else []),
+        "--state", rig.wired.paths.state, "--config", tmp_path / "config", "--network", network,
+        "--rules", rig.trader.rules, "--keystore", rig.trader.keystore, *more,
+    )  # fmt: skip
+    assert "Traceback" not in err
+    return code, json.loads(out) if as_json else out, err
 
 
 async def _beating(rig: Rig) -> Attendants:
@@ -292,13 +290,10 @@ async def test_a_breaker_that_tripped_holds_over_a_restart_until_a_hand_goes_on(
     await rig.mine()
     # Another process asks for it to go on.
     ticking = asyncio.create_task(rig.wired.engine._tick())
-    command = [sys.executable, "-m", "tui", "resume", "--state", str(rig.wired.paths.state)]
-    done = await asyncio.to_thread(
-        subprocess.run, command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
+    code, out, err = await run_trimtab("resume", "--state", rig.wired.paths.state)
     ticking.cancel()
-    assert (done.returncode, done.stdout) == (0, "")
-    assert "the engine goes on: ARMED" in done.stderr
+    assert (code, out) == (0, "")
+    assert "the engine goes on: ARMED" in err
     assert rig.wired.engine.held is None
     await rig.wired.engine.start()
     assert rig.wired.engine.held is None
@@ -311,38 +306,31 @@ async def test_a_breaker_that_tripped_holds_over_a_restart_until_a_hand_goes_on(
 # --- a record that cannot be trusted -------------------------------------------------------------------------------
 
 
-def alone(state: Path, word: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tui", word, "--state", str(state), "--config", str(state)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+async def alone(state: Path, word: str) -> tuple[int, str, str]:
+    return await run_trimtab(word, "--state", state, "--config", state)
 
 
-def test_records_that_are_damaged_newer_or_someone_elses_are_named(tmp_path: Path) -> None:
+async def test_records_that_are_damaged_newer_or_someone_elses_are_named(tmp_path: Path) -> None:
     path = tmp_path / JOURNAL_FILE
     path.write_bytes(b"not a database at all" * 500)
     path.chmod(0o600)
-    found = alone(tmp_path, "doctor")
-    assert found.returncode == 1
-    assert "damaged" in found.stdout
+    code, out, _ = await alone(tmp_path, "doctor")
+    assert code == 1
+    assert "damaged" in out
     path.unlink()
     other = sqlite3.connect(path)
     other.execute("CREATE TABLE theirs (x)")
     other.close()
-    assert "but not ours" in " ".join(alone(tmp_path, "doctor").stdout.split())
+    assert "but not ours" in " ".join((await alone(tmp_path, "doctor"))[1].split())
     path.unlink()
     open_journal(tmp_path / "other").close()
     newer = sqlite3.connect(tmp_path / "other" / JOURNAL_FILE)
     newer.execute("PRAGMA user_version = 999")
     newer.close()
-    assert "this program knows" in " ".join(alone(tmp_path / "other", "doctor").stdout.split())
+    assert "this program knows" in " ".join((await alone(tmp_path / "other", "doctor"))[1].split())
 
 
-def test_a_killed_engine_is_called_gone(tmp_path: Path) -> None:
+async def test_a_killed_engine_is_called_gone(tmp_path: Path) -> None:
     code = (
         "import os, sys, time\nfrom pathlib import Path\n"
         "from tui.chain.clock import SystemClock\nfrom tui.headless.heartbeat import Heartbeat\n"
@@ -351,14 +339,14 @@ def test_a_killed_engine_is_called_gone(tmp_path: Path) -> None:
         "Heartbeat(state, SystemClock(), 'base', '0').beat()\nprint('up', flush=True)\nsys.stdin.read()\n"
     )
     state = tmp_path / "state"
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(state)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as engine:
-        assert engine.stdout is not None
-        engine.stdout.readline()
-        assert f"process {engine.pid} on base" in alone(state, "doctor").stdout
-        os.kill(engine.pid, signal.SIGKILL)
-        engine.wait(timeout=60)
-    found = alone(state, "doctor").stdout
+    engine = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, str(state), cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert engine.stdout is not None
+    await engine.stdout.readline()
+    assert f"process {engine.pid} on base" in (await alone(state, "doctor"))[1]
+    engine.kill()
+    await engine.wait()
+    _, found, _ = await alone(state, "doctor")
     assert f"process {engine.pid} is gone without a word" in " ".join(found.split())
-    assert alone(state, "resume").returncode == 1
+    assert (await alone(state, "resume"))[0] == 1

@@ -15,6 +15,8 @@ from tests.support.program import run_trimtab, trimtab
 from tui.headless.checks import engine_checks, unarmed_checks, verdict
 from tui.headless.heartbeat import Beat
 
+pytestmark = pytest.mark.usefixtures("warm_programs")
+
 __all__ = ["keystore_file", "make_rig"]
 
 

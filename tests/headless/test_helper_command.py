@@ -22,6 +22,8 @@ from tui.model.network import MarketConfig, Network, SwapConfig
 from tui.practice.tokens import MAX_UINT256
 from tui.protocols.aave_v3.helper import DEPLOYER, DEPLOYER_MAKER, DEPLOYER_TRANSACTION, Helper
 
+pytestmark = pytest.mark.usefixtures("warm_programs")
+
 PASSWORD = "correct horse battery"
 
 

@@ -24,7 +24,7 @@ from tui.protocols.aave_v3.helper import Helper
 
 __all__ = ["key", "network", "tick"]
 
-pytestmark = [pytest.mark.node]
+pytestmark = [pytest.mark.node, pytest.mark.usefixtures("warm_programs")]
 FOREIGN = "0x" + "bb" * 20
 
 

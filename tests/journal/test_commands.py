@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.support.firings import BLOCK, a_debit, a_firing, an_intent
 from tests.support.program import run_trimtab
 from tui.engine.budget import gas_correction, gas_debits
@@ -13,6 +15,8 @@ from tui.journal.store import open_journal
 from tui.model.intent import FiringState
 from tui.model.transitions import advance_firing
 from tui.model.units import USD
+
+pytestmark = pytest.mark.usefixtures("warm_programs")
 
 
 async def test_a_state_directory_that_was_not_there_is_warned_of_and_the_switch_is_pulled(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+START = "import sys\nfrom tui.cli import main\nsys.exit(main(sys.argv[1:]))"
 WAIT = 90.0
 """Seconds: a program that starts on a machine with much else to do may need many of them."""
 
@@ -86,8 +87,21 @@ def command(arguments: Sequence[object], prelude: str = "") -> list[str]:
     given = [str(argument) for argument in arguments]
     if not prelude:
         return [sys.executable, "-m", "tui", *given]
-    start = "import sys\nfrom tui.cli import main\nsys.exit(main(sys.argv[1:]))"
-    return [sys.executable, "-c", f"{prelude}\n{start}", *given]
+    return [sys.executable, "-c", f"{prelude}\n{START}", *given]
+
+
+async def _start(
+    arguments: Sequence[object], prelude: str, cwd: Path, environ: dict[str, str]
+) -> asyncio.subprocess.Process:
+    """A program of its own interpreter. The fixture `warm_programs` puts the nursery's in place of this."""
+    return await asyncio.create_subprocess_exec(
+        *command(arguments, prelude),
+        cwd=cwd,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environ,
+    )
 
 
 @asynccontextmanager
@@ -95,14 +109,7 @@ async def trimtab(
     *arguments: object, environ: dict[str, str] | None = None, cwd: Path = ROOT, prelude: str = ""
 ) -> AsyncIterator[Program]:
     """Start it, and end it with the block."""
-    process = await asyncio.create_subprocess_exec(
-        *command(arguments, prelude),
-        cwd=cwd,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **(environ or {})},
-    )
+    process = await _start(arguments, prelude, cwd, {**os.environ, "PYTHONPATH": str(ROOT), **(environ or {})})
     program = Program(process)
     assert process.stdout is not None
     assert process.stderr is not None

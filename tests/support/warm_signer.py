@@ -6,13 +6,11 @@ for it alone. Tests about that process start a real one: `pytest.mark.cold_signe
 
 from __future__ import annotations
 
-import os
-import select
-import signal
 import socket
 import subprocess
 from pathlib import Path
 
+from tests.support.forked import Forked
 from tui.vault.spawn import SignerProcess, _environment, _interpreter
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,7 +41,7 @@ class Nursery:
         socket.send_fds(self._control, [str(state_directory.absolute()).encode()], [theirs.fileno()])
         theirs.close()
         mine.setblocking(False)
-        process = Forked(self, int(self._control.recv(32)))
+        process = Forked(int(self._control.recv(32)), self.exit_code)
         return SignerProcess(process, mine, lambda: self.start_signer(state_directory))  # type: ignore[arg-type]
 
     def exit_code(self, pid: int) -> int:
@@ -54,34 +52,3 @@ class Nursery:
     def close(self) -> None:
         self._control.close()
         self._process.wait()
-
-
-class Forked:
-    """Of `subprocess.Popen` what a signer's owner uses, for a process that is the nursery's child."""
-
-    def __init__(self, nursery: Nursery, pid: int) -> None:
-        self.pid = pid
-        self.returncode: int | None = None
-        self._nursery = nursery
-        self._descriptor = os.pidfd_open(pid)
-
-    def poll(self) -> int | None:
-        if self.returncode is None and select.select([self._descriptor], [], [], 0)[0]:
-            self._ended()
-        return self.returncode
-
-    def wait(self, timeout: float | None = None) -> int:
-        if self.returncode is None:
-            if not select.select([self._descriptor], [], [], timeout)[0]:
-                raise subprocess.TimeoutExpired("signer", timeout or 0)
-            self._ended()
-        assert self.returncode is not None
-        return self.returncode
-
-    def kill(self) -> None:
-        if self.poll() is None:
-            signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
-
-    def _ended(self) -> None:
-        self.returncode = self._nursery.exit_code(self.pid)
-        os.close(self._descriptor)
