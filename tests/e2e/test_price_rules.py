@@ -176,3 +176,26 @@ async def test_a_stop_that_comes_too_late_is_refused_with_that_reason_once(rig: 
     async with rig.engine(arm=False) as wired:
         report = await wired.commands.arming_report("price")
         assert len([one for one in report.problems if "is liquidated at" in one]) == 1, report.problems
+
+
+async def test_half_of_it_is_sold_off_where_health_is_high_by_the_same_rise(rig: Rig) -> None:
+    """One sale through the helper: the floor, the size and the part are those of any rule that closes."""
+    rig.write('{ health_factor_above = "90" }', "50%")
+    async with rig.engine(arm=False):
+        start = rig.position().health_factor or 0
+    rig.write(f'{{ health_factor_above = "{start * 104 // 100 // 10**15 / 1000}", for_blocks = 2 }}', "50%")
+    rig.drive(((0, 100), (20, 108), (80, 108)))
+    async with rig.engine() as wired:
+        before, level = rig.owed(), wired.engine.book.rules[0].trigger.level
+        following = wired.engine.view.next_fire
+        assert following is not None
+        assert following.health_factor == level
+        await rig.steps(30)
+        firings = wired.journal.firings() if wired.journal else ()
+        assert [firing.state for firing in firings] == [FiringState.DONE], rig.why()
+        # Not before its level, and not long after it.
+        assert (firings[0].health_factor_before or 0) > level
+        assert (firings[0].health_factor_before or 0) < level * 103 // 100
+        assert abs(rig.owed() * 2 - before) * 10_000 < before
+        assert (rig.position().health_factor or 0) > level
+        assert any("→ closes 50%, HF" in line for line in rig.why()), rig.why()

@@ -22,7 +22,20 @@ from tui.model.calls import CallResult
 from tui.model.network import Network
 from tui.model.pinned import PinnedCode
 from tui.model.position import Asset, Collateral, Debt, MarketKey, Position, PositionKey, unknown_position
-from tui.model.rule import ActionKind, Limits, Mode, Rule, StalePrice, Step, Trigger, TriggerKind, health_below, restore
+from tui.model.rule import (
+    ActionKind,
+    Limits,
+    Mode,
+    Rule,
+    StalePrice,
+    Step,
+    Trigger,
+    TriggerKind,
+    close,
+    health_above,
+    health_below,
+    restore,
+)
 from tui.model.snapshot import Listing, MarketFacts, Snapshot
 from tui.model.units import WAD
 from tui.model.wallet import Wallet
@@ -167,6 +180,30 @@ def test_52_a_price_holds_back_exactly_where_it_is_too_old_or_ahead(
     assert bool(found) == strange
     expected = Consequence.NOTE if choice is StalePrice.ACT else Consequence.HOLD_BACK
     assert all(one.consequence is expected for one in found)
+
+
+@given(st.integers(0, 2 * NOW), st.integers(1, 10**8), st.sampled_from(StalePrice), st.booleans())
+def test_52_high_health_at_a_strange_price_holds_back_whatever_the_rule_says_of_stale_prices(
+    updated_at: int, heartbeat: int, choice: StalePrice, owed: bool
+) -> None:
+    """A price that is too high makes health high: nothing is paid back, and nothing borrowed, on an old one."""
+    position = position_at(NOW if owed else updated_at, 3 * WAD)
+    if owed:
+        position = replace(position, debt=tuple(replace(one, price_updated_at=updated_at) for one in position.debt))
+    strange = updated_at > NOW or NOW - updated_at > heartbeat
+    for goal in (close(5_000), restore(2 * WAD)):
+        high = replace(rule_with((), Limits(stale_price=choice)), trigger=health_above(2 * WAD), goal=goal)
+        found = judged(position=position, rule=high, heartbeat=heartbeat)
+        assert consequences(found) == ({Consequence.HOLD_BACK} if strange else set())
+
+
+@pytest.mark.parametrize("price", [None, 0, -1])
+def test_52_high_health_beside_a_price_that_is_missing_holds_back(price: int | None) -> None:
+    high = replace(rule_with((), Limits(stale_price=StalePrice.ACT)), trigger=health_above(2 * WAD), goal=close(5_000))
+    position = position_at(NOW, 9 * WAD)
+    position = replace(position, debt=tuple(replace(one, price_usd=price) for one in position.debt))
+    (found,) = judged(position=position, rule=high)
+    assert (found.consequence, found.code, found.about) == (Consequence.HOLD_BACK, "price-missing", "USDC")
 
 
 @pytest.mark.parametrize(("age", "doubted"), [(0, False), (-1, True), (10**6, True)])

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 
 from tests.planning.test_waterfall import scenes
 from tests.support.plain_market import ACCOUNT, HELPER, POOL, SALE, USDC, WETH, PlainMarket, receipt_of, wallet_of
-from tests.support.plain_rules import burn, rule_of, sell, supply
+from tests.support.plain_rules import burn, repay, rule_of, sell, supply
 from tui.model.plan import Plan
-from tui.model.rule import ActionKind, Limits, Mode, Rule, Step, health_above, restore
-from tui.model.signing import AllowedPermit, SigningPolicy
+from tui.model.rule import ActionKind, Limits, Mode, Rule, Step, Trigger, TriggerKind, close, health_above, restore
+from tui.model.signing import AllowedPermit, PermitKind, SigningPolicy
 from tui.model.units import UINT256_MAX, USD, WAD
 from tui.model.wallet import Wallet
 from tui.planning.plan import build_plan
@@ -53,6 +53,23 @@ def test_a_boost_is_signed_down_to_its_target_and_no_further() -> None:
     assert sales
     floors = {word.minimum for call in sales for word in call.rules if word.index == 4}
     assert floors == {15 * WAD // 10}
+
+
+def test_what_closes_a_part_where_health_is_high_is_signed_as_any_other_that_closes_it() -> None:
+    """Nothing of a boost: no loan, no credit, no sale that supplies; floors and caps of a defence."""
+    steps = (sell(maximum="20"), burn(maximum="500"), repay(maximum="1000"))
+    defence = replace(rule_of(*steps, daily_spend_usd=10_000 * USD), goal=close(5_000))
+    high = policy_of(replace(defence, trigger=health_above(2 * WAD)))
+    price = policy_of(replace(defence, trigger=Trigger(TriggerKind.PRICE_ABOVE, 4_000 * WAD, "WETH")))
+    assert high == price == policy_of(defence)
+    floors = {word.minimum for call in high.calls if call.to == HELPER for word in call.rules if word.index == 4}
+    assert floors == {WAD}
+    boost = Step(ActionKind.BOOST, "WETH", "5000", "USDC", 100)
+    borrowing = policy_of(replace(rule_of(boost), trigger=health_above(2 * WAD)))
+    assert borrowing.calls
+    assert not set(high.calls) & set(borrowing.calls)
+    assert not set(high.permits) & set(borrowing.permits)
+    assert {permit.kind for permit in high.permits} == {PermitKind.PERMIT}
 
 
 def test_a_sale_without_a_maximum_has_a_limit_all_the_same() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import pytest
 from textual import events
 from textual.widgets import Input
 
@@ -12,6 +13,8 @@ from tests.screen.conftest import Bench, Open
 from tests.support import views
 from tests.support.views import FakeFacade
 from tui.engine.facade import ArmingReport, KeyUse
+from tui.model.rule import Goal, close, health_above, restore
+from tui.model.units import WAD
 from tui.screen.dialogs.arm import ArmDialog
 from tui.screen.dialogs.confirm import ConfirmDialog
 from tui.screen.main import MainScreen
@@ -304,6 +307,25 @@ async def test_n_refuses(open_app: Open) -> None:
         bench.hands.steady += 1
         await bench.press("n")
         assert bench.commands("answer") == [("answer", "c-1", False)]
+
+
+@pytest.mark.parametrize(
+    ("goal", "told", "refused"),
+    [
+        (close(5_000), "not asked again until you arm it anew", "Refused; it fires once: disarm it and arm it again"),
+        (restore(WAD), "not asked again before health was down at its trigger", "a block at or below 1.10."),
+    ],
+)
+async def test_what_a_no_means_where_health_is_high(open_app: Open, goal: Goal, told: str, refused: str) -> None:
+    view = views.confirming()
+    first = replace(view.rules[0], rule=replace(view.rules[0].rule, trigger=health_above(11 * WAD // 10), goal=goal))
+    async with open_app(replace(view, rules=(first, *view.rules[1:]))) as bench:
+        assert told in bench.text("#notice")
+        bench.hands.steady += 1
+        dialog = bench.app.screen
+        assert isinstance(dialog, ConfirmDialog)
+        dialog.do_confirm_no()
+        assert refused in dialog.notice[0]
 
 
 async def test_a_key_that_was_on_its_way_is_no_answer(open_app: Open) -> None:

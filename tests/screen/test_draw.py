@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.support import views
 from tui.engine.facade import ArmingReport
 from tui.model.position import Status, status_of
+from tui.model.rule import Goal, close, health_above, restore
 from tui.model.units import USD, WAD
 from tui.model.view import PricePoint, ProviderView, ViewState, empty_view
 from tui.screen.departure import departure_lines, farewell, release_lines
@@ -402,6 +403,21 @@ def test_leaving_names_what_is_armed_and_under_way() -> None:
     read_only = replace(views.armed(), read_only=True)
     assert "goes on" in farewell(read_only, [], [], 0)
     assert "guard" not in text(departure_lines(read_only, unsaved=False))
+
+
+@pytest.mark.parametrize(
+    ("goal", "said"),
+    [
+        (close(5_000), "fires above 2.20 and closes 50% of the debt"),
+        (restore(views.wad("1.90")), "fires above 2.20 and goes to 1.90"),
+    ],
+)
+def test_an_arming_report_says_on_which_side_of_health_it_fires(goal: Goal, said: str) -> None:
+    from tui.screen.dialogs.arm import report_lines
+
+    entry = views.watching().rules[0]
+    high = replace(entry, rule=replace(entry.rule, trigger=health_above(views.wad("2.20")), goal=goal))
+    assert said in text(report_lines(None, high, 70))
 
 
 def test_an_arming_report_lists_everything() -> None:

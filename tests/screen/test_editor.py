@@ -10,6 +10,7 @@ from tests.support.views import RULES_TEXT, FakeFacade
 from tui.engine.facade import Preview
 from tui.model.plan import Evaluation, Refusal
 from tui.model.rule import Order, RuleFault, Severity, StalePrice, StandingAllowance
+from tui.model.units import WAD
 from tui.rules.edit import set_field
 from tui.rules.load import parse_rules
 from tui.screen.dialogs.ask import AskDialog
@@ -425,6 +426,37 @@ async def test_a_goal_of_another_kind_brings_its_own_field(open_app: Open) -> No
         await turn(bench, "target.kind", "right")
         assert 'health_factor = "1.5' in page(bench).text
         assert not page(bench).query(f"#{widget_id('target.close')}")
+
+
+async def test_a_part_closed_where_health_is_high_is_chosen_and_saved(open_app: Open) -> None:
+    """Trigger and goal by key, in either order; until both stand the fault says what is missing."""
+    for first, then in (("when.kind", "target.kind"), ("target.kind", "when.kind")):
+        async with open_app(views.watching(), SIZE) as bench:
+            await bench.press("e")
+            await turn(bench, first, "left")
+            await turn(bench, then, "left")
+            assert 'when = { for_blocks = 2, health_factor_above = "2.20" }' in " ".join(page(bench).text.split("\n"))
+            assert 'close = "50%"' in page(bench).text
+            assert "Fires above health" in bench.text(f"#row-{widget_id('when.health_factor_above')}")
+            await set_entry(bench, "when.health_factor_above", "1.90")
+            (fault,) = parse_rules(page(bench).text, "rules.toml").errors
+            assert (fault.field, "add-collateral, after which no less is owed" in fault.what) == ("step.1.action", True)
+            await turn(bench, "step.1.action", "right")  # on to the next kind of step, a repayment out of the supply
+            rule = parse_rules(page(bench).text, "rules.toml").rules[0]
+            assert parse_rules(page(bench).text, "rules.toml").faults == ()
+            assert (rule.closes_when_high, rule.close_bps, rule.trigger.level) == (True, 5_000, 19 * WAD // 10)
+            await bench.press("ctrl+s")
+            ((_, saved, *_),) = bench.commands("save_rules")
+            assert saved == page(bench).text
+
+
+async def test_a_boost_keeps_its_word_beside_a_target_of_health(open_app: Open) -> None:
+    async with open_app(views.watching()) as bench:
+        await bench.press("e")
+        await turn(bench, "when.kind", "left")
+        assert "Boosts above health" in bench.text(f"#row-{widget_id('when.health_factor_above')}")
+        await turn(bench, "target.kind", "right")
+        assert "Fires above health" in bench.text(f"#row-{widget_id('when.health_factor_above')}")
 
 
 async def test_a_fault_of_a_key_without_a_field_stands_by_its_kind(open_app: Open) -> None:

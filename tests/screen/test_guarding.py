@@ -25,6 +25,7 @@ PRICE = replace(GUARD, goal=close(5000))
 BOOST = replace(GUARD, name="boost", trigger=health_above(wad("2.20")))
 PROFIT = replace(PRICE, name="take-profit", trigger=Trigger(TriggerKind.PRICE_ABOVE, wad("4000"), "WETH"))
 STOP = replace(PRICE, name="stop", trigger=Trigger(TriggerKind.PRICE_BELOW, wad("2900"), "WETH"))
+HIGH = replace(PRICE, name="high", trigger=health_above(wad("2.20")))
 TELLS = replace(GUARD, name="tells", mode=Mode.NOTIFY)
 LAST = replace(GUARD, name="last-ditch", trigger=health_below(wad("1.08")))
 
@@ -64,6 +65,9 @@ def published(rules: tuple[Rule, ...], armed: tuple[str, ...]) -> ViewState:
         ((BOOST, PROFIT, GUARD), ("boost", "take-profit"), "guard", RuleActivity.DISARMED),
         ((BOOST, PROFIT), ("boost",), "take-profit", RuleActivity.DISARMED),
         ((BOOST, STOP), ("boost", "stop"), "stop", RuleActivity.ARMED),
+        ((HIGH, STOP), ("high", "stop"), "stop", RuleActivity.ARMED),
+        ((BOOST, HIGH), ("boost", "high"), "high", RuleActivity.ARMED),
+        ((HIGH, GUARD), ("high",), "guard", RuleActivity.DISARMED),
         ((BOOST,), ("boost",), "boost", RuleActivity.ARMED),
         ((GUARD, LAST), ("last-ditch",), "last-ditch", RuleActivity.ARMED),
         ((GUARD, LAST), ("guard", "last-ditch"), "guard", RuleActivity.ARMED),
@@ -86,7 +90,8 @@ def drawn(view: ViewState, width: int) -> str:
 
 @pytest.mark.parametrize("width", [80, 100, 108, 109, 120, 160])
 @pytest.mark.parametrize(
-    ("rule", "words"), [(PROFIT, "no defence"), (BOOST, "no defence"), (STOP, "price only"), (TELLS, "tells only")]
+    ("rule", "words"),
+    [(PROFIT, "no defence"), (HIGH, "no defence"), (BOOST, "no defence"), (STOP, "price only"), (TELLS, "tells only")],
 )
 def test_a_rule_that_is_no_defence_of_health_is_said_to_be_none(rule: Rule, words: str, width: int) -> None:
     view = published((rule,), () if rule is TELLS else (rule.name,))
@@ -120,3 +125,17 @@ def test_the_engine_gives_each_price_the_level_of_its_own_rule() -> None:
     lookout.begin(Snapshot(views.BLOCK, (views.leveraged(),)))
     levels = {one.rule: one.health_factor for one in lookout.triggers}
     assert levels == {"guard": wad("1.15"), "last-ditch": wad("1.08"), "stop": None}
+
+
+def test_what_closes_where_health_is_high_fires_above_its_level() -> None:
+    high = replace(
+        GUARD_TRIGGER,
+        rule="high",
+        price_usd=views.usd("3900"),
+        kind=TriggerKind.HEALTH_ABOVE,
+        health_factor=wad("2.20"),
+    )
+    view = views.armed()
+    shown: PositionView = replace(view.positions[0], trigger_prices=(high,))
+    said = " ".join(" ".join(row.text for row in detail_lines(view, shown, 100)).split())
+    assert "high fires above 2.20: WETH $3,900.00" in said

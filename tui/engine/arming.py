@@ -23,7 +23,7 @@ from tui.planning.policy import ArmedScope, step_cap
 from tui.planning.texts import amount_text, step_text
 from tui.protocols.base import ActionImpossible, LendingMarket
 from tui.rules.match import applies, may_defend
-from tui.rules.prices import fact, level_words, pair_text, price_text
+from tui.rules.prices import level_words, pair_text, price_text
 
 BUMPS_TO_PAY = 3
 """Gas for this many raised attempts should be at hand before a rule is called well armed."""
@@ -184,11 +184,9 @@ def _too_late(rule: Rule, position: Position, prospect: Prospect) -> list[str]:
 
 
 def _at_once(rule: Rule, position: Position, prospect: Prospect) -> list[str]:
-    """That the price a rule waits for is there already."""
-    price = prospect.price_of(rule, position)
-    if price is None or not prospect.is_crossed(rule, position):
-        return []
-    return [f"it fires at once: {fact(rule.trigger, price, prospect.best_seen(rule, position))}"]
+    """That the price or the high health that a rule waits for is there already."""
+    said = prospect.beyond_words(rule, position)
+    return [] if said is None else [f"it fires at once: {said}"]
 
 
 def spends_of(rule: Rule) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.journal import JournalError
 from tui.rules.document import EditRefused
 from tui.rules.load import parse_rules
-from tui.rules.prices import fact, pair_text
+from tui.rules.prices import fact, pair_text, side_word
 from tui.rules.save import save_rules, text_digest
 
 _UNKNOWN = ("position-unknown", "market-unknown", "wallet-unknown", "code-unknown")
@@ -313,8 +313,7 @@ class Commands:
 def _why(rule: Rule, position: Position, prospect: Prospect, crossed: bool) -> str:
     """Where a position stands beside the trigger of a rule that may not be saved yet."""
     if not rule.trigger.is_price:
-        side = "above" if rule.boosts else "below"
-        return f"health factor {'is' if crossed else 'is not'} {side} the trigger"
+        return f"health factor {'is' if crossed else 'is not'} {side_word(rule.trigger)} the trigger"
     price = prospect.price_of(rule, position)
     if price is None:
         return f"the price of {pair_text(rule.trigger)} is not known"

@@ -27,7 +27,7 @@ from tui.model.view import Severity
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.clock import Clock
 from tui.ports.journal import Journal
-from tui.rules.evaluate import again_text
+from tui.rules.evaluate import again_text, fires_once
 from tui.rules.rounds import rounds_met
 
 MOST_TRIES = 3
@@ -96,11 +96,11 @@ class Conclusions:
         self._book.conclude(rule, position, state.episode, end, now)
         if self._go_on(rule, position, snapshot):
             return
-        if below and firing.state is FiringState.FAILED and rule.trigger.is_price:
+        if below and firing.state is FiringState.FAILED and fires_once(rule):
             self._voice.say_once(
                 Severity.ALARM, rule, position, f"did not do all that it was to do, and {again_text(rule)}"
             )
-        if below and not rule.trigger.is_price:  # what is done about a price does not move it back
+        if below and not fires_once(rule):  # what is done then moves no price back, and health only further up
             said = "below its trigger after its rebalance, and will not fire again before health was above it"
             if rule.boosts:
                 said = "above its trigger after its boost, and will not fire again before health was below it"

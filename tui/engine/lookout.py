@@ -101,7 +101,7 @@ class Lookout:
                             rule.trigger.kind,
                             at.level,
                             at.quote,
-                            rule.health_factor_below,
+                            None if rule.trigger.is_price else rule.trigger.level,
                         )
                     )
         return tuple(found)

@@ -27,7 +27,7 @@ from tui.planning.leaving_out import LeftOut, Trials, is_refused
 from tui.planning.plan import balances_of, build_plan, price_plan
 from tui.planning.rounds import rest_of
 from tui.planning.simulation import judge, simulation_calls, simulation_reads, wallets_left
-from tui.planning.triggering import FiresAt, at_trigger, fires_at, is_crossed, liquidation_first
+from tui.planning.triggering import FiresAt, at_trigger, beyond_words, fires_at, is_crossed, liquidation_first
 from tui.planning.venues import (
     Answers,
     Orders,
@@ -131,6 +131,10 @@ class Prospect:
     def at_trigger(self, rule: Rule, position: Position) -> Position:
         """The position where a rule would fire, or as it is where it fires already or no price brings it there."""
         return at_trigger(rule, self.market(position), position, self.best_seen(rule, position))
+
+    def beyond_words(self, rule: Rule, position: Position) -> str | None:
+        """What is beyond the trigger already of a rule that would fire at once, or None."""
+        return beyond_words(rule, self.market(position), position, self.best_seen(rule, position))
 
     def is_crossed(self, rule: Rule, position: Position) -> bool:
         """Whether a position is beyond the trigger of a rule now."""

@@ -313,10 +313,14 @@ def _doing(rule: Rule, account: str, facts: Facts, rules: Mapping[str, RuleView]
 
 
 def _defends(rule: Rule) -> int:
-    """How near a rule is to a defence, nearest first: acts on low health, tells of it, waits for a price, boosts."""
+    """How near a rule is to a defence, nearest first: acts on low health, tells of it, waits for a price, closes a part
+    where health is high, boosts.
+    """
     if rule.health_factor_below is not None:
         return int(rule.mode is Mode.NOTIFY)
-    return 3 if rule.boosts else 2
+    if rule.health_factor_above is not None:
+        return 4 if rule.boosts else 3
+    return 2
 
 
 def _position_view(position: Position, facts: Facts, rules: Mapping[str, RuleView]) -> PositionView:

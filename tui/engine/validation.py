@@ -11,7 +11,7 @@ from tui.model.plan import FeeQuote
 from tui.model.position import Position
 from tui.model.rule import Rule
 from tui.model.snapshot import Snapshot
-from tui.planning.validate import RuleProblem, validate
+from tui.planning.validate import FIRES_AT_ONCE, RuleProblem, validate
 
 MAY_PASS = frozenset({"out-of-reach", "not-buildable", "standing-allowance"})
 """What is told loudly and yet no reason to leave a position without any defence: means that do not suffice today may
@@ -40,8 +40,9 @@ def refusals(problems: Sequence[RuleProblem]) -> tuple[str, ...]:
 
 
 def remarks(problems: Sequence[RuleProblem]) -> tuple[str, ...]:
-    """What is worth knowing before a rule is armed and no reason not to."""
-    return tuple(f"{one.words}; {one.fix}" for one in problems if not one.decisive or one.code in MAY_PASS)
+    """What is worth knowing before a rule is armed and no reason not to. That it fires at once stands above it."""
+    found = (one for one in problems if not one.decisive or one.code in MAY_PASS)
+    return tuple(f"{one.words}; {one.fix}" for one in found if one.code != FIRES_AT_ONCE)
 
 
 _SAID_AS = {
@@ -54,7 +55,7 @@ _SAID_AS = {
     "in-rounds": frozenset({"in-rounds"}),
 }
 """Problems by the obstacles that tell the same."""
-_NO_TROUBLE = frozenset({"fires-at-once", "extra-transactions", "standing-allowance"})
+_NO_TROUBLE = frozenset({FIRES_AT_ONCE, "extra-transactions", "standing-allowance"})
 """What stops nothing by itself: an allowance is told with the wallet, and as a refusal where a plan meets it."""
 
 

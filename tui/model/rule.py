@@ -122,8 +122,8 @@ class TriggerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """When a rule fires: health under `level` (or over it, then it boosts), a price of `asset` under or above it, or
-    one that fell `trailing_bps` below the best price seen.
+    """When a rule fires: health under `level` or over it, a price of `asset` under or above it, or one that fell
+    `trailing_bps` below the best price seen.
 
     `level` in wad: a health factor, or the price in dollars, or in units of `quote` where that is set. It is 0 in a
     trailing trigger, whose level follows the price. `asset` and `quote` are symbols or addresses.
@@ -176,7 +176,7 @@ def health_below(level: int) -> Trigger:
 
 
 def health_above(level: int) -> Trigger:
-    """The trigger of a boost: a health factor (wad) that is passed upwards."""
+    """The trigger of a boost, or of a take-profit: a health factor (wad) that is passed upwards."""
     return Trigger(TriggerKind.HEALTH_ABOVE, level)
 
 
@@ -258,7 +258,12 @@ class Rule:
     @property
     def boosts(self) -> bool:
         """Whether it takes on more leverage where health is high, and defends nothing."""
-        return self.trigger.kind is TriggerKind.HEALTH_ABOVE
+        return self.trigger.kind is TriggerKind.HEALTH_ABOVE and self.goal.kind is not GoalKind.CLOSE
+
+    @property
+    def closes_when_high(self) -> bool:
+        """Whether it closes a part of the debt where health is high: a take-profit on health."""
+        return self.trigger.kind is TriggerKind.HEALTH_ABOVE and self.goal.kind is GoalKind.CLOSE
 
     @property
     def health_factor_below(self) -> int | None:
@@ -267,8 +272,8 @@ class Rule:
 
     @property
     def health_factor_above(self) -> int | None:
-        """The health factor in wad above which it boosts; None where it waits for anything else."""
-        return self.trigger.level if self.boosts else None
+        """The health factor in wad above which it boosts or closes a part; None where it waits for anything else."""
+        return self.trigger.level if self.trigger.kind is TriggerKind.HEALTH_ABOVE else None
 
     @property
     def target_health_factor(self) -> int | None:

@@ -82,7 +82,8 @@ class ChainView:
 class TriggerPrice:
     """At which price (8 decimals) of `asset` a rule would fire on a position; `distance_bps` of the present price
     (negative: it must fall), None where a price could not be had. `kind` says whether it waits for that price or for a
-    health factor, then `health_factor` (wad) is that one; for a pair `level` (wad) is the price in units of `quote`.
+    health factor under or over a level, then `health_factor` (wad) is that level; for a pair `level` (wad) is the price
+    in units of `quote`.
     """
 
     rule: str

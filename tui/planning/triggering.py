@@ -8,8 +8,9 @@ from tui.model.position import Asset, Position
 from tui.model.rule import Rule, TriggerKind
 from tui.model.units import BPS, WAD
 from tui.protocols.base import LendingMarket
-from tui.risk.trigger import trigger_price
-from tui.rules.prices import PriceSeen, has_crossed, level_of, level_usd, price_seen
+from tui.risk.trigger import rising_price, trigger_price
+from tui.rules.evaluate import health_fact
+from tui.rules.prices import PriceSeen, fact, has_crossed, level_of, level_usd, price_seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,11 @@ def fires_at(rule: Rule, market: LendingMarket, position: Position, best: int | 
         return None if found is None else FiresAt(*found)
     if rule.boosts:
         return None
+    if rule.health_factor_above is not None:
+        found = rising_price(
+            position, rule.health_factor_above, lambda prices: market.repriced(position, prices).health_factor
+        )
+        return None if found is None else FiresAt(*found)
     trigger, price = rule.trigger, price_seen(rule, market, position)
     asset = None if trigger.asset is None else market.find_asset(position, trigger.asset)
     if price is None or asset is None:
@@ -61,6 +67,18 @@ def is_crossed(rule: Rule, market: LendingMarket, position: Position, best: int 
         return position.health_factor is not None and position.health_factor > rule.health_factor_above
     price = price_seen(rule, market, position)
     return price is not None and has_crossed(rule.trigger, price, price.wad if best is None else best)
+
+
+def beyond_words(rule: Rule, market: LendingMarket, position: Position, best: int | None = None) -> str | None:
+    """What is beyond the trigger already of a rule that waits for a price, or for high health to close a part: armed,
+    it fires at once. None where nothing is.
+    """
+    if not is_crossed(rule, market, position, best):
+        return None
+    if rule.closes_when_high:
+        return health_fact(rule.trigger, position.health_factor, crossed=True)
+    price = price_seen(rule, market, position)
+    return None if price is None else fact(rule.trigger, price, price.wad if best is None else best)
 
 
 def at_trigger(rule: Rule, market: LendingMarket, position: Position, best: int | None = None) -> Position:

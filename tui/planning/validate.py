@@ -1,7 +1,7 @@
 """What would keep a rule from working, found before it is armed and again when the chain's parameters change. Pure.
 
-Everything is judged where the rule would fire: at the price at which health falls under its trigger, or at the
-price that it waits for.
+Everything is judged where the rule would fire: at the price at which health falls under its trigger (or rises
+over it), or at the price that it waits for.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from tui.planning.circumstances import Circumstances, Offer, OfferKey, offer_key
 from tui.planning.payers import payer_wallet
 from tui.planning.texts import amount_text, health_text, part_text, percent_text, step_text
 from tui.planning.triggering import at_trigger as at_trigger
-from tui.planning.triggering import is_crossed, liquidation_first
+from tui.planning.triggering import beyond_words, liquidation_first
 from tui.planning.waterfall import DEFAULT_SLIPPAGE_BPS, NO_ROUTER, Waterfall
 from tui.protocols.base import ActionImpossible, LendingMarket
 from tui.quotes.base import fair_in
 from tui.risk.deleverage import feasible, kept_share
-from tui.rules.prices import fact, level_words, pair_text, price_seen, price_text
+from tui.rules.prices import level_words, pair_text, price_text
 
 _NOT_NOW = frozenset({"no-sale", "no-answer", "slippage-too-small", "loses-too-much"})
 """A step with one of these sells nothing as exchanges are now: the target has to be reached without it."""
@@ -47,6 +47,8 @@ _NEVER = frozenset(
 """A step with one of these does nothing until somebody mends it. A wallet that is empty, a reserve that is paused, a
 collateral that is sold are not among them: they pass by themselves while a rule is armed.
 """
+FIRES_AT_ONCE = "fires-at-once"
+"""The code of a trigger that is crossed already."""
 BEYOND_LIQUIDATION = "stop-beyond-liquidation"
 """The code of a price that liquidation comes before."""
 LITTLE_ROOM_BPS = 100
@@ -104,7 +106,14 @@ def validate(
 
 
 def _of_trigger(rule: Rule, market: LendingMarket, position: Position, best: int | None) -> Iterator[RuleProblem]:
-    """A price that is crossed already, or that liquidation comes before; a health that liquidation follows at once."""
+    """What is crossed already, or that liquidation comes before; a health that liquidation follows at once."""
+    said = beyond_words(rule, market, position, best)
+    if said is not None:
+        yield RuleProblem(
+            FIRES_AT_ONCE, None, f"{said} already: it fires at once",
+            f"write another {'price' if rule.trigger.is_price else 'health factor'} if that is not meant",
+            decisive=False,
+        )  # fmt: skip
     if not rule.trigger.is_price:
         yield from _of_health(rule)
         return
@@ -121,13 +130,6 @@ def _of_trigger(rule: Rule, market: LendingMarket, position: Position, best: int
             f"write a {other} price, with room to act in before {price_text(at)}",
             decisive=True,
         )
-    price = price_seen(rule, market, position)
-    if price is not None and is_crossed(rule, market, position, best):
-        said = fact(rule.trigger, price, price.wad if best is None else best)
-        yield RuleProblem(
-            "fires-at-once", None, f"{said} already: it fires at once", "write another price if that is not meant",
-            decisive=False,
-        )  # fmt: skip
 
 
 def _of_health(rule: Rule) -> Iterator[RuleProblem]:

@@ -1,4 +1,6 @@
-"""The price at which a position's health factor falls under a threshold, for showing where a rule would fire."""
+"""The price at which a position's health factor falls under a threshold, or rises over one, for showing where a rule
+would fire.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +38,31 @@ def trigger_price(
     return None
 
 
+def rising_price(
+    position: Position, threshold: int, health_at: Callable[[Mapping[str, int]], int | None]
+) -> tuple[Asset, int, int] | None:
+    """The same where health first is over `threshold`; None where no price of the main collateral or its group brings
+    it there. A position already over it is at distance 0; the price is then the level below the present one that it
+    rose through, or the present one where no price leads back.
+    """
+    main = _main_collateral(position)
+    if main is None or position.health_factor is None or position.unknown is not None or not main.price_usd:
+        return None
+    now = main.price_usd
+    for moving in _together(position, main):
+        over = _over(moving, now, threshold, health_at)
+        if position.health_factor > threshold:
+            found = first_true(over, 1, now, _first_guess(position, moving, threshold, now, now))
+            if found is not None and found > 1:
+                return main.asset, found, 0
+            continue
+        highest = now * _HIGHEST_FACTOR
+        found = first_true(over, now, highest, _first_guess(position, moving, threshold, now, highest))
+        if found is not None:
+            return main.asset, found, (found - now) * BPS // now
+    return (main.asset, now, 0) if position.health_factor > threshold else None
+
+
 def _level_above(
     position: Position, main: Collateral, threshold: int, health_at: Callable[[Mapping[str, int]], int | None]
 ) -> int | None:
@@ -60,6 +87,18 @@ def _under(
         return health is not None and health < threshold
 
     return under
+
+
+def _over(
+    moving: Mapping[str, int], now: int, threshold: int, health_at: Callable[[Mapping[str, int]], int | None]
+) -> Callable[[int], bool]:
+    """Whether health is over `threshold` when the main collateral stands at a price and all of `moving` with it."""
+
+    def over(price: int) -> bool:
+        health = health_at({address: max(own * price // now, 1) for address, own in moving.items()})
+        return health is not None and health > threshold
+
+    return over
 
 
 def _main_collateral(position: Position) -> Collateral | None:

@@ -260,9 +260,15 @@ class _RuleCheck:
                     "write a lower trigger if that is not meant",
                 )
             return
-        if self.rule.boosts:
-            return
         trigger = self.rule.trigger
+        if self.rule.closes_when_high and health is not None and health > trigger.level:
+            self.warn(
+                trigger.field,
+                f"{called} is at {_short(health)} already, above the trigger: it fires at once",
+                "write a higher trigger if that is not meant",
+            )
+        if not trigger.is_price:
+            return
         price = self._price_in(position)
         other = "higher" if trigger.kind is TriggerKind.PRICE_ABOVE else "lower"
         if price is not None and has_crossed(trigger, price):

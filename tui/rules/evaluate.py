@@ -20,7 +20,9 @@ No clock, no IO. The state of one (rule, position) pair is a frozen value that t
   seen on a block that is gone was not seen, and one in doubt (old, from the future) is no best and breaks the row.
 - A firing that goes in rounds is not over before its target is met: each round fires at a block after the one that
   ended the last, wherever the trigger is; `no_more_rounds` and `disarmed` end it.
-- A price fires nothing that acts while nothing is owed: such a block breaks the row, and frees nothing.
+- A price, or health above a trigger, fires nothing that acts while nothing is owed: such a block breaks the row, and
+  frees nothing.
+- What acts on a price, or closes a part where health is high, fires once, until a person arms it anew.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from typing import Any
 from tui.model.block import BlockRef
 from tui.model.position import Position
 from tui.model.rounds import RoundsSoFar
-from tui.model.rule import Mode, Rule, TriggerKind
+from tui.model.rule import Mode, Rule, Trigger, TriggerKind
 from tui.model.units import WAD, format_units
 from tui.rules.match import applies
 from tui.rules.prices import PriceSeen, fact, has_crossed, level_of, level_words, pair_text, side_word
@@ -197,10 +199,10 @@ def disarmed(rule: Rule, state: RuleState) -> RuleState:
 
 
 def fires_once(rule: Rule) -> bool:
-    """Whether a rule fires once and no more until a person arms it anew: a price goes to and fro over a level, and
-    closing a part each time would close it all.
+    """Whether a rule fires once and no more until a person arms it anew: a price goes to and fro over a level, a health
+    factor with it, and closing a part each time would close it all.
     """
-    return rule.trigger.is_price and rule.mode is not Mode.NOTIFY
+    return (rule.trigger.is_price or rule.closes_when_high) and rule.mode is not Mode.NOTIFY
 
 
 def again_text(rule: Rule, state: RuleState | None = None) -> str:
@@ -490,17 +492,20 @@ def recovery_text(rule: Rule, state: RuleState | None = None) -> str:
     return f"with {pair_text(rule.trigger)} {other} {at}"
 
 
+def health_fact(trigger: Trigger, health: int | None, crossed: bool) -> str:
+    """Where health stands beside a trigger that waits for it: `health factor 2.3012 above 2.20`."""
+    if health is None:
+        return "no debt"
+    verb = side_word(trigger) if crossed else f"is not {side_word(trigger)}"
+    return f"health factor {_beside(health, trigger.level)} {verb} {_ratio(trigger.level)}"
+
+
 def _fact(rule: Rule, state: RuleState, health: int | None, price: PriceSeen | None, side: _Side) -> str:
-    level = rule.health_factor_above if rule.boosts else rule.health_factor_below
-    if level is None:
+    if rule.trigger.is_price:
         # Before anything stood long enough to be trailed, the present price stands in, as wherever it is foreseen.
         said = "" if price is None else fact(rule.trigger, price, state.best or price.wad)
         return f"{said}, but nothing is owed" if side is _Side.IDLE else said
-    if health is None:
-        return "no debt"
-    verb = side_word(rule.trigger)
-    verb = verb if side is _Side.CROSSED else f"is not {verb}"
-    return f"health factor {_beside(health, level)} {verb} {_ratio(level)}"
+    return health_fact(rule.trigger, health, side is _Side.CROSSED)
 
 
 def _beside(health: int, level: int) -> str:

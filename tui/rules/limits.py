@@ -62,6 +62,7 @@ def limits_meaning(limits: Limits) -> dict[str, object]:
 
 def warn_of_limits(reader: TableReader, trigger: Trigger, limits: Limits) -> None:
     """Warnings of limits that do not do with this trigger what they seem to do."""
+    _warn_of_stale(reader, trigger, limits)
     _warn_of_share(reader, trigger, limits)
     _warn_of_emergency(reader, trigger, limits)
 
@@ -88,8 +89,23 @@ def _warn_of_emergency(reader: TableReader, trigger: Trigger, limits: Limits) ->
         )
 
 
+def _warn_of_stale(reader: TableReader, trigger: Trigger, limits: Limits) -> None:
+    """A price that is too old may be too high, and makes health high: on that nothing is paid back."""
+    if trigger.kind is TriggerKind.HEALTH_ABOVE and limits.stale_price is StalePrice.ACT:
+        reader.faults.add(
+            (*reader.path, "limits", "stale_price"),
+            f'{reader.name} waits for high health, where stale_price = "act" lets it do nothing: an old price may be '
+            "too high",
+            "take it out",
+            rule=reader.rule,
+            severity=Severity.WARNING,
+        )
+
+
 def _warn_of_share(reader: TableReader, trigger: Trigger, limits: Limits) -> None:
-    """A share of the loss avoided is next to nothing where a price fires far from liquidation, and for a boost."""
+    """A share of the loss avoided is next to nothing where a price fires far from liquidation, and where health is
+    high.
+    """
     far = trigger.is_price or trigger.kind is TriggerKind.HEALTH_ABOVE
     where = "at a price" if trigger.is_price else "where health is high"
     if far and limits.max_cost_share_bps is not None:

@@ -24,7 +24,7 @@ from tui.model.rule import (
     Step,
 )
 from tui.model.text import clean_text
-from tui.rules.bands import chasing, levering_again
+from tui.rules.bands import chasing, surprising
 from tui.rules.fields import FaultList, TableReader, closest, quoted
 from tui.rules.limits import limits_meaning, read_limits, warn_of_limits
 from tui.rules.match import EVERYTHING, overlap
@@ -113,9 +113,9 @@ def load_rule_files(paths: Iterable[FilePath]) -> tuple[RuleSet, ...]:
             usable = [rule for rule in usable if rule is not one]
             line = loaded.line_of(one.name, one.trigger.field)
             faults.append(RuleFault(loaded.file, line, what, fix, one.name, one.trigger.field))
-        for boost, other, what, fix in levering_again((*others, *usable)):
-            one = boost if boost in usable else other
-            if (boost in usable) is (other in usable):
+        for told, beside, what, fix in surprising((*others, *usable)):
+            one = told if told in usable else beside
+            if (told in usable) is (beside in usable):
                 continue
             line, field = loaded.line_of(one.name, one.trigger.field), one.trigger.field
             faults.append(RuleFault(loaded.file, line, what, fix, one.name, field, Severity.WARNING))
@@ -146,7 +146,7 @@ def parse_rules(content: bytes | str, file: str) -> RuleSet:
         rules = _read_document(data, faults)
         _warn_of_rivals(rules, faults)
         rules = _without_chasing(rules, faults)
-        _warn_of_levering_again(rules, faults)
+        _warn_of_surprises(rules, faults)
     names = {index: rule.name for index, rule in rules}
     lines = {
         (names[path[1]], ".".join(map(str, path[2:]))): line
@@ -270,8 +270,8 @@ def _read_rule(table: Mapping[str, object], index: int, faults: FaultList, first
     goal = read_goal(reader, mode, trigger)
     order = reader.choice("order", tuple(Order), required=False)
     steps = read_steps(reader, mode)
-    check_goal(reader, goal, steps)
-    check_boost(reader, trigger, steps)
+    check_goal(reader, trigger, goal, steps)
+    check_boost(reader, trigger, goal, steps)
     limits = read_limits(reader)
     reader.finish({"steps": "write [[rule.step]] tables", "action": "write it in a [[rule.step]] table"})
     if any(fault.severity is Severity.ERROR for fault in faults.faults[before:]):
@@ -349,12 +349,12 @@ def _without_chasing(rules: list[tuple[int, Rule]], faults: FaultList) -> list[t
     return [(index, rule) for index, rule in rules if rule.name not in refused]
 
 
-def _warn_of_levering_again(rules: list[tuple[int, Rule]], faults: FaultList) -> None:
-    """A boost beside a rule that takes debt off at a price, which no health tells it of."""
+def _warn_of_surprises(rules: list[tuple[int, Rule]], faults: FaultList) -> None:
+    """A rule beside another that it would undo, or that would set it off."""
     places = {rule.name: index for index, rule in rules}
-    for boost, _, what, fix in levering_again(rule for _, rule in rules):
-        path: tuple[str | int, ...] = ("rule", places[boost.name], *boost.trigger.field.split("."))
-        faults.add(path, what, fix, rule=boost.name, severity=Severity.WARNING)
+    for one, _, what, fix in surprising(rule for _, rule in rules):
+        path: tuple[str | int, ...] = ("rule", places[one.name], *one.trigger.field.split("."))
+        faults.add(path, what, fix, rule=one.name, severity=Severity.WARNING)
 
 
 def _warn_of_rivals(rules: list[tuple[int, Rule]], faults: FaultList) -> None:

@@ -42,7 +42,7 @@ def read_trigger(reader: TableReader) -> tuple[Trigger | None, int | None]:
     if when is None:
         return None, None
     if _ABOVE in when.table:
-        return _boost_trigger(when)
+        return _high_trigger(when)
     levels = [kind for kind in _LEVELS if kind.value in when.table]
     about_price = _PRICE in when.table or "in" in when.table or bool(levels)
     if _HEALTH in when.table and about_price:
@@ -62,8 +62,8 @@ def read_trigger(reader: TableReader) -> tuple[Trigger | None, int | None]:
     return trigger, for_blocks
 
 
-def _boost_trigger(when: TableReader) -> tuple[Trigger | None, int | None]:
-    """A health factor that is passed upwards, and nothing else."""
+def _high_trigger(when: TableReader) -> tuple[Trigger | None, int | None]:
+    """A health factor that is passed upwards, and nothing else: of a boost, or of a take-profit."""
     others = [key for key in (_HEALTH, _PRICE, "in", *(kind.value for kind in _LEVELS)) if key in when.table]
     for key in others:
         when.take(key)
@@ -73,7 +73,7 @@ def _boost_trigger(when: TableReader) -> tuple[Trigger | None, int | None]:
         when.fault(others[0], f"{when.name} has {_ABOVE} and {others[0]}", "keep one of the two: write another rule")
     elif level is not None and level <= WAD:
         what = f"{_ABOVE} is {plain_decimal(level, 18)}: at 1 the position is already liquidated"
-        when.fault(_ABOVE, what, 'boost only from far above it, for example from "2.2"')
+        when.fault(_ABOVE, what, 'write one far above it, for example "2.2"')
     when.finish()
     return None if level is None or level <= WAD or others else health_above(level), for_blocks
 
@@ -156,13 +156,6 @@ def read_goal(reader: TableReader, mode: str | None, trigger: Trigger | None) ->
         table.fault("close", f"{table.name} has both health_factor and close", "keep one of the two")
         table.finish()
         return None
-    boosts = trigger is not None and trigger.kind is TriggerKind.HEALTH_ABOVE
-    if GoalKind.CLOSE in table.table and boosts:
-        table.take(GoalKind.CLOSE.value)
-        fix = 'write target = { health_factor = "1.90" }, below the trigger'
-        table.fault("close", f"{table.name} closes, but {_ABOVE} is for boosting", fix)
-        table.finish()
-        return None
     if GoalKind.CLOSE in table.table:
         bps = table.share("close", "50%", BPS)
         table.taken.append(GoalKind.HEALTH.value)
@@ -171,7 +164,7 @@ def read_goal(reader: TableReader, mode: str | None, trigger: Trigger | None) ->
     target = table.decimal("health_factor", 18, "1.50", HIGHEST_HEALTH_FACTOR, required=True)
     table.taken.append(GoalKind.CLOSE.value)
     table.finish()
-    if target is not None and trigger is not None and boosts:
+    if target is not None and trigger is not None and trigger.kind is TriggerKind.HEALTH_ABOVE:
         _check_boost_target(table, target, trigger)
     elif target is not None and trigger is not None and not trigger.is_price and target <= trigger.level:
         table.fault(
@@ -193,25 +186,37 @@ def _check_boost_target(table: TableReader, target: int, trigger: Trigger) -> No
         table.fault("health_factor", what, f'write "{least}" or more')
 
 
-def check_boost(reader: TableReader, trigger: Trigger | None, steps: Sequence[Step]) -> None:
-    """Note boosts where health is not high, and other steps where it is: the first makes a defence a danger."""
+def check_boost(reader: TableReader, trigger: Trigger | None, goal: Goal | None, steps: Sequence[Step]) -> None:
+    """Note boosts where health is not high, and other steps where it is: the first makes a defence a danger. What
+    closes a part where health is high is no boost: its steps are looked at with its goal (`check_goal`).
+    """
     if trigger is None:
         return
     boosts = trigger.kind is TriggerKind.HEALTH_ABOVE
+    if boosts and _closes(reader, goal):
+        return
     for number, step in enumerate(steps):
         if (step.action is ActionKind.BOOST) is boosts:
             continue
         name, path = f"step {number + 1} of {reader.name}", (*reader.path, "step", number, "action")
         if boosts:
-            what = f'{name} is "{step.action.word}", but {_ABOVE} is for boosting'
-            fix = f'write action = "boost", or {_HEALTH} in when'
+            what = f'{name} is "{step.action.word}", but {_ABOVE} with a target health_factor is for boosting'
+            fix = f'write action = "boost", or {_HEALTH} in when, or target = {{ close = "50%" }} to take profit'
         else:
             what = f"{name} boosts, which lowers health"
             fix = f'put it into a rule of its own with when = {{ {_ABOVE} = "2.2" }} and a target below that'
         reader.faults.add(path, what, fix, rule=reader.rule)
 
 
-def check_goal(reader: TableReader, goal: Goal | None, steps: Sequence[Step]) -> None:
+def _closes(reader: TableReader, goal: Goal | None) -> bool:
+    """Whether a rule means to close a part, even where the part that it writes is at fault."""
+    if goal is not None:
+        return goal.kind is GoalKind.CLOSE
+    target = reader.table.get("target")
+    return isinstance(target, Mapping) and GoalKind.CLOSE.value in target
+
+
+def check_goal(reader: TableReader, trigger: Trigger | None, goal: Goal | None, steps: Sequence[Step]) -> None:
     """Note the steps that do nothing towards closing a position."""
     if goal is None or goal.kind is not GoalKind.CLOSE:
         return
@@ -219,7 +224,10 @@ def check_goal(reader: TableReader, goal: Goal | None, steps: Sequence[Step]) ->
         if step.action not in REPAYING:
             path = (*reader.path, "step", number, "action")
             what = f"step {number + 1} of {reader.name} is {step.action.word}, after which no less is owed"
-            reader.faults.add(path, what, "write a step that repays, or a target health_factor", rule=reader.rule)
+            fix = "write a step that repays, or a target health_factor"
+            if step.action is ActionKind.BOOST and trigger is not None and trigger.kind is TriggerKind.HEALTH_ABOVE:
+                fix = 'write a step that repays to take profit, or target = { health_factor = "1.90" } to boost'
+            reader.faults.add(path, what, fix, rule=reader.rule)
 
 
 def trigger_meaning(trigger: Trigger) -> Mapping[str, object]:

@@ -51,12 +51,18 @@ _PRICE_OF = (
 _TRIGGER_FIELDS: Mapping[str, tuple[Field, ...]] = MappingProxyType(
     {
         HEALTH: (Field("when.health_factor_below", "Fires below health", "1.25"),),
-        HEALTH_ABOVE: (Field("when.health_factor_above", "Boosts above health", "2.20"),),
         PRICE_BELOW: (*_PRICE_OF, Field("when.below", "Fires below", "2000")),
         PRICE_ABOVE: (*_PRICE_OF, Field("when.above", "Fires above", "4000")),
         TRAILING: (*_PRICE_OF, Field("when.trailing", "Fires under its best", "10%")),
     }
 )
+_HIGH_FIELDS: Mapping[str, Field] = MappingProxyType(
+    {
+        RESTORES: Field("when.health_factor_above", "Boosts above health", "2.20"),
+        CLOSES: Field("when.health_factor_above", "Fires above health", "2.20"),
+    }
+)
+"""Where health is high a target of health is that of a boost."""
 _GOAL_FIELDS: Mapping[str, Field] = MappingProxyType(
     {
         RESTORES: Field("target.health_factor", "Restores health to", "1.50", needed=False),
@@ -86,15 +92,16 @@ def goal_kind(rule: Mapping[str, Any]) -> str:
 
 def rule_fields(rule: Mapping[str, Any]) -> tuple[Field, ...]:
     """The fields of a rule above its steps, as its trigger and its goal want them."""
+    trigger, goal = trigger_kind(rule), goal_kind(rule)
     return (
         Field("name", "Name", "a word of your own"),
         Field("position", "Position", 'a market, market/account, or "*"'),
         Field("mode", "Mode", "", MODES),
         Field(WHEN_KIND, "Fires on", "", TRIGGERS),
-        *_TRIGGER_FIELDS[trigger_kind(rule)],
+        *((_HIGH_FIELDS[goal],) if trigger == HEALTH_ABOVE else _TRIGGER_FIELDS[trigger]),
         Field("when.for_blocks", "for blocks in a row", "1", needed=False),
         Field(TARGET_KIND, "Goal", "", GOALS),
-        _GOAL_FIELDS[goal_kind(rule)],
+        _GOAL_FIELDS[goal],
         Field("order", "Steps are taken", "", ORDERS, needed=False),
     )
 

@@ -16,6 +16,7 @@ from tui.engine.facade import ArmingReport, CommandRefused, KeyUse, Passwords
 from tui.model.rule import TriggerKind
 from tui.model.text import short_address
 from tui.model.view import RuleView, TriggerPrice
+from tui.rules.prices import side_word
 from tui.screen.actions import Where
 from tui.screen.base import Dialog, FooterLine, bindings_for
 from tui.screen.clean import clean_text
@@ -56,7 +57,7 @@ def report_lines(
         by_price = meant.trigger.is_price
         rows.append(
             line(
-                ("fires with " if by_price else "fires below ", "muted"),
+                ("fires with " if by_price else f"fires {side_word(meant.trigger)} ", "muted"),
                 (trigger_words(meant) if by_price else ratio(meant.trigger.level), "trigger"),
                 (" and closes " if closes else " and goes to ", "muted"),
                 (goal, "target"),

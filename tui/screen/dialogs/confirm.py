@@ -13,7 +13,9 @@ from textual.geometry import Size
 
 from tui.engine.facade import CommandRefused
 from tui.model.agreement import differs
+from tui.model.rule import Rule
 from tui.model.view import Confirmation, PositionView, ViewState
+from tui.rules.evaluate import again_text, fires_once
 from tui.screen.actions import Where
 from tui.screen.base import Dialog, FooterLine, bindings_for
 from tui.screen.clean import clean_text
@@ -53,14 +55,24 @@ class PlanPane(ScrollPane):
 
 
 NO_MEANS = "No: not asked again in this whole fall. Later: asked again while below."
+ONCE_NO_MEANS = "No: not asked again until you arm it anew. Later: asked again while it is beyond its trigger."
+BOOST_NO_MEANS = "No: not asked again before health was down at its trigger. Later: asked again while above."
+
+
+def no_means(rule: Rule | None) -> str:
+    """What each way of not signing means for a rule."""
+    if rule is not None and fires_once(rule):
+        return ONCE_NO_MEANS
+    return BOOST_NO_MEANS if rule is not None and rule.boosts else NO_MEANS
 
 
 class Notice(LinePane):
     """What each way of not signing means; then what became of the answer."""
 
     def draw(self, size: Size) -> Sequence[Line]:
-        text, role = cast("ConfirmDialog", self.screen).notice
-        return [BLANK, *(wrap(text, size.width, role) if text else wrap(NO_MEANS, size.width, "muted"))]
+        dialog = cast("ConfirmDialog", self.screen)
+        text, role = dialog.notice
+        return [BLANK, *(wrap(text, size.width, role) if text else wrap(no_means(dialog.rule()), size.width, "muted"))]
 
 
 class ConfirmDialog(Dialog[None]):
@@ -116,6 +128,10 @@ class ConfirmDialog(Dialog[None]):
         wanted = self.confirmation.position.id
         return next((one for one in self.owner.view.positions if one.position.id == wanted), None)
 
+    def rule(self) -> Rule | None:
+        """The rule that asks, as the newest view has it."""
+        return next((one.rule for one in self.owner.view.rules if one.rule.name == self.confirmation.rule), None)
+
     def seconds_left(self) -> float:
         """Until it runs out."""
         return max(0.0, self.confirmation.expires_at - self.owner.clock())
@@ -137,10 +153,9 @@ class ConfirmDialog(Dialog[None]):
         if self.owner.facade is None:
             return
         self._answered = True
-        said = (
-            "Answered; the engine is at it." if yes else "Refused; not asked again before health was above its trigger."
-        )
-        self._say(said, "muted")
+        rule = self.rule()
+        refused = "Refused." if rule is None else f"Refused; it {again_text(rule)}."
+        self._say("Answered; the engine is at it." if yes else refused, "muted")
         self.owner.run_worker(self._send(yes), group="answer", exit_on_error=False)
 
     async def _send(self, yes: bool) -> None:

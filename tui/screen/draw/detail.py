@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tui.model.position import Asset, Position, Status
+from tui.model.rule import TriggerKind
 from tui.model.text import short_address
 from tui.model.view import PositionView, ViewState
 from tui.screen.clean import clean_text
@@ -212,7 +213,8 @@ def detail_lines(view: ViewState, shown: PositionView | None, width: int) -> lis
         pair = ""
         if trigger.quote is not None and trigger.level is not None:
             pair = f", {level_text(trigger.level)} {_symbol(trigger.quote)}"
-        level = "" if trigger.health_factor is None else f" below {ratio(trigger.health_factor)}"
+        side = "above" if trigger.kind is TriggerKind.HEALTH_ABOVE else "below"
+        level = "" if trigger.health_factor is None else f" {side} {ratio(trigger.health_factor)}"
         rows += wrap(
             f"{clean_text(trigger.rule, 24)} fires{level}: {_symbol(trigger.asset)} "
             f"{price(trigger.price_usd)}{pair}{far}",

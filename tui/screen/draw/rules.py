@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from tui.model.plan import Evaluation, Plan
-from tui.model.rule import EMERGENCY_HEALTH, GoalKind, Order, Rule, StalePrice, StandingAllowance, TriggerKind
+from tui.model.rule import EMERGENCY_HEALTH, GoalKind, Order, Rule, StalePrice, StandingAllowance
 from tui.model.rule import Severity as FaultSeverity
 from tui.model.units import format_units
 from tui.model.view import RuleView, ViewState
+from tui.rules.prices import side_word
 from tui.screen.clean import clean_text
 from tui.screen.draw.sales import (
     alternative_lines,
@@ -132,12 +133,11 @@ def trigger_words(rule: Rule) -> str:
     """What a rule waits for: `below 1.25`, `WETH below $2,000`, `WETH 10% under its best`."""
     trigger = rule.trigger
     if not trigger.is_price:
-        return f"{'above' if rule.boosts else 'below'} {ratio(trigger.level)}"
+        return f"{side_word(trigger)} {ratio(trigger.level)}"
     names = "/".join(asset_word(name) for name in trigger.names)
     if trigger.trailing_bps is not None:
         return f"{names} {part(trigger.trailing_bps)} under its best"
-    side = "above" if trigger.kind is TriggerKind.PRICE_ABOVE else "below"
-    return f"{names} {side} {'' if trigger.quote else '$'}{level(trigger.level)}"
+    return f"{names} {side_word(trigger)} {'' if trigger.quote else '$'}{level(trigger.level)}"
 
 
 def goal_words(rule: Rule) -> str:
