@@ -117,6 +117,11 @@ def test_yield_that_is_saved_is_not_called_lost() -> None:
     assert "yield $12.00 saved a year, net; in no sum" in said
 
 
+def test_ways_to_close_a_part_are_no_defence() -> None:
+    assert "Ways to close at this block" in confirmation(replace(sale_plan(), closed_bps=5_000))
+    assert "Ways to defend at this block" in confirmation(sale_plan())
+
+
 def test_a_sentence_names_gas_and_sale() -> None:
     assert plan_sentence(sale_plan()) == (
         "sell 1.7421 WETH, repay 5,214.20 USDC → health 1.5004 · gas $2.31, sale $6.67"

@@ -10,6 +10,7 @@ from tui.model.view import Confirmation, PositionView
 from tui.screen.clean import clean_text
 from tui.screen.draw.gauge import gauge, gauge_labels
 from tui.screen.draw.sales import (
+    aim_word,
     alternative_lines,
     deed,
     figure_lines,
@@ -130,8 +131,8 @@ def confirmation_lines(waiting: Confirmation, shown: PositionView | None, width:
         *(Line((Span("  "), *row.spans)) for row in cost_lines(plan, width - 2)),
     ]
     if plan.alternatives:
-        aim = "boost" if is_boost(plan) else "defend"
-        rows += [BLANK, line((f"Ways to {aim} at this block", "label")), *alternative_lines(plan.alternatives, width)]
+        title = f"Ways to {aim_word(plan)} at this block"
+        rows += [BLANK, line((title, "label")), *alternative_lines(plan.alternatives, width)]
     rows += [BLANK, line((f"What is signed: {len(plan.calls)} call{'s' if len(plan.calls) != 1 else ''}", "label"))]
     for number, call in enumerate(plan.calls, 1):
         rows += call_lines(number, call, width)

@@ -10,9 +10,9 @@ from tui.model.view import RuleView, ViewState
 from tui.rules.prices import side_word
 from tui.screen.clean import clean_text
 from tui.screen.draw.sales import (
+    aim_word,
     alternative_lines,
     deed,
-    is_boost,
     sale_actions,
     sale_lines,
     sales_of,
@@ -51,8 +51,8 @@ def plan_details(evaluation: Evaluation, width: int) -> list[Line]:
     rows += [row for one in sale_actions(plan) for row in sale_lines(one, width, "  ")]
     rows += [Line((Span("  "), *row.spans)) for row in swap_lines(plan, width - 2)]
     if plan.alternatives:
-        aim = "boost" if is_boost(plan) else "defend"
-        rows += [line((f"  Ways to {aim} now", "label")), *alternative_lines(plan.alternatives, width)]
+        title = f"  Ways to {aim_word(plan)} now"
+        rows += [line((title, "label")), *alternative_lines(plan.alternatives, width)]
     return rows
 
 

@@ -45,6 +45,13 @@ def is_boost(plan: Plan) -> bool:
     return any(step.action.kind is ActionKind.BOOST for step in plan.steps)
 
 
+def aim_word(plan: Plan) -> str:
+    """What it is for: `boost`, `close` where a part is to be closed, else `defend`."""
+    if is_boost(plan):
+        return "boost"
+    return "defend" if plan.closed_bps is None else "close"
+
+
 def _sold(sale: Sale) -> str:
     """What is expected to be sold or borrowed; before any pool is asked only the most is known."""
     most = f"{amount(sale.most_sold, sale.collateral.decimals)} {clean_text(sale.collateral.symbol, 12)}"
