@@ -37,11 +37,13 @@ def rounds(defending: Open) -> Open:
     return usually(defending, SELL.format("2%"), helpers={})
 
 
-async def stop_loss(opens: Open, part: str, steps: str = SELL.format("2%")) -> FaultRig:
-    """An engine armed with a stop at 2,700 that closes a part."""
+async def stop_loss(
+    opens: Open, part: str, steps: str = SELL.format("2%"), when: str = f'price_of = "WETH", below = "{LEVEL}"'
+) -> FaultRig:
+    """An engine armed with a stop at 2,700 (or what `when` says) that closes a part."""
     rig = await opens(steps)
     text = rig.rules.read_text().replace('{ health_factor_below = "1.25", for_blocks = 1 }',
-                                         f'{{ price_of = "WETH", below = "{LEVEL}" }}')  # fmt: skip
+                                         f"{{ {when} }}")  # fmt: skip
     rig.rules.write_text(text.replace('{ health_factor = "1.50" }', f'{{ close = "{part}" }}'))
     await rig.mine(1)
     await rig.arm()
@@ -88,6 +90,29 @@ async def test_half_is_closed_to_the_cent_and_no_more(rounds: Open) -> None:
     # The price goes to and fro over its level: it fires once.
     fired = len(rig.firings)
     for usd in ("3000", "2600", "2400"):
+        await fall(rig, usd=Decimal(usd))
+        await rig.mine(2)
+    assert len(rig.firings) == fired
+
+
+async def test_a_part_is_closed_where_health_is_high_once_and_wherever_it_is_between_rounds(rounds: Open) -> None:
+    """It rises to 3,300 and falls back once the first round is mined: the part is that of when it fired."""
+    rig = await stop_loss(rounds, "80%", when='health_factor_above = "1.5"')
+    at_first = owed(rig)
+    await fall(rig, usd=Decimal("3300"))
+    plan = plan_of(rig)
+    assert plan.rounds is not None
+    assert plan.goal_words == "closes 80%"
+    await rig.mine()
+    await fall(rig, usd=Decimal("3000"))
+    await to_the_end(rig)
+    assert {one.state for one in rig.firings} == {FiringState.DONE}
+    assert len(rig.firings) > 1
+    assert abs(owed(rig) - at_first // 5) < at_first // 10**6 + CENT
+    assert lowest(rig) > FLOOR
+    assert allowed(rig) == {}
+    fired = len(rig.firings)
+    for usd in ("2000", "3600"):
         await fall(rig, usd=Decimal(usd))
         await rig.mine(2)
     assert len(rig.firings) == fired
