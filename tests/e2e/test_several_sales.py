@@ -66,4 +66,5 @@ async def test_two_collaterals_pay_one_debt_and_what_both_cost_is_told(selling: 
     assert found.slippage_expected is not None
     assert found.slippage_actual is not None
     assert abs(found.slippage_actual - found.slippage_expected) < WAD // 1_000
+    assert await rig.wired.commands.outcomes() == ((rig.firing, found),), "the app shows what the journal has"
     rig.check()

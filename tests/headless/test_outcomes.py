@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.support.firings import a_firing
-from tui.headless.outcomes import Row, carried_out, differences_json, outcome_json, outcome_lines
+from tui.headless.outcomes import differences_json, outcome_json, outcome_lines
 from tui.model.intent import FiringState
-from tui.model.outcome import Outcome, SoldAsset
+from tui.model.outcome import Outcome, Row, SoldAsset, carried_out
 from tui.model.units import USD, WAD
 
 WETH = SoldAsset("WETH", 7 * WAD, 7 * WAD + WAD // 1_000, "0x" + "ee" * 20, 18, 2_000 * USD)

@@ -446,6 +446,7 @@ def test_every_action_has_a_hand_and_one_key_for_one_thing() -> None:
     from tui.screen.dialogs.confirm import ConfirmDialog
     from tui.screen.editor import EditorPage
     from tui.screen.help import HelpPage
+    from tui.screen.outcomes import OutcomesPage
 
     homes = {
         Where.MAIN: MainScreen,
@@ -453,6 +454,7 @@ def test_every_action_has_a_hand_and_one_key_for_one_thing() -> None:
         Where.ARMING: ArmDialog,
         Where.CONFIRM: ConfirmDialog,
         Where.ASK: AskDialog,
+        Where.OUTCOMES: OutcomesPage,
         Where.HELP: HelpPage,
     }
     for action in ACTIONS:

@@ -98,6 +98,12 @@ def test_states(hands: Hands, snap_compare: Compare, name: str, size: tuple[int,
     assert taken(hands, snap_compare, getattr(views, name)(), size)
 
 
+@pytest.mark.parametrize("size", DIALOG_SIZES, ids=str)
+def test_outcomes(hands: Hands, snap_compare: Compare, size: tuple[int, int]) -> None:
+    facade = FakeFacade(views.watching(), rows=views.outcome_rows())
+    assert taken(hands, snap_compare, facade.view, size, "o", facade=facade)
+
+
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_editor(hands: Hands, snap_compare: Compare, size: tuple[int, int]) -> None:
     facade = previewing()

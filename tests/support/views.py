@@ -11,6 +11,7 @@ from types import MappingProxyType
 from tui.engine.facade import ArmingReport, CommandRefused, Passwords, Preview, RulesText
 from tui.model.block import BlockRef
 from tui.model.intent import Attempt, AttemptKind, Firing, FiringState, Intent, IntentState
+from tui.model.outcome import Outcome, Row, SoldAsset
 from tui.model.plan import Action, Evaluation, FeeQuote, Plan, PlanCost, PlannedCall, PlannedStep
 from tui.model.position import (
     Asset,
@@ -481,6 +482,31 @@ def firing() -> ViewState:
     return replace(view, sequence=48, rules=rules, firings=(running,), positions=(first, *view.positions[1:]))
 
 
+def outcome_rows() -> tuple[Row, ...]:
+    """A repayment, a sale of two assets, and a firing that failed: oldest first."""
+    (running,) = firing().firings
+    repaid = replace(
+        running, state=FiringState.DONE, health_factor_after=wad("1.500398"), block_timestamp=int(NOW) - 86_400
+    )
+    sold = replace(repaid, id="f-2", rule="last resort", block_number=19_482_500, block_timestamp=int(NOW) - 9_000)
+    failed = replace(repaid, id="f-3", state=FiringState.FAILED, block_number=19_482_900, block_timestamp=int(NOW) - 60)
+    return (
+        (repaid, Outcome("f-1", wad("1.5"), wad("1.500412"), wad("1.500398"), 4 * USD, 310 * USD // 100)),
+        (
+            sold,
+            Outcome(
+                "f-2", wad("1.5"), wad("1.500300"), wad("1.500311"), 9 * USD, 7 * USD, 14 * USD,
+                (
+                    SoldAsset("WETH", 7 * 10**18, 7_001 * 10**15, WETH.address, 18, 2_000 * USD),
+                    SoldAsset("wstETH", 10**18, 10**18, WSTETH.address, 18, 2_400 * USD),
+                ),
+            ),
+        ),
+        (failed, Outcome("f-3", wad("1.5"), wad("1.500412"), None, 4 * USD, None, 14 * USD,
+                         (SoldAsset("WETH", 7 * 10**18, None, WETH.address, 18, 2_000 * USD),))),
+    )  # fmt: skip
+
+
 def hostile() -> ViewState:
     """Everything a chain or a file could put into a text."""
     evil = "[red]\x1b[31mPWN\x1b]52;c;aGk=\x07\u202e[/red][@click=app.quit]x"
@@ -516,6 +542,7 @@ class FakeFacade:
     text: str = RULES_TEXT
     preview_answer: Preview = field(default_factory=lambda: Preview((), ()))
     slow: asyncio.Event | None = None
+    rows: tuple[Row, ...] = ()
     _receivers: list[Callable[[ViewState], None]] = field(default_factory=list)
 
     def publish(self, view: ViewState) -> None:
@@ -565,6 +592,10 @@ class FakeFacade:
 
     async def cancel(self, intent_id: str) -> None:
         self._note("cancel", intent_id)
+
+    async def outcomes(self) -> tuple[Row, ...]:
+        self._note("outcomes")
+        return self.rows
 
     async def resume(self) -> None:
         self._note("resume")

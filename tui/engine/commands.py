@@ -16,6 +16,7 @@ from tui.engine.facade import ArmingReport, CommandRefused, Passwords, Preview, 
 from tui.engine.live_rules import live_errors, live_faults
 from tui.engine.prospect import Prospect
 from tui.engine.validation import problems_of, refusals, remarks
+from tui.model.outcome import Row
 from tui.model.plan import Evaluation, Refusal
 from tui.model.position import Position
 from tui.model.rule import Mode, Rule, TriggerKind
@@ -237,6 +238,13 @@ class Commands:
             raise CommandRefused(f"the journal failed, so nothing was resumed: {error}") from error
 
     # --- rules -----------------------------------------------------------------------------------------------------
+
+    async def outcomes(self) -> tuple[Row, ...]:
+        """What was expected of the latest firings that signed something and what came of them, oldest first."""
+        try:
+            return self._engine.recorded.outcomes()
+        except JournalError as error:
+            raise CommandRefused(f"the journal cannot be read: {error}") from error
 
     async def rules_text(self) -> RulesText:
         """The first rules file, as it is on disk now."""

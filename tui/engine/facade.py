@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from tui.model.outcome import Row
 from tui.model.plan import Evaluation
 from tui.model.rule import RuleFault
 from tui.model.view import ViewState
@@ -94,6 +95,9 @@ class EngineFacade(Protocol):
 
     async def resume(self) -> None:
         """Go on by hand after the engine held itself."""
+
+    async def outcomes(self) -> tuple[Row, ...]:
+        """What was expected of the latest firings that signed something and what came of them, oldest first."""
 
     async def rules_text(self) -> RulesText:
         """The rules file."""

@@ -11,12 +11,17 @@ from tui.engine.budget import day_of
 from tui.engine.history import shown_firings
 from tui.engine.intents import is_stuck, stuck_words
 from tui.model.intent import Firing, Intent
+from tui.model.outcome import Row, carried_out
 from tui.model.rule import Rule
 from tui.model.text import short_address
 from tui.ports.journal import JournalError, JournalReader, SpendKind
 
 MOST_OF_LATE = 50
 """So many of our own firings are looked at where a position shrank."""
+
+
+MOST_OUTCOMES = 200
+"""So many of our own firings are held against what was expected of them."""
 
 
 class Recorded:
@@ -38,6 +43,15 @@ class Recorded:
         """Our own firings that signed something, the newest first."""
         record = self._record
         return () if record is None else record.signed_firings(self._chain_id, limit=MOST_OF_LATE)
+
+    def outcomes(self) -> tuple[Row, ...]:
+        """What was expected of our latest firings that signed something, and what came of them, oldest first. Raises
+        JournalError.
+        """
+        if self._record is None:
+            return ()
+        rows = carried_out(self._record.outcomes(MOST_OUTCOMES))
+        return tuple(row for row in rows if row[0].chain_id == self._chain_id)
 
     def barred(self) -> Mapping[str, str]:
         """Accounts for which nothing may be signed until a person has looked, and why. Where the record fails nobody

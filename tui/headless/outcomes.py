@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Iterator, Sequence
 
 from tui.headless.as_json import Json, usd, wad
-from tui.model.intent import Firing, FiringState
-from tui.model.outcome import Outcome, SoldAsset
+from tui.model.outcome import Outcome, Row, SoldAsset, differences
 from tui.model.text import clean_text
 from tui.model.units import format_units
-
-Row = tuple[Firing, Outcome]
 
 _HEAD = (
     "at block",
@@ -32,25 +27,6 @@ _HEAD = (
 )
 _SOLD_PLACES = 6
 """Digits of a sold amount after the point that the table shows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Differences:
-    """Means over the firings that ended done and have both figures, None where none has; how many ended done.
-
-    Actual less simulated health (wad), actual less expected gas (dollars with 8 decimals), actual less expected
-    slippage (a share of what was sold, wad).
-    """
-
-    health: int | None
-    gas_usd: int | None
-    slippage: int | None
-    done: int
-
-
-def carried_out(rows: Iterable[Row]) -> tuple[Row, ...]:
-    """Those of which something was signed: a firing that was dropped came to nothing, and was to."""
-    return tuple(row for row in rows if row[0].state is not FiringState.DROPPED)
 
 
 def outcome_json(row: Row) -> Json:
@@ -94,27 +70,6 @@ def outcome_json(row: Row) -> Json:
 
 def _integer(amount: int | None) -> str | None:
     return None if amount is None else str(amount)
-
-
-def differences(rows: Sequence[Row]) -> Differences:
-    """How far off firings were on average, rounded to the nearest."""
-    done = [outcome for firing, outcome in rows if firing.state is FiringState.DONE]
-    health = [
-        one.health_actual - one.health_simulated
-        for one in done
-        if one.health_actual is not None and one.health_simulated is not None
-    ]
-    gas = [
-        one.gas_actual_usd - one.gas_expected_usd
-        for one in done
-        if one.gas_actual_usd is not None and one.gas_expected_usd is not None
-    ]
-    slippage = [
-        one.slippage_actual - one.slippage_expected
-        for one in done
-        if one.slippage_actual is not None and one.slippage_expected is not None
-    ]
-    return Differences(_mean(health), _mean(gas), _mean(slippage), len(done))
 
 
 def differences_json(rows: Sequence[Row]) -> Json:
@@ -201,7 +156,3 @@ def _signed(text: str | None, unit: str = "") -> str:
     if text is None:
         return "?"
     return f"-{unit}{text[1:]}" if text.startswith("-") else f"+{unit}{text}"
-
-
-def _mean(values: Sequence[int]) -> int | None:
-    return round(Fraction(sum(values), len(values))) if values else None

@@ -13,11 +13,12 @@ from tui.config.options import UsageError, options_from
 from tui.config.paths import locate_paths
 from tui.engine.killswitch import KillSwitch
 from tui.headless.as_json import Json, decision_json, firing_json, usd, wad
-from tui.headless.outcomes import carried_out, differences_json, outcome_json, outcome_lines
+from tui.headless.outcomes import differences_json, outcome_json, outcome_lines
 from tui.headless.output import Exit, data, data_json, talk
 from tui.journal.lock import holder_pid, is_held
 from tui.journal.reading import SqliteReader
 from tui.model.intent import Firing
+from tui.model.outcome import carried_out
 from tui.ports.journal import Decision, JournalError, JournalMissing, SpendEntry, SpendKind
 from tui.wiring import open_record, state_directory
 

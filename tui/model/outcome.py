@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from tui.model.intent import Firing, FiringState
 from tui.model.units import WAD
 
 
@@ -77,3 +79,50 @@ class Outcome:
 
 def _share(cost_usd: int | None, sold_usd: Fraction | None) -> int | None:
     return None if cost_usd is None or not sold_usd else round(cost_usd * WAD / sold_usd)
+
+
+Row = tuple[Firing, Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """Means over the firings that ended done and have both figures, None where none has; how many ended done.
+
+    Actual less simulated health (wad), actual less expected gas (dollars with 8 decimals), actual less expected
+    slippage (a share of what was sold, wad).
+    """
+
+    health: int | None
+    gas_usd: int | None
+    slippage: int | None
+    done: int
+
+
+def carried_out(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """Those of which something was signed: a firing that was dropped came to nothing, and was to."""
+    return tuple(row for row in rows if row[0].state is not FiringState.DROPPED)
+
+
+def differences(rows: Sequence[Row]) -> Differences:
+    """How far off firings were on average, rounded to the nearest."""
+    done = [outcome for firing, outcome in rows if firing.state is FiringState.DONE]
+    health = [
+        one.health_actual - one.health_simulated
+        for one in done
+        if one.health_actual is not None and one.health_simulated is not None
+    ]
+    gas = [
+        one.gas_actual_usd - one.gas_expected_usd
+        for one in done
+        if one.gas_actual_usd is not None and one.gas_expected_usd is not None
+    ]
+    slippage = [
+        one.slippage_actual - one.slippage_expected
+        for one in done
+        if one.slippage_actual is not None and one.slippage_expected is not None
+    ]
+    return Differences(_mean(health), _mean(gas), _mean(slippage), len(done))
+
+
+def _mean(values: Sequence[int]) -> int | None:
+    return round(Fraction(sum(values), len(values))) if values else None

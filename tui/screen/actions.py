@@ -24,6 +24,7 @@ class Where(StrEnum):
     CONFIRM = "confirm"
     ASK = "question"
     HELP = "help"
+    OUTCOMES = "outcomes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +222,14 @@ ACTIONS: tuple[Action, ...] = (
     Action("pane-rules", "3", "rules", "Go to the rules.", Where.MAIN, _always),
     Action("pane-activity", "4", "activity", "Go to what happened.", Where.MAIN, _always),
     Action("pane-positions", "0,escape", "positions", "Go back to the positions.", Where.MAIN, _always),
+    Action(
+        "outcomes",
+        "o",
+        "outcomes",
+        "What was expected of each firing beside what came of it: health, gas, slippage.",
+        Where.MAIN,
+        _ready,
+    ),
     Action("theme", "t", "theme", "Switch to the next theme.", Where.MAIN, _always),
     Action("export", "x", "export", "Write what is on screen to an SVG file.", Where.MAIN, _always),
     Action(
@@ -302,6 +311,7 @@ ACTIONS: tuple[Action, ...] = (
     ),
     Action("ask-yes", "y", "yes", "Do it.", Where.ASK, _always, footer=True),
     Action("ask-no", "n,escape", "no", "Do nothing.", Where.ASK, _always, footer=True),
+    Action("outcomes-leave", "escape,q,o", "leave", "Back to the main screen.", Where.OUTCOMES, _always, footer=True),
     Action("help-leave", "escape,q,question_mark,f1", "leave", "Leave the help.", Where.HELP, _always, footer=True),
 )
 

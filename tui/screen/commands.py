@@ -100,6 +100,13 @@ def show_help(app: TrimtabApp) -> None:
         app.push_screen(HelpPage())
 
 
+def outcomes(app: TrimtabApp) -> None:
+    """What came of firings."""
+    from tui.screen.outcomes import OutcomesPage
+
+    app.push_screen(OutcomesPage())
+
+
 def palette(app: TrimtabApp) -> None:
     """All commands by name."""
     from textual.command import CommandPalette
@@ -164,6 +171,7 @@ HANDLERS: Mapping[str, Callable[[TrimtabApp], None]] = {
     "cancel": cancel,
     "leave": leave,
     "help": show_help,
+    "outcomes": outcomes,
     "palette": palette,
     "arm": arm,
     "disarm": disarm,

@@ -23,6 +23,7 @@ _TITLES = {
     Where.ARMING: "Arming",
     Where.CONFIRM: "A plan that waits for a yes",
     Where.ASK: "Questions",
+    Where.OUTCOMES: "Outcomes",
     Where.HELP: "This page",
 }
 _MODES = {

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tui.screen.draw import activity, chart, detail, gauge, levels, plan, positions, rules, status
+from tui.screen.draw import activity, chart, detail, gauge, levels, outcomes, plan, positions, rules, status
 
-__all__ = ["activity", "chart", "detail", "gauge", "levels", "plan", "positions", "rules", "status"]
+__all__ = ["activity", "chart", "detail", "gauge", "levels", "outcomes", "plan", "positions", "rules", "status"]
