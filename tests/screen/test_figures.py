@@ -55,7 +55,7 @@ def test_an_amount_is_cut_and_never_a_false_zero(value: int, decimals: int) -> N
 def test_a_distance_is_never_further_than_it_is(now: int, there: int) -> None:
     bps = figures.distance_bps(now, there)
     assert bps is not None
-    assert abs(bps) <= abs(there - now) * 10_000 / now
+    assert abs(bps) * now <= abs(there - now) * 10_000
     assert bps == 0 or (bps > 0) == (there > now)
 
 
