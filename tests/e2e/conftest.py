@@ -118,6 +118,11 @@ class Rig:
 MakeRig = Callable[..., Awaitable[Rig]]
 
 
+@pytest.fixture(autouse=True)
+def _no_signer_is_started_cold(warm_signers: None) -> None:
+    """Whatever opens an engine here: loading the signing library is most of what many of these tests would cost."""
+
+
 @pytest.fixture(scope="session")
 def keystore_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The keystore of `keyed_account(7)`, made once by another client: the least that is not refused as weak, because
@@ -218,7 +223,7 @@ def world(
 
 
 @pytest.fixture
-async def defending(world: World, tmp_path: Path, warm_signers: None) -> AsyncIterator[Open]:
+async def defending(world: World, tmp_path: Path) -> AsyncIterator[Open]:
     """Opens an armed engine whose network names the exchange; `steps` are the rule's, options those of `open_rig`."""
     async with AsyncExitStack() as stack:
         yield partial(open_armed, stack, world, tmp_path)

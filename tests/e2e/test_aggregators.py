@@ -129,7 +129,7 @@ async def open_scene(
 
 
 @pytest.fixture
-async def scene(world: World, tmp_path: Path, warm_signers: None) -> AsyncIterator[Open]:
+async def scene(world: World, tmp_path: Path) -> AsyncIterator[Open]:
     """Opens an armed engine with one aggregator."""
     async with AsyncExitStack() as stack:
 

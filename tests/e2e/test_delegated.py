@@ -36,7 +36,7 @@ Open = Callable[..., Awaitable[FaultRig]]
 
 
 @pytest.fixture
-async def opened(world: World, tmp_path: Path, warm_signers: None) -> AsyncIterator[Open]:
+async def opened(world: World, tmp_path: Path) -> AsyncIterator[Open]:
     """Opens an engine, unarmed, whose account is delegated to the helper already, or not; `text` are all rules."""
     async with AsyncExitStack() as stack:
 

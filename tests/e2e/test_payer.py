@@ -345,7 +345,7 @@ def world(
 
 
 @pytest.fixture
-async def mixed(world: World, tmp_path: Path, warm_signers: None) -> AsyncIterator[FaultRig]:
+async def mixed(world: World, tmp_path: Path) -> AsyncIterator[FaultRig]:
     """Armed: 500 USDC of the own wallet, 3,000 of the vault's, then a sale for the rest. The node mines when told."""
     vault = tmp_path / "vault.json"
     vault.write_text(json.dumps(Account.encrypt(keyed_account(8)[1], WORLD_PASSWORD, "pbkdf2", MIN_PBKDF2_ROUNDS)))

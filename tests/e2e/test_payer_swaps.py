@@ -66,7 +66,7 @@ def world(
 
 
 @pytest.fixture
-async def paying(world: World, tmp_path: Path, warm_signers: None) -> AsyncIterator[Open]:
+async def paying(world: World, tmp_path: Path) -> AsyncIterator[Open]:
     """Opens an armed engine whose rule names the position; `weth`, `usdc` and `ether` are what the payer has."""
     async with AsyncExitStack() as stack:
 

@@ -42,7 +42,7 @@ LOW, HIGH = 'health_factor_below = "1.25"', 'health_factor_above = "2.20"'
 
 
 @pytest.fixture
-async def reshaping(world: World, tmp_path: Path, warm_signers: None) -> AsyncIterator[Open]:
+async def reshaping(world: World, tmp_path: Path) -> AsyncIterator[Open]:
     """Opens an engine armed with one rule; `before` changes the position first."""
     async with AsyncExitStack() as stack:
 

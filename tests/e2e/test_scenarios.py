@@ -26,7 +26,7 @@ BLOCKS = 100
 
 
 @pytest.fixture
-def crash(tmp_path: Path, artifacts_dir: Path, warm_signers: None) -> Iterator[PracticeSession]:
+def crash(tmp_path: Path, artifacts_dir: Path) -> Iterator[PracticeSession]:
     session = PracticeSession(PracticeOptions(tmp_path, artifacts_dir, seed=11, scenario="crash"))
     session.prepare()
     yield session
