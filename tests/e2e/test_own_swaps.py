@@ -14,7 +14,7 @@ from tests.support.on_exchange import SWAP, Open, allowed, fall, health, on_targ
 from tests.support.positions import PPM, follow
 from tui.model.intent import FiringState, IntentState
 from tui.model.units import USD
-from tui.quotes.router02 import EXACT_INPUT_SINGLE
+from tui.quotes.router02 import EXACT_INPUT_SINGLE, FIRST_WORD, MULTICALL, within
 
 pytestmark = pytest.mark.node
 
@@ -35,7 +35,7 @@ async def test_from_105_to_150_by_another_token_of_the_wallet(swapping: Open) ->
     sale = step.action.sale
     assert sale is not None
     assert sale.swap is not None
-    assert [call.selector for call in plan.calls][1] == EXACT_INPUT_SINGLE
+    assert within(plan.calls[1].data)[:4] == EXACT_INPUT_SINGLE
     assert (await rig.settle()).state is FiringState.DONE
     assert [intent.state for intent in rig.firing.intents] == [IntentState.FINAL_OK] * 3
     on_target(rig)
@@ -125,17 +125,20 @@ async def test_the_signer_holds_router_tokens_recipient_pools_and_caps(swapping:
     assert policy is not None
     chain = rig.chain
     weth, usdc = (chain.token(one).address.lower() for one in ("WETH", "USDC"))
-    singles = [one for one in policy.calls if one.selector == "0x" + EXACT_INPUT_SINGLE.hex()]
+    function = int.from_bytes(EXACT_INPUT_SINGLE, "big")
+    batches = [one for one in policy.calls if one.selector == "0x" + MULTICALL.hex()]
+    singles = [one for one in batches if (one.rules[4].equals or 0) & 0xFFFFFFFF == function]
     assert {one.to for one in singles} == {chain.market.router02.lower()}
     assert len(singles) == 4
     for one in singles:
-        rules = {rule.index: rule for rule in one.rules}
+        assert [rule.equals for rule in one.rules[:4]] == [64, 1, 60, 0]
+        rules = {rule.index - FIRST_WORD: rule for rule in one.rules}
         assert rules[0].equals == int(weth, 16)
         assert rules[1].equals == int(usdc, 16)
         assert rules[2].equals in (100, 500, 3000, 10000)
         assert rules[3].equals == int(rig.account, 16)
         assert rules[4].maximum == 3 * WAD
-        assert (one.spend_token, one.spend_word) == (weth, 4)
+        assert (one.spend_token, one.spend_word) == (weth, FIRST_WORD + 4)
     caps = dict(policy.daily_caps)
     day = 100_000 * USD * 3
     assert caps[weth] == day * WAD // chain.price("WETH")

@@ -26,7 +26,7 @@ from tests.support.positions import PPM, follow
 from tui.model.intent import FiringState, IntentState
 from tui.model.rounds import FLOOR
 from tui.protocols.aave_v3.own_swaps import WITHDRAW
-from tui.quotes.router02 import EXACT_INPUT_SINGLE
+from tui.quotes.router02 import EXACT_INPUT_SINGLE, within
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(240)]
 
@@ -132,7 +132,7 @@ async def test_a_swap_that_reverts_leaves_collateral_that_the_next_round_sells_f
     assert "WETH of its rounds are in the wallet" in rig.said
     follow(chain)
     await rig.mine(2)
-    swaps = [sent.data for sent in rig.attempts() if sent.data[:4] == EXACT_INPUT_SINGLE]
+    swaps = [swap for sent in rig.attempts() if (swap := within(sent.data))[:4] == EXACT_INPUT_SINGLE]
     sold = int.from_bytes(swaps[0][4 + 4 * 32 : 4 + 5 * 32], "big")
     more = int.from_bytes(rig.firing.intents[0].data[36:68], "big")
     assert rig.firing.intents[0].data[:4] == WITHDRAW

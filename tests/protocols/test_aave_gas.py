@@ -84,7 +84,7 @@ def _swapped(chain: Chain, position: Position, aave: AaveV3Market) -> list[tuple
         Route((weth.address, usdc.address), (500,)),
         Route((weth.address, chain.token("DAI").address.lower(), usdc.address), (500, 100)),
     ):
-        swap = swapper.call(SwapOrder(account, weth, usdc, WAD, 2_000 * 10**6), encode_path(route))
+        swap = swapper.call(SwapOrder(account, weth, usdc, WAD, 2_000 * 10**6), encode_path(route), DEADLINE)
         sale = Sale(weth, WAD, WAD, 0, encode_path(route), swap.venue, SaleTerms("", "", 0), swap=swap)
         action = Action(ActionKind.SWAP_TO_REPAY, usdc, 2_000 * 10**6, sale, wrap=WAD)
         plans.append(aave.calls_for(position, action, holding, DEADLINE))

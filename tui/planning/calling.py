@@ -10,13 +10,12 @@ from tui.model.plan import Action, PlannedCall, Refusal, Sale, SaleTerms
 from tui.model.rule import FROM_WALLET, ActionKind, Rule, StandingAllowance
 from tui.model.text import short_address
 from tui.model.wallet import PermitFacts, Wallet
+from tui.planning.circumstances import LIFETIME
 from tui.planning.payers import wallets_by_payer
 from tui.planning.texts import amount_text
 from tui.planning.waterfall import Waterfall
 from tui.protocols.base import LendingMarket
 
-PERMIT_LIFETIME = 30 * 60
-"""Seconds a permit may live: long enough to be bumped through a busy hour's worth of blocks, no longer."""
 UNLIMITED = 2**255
 """Allowances from here on are counted as without limit: many tokens never lower them."""
 
@@ -33,7 +32,7 @@ def calls_of(
     for step, before in zip(fall.steps, fall.befores, strict=True):
         action = _on_terms(step.action, receipts)
         pays = wallets[action.payer]
-        made = market.calls_for(before, action, pays, before.block.timestamp + PERMIT_LIFETIME)
+        made = market.calls_for(before, action, pays, before.block.timestamp + LIFETIME)
         calls.extend(made if action.payer is None else (signed_by(call, action.payer) for call in made))
         signed = any(call.permit is not None for call in made)
         if action.sale is not None and action.sale.swap is None:

@@ -17,6 +17,10 @@ from tui.model.wallet import Wallet
 from tui.planning.fee_caps import FeeCap
 from tui.quotes.base import Quote, Swapper
 
+LIFETIME = 30 * 60
+"""Seconds from the block of the decision in which what is signed may do something: a permit, a sale by the helper, a
+swap by the account itself. Long enough to be bumped through a busy hour's worth of blocks, no longer.
+"""
 GAS_RESERVE_UNITS = 2_000_000
 """Gas kept back when native coin is wrapped: a plan of four calls at the usual half million each."""
 GAS_RESERVE_FACTOR = 2

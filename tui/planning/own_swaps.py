@@ -11,7 +11,7 @@ from tui.model.plan import Action, Sale
 from tui.model.position import Position
 from tui.model.swap import SwapAnswer
 from tui.model.units import UINT256_MAX
-from tui.planning.circumstances import Offer
+from tui.planning.circumstances import LIFETIME, Offer
 from tui.planning.selling import ASSUMED_VENUE, SaleOrder, SizedSale, Sizing, sizing_of
 from tui.protocols.base import ActionImpossible, LendingMarket
 from tui.quotes.base import SwapOrder, Swapper
@@ -67,7 +67,8 @@ def own_sale(sizing: Sizing, swapper: Swapper, repaid: int, asked: int, given: S
     if given is not None and (given.order != swap or amount_in > exchange.limit(repaid)):
         return f"what {given.call.venue} offers is for another size, or beyond the step's limits"
     try:
-        call = swapper.call(swap, path) if given is None else given.call
+        deadline = sizing.position.block.timestamp + LIFETIME
+        call = swapper.call(swap, path, deadline) if given is None else given.call
     except ValueError as error:
         return str(error)
     return Sale(

@@ -84,8 +84,9 @@ class Swapper(Protocol):
     def spender(self) -> str:
         """Who must be let to take what is sold (lower-case hex)."""
 
-    def call(self, order: SwapOrder, path: bytes) -> SwapCall:
-        """The call that does `order` along the `path` of a quote. Without a path it is only a shape, for looking at.
+    def call(self, order: SwapOrder, path: bytes, deadline: int) -> SwapCall:
+        """The call that does `order` along the `path` of a quote, in a block whose time is no later than `deadline`
+        (unix seconds), or not at all. Without a path it is only a shape, for looking at.
 
         Raises ValueError for a path that is none, or that leads elsewhere.
         """

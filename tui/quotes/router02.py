@@ -1,8 +1,11 @@
 """Uniswap's SwapRouter02 as an account calls it by itself: exact amounts in, everything that comes out to the account.
 
 Exact input, because the approval of exactly that amount is used up by it: nothing may be taken afterwards. The router
-takes tokens of the sender of a call alone. Its single calls know no deadline, and a batch with one would hide its words
-from the signer: what bounds a late one is the least that must come out.
+takes tokens of the sender of a call alone. Its swaps know no deadline; its batches do, so each goes in a batch of one.
+
+A call within a call begins four bytes off, where no argument of it stands in a word that the signer could read. But
+where in the calldata it begins is for the caller to say: here it begins so that its arguments are whole words of the
+batch's. The offsets, the count and the length are bound like the rest, so that there is one way to read it.
 """
 
 from __future__ import annotations
@@ -20,9 +23,19 @@ EXACT_INPUT_SINGLE = bytes.fromhex("04e45aaf")
 """exactInputSingle((address,address,uint24,address,uint256,uint256,uint160))"""
 EXACT_INPUT = bytes.fromhex("b858183f")
 """exactInput((bytes,address,uint256,uint256))"""
-_SINGLE_AMOUNT_WORD = 4
-_AMOUNT_WORD = 3
-_PATH_WORD = 6
+MULTICALL = bytes.fromhex("5ae401dc")
+"""multicall(uint256 deadline,bytes[] data): all of them, by the sender of the batch, or none once the block's time is
+past the deadline.
+"""
+FIRST_WORD = 6
+"""Where the arguments of the swap begin among the words of a batch."""
+_HEAD = (2 * 32, 1, 60, 0)
+"""After the deadline: where the list begins, that it has one entry, where that begins after the count (28 bytes later
+than the usual 32), and the empty word in which its length begins.
+"""
+_SINGLE_AMOUNT_WORD = FIRST_WORD + 4
+_AMOUNT_WORD = FIRST_WORD + 3
+_PATH_WORD = FIRST_WORD + 6
 """Where the bytes of a path begin, after their length."""
 _USUAL_FEE = 3000
 """The pool of a call that is only a shape."""
@@ -43,7 +56,7 @@ class Router02:
         """The router itself."""
         return self.router
 
-    def call(self, order: SwapOrder, path: bytes) -> SwapCall:
+    def call(self, order: SwapOrder, path: bytes, deadline: int) -> SwapCall:
         """See Swapper.call; `path` is packed as for an exact output."""
         ends = (order.sold.address, order.bought.address)
         route = decode_path(path) if path else Route(ends, (_USUAL_FEE,))
@@ -51,7 +64,7 @@ class Router02:
             raise ValueError(f"the path does not lead from {order.sold.symbol} to {order.bought.symbol}")
         if not 0 < order.amount_in <= UINT256_MAX or not 0 < order.least_out <= UINT256_MAX:
             raise ValueError("a swap of nothing, or for nothing")
-        return self._single(order, route) if len(route.fees) == 1 else self._along(order, route)
+        return self._routed(order, route, deadline)
 
     def shapes(self, order: SwapOrder) -> tuple[SwapCall, ...]:
         """Every fee tier, then each pair of tiers through each base: their pools are bound one by one."""
@@ -63,55 +76,77 @@ class Router02:
             if base not in (sold, bought)
             for fees in product(self.fee_tiers, repeat=2)
         ]
-        return tuple(
-            self._single(order, route) if len(route.fees) == 1 else self._along(order, route)
-            for route in (*direct, *through)
-        )
+        return tuple(self._routed(order, route, UINT256_MAX) for route in (*direct, *through))
 
-    def _single(self, order: SwapOrder, route: Route) -> SwapCall:
+    def _routed(self, order: SwapOrder, route: Route, deadline: int) -> SwapCall:
+        made = self._single(order, route) if len(route.fees) == 1 else self._along(order, route)
+        return self._made(order, route, made, deadline)
+
+    def _single(self, order: SwapOrder, route: Route) -> _Swap:
         sold, bought, account = (int(one, 16) for one in (order.sold.address, order.bought.address, order.account))
         words = (sold, bought, route.fees[0], account, order.amount_in, order.least_out, 0)
         rules = (
-            WordRule(0, equals=sold),
-            WordRule(1, equals=bought),
-            WordRule(2, equals=route.fees[0]),
-            WordRule(3, equals=account),
+            WordRule(FIRST_WORD, equals=sold),
+            WordRule(FIRST_WORD + 1, equals=bought),
+            WordRule(FIRST_WORD + 2, equals=route.fees[0]),
+            WordRule(FIRST_WORD + 3, equals=account),
             WordRule(_SINGLE_AMOUNT_WORD, maximum=order.amount_in),
-            WordRule(5, minimum=1),
-            WordRule(6, equals=0),
+            WordRule(FIRST_WORD + 5, minimum=1),
+            WordRule(FIRST_WORD + 6, equals=0),
         )
-        return self._made(order, route, EXACT_INPUT_SINGLE, words, rules, _SINGLE_AMOUNT_WORD)
+        return _Swap(EXACT_INPUT_SINGLE, words, rules, _SINGLE_AMOUNT_WORD)
 
-    def _along(self, order: SwapOrder, route: Route) -> SwapCall:
+    def _along(self, order: SwapOrder, route: Route) -> _Swap:
         packed = pack_forwards(route)
         padded = packed + bytes(-len(packed) % 32)
         account = int(order.account, 16)
         path = [int.from_bytes(padded[at : at + 32], "big") for at in range(0, len(padded), 32)]
         words = (32, 128, account, order.amount_in, order.least_out, len(packed), *path)
         rules = (
-            WordRule(0, equals=32),
-            WordRule(1, equals=128),
-            WordRule(2, equals=account),
+            WordRule(FIRST_WORD, equals=32),
+            WordRule(FIRST_WORD + 1, equals=128),
+            WordRule(FIRST_WORD + 2, equals=account),
             WordRule(_AMOUNT_WORD, maximum=order.amount_in),
-            WordRule(4, minimum=1),
-            WordRule(5, equals=len(packed)),
+            WordRule(FIRST_WORD + 4, minimum=1),
+            WordRule(FIRST_WORD + 5, equals=len(packed)),
             *(WordRule(_PATH_WORD + at, equals=word) for at, word in enumerate(path)),
         )
-        return self._made(order, route, EXACT_INPUT, words, rules, _AMOUNT_WORD)
+        return _Swap(EXACT_INPUT, words, rules, _AMOUNT_WORD)
 
-    def _made(
-        self,
-        order: SwapOrder,
-        route: Route,
-        selector: bytes,
-        words: tuple[int, ...],
-        rules: tuple[WordRule, ...],
-        spend_word: int,
-    ) -> SwapCall:
-        data = selector + b"".join(word.to_bytes(32, "big") for word in words)
+    def _made(self, order: SwapOrder, route: Route, swap: _Swap, deadline: int) -> SwapCall:
+        """The swap as a batch of one."""
+        # The low end of the length of the swap's calldata, and the function that it calls.
+        begins = ((4 + 32 * len(swap.words)) << 32) | int.from_bytes(swap.selector, "big")
+        # Behind it as much as its last word lacks, and what is missing of a whole one.
+        words = (deadline, *_HEAD, begins, *swap.words, 0)
+        head = (WordRule(at, equals=word) for at, word in enumerate((*_HEAD, begins), start=1))
         return SwapCall(
-            venue_of(route), self.router, self.router, data, order.amount_in, order.least_out, rules, spend_word
+            venue_of(route),
+            self.router,
+            self.router,
+            MULTICALL + b"".join(word.to_bytes(32, "big") for word in words),
+            order.amount_in,
+            order.least_out,
+            (*head, *swap.rules),
+            swap.spend_word,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Swap:
+    """The swap within a batch: its function, its words, and what the signer insists on of the batch's."""
+
+    selector: bytes
+    words: tuple[int, ...]
+    rules: tuple[WordRule, ...]
+    spend_word: int
+
+
+def within(data: bytes) -> bytes:
+    """The calldata of the swap within a batch that `Router02` made; none where it is no such batch."""
+    start = 4 + 32 * FIRST_WORD - 4
+    length = int.from_bytes(data[start - 32 : start], "big")
+    return data[start : start + length] if data[:4] == MULTICALL else b""
 
 
 def pack_forwards(route: Route) -> bytes:

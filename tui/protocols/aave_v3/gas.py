@@ -30,8 +30,10 @@ from tui.protocols.aave_v3.helper_orders import (
 from tui.protocols.aave_v3.sales import POOLS_WORD
 from tui.protocols.erc20 import APPROVE
 
-EXACT_INPUT_SINGLE, EXACT_INPUT = bytes.fromhex("04e45aaf"), bytes.fromhex("b858183f")
-"""exactInputSingle and exactInput of SwapRouter02; the longer one through two pools."""
+MULTICALL, EXACT_INPUT = bytes.fromhex("5ae401dc"), bytes.fromhex("b858183f")
+"""The batch of SwapRouter02 in which an own swap goes, and what it holds where that is through two pools."""
+_INNER = slice(4 + 32 * 6 - 4, 4 + 32 * 6)
+"""Where the function that a batch calls stands."""
 WITHDRAW = bytes.fromhex("69328dec")
 UNKNOWN_GAS = 450_000
 """For calls that are not in the table."""
@@ -53,8 +55,7 @@ TYPICAL_GAS: Mapping[bytes, int] = MappingProxyType(
         BOOST: 715_000,
         BOOST_WITH_SIGNATURE: 770_000,
         APPROVE_DELEGATION: 55_000,
-        EXACT_INPUT_SINGLE: 120_000,
-        EXACT_INPUT: 220_000,
+        MULTICALL: 125_000,
         WITHDRAW: 380_000,
     }
 )
@@ -79,11 +80,15 @@ _SALES = frozenset(
 )
 FURTHER_POOL_GAS = 85_000
 """What a sale takes more for each pool after the first."""
+SECOND_POOL_GAS = 100_000
+"""What an own swap takes more through two pools."""
 
 
 def typical_gas(call: PlannedCall) -> int:
     """Units of gas that a transaction like `call` usually takes."""
     gas = TYPICAL_GAS.get(call.selector, UNKNOWN_GAS)
+    if call.selector == MULTICALL and call.data[_INNER] == EXACT_INPUT:
+        return gas + SECOND_POOL_GAS
     if call.selector not in _SALES:
         return gas
     start = 4 + 32 * POOLS_WORD
