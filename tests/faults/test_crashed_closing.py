@@ -14,7 +14,7 @@ from tests.support.fault_rig import World
 from tests.support.mortal import Point, journal_point, signer_point
 from tests.support.positions import follow
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.node, pytest.mark.timeout(300), pytest.mark.usefixtures("warm_programs")]
 
 __all__ = ["mortal"]  # the fixture: a position, and an exchange for its rounds
 
