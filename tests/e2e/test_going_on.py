@@ -6,6 +6,7 @@ otherwise.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -26,13 +27,29 @@ from tests.support.on_exchange import (
 from tui.engine.breaker import REFUSALS_TO_HOLD
 from tui.engine.further import SPAN, time_text
 from tui.engine.patience import BLOCKS
+from tui.headless.watch_commands import evaluate
+from tui.journal.reading import read_journal
 from tui.model.intent import FiringState
+from tui.model.plan import Evaluation
 
 pytestmark = pytest.mark.node
 
 TRIGGER = 125 * WAD // 100
 USD_AT_120 = Decimal("2602.41")
 SALE = SELL.format("2%")
+
+
+async def looked_at(rig: FaultRig) -> Evaluation:
+    """What `trimtab plan` finds at the newest block, with what is on record."""
+    engine = rig.wired.engine
+    assert engine.snapshot is not None
+    assert engine.fees is not None
+    record = read_journal(rig.wired.paths.state)
+    try:
+        (rule,), position = engine.book.rules, engine.snapshot.positions[0]
+        return await evaluate(replace(rig.wired, record=record), rule, position, engine.snapshot, engine.fees)
+    finally:
+        record.close()
 
 
 # --- a step that cannot be done --------------------------------------------------------------------------------------
@@ -126,6 +143,11 @@ async def test_a_scrap_is_not_done_at_once_where_an_exchange_is_silent(defending
     assert "no exchange offers USDC for WETH now, and without that it only reaches 1.20" in refused.reason
     assert refused.reason in rig.said
     assert rig.firings == ()
+    told = await looked_at(rig)
+    assert told.plan is not None, "it can be done"
+    assert told.waits is not None
+    assert told.waits.startswith("no exchange offers USDC for WETH now, and without that it only reaches 1.20")
+    assert told.waits.endswith("does that much once it got no answer for 3 blocks")
     rig.chain.rpc("anvil_setCode", quoter, code)
     await rig.mine()
     plan = plan_of(rig)
@@ -219,6 +241,9 @@ async def test_scraps_do_not_follow_each_other_and_say_when_they_are_tried_again
     assert f"else it is tried again from {again} on" in refused.reason
     assert again in rig.said
     assert len(rig.firings) == 1
+    told = await looked_at(rig)
+    assert told.plan is not None
+    assert told.waits == refused.reason, "the command says what the engine says"
     rig.chain.give("USDC", rig.chain.units("USDC", 9_000), rig.account)
     await rig.mine()
     assert len(rig.firings) == 2

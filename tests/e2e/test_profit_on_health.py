@@ -8,6 +8,7 @@ import pytest
 
 from tests.e2e.conftest import MakeRig, Rig
 from tests.support.strange import assert_held_back, assert_nothing_signed, publish_at, rule_of
+from tui.headless.watch_commands import evaluate
 from tui.model.intent import FiringState, IntentState
 from tui.model.position import Status
 from tui.model.units import USD, WAD
@@ -121,6 +122,13 @@ async def test_52_it_does_nothing_on_a_price_in_doubt_whatever_it_says_of_stale_
     rise(rig)  # the collateral's feed speaks, that of the debt stays silent
     await rig.mine(4)
     assert_held_back(rig, "the price of USDC is 2 h old")
+    engine = rig.wired.engine
+    assert engine.snapshot is not None
+    assert engine.fees is not None
+    position = next(one for one in engine.snapshot.positions if one.key.account == rig.trader.address.lower())
+    told = await evaluate(rig.wired, engine.book.rules[0], position, engine.snapshot, engine.fees)
+    assert told.plan is not None
+    assert (told.waits or "").startswith("held back: the price of USDC is 2 h old"), "`trimtab plan` says so too"
     rig.chain.set_price("USDC", 1)
     publish_at(rig.chain, "WETH", int(rig.chain.block()["timestamp"], 16) + 3_600)
     await rig.mine(4)

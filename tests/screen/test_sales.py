@@ -16,7 +16,7 @@ from tui.model.plan import Action, Alternative, Evaluation, Plan, Refusal, Sale,
 from tui.model.position import Asset
 from tui.model.rule import ActionKind, Limits, Order
 from tui.model.text import short_address
-from tui.screen.draw.plan import confirmation_lines
+from tui.screen.draw.plan import confirmation_lines, cost_lines
 from tui.screen.draw.preview import preview_lines
 from tui.screen.draw.rules import limits_sentence, plan_details, plan_sentence, rules_lines
 from tui.screen.draw.sales import MOST_WAYS, alternative_lines, deed
@@ -277,6 +277,24 @@ def test_a_repayment_and_a_debt_switch_name_both_sources() -> None:
     plan = of_kind(ActionKind.SWITCH_DEBT, DAI, 4_990 * 10**18, BORROWED)
     plan = replace(plan, steps=(*views.plan().steps, *plan.steps))
     assert "spends $5,000.00 of your own tokens and of new debt" in confirmation(plan)
+
+
+@pytest.mark.parametrize(
+    ("payers", "said"),
+    [
+        ((None,), "spends $5,213.67 of your own tokens"),
+        ((views.BOB,), "spends $5,213.67 of tokens of 0x3c44…93bc"),
+        ((None, views.BOB), "spends $5,213.67 of your own tokens and of tokens of 0x3c44…93bc"),
+        ((views.BOB, views.BOB), "spends $5,213.67 of tokens of 0x3c44…93bc"),
+    ],
+)
+@pytest.mark.parametrize("width", [50, 90])
+def test_whose_tokens_are_spent_is_told(payers: tuple[str | None, ...], said: str, width: int) -> None:
+    (step,) = views.plan().steps
+    steps = tuple(replace(step, action=replace(step.action, payer=payer)) for payer in payers)
+    told = " ".join(text(cost_lines(replace(views.plan(), steps=steps), width)).split())
+    assert said in told
+    assert ("your own" in told) is (None in payers)
 
 
 def test_the_share_of_a_loss_is_of_the_one_that_is_expected() -> None:

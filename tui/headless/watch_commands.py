@@ -8,7 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from tui.config.options import Options, UsageError, options_from
+from tui.engine.conditions import Condition, Consequence, acting_rule, first
+from tui.engine.further import SPAN, refuse_further
 from tui.engine.live_rules import live_errors
+from tui.engine.patience import BLOCKS
 from tui.engine.rulebook import recalled, why_waits
 from tui.headless.as_json import block_json, evaluation_json, positions_json, usd, wad
 from tui.headless.output import Exit, data, data_json, talk
@@ -73,20 +76,48 @@ def run_plan(args: argparse.Namespace) -> int:
 
 
 async def evaluate(wired: Wired, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote) -> Evaluation:
-    """What `rule` would do at this one block, counting only it: a rule of several blocks still has to wait. What the
-    record says that it remembers (it fired already, it rests) is told beside.
+    """What `rule` would do at this one block, counting only it: a rule of several blocks still has to wait. Why an
+    engine would not do it there is told beside: what the record says that it remembers (it fired already, it rests),
+    what it stands on, an answer that is waited for, firings of the last hour.
     """
-    found = await _evaluate_anew(wired, rule, position, snapshot, fees)
+    conditions = () if position.unknown is not None else wired.engine.guard.judge(rule, position, snapshot)
+    found = await _evaluate_anew(wired, rule, position, snapshot, fees, conditions)
     if not found.fires and found.plan is None and found.refused is None:
         return found
     price = wired.engine.prospect.price_of(rule, position)
-    return replace(found, waits=why_waits(wired.record, rule, position, snapshot.block, price))
+    waits = why_waits(wired.record, rule, position, snapshot.block, price)
+    if waits is None and found.plan is not None:
+        waits = _why_not_yet(wired, rule, position, found.plan, conditions)
+    return replace(found, waits=waits)
+
+
+def _why_not_yet(
+    wired: Wired, rule: Rule, position: Position, plan: Plan, conditions: Sequence[Condition]
+) -> str | None:
+    """Why an engine would not carry a plan out at its block, though it can be done; None where it would."""
+    held = first(conditions, Consequence.DISARM) or first(conditions, Consequence.HOLD_BACK)
+    if held is not None:
+        return f"held back: {held}"
+    if plan.awaits is not None:
+        return (
+            f"{plan.awaits}, and without that it only {plan.shortfall}: an engine asks again at every block, and does "
+            f"that much once it got no answer for {BLOCKS} blocks"
+        )
+    since = plan.block.timestamp - SPAN
+    firings = () if wired.record is None else wired.record.signed_firings(wired.network.chain_id, since)
+    further = refuse_further(rule, position.id, plan, firings)
+    return None if further is None else further.reason
 
 
 async def _evaluate_anew(
-    wired: Wired, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote
+    wired: Wired,
+    rule: Rule,
+    position: Position,
+    snapshot: Snapshot,
+    fees: FeeQuote,
+    conditions: Sequence[Condition],
 ) -> Evaluation:
-    """The same, as if it had never fired."""
+    """The same, as if it had never fired. Steps that `conditions` take out are left out, as the engine does."""
     state = recalled(wired.record, rule, position)
     price = wired.engine.prospect.price_of(rule, position)
     _, verdict = step(rule, state, position, snapshot.block, price)
@@ -99,7 +130,11 @@ async def _evaluate_anew(
     if wrong:
         refused = Refusal("cannot-work", str(wrong[0]))
         return Evaluation(rule.name, position.id, snapshot.block, verdict.fires, verdict.why, None, refused)
-    plan = await wired.engine.prospect.simulated_plan(rule, position, snapshot, fees)
+    acting = acting_rule(rule, conditions)
+    if rule.steps and not acting.steps:
+        refused = Refusal("step-out", first(conditions, Consequence.STEP_OUT) or "")
+        return Evaluation(rule.name, position.id, snapshot.block, verdict.fires, verdict.why, None, refused)
+    plan = await wired.engine.prospect.simulated_plan(acting, position, snapshot, fees)
     if isinstance(plan, Refusal):
         return Evaluation(rule.name, position.id, snapshot.block, verdict.fires, verdict.why, None, plan)
     return Evaluation(rule.name, position.id, snapshot.block, verdict.fires, verdict.why, plan, None)
@@ -210,7 +245,8 @@ def _print_plan(plan: Plan, described: str) -> None:
         else:
             least, kept = (amount_text(amount, action.asset) for amount in (sale.swap.least_out, sale.surplus))
             data(f"    swaps exactly {sold} on {sale.venue}, undone if less than {least} would come out")
-            data(f"    some {kept} more are likely to come out: they stay in the wallet")
+            whose = "the wallet" if action.payer is None else f"the wallet of {short_address(action.payer)}"
+            data(f"    some {kept} more are likely to come out: they stay in {whose}")
         cost = sale.cost
         parts = {
             "pools": cost.fees_usd,

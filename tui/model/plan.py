@@ -341,7 +341,8 @@ class Evaluation:
 
     `ahead`: what a calm rule would do where its trigger lies, sized with what is there now at the worst that its steps
     allow; not simulated. `waits`: it is beyond its trigger, but an engine would not act there, because it fired
-    already or rests; only where a single look at the chain found it so.
+    already, rests, is held back, waits for an answer or has done enough for an hour; only where a single look at the
+    chain found it so.
     """
 
     rule: str

@@ -60,15 +60,20 @@ def call_lines(number: int, call: PlannedCall, width: int) -> list[Line]:
 
 
 def _moved(plan: Plan) -> tuple[str, str, str]:
-    """The dollars that a plan moves and where they come from: own tokens, the supply, a sale, or new debt."""
+    """The dollars that a plan moves and where they come from: own tokens, those of another account that pays, the
+    supply, a sale, or new debt.
+    """
     kinds = {step.action.kind for step in plan.steps if step.action.amount}
     if kinds and kinds <= BORROWING:
         return "borrows", dollars(plan.spend_usd), "of new debt, none of your own tokens"
+    paying = FROM_WALLET | {ActionKind.SWAP_TO_REPAY}
+    payers = [step.action.payer for step in plan.steps if step.action.amount and step.action.kind in paying]
     sources = {
-        "your own tokens": kinds & (FROM_WALLET | {ActionKind.SWAP_TO_REPAY}),
-        "what is supplied": kinds & {ActionKind.REPAY_WITH_ATOKENS},
-        "collateral that is sold": kinds & (SALES - BORROWING - {ActionKind.SWAP_TO_REPAY}),
-        "new debt": kinds & BORROWING,
+        "your own tokens": None in payers,
+        **{f"tokens of {short_address(payer)}": True for payer in payers if payer is not None},
+        "what is supplied": bool(kinds & {ActionKind.REPAY_WITH_ATOKENS}),
+        "collateral that is sold": bool(kinds & (SALES - BORROWING - {ActionKind.SWAP_TO_REPAY})),
+        "new debt": bool(kinds & BORROWING),
     }
     names = [name for name, there in sources.items() if there] or ["your own tokens"]
     return "spends", dollars(plan.spend_usd), f"of {' and of '.join(names)}"
