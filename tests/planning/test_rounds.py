@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.plain_market import (
+    DAI,
     PRICES,
     USDC,
+    WBTC,
     WETH,
     PlainMarket,
     Routed,
@@ -21,7 +24,7 @@ from tui.engine.rounds import next_round
 from tui.model.plan import Action, Plan
 from tui.model.position import Position
 from tui.model.rounds import MOST_ROUNDS, DebtPart, Rounds, RoundsSoFar, floor_of
-from tui.model.rule import ActionKind, RoundsUse, close
+from tui.model.rule import ActionKind, Order, RoundsUse, Rule, Step, close
 from tui.model.units import BPS, USD, WAD, value_usd, whole
 from tui.planning.closing import Closing
 from tui.planning.plan import build_plan
@@ -246,3 +249,61 @@ def test_between_two_rounds_a_rule_is_what_is_left_of_it() -> None:
     assert rest.limits.max_cost_usd == 70 * USD
     assert rest.limits.max_cost_share_bps is None
     assert rest.digest == rule.digest
+
+
+def two_debts(*steps: Step, part: int = BPS, **changes) -> tuple[Rule, PlainMarket, Position]:
+    """A rule that closes a part of two debts in rounds, at a health of 1.12."""
+    market = PlainMarket()
+    position = market.position({WETH: 100 * WAD, WBTC: 10**8}, {USDC: 90_000 * 10**6, DAI: 60_000 * WAD})
+    return replace(rule_of(*steps, **changes), goal=close(part)), market, position
+
+
+BOTH = (STEP, replace(STEP, asset="DAI"))
+
+
+@pytest.mark.parametrize("part", [5_000, BPS])
+def test_of_two_debts_one_is_closed_after_the_other_and_the_first_round_says_so(part: int) -> None:
+    rule, market, position = two_debts(*BOTH, part=part)
+    first = routed_fall(rule, market, position)
+    assert (first.reaches_target, first.closed_bps) == (True, part)
+    so_far, done, seen = RoundsSoFar(0), 0, []
+    while not so_far.parts or not parts_closed(so_far, position, part):
+        rest = rest_of(rule, so_far, market, position) if done else rule
+        fall = routed_fall(rest, market, position, so_far=so_far if done else None)
+        action, rounds = round_of(fall)
+        assert rounds.reaches_target
+        seen.append(action.asset.symbol)
+        parts = (
+            replace(one, repaid=one.repaid + (action.amount if one.token == action.asset.address else 0))
+            for one in rounds.parts
+        )
+        done += 1
+        so_far = replace(so_far, step=rounds.step, rounds=done, parts=tuple(parts))
+        position = fall.position
+        assert done < MOST_ROUNDS
+    assert seen == sorted(seen, reverse=True)
+    assert set(seen) == {"USDC", "DAI"}
+    assert done <= 1 + first.rounds.ahead
+    left = {one.asset.symbol: one.amount for one in position.debt}
+    assert left.get("USDC", 0) <= 90_000 * 10**6 * (BPS - part) // BPS + 10**4
+    assert left.get("DAI", 0) <= 60_000 * WAD * (BPS - part) // BPS + WAD // 100
+
+
+def test_what_no_later_step_may_close_is_told_before_the_first_round() -> None:
+    rule, market, position = two_debts(STEP, replace(STEP, asset="DAI", maximum="1"))
+    fall = routed_fall(rule, market, position)
+    assert not fall.reaches_target
+    assert 6_000 < (fall.closed_bps or 0) < 6_500
+    alone, market, position = two_debts(STEP, repay("DAI"))
+    wallet = wallet_of(DAI=60_000 * WAD)
+    assert routed_fall(alone, market, position, wallet).reaches_target
+    assert not routed_fall(alone, market, position).reaches_target
+    bounded, market, position = two_debts(STEP, repay("DAI", maximum="40000"))
+    assert not routed_fall(bounded, market, position, wallet).reaches_target
+
+
+def test_under_the_cheapest_order_rounds_close_the_debt_of_one_step_alone() -> None:
+    rule, market, position = two_debts(*BOTH, order=Order.CHEAPEST)
+    fall = routed_fall(rule, market, position)
+    assert not fall.reaches_target
+    assert [one.token for one in fall.rounds.parts] == [USDC.address]

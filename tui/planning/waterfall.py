@@ -11,11 +11,11 @@ from types import MappingProxyType
 
 from tui.model.plan import Action, PlannedStep, SwapCost
 from tui.model.position import Asset, Position
-from tui.model.rounds import DebtPart, Rounds, floor_of
+from tui.model.rounds import MOST_ROUNDS, DebtPart, Rounds, floor_of
 from tui.model.rule import BORROWING, FROM_WALLET, REPAYING, SALES, ActionKind, Order, RoundsUse, Rule, Step
 from tui.model.text import clean_text
 from tui.model.units import LEAST_USD as LEAST_USD
-from tui.model.units import UINT256_MAX, parse_units, value_usd, whole
+from tui.model.units import UINT256_MAX, format_units, parse_units, value_usd, whole
 from tui.model.wallet import Wallet
 from tui.planning.apart import NOTHING_APART, Apart
 from tui.planning.circumstances import Circumstances, Offer, offer_key
@@ -159,6 +159,8 @@ class Flow:
     closing: Closing | None = None
     apart: Apart = NOTHING_APART
     rounds: Rounds | None = None
+    is_ahead: bool = False
+    """Whether it only looks at what follows on a round."""
 
     @classmethod
     def start(
@@ -271,7 +273,7 @@ class Flow:
         if pays is not None:
             payer = paid_by(action, self._account)
             purses = MappingProxyType({**purses, payer: purses[payer].after(*pays, action.wrap)})
-        return replace(
+        flow = replace(
             self,
             current=after,
             purses=purses,
@@ -285,6 +287,7 @@ class Flow:
             befores=(*self.befores, self.apart.found_by(action, self.current)),
             apart=self._apart_after(action, after),
         )
+        return flow._looking_ahead(number)
 
     def _apart_after(self, action: Action, after: Position) -> Apart:
         """As long as nobody else has a step there is nothing to take apart."""
@@ -521,6 +524,67 @@ class Flow:
         return replace(
             sized.rounds, reaches_target=reaches, parts=self._parts_from(sized.rounds), closes_bps=at_end.closed_bps
         )
+
+    def _looking_ahead(self, number: int) -> Flow:
+        """This flow, whose last step is a round of the rule's step `number` that does not close all that is to be
+        closed, with what the steps behind it are likely to close once its rounds are over.
+        """
+        first = self.rounds
+        if first is None or first.reaches_target or self.closing is None or self.is_ahead:
+            return self
+        if self.rule.order is not Order.WRITTEN or number + 1 == len(self.rule.steps):
+            return self
+        so_far = self.circumstances.so_far
+        # What was quoted is for the size of this round, at the worst price allowed for all others; what earlier rounds
+        # left is used up by this one, and a call that was made for it is for no other.
+        around = replace(
+            self.circumstances,
+            so_far=None if so_far is None else replace(so_far, left=()),
+            given=MappingProxyType({}),
+            absent=self._absent(),
+            offers=None,
+        )
+        flow = replace(self, circumstances=around, rounds=None, is_ahead=True)._less(number)
+        for at in range(number, len(self.rule.steps)):
+            for _ in range(MOST_ROUNDS):
+                further = flow if flow.meets_target else flow.then(at)
+                if len(further.steps) == len(flow.steps):
+                    break
+                flow = replace(further, rounds=None)._less(at)
+                if further.rounds is None:
+                    break  # what does not go in rounds is done once
+        assert flow.closing is not None
+        costs = [step.action.sale.cost.total_usd for step in flow.steps if step.action.sale is not None]
+        own = [step.action.sale.cost.total_usd for step in self.steps if step.action.sale is not None]
+        rounds = replace(
+            first,
+            ahead=max(len(flow.steps) - len(self.steps), first.ahead),
+            reaches_target=flow.closing.is_done,
+            closes_bps=flow.closing.closed_bps,
+            spend_usd=flow.spent - self.spent,
+            swap_usd=sum(costs) - sum(own),
+            ends_at=flow.current.health_factor,
+        )
+        return replace(self, rounds=rounds)
+
+    def _less(self, number: int) -> Flow:
+        """The flow of a rule whose step `number`, which was the last that did something, has so much less left of its
+        maximum as was sold.
+        """
+        step, sale = self.rule.steps[number], self.steps[-1].action.sale
+        if step.maximum is None or sale is None:
+            return self
+        decimals = sale.collateral.decimals
+        left = format_units(max(parse_units(step.maximum, decimals) - sale.sold, 0), decimals)
+        steps = (*self.rule.steps[:number], replace(step, maximum=left), *self.rule.steps[number + 1 :])
+        return replace(self, rule=replace(self.rule, steps=steps))
+
+    def _absent(self) -> frozenset[str]:
+        """The collaterals that no helper is there to sell, as far as offers tell."""
+        found = set(self.circumstances.absent)
+        for offer_of, offer in (self.circumstances.offers or {}).items():
+            (found.add if offer.terms.absent else found.discard)(offer_of[0])
+        return frozenset(found)
 
     def _parts_from(self, rounds: Rounds) -> tuple[DebtPart, ...]:
         """What was owed when it fired of the debts that the step under way and those behind it repay: what an earlier
