@@ -39,7 +39,7 @@ pytestmark = pytest.mark.node
 POSITIONS = 7
 """Of each kind of action."""
 OTHERS = {"switch-collateral", "switch-debt", "boost"}
-"""They change what a position is made of, or lower its health on purpose: what is asked here is not asked of them."""
+"""They change what a position is made of, or lower its health on purpose: `test_every_reshaping` asks of them."""
 
 
 @dataclass(frozen=True)
@@ -182,18 +182,17 @@ async def test_a_seeded_position_ends_where_its_plan_says(market_v32: Chain, tmp
             position, plan = await plans.plan(holder, rule_of(steps, target), permits=way.permits)
             assert isinstance(plan, Plan), (about, plan)
             _check_calls(way, plan, about)
-            before, wallet = holder.health, _wallet(chain, holder)
+            before, wallet = holder.health, wallet_of(chain, holder)
             done = carry_out(holder, plan.calls, position.block.timestamp + rng.choice((2, 12, 300)))
             assert all(one.ok for one in done), about
             assert all(one.gas <= call.gas_limit for one, call in zip(done, plan.calls, strict=True)), about
-            health = contract_health(chain, holder.address)
-            assert read_one(chain, holder.address, adapter(chain)).health_factor == health
+            health = check_read_alike(chain, holder)
             _check_health(plan, health, before, target, about)
             if way.kind is ActionKind.DELEVERAGE:
                 assert plan.steps[0].action.sale is not None
                 assert told(done[-1].logs, the_helper(chain).address)[1] <= plan.steps[0].action.sale.most_sold
             check_nothing_left(chain, the_helper(chain), holder)
-            _check_no_allowance(chain, holder)
+            check_no_allowance(chain, holder)
             _check_wallet(chain, holder, plan, wallet, about)
             reached += plan.reaches_target
             chain.revert(snapshot)
@@ -232,7 +231,14 @@ def _check_health(plan: Plan, health: int | None, before: int, target: int, abou
         assert health < target, about
 
 
-def _check_no_allowance(chain: Chain, holder: Holder) -> None:
+def check_read_alike(chain: Chain, holder: Holder) -> int | None:
+    """The contract's own health, which is also what the adapter reads."""
+    health = contract_health(chain, holder.address)
+    assert read_one(chain, holder.address, adapter(chain)).health_factor == health
+    return health
+
+
+def check_no_allowance(chain: Chain, holder: Holder) -> None:
     """Neither pool nor exchange may take anything more out of the wallet. A debt paid in full takes less than what was
     permitted.
     """
@@ -243,7 +249,7 @@ def _check_no_allowance(chain: Chain, holder: Holder) -> None:
             assert left == 0, token.symbol
 
 
-def _wallet(chain: Chain, holder: Holder) -> dict[str, int]:
+def wallet_of(chain: Chain, holder: Holder) -> dict[str, int]:
     return {
         token.address.lower(): chain.balance(symbol, holder.address) for symbol, token in chain.market.tokens.items()
     }
@@ -255,7 +261,7 @@ def _check_wallet(chain: Chain, holder: Holder, plan: Plan, before: dict[str, in
     sale = only.action.sale
     if sale is None or sale.swap is None:
         return
-    gained = {token: amount - before[token] for token, amount in _wallet(chain, holder).items()}
+    gained = {token: amount - before[token] for token, amount in wallet_of(chain, holder).items()}
     assert gained.pop(sale.collateral.address) == only.action.wrap - sale.sold, about
     # What it came to beyond the repayment is there, and hardly differs from what was told.
     kept = gained.pop(only.action.asset.address)

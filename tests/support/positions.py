@@ -164,11 +164,13 @@ def network_of(chain: Chain) -> Network:
     )
 
 
-def rule_of(steps: str, target: int, order: str = "written", limits: str = "") -> Rule:
-    """A rule as it is written in a file; `steps` and `limits` are its lines."""
+def rule_of(
+    steps: str, target: int, order: str = "written", limits: str = "", *, when: str = 'health_factor_below = "1.01"'
+) -> Rule:
+    """A rule as it is written in a file; `steps` and `limits` are its lines, `when` its trigger."""
     text = (
         '[[rule]]\nname = "guard"\nposition = "aave-v3/core"\nmode = "auto"\n'
-        f'when = {{ health_factor_below = "1.01" }}\ntarget = {{ health_factor = "{format_units(target, 18, 6)}" }}\n'
+        f'when = {{ {when} }}\ntarget = {{ health_factor = "{format_units(target, 18, 6)}" }}\n'
         f'order = "{order}"\n{steps}\n[rule.limits]\n{limits}'
     )
     rules = parse_rules(text, "rules.toml")
@@ -207,10 +209,10 @@ class Planner:
 
 
 @asynccontextmanager
-async def planner(chain: Chain, directory: Path) -> AsyncIterator[Planner]:
-    """A planner on a chain; its files are in `directory`."""
+async def planner(chain: Chain, directory: Path, network: Network | None = None) -> AsyncIterator[Planner]:
+    """A planner on a chain, by `network_of` it unless it is said; its files are in `directory`."""
     wired = assemble(
-        network_of(chain),
+        network or network_of(chain),
         resolve_paths(directory / "config", directory / "state"),
         accounts=["0x" + "11" * 20],
         rules_files=[],
