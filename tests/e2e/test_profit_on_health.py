@@ -92,6 +92,7 @@ async def test_it_closes_its_part_once_and_not_again_over_a_restart(make_rig: Ma
     assert abs(health - firing.health_factor_after) * 100_000 < health
     assert health > 33 * WAD // 10, "it is more than the trigger for good, and fires no more"
     assert "disarm it and arm it again" in rule_of(rig).detail
+    assert not any("is still" in entry.text for entry in rig.wired.engine.view.activity), "that it stays there is meant"
     for usd in ("1500", "4000"):  # under the trigger, and over it once more
         rise(rig, usd)
         await rig.mine(4)

@@ -143,15 +143,16 @@ async def test_a_boost_goes_down_to_its_target_and_never_past_it(reshaping: Open
     assert len(rig.firings) == 1
 
 
-async def test_no_boost_beside_a_rule_beyond_its_trigger(reshaping: Open) -> None:
-    """Another rule of the account wants to sell at this price, armed or not: nothing is borrowed meanwhile."""
-    other = """
+@pytest.mark.parametrize("when", ['price_of = "WETH", above = "4900"', 'health_factor_above = "2.25"'])
+async def test_no_boost_beside_a_rule_beyond_its_trigger(reshaping: Open, when: str) -> None:
+    """Another rule of the account wants to sell here, armed or not: nothing is borrowed meanwhile."""
+    other = f"""
 [[rule]]
 name = "profit"
 position = "aave-v3/core"
 mode = "confirm"
-when = { price_of = "WETH", above = "4900" }
-target = { close = "50%" }
+when = {{ {when} }}
+target = {{ close = "50%" }}
 
 [[rule.step]]
 action = "repay"

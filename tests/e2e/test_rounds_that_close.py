@@ -118,6 +118,27 @@ async def test_a_part_is_closed_where_health_is_high_once_and_wherever_it_is_bet
     assert len(rig.firings) == fired
 
 
+async def test_a_first_round_that_reverts_whole_leaves_it_to_the_trigger_whether_it_fires(rounds: Open) -> None:
+    """Health falls back before it is mined: the withdrawal is undone, and all behind it, for the wallet is empty."""
+    rig = await stop_loss(rounds, "80%", when='health_factor_above = "1.5"')
+    for symbol in ("WETH", "USDC"):
+        token, held = rig.chain.token(symbol).address, rig.chain.balance(symbol, rig.account)
+        rig.chain.send(rig.account, token, "transfer(address,uint256)", rig.chain.market.pool, held)
+    at_first = owed(rig)
+    await fall(rig, usd=Decimal("3300"))
+    await fall(rig, usd=Decimal("3000"))
+    await rig.mine(6)
+    assert [one.state for one in rig.firings] == [FiringState.FAILED], "health is not high any more"
+    assert "its first round reverted on chain: it is planned anew" in rig.said
+    assert at_first <= owed(rig) < at_first + CENT
+    await fall(rig, usd=Decimal("3300"))
+    await to_the_end(rig)
+    done = [one.state for one in rig.firings]
+    assert sorted(done) == sorted([*[FiringState.DONE] * (len(done) - 1), FiringState.FAILED])
+    assert abs(owed(rig) - at_first // 5) < at_first // 10**6 + CENT
+    assert allowed(rig) == {}
+
+
 async def test_all_of_it_is_closed_and_no_dust_is_owed(rounds: Open) -> None:
     rig = await stop_loss(rounds, "100%")
     before = wallet(rig)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.plain_market import DAI, USDC, WBTC, WETH, Exchange, PlainMarket, circumstances, wallet_of
@@ -82,6 +82,7 @@ def test_a_plan_of_it_holds_no_floor_of_a_boost_and_waits_for_all_of_its_part() 
     assert suffices(rule, None)
 
 
+@example(83_000, 200)  # at its level to a hair
 @given(st.integers(20_000, 160_000), st.integers(101, 900))
 @settings(max_examples=100, deadline=None)
 def test_it_fires_at_the_first_price_that_takes_health_over_its_level(owed: int, percent: int) -> None:

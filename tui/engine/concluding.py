@@ -131,6 +131,13 @@ class Conclusions:
             self._voice.say(Severity.WARNING, rule, position, snapshot, f"{told} was its last: it was disarmed{left}")
             return
         again = well or self._may_try_again(rule, firing, snapshot.block.timestamp, in_rounds=True)
+        if again and not well and not rounds.rounds and not any(map(may_have_spent, firing.intents)):
+            # Nothing was done yet: whether it still fires is for the trigger to say, as where one transaction reverted.
+            self._book.forget(rule, position, now)
+            self._voice.say(
+                Severity.ALARM, rule, position, snapshot, "its first round reverted on chain: it is planned anew"
+            )
+            return
         if again and not unread and done.rounds < MOST_ROUNDS:
             self._book.between_rounds(rule, position, end, done, now)
             if not well:
