@@ -61,8 +61,8 @@ async def test_a_permit_that_the_token_refuses_counts_and_holds_and_every_output
     engine = rig.wired.engine
     executor = engine.executor
     assert executor is not None
-    crooked = Crooked(executor._signer)
-    executor._signer = crooked  # type: ignore[assignment]
+    crooked = Crooked(executor._carrier._signer)
+    executor._carrier._signer = crooked  # type: ignore[assignment]
     attendants = Attendants(rig.wired, AlertSettings(bell=False), None)
     attendants.start()
     ear = Ear()
@@ -115,7 +115,7 @@ async def test_a_permit_that_the_token_refuses_counts_and_holds_and_every_output
     await desk.aclose("end")
 
     # A hand, an honest signer, and it defends.
-    executor._signer = crooked._honest
+    executor._carrier._signer = crooked._honest
     await rig.wired.commands.resume()
     assert engine.view.would_stop == ()
     await rig.mine(4)

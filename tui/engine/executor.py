@@ -1,4 +1,4 @@
-"""Carries a plan out: nonces, permits, signatures, durability, sending; takes up again what a restart left.
+"""Decides what is carried out and when: the latch, what a plan may reserve, what a restart left, what is cancelled.
 
 What stands above a line here is on the disk before that line runs: the journal's writes return when they are.
 """
@@ -6,13 +6,14 @@ What stands above a line here is on the disk before that line runs: the journal'
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from types import MappingProxyType
 
 from tui.engine.budget import day_of, degraded_cap, gas_debits, refuse_spend
 from tui.engine.cancelling import Canceller, CannotCancel
+from tui.engine.carrying import NO_PERMIT, REFUSED, Carrier, Verify
 from tui.engine.finality import Finality
 from tui.engine.intents import (
     awaits_signature,
@@ -20,44 +21,34 @@ from tui.engine.intents import (
     expected_of,
     fault_of,
     intents_of,
-    left_authorization,
     may_still_be_sent,
     plan_senders,
     senders,
-    to_withhold,
     unsigned,
 )
 from tui.engine.leftovers import left_over_words
 from tui.engine.lifecycle import BUMP_AFTER_BLOCKS
+from tui.engine.nonces import first_nonce, other_plan_lives
 from tui.engine.sending import Notify, Sender, Teller
 from tui.engine.tracking import Tracker
 from tui.engine.troubles import defence_troubles
 from tui.model.block import BlockRef
 from tui.model.calls import Log
 from tui.model.errand import Errand
-from tui.model.intent import AttemptKind, Firing, FiringState, Intent, IntentState
-from tui.model.plan import FeeQuote, Plan, PlannedCall, Refusal
-from tui.model.signing import KILLED_LATE, PermitRequest, SignerRefused, SignerUnavailable
+from tui.model.intent import Firing, FiringState, IntentState
+from tui.model.plan import FeeQuote, Plan, Refusal
 from tui.model.text import clean_text, short_address
-from tui.model.transitions import IllegalTransition, advance, advance_firing
+from tui.model.transitions import IllegalTransition, advance_firing
 from tui.model.view import Severity
 from tui.ports.chain import Broadcaster, ChainUnreachable, Reader, ReadFailed
 from tui.ports.clock import Clock
-from tui.ports.journal import Journal, JournalConflict, NewAttempt, SpendEntry, SpendKind
+from tui.ports.journal import Journal, JournalConflict, SpendEntry, SpendKind
 from tui.ports.signer import Signatures
-
-Verify = Callable[[Sequence[PlannedCall]], Awaitable[str | None]]
-"""Simulates the very calldata that would be signed; a reason not to, or None."""
-
 
 OLDEST_PLAN_SECONDS = 60
 """Chain time that may pass between the block of a plan and its signature."""
 
 __all__ = ["CannotCancel", "Executor", "Verify"]
-
-REFUSED = "signer-refused"
-"""The code of a refusal by the signer: what is asked of it is not what it was armed for."""
-_NO_PERMIT = "the signer signed no permit"
 
 
 class Executor:
@@ -85,7 +76,6 @@ class Executor:
         may_sign: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._journal = journal
-        self._signer = signer
         self._broadcaster = broadcaster
         self._reader = reader
         self._clock = clock
@@ -94,6 +84,7 @@ class Executor:
         self._may_sign = may_sign
         self._teller = Teller(journal, clock, notify)
         self._sender = Sender(journal, signer, broadcaster, clock, kill_switch, self._teller)
+        self._carrier = Carrier(journal, signer, self._sender, self._teller, kill_switch)
         self._canceller = Canceller(journal, self._sender, self._teller)
         self._tracker = Tracker(
             journal,
@@ -246,7 +237,7 @@ class Executor:
         if isinstance(allowed, str) or reason is not None:
             return self._drop(firing, reason or "")
         cap = allowed
-        busy = self._other_plan_lives(firing, accounts)
+        busy = other_plan_lives(self._journal, firing, accounts)
         if busy is not None:
             self._teller.say_once(
                 Severity.WARNING,
@@ -304,7 +295,7 @@ class Executor:
                 firing_id=running.id,
             )
         try:
-            reason = await self._permit_and_verify(running, plan, verify)
+            reason = await self._carrier.permit_and_verify(running, plan, verify)
         except BaseException:
             self._journal.release(running, FiringState.TRIGGERED, "interrupted before anything was signed")
             raise
@@ -312,8 +303,9 @@ class Executor:
         if reason is None and short is None:
             reason = self._reader.degraded(plan.block)
         if reason is not None:
-            return self._drop(running, reason, REFUSED if reason.startswith(_NO_PERMIT) else "dropped")
-        return await self._sign_and_send(running, (plan.fees.max_fee, plan.fees.priority_fee), plan.block.number)
+            return self._drop(running, reason, REFUSED if reason.startswith(NO_PERMIT) else "dropped")
+        fees = plan.fees.max_fee, plan.fees.priority_fee
+        return await self._carrier.sign_and_send(running, fees, plan.block.number)
 
     async def _resume_reserved(self, firing: Firing, fees: FeeQuote, verify: Verify) -> None:
         waiting = unsigned(firing)
@@ -334,111 +326,7 @@ class Executor:
         ceiling = min(intent.fee_ceiling for intent in waiting)
         max_fee = min(fees.max_fee, ceiling)
         head = self._head.number if self._head is not None else 0
-        await self._sign_and_send(firing, (max_fee, min(fees.priority_fee, max_fee)), head)
-
-    async def _permit_and_verify(self, firing: Firing, plan: Plan | Errand, verify: Verify) -> str | None:
-        """Put permit signatures into the calldata, durably, then simulate exactly that. A reason not to go on."""
-        calls: list[PlannedCall] = []
-        try:
-            for intent, call in zip(unsigned(firing), plan.calls, strict=True):
-                final = await self._with_permit(intent, call)
-                if final.data != intent.data:
-                    self._journal.bind_data(intent.id, final.data)
-                calls.append(final)
-            return await verify(calls)
-        except SignerRefused as error:
-            return f"{_NO_PERMIT}: {error}"
-        except SignerUnavailable as error:
-            return f"no permit was signed: {error}"
-        except (ChainUnreachable, ReadFailed) as error:
-            return f"it could not be simulated again: {error}"
-
-    async def _with_permit(self, intent: Intent, call: PlannedCall) -> PlannedCall:
-        need = call.permit
-        if need is None:
-            return call
-        signature = await self._signer.sign_permit(
-            PermitRequest(
-                intent_id=intent.id,
-                chain_id=intent.chain_id,
-                token=need.token,
-                name=need.name,
-                version=need.version,
-                domain_separator=need.domain_separator,
-                owner=intent.account,
-                spender=need.spender,
-                value=need.value,
-                nonce=need.nonce,
-                deadline=need.deadline,
-                kind=need.kind,
-            )
-        )
-        words = b"".join(part.to_bytes(32, "big") for part in (signature.v, signature.r, signature.s))
-        return replace(call, data=call.data[: -len(words)] + words, permit=None, stand_in=())
-
-    async def _sign_and_send(self, firing: Firing, fees: tuple[int, int], head: int) -> Refusal | None:
-        """All signatures, then one commit of all bytes, then one commit of "maybe sent", then the first byte."""
-        asked_before = any(intent.signing_began for intent in unsigned(firing))
-        self._journal.begin_signing(firing.id)
-        signed: list[NewAttempt] = []
-        for intent in unsigned(self._firing(firing.id)):
-            try:
-                signed.append(await self._sender.sign(intent, IntentState.SIGNED, AttemptKind.ORIGINAL, fees, head))
-            except (SignerRefused, SignerUnavailable) as error:
-                # Where the very first request ever was refused, no nonce was given a meaning.
-                free = isinstance(error, SignerRefused) and not signed and not asked_before
-                free = free and not str(error).startswith(KILLED_LATE)
-                return self._unsigned_end(firing, str(error), free=free)
-        self._journal.record_attempts(signed)
-        await self._send_signed(firing.id)
-        return None
-
-    def _unsigned_end(self, firing: Firing, reason: str, *, free: bool) -> Refusal | None:
-        """The signer did not sign all. Bytes it did sign are forgotten unsent; their nonces keep their meaning."""
-        if free:
-            self._journal.release(self._firing(firing.id), FiringState.DROPPED, reason, nothing_signed=True)
-            self._tell_dropped(firing, reason)
-            return Refusal(REFUSED, reason)
-        if self._killed():
-            self._withhold(firing.id)
-            return None
-        self._teller.say_once(
-            Severity.ALARM,
-            f"{firing.rule}: signing stopped half way ({clean_text(reason, 200)}); nothing was sent, and the same "
-            "transactions are signed when the signer is back",
-            kind="signing-stopped",
-            about=firing.id,
-            firing_id=firing.id,
-        )
-        return None
-
-    async def _send_signed(self, firing_id: str) -> None:
-        """Send what is SIGNED, first to last. Under the kill switch nothing is sent, then or later."""
-        signed = [intent for intent in self._firing(firing_id).intents if may_still_be_sent(intent)]
-        if not signed:
-            return
-        if self._killed():
-            self._withhold(firing_id)
-            return
-        # What one account cannot send any more is no reason to keep back what another one can.
-        halted = {one for one in senders(signed) if self._journal.halted(self._chain_id, one) is not None}
-        signed = [intent for intent in signed if intent.account not in halted]
-        if not signed:
-            return
-        self._journal.save_intents([(intent, advance(intent, IntentState.MAYBE_SENT)) for intent in signed])
-        for intent in signed:
-            self._say(Severity.INFO, intent, f"signed, nonce {intent.nonce}")
-            await asyncio.sleep(0)  # one commit at a time, so that a screen is never kept waiting for several
-        for place, intent in enumerate(signed):
-            if await self._sender.send(intent.id, intent.attempts[-1]) is None:
-                kept = {one.id for one in signed[place:]}
-                now = [one for one in self._firing(firing_id).intents if one.id in kept]
-                self._sender.withhold([one for one in now if one.state is IntentState.MAYBE_SENT])
-                return
-
-    def _withhold(self, firing_id: str) -> None:
-        """The kill switch came before the first byte went out: these are not sent any more, also after a restart."""
-        self._sender.withhold(to_withhold(self._firing(firing_id)))
+        await self._carrier.sign_and_send(firing, (max_fee, min(fees.priority_fee, max_fee)), head)
 
     # --- following -----------------------------------------------------------------------------------------------
 
@@ -471,7 +359,7 @@ class Executor:
             elif all(intent.state is IntentState.RESERVED and not intent.signing_began for intent in bound):
                 self._journal.release(firing, FiringState.TRIGGERED, "stopped before anything was signed")
             elif self._killed() and (restarted or any(map(may_still_be_sent, bound))):
-                self._withhold(firing.id)
+                self._carrier.withhold(firing.id)
 
     async def recover(self) -> tuple[Firing, ...]:
         """Carry on from any state, once, before the first head. The firings that came to their end.
@@ -487,7 +375,7 @@ class Executor:
             return self._ended()
 
     async def _recover_running(self, firing: Firing) -> None:
-        await self._send_signed(firing.id)
+        await self._carrier.send_signed(firing.id)
         for intent in firing.intents:
             may_send = not self._killed() and self._journal.halted(self._chain_id, intent.account) is None
             cancelling = intent.state is IntentState.CANCELLING
@@ -598,58 +486,15 @@ class Executor:
             return None
         return f"it was planned at block {block.number}, and there is one now that is {younger} s younger"
 
-    def _other_plan_lives(self, firing: Firing, accounts: Sequence[str]) -> str | None:
-        """An account that this plan needs for itself and another one has in use: one that signs for both, or that of
-        the position of both. None where there is none.
-        """
-        for intent in self._journal.unsettled(self._chain_id):
-            if intent.account in accounts:
-                return intent.account
-        for other in self._journal.open_firings(self._chain_id):
-            if other.id != firing.id and other.account == firing.account and other.state is FiringState.RUNNING:
-                return other.account
-        return None
-
     async def _first_nonce(self, account: str, mined: int | None) -> int | str:
-        """The nonce to begin at, or why none may be used now.
-
-        No plan of the account is under way here, so every nonce this record explains is final: a chain that counts
-        more was used from elsewhere, one that counts fewer is behind or was taken back, and a gap would never be mined.
-        """
-        if mined is None:
-            mined = await self._broadcaster.nonce(account)
-        known = self._journal.next_nonce(self._chain_id, account)
-        if known is None or mined == known:
-            return mined
-        counts = f"the chain counts {mined} transactions of {short_address(account)}, this journal explains {known}"
-        if mined < known:
-            return f"{counts}: the node is behind, or a reorg deeper than what counts as final took some back"
-        reason = f"{counts}: the key was used elsewhere, or the journal is an old copy"
-        if mined == known + 1 and left_authorization(self._journal.signed_firings(self._chain_id), account, mined - 2):
-            reason = (
-                f"{counts}: the delegation that was cancelled there may have been put on the chain by somebody who saw "
-                "it, or the key was used elsewhere (`trimtab helper show` tells what the account is delegated to)"
-            )
-        self._journal.halt(self._chain_id, account, reason, self._clock.now())
-        self._teller.say(Severity.ALARM, f"{reason}; nothing is signed until you resume it", kind="halted")
-        return reason
+        return await first_nonce(
+            self._journal, self._broadcaster, self._teller, self._clock, self._chain_id, account, mined
+        )
 
     def _drop(self, firing: Firing, reason: str, code: str = "dropped") -> Refusal:
         if firing.state is FiringState.RUNNING:
             self._journal.release(firing, FiringState.DROPPED, reason)
         else:
             self._journal.save_firing(firing, advance_firing(firing, FiringState.DROPPED, reason=reason))
-        self._tell_dropped(firing, reason)
+        self._carrier.tell_dropped(firing, reason)
         return Refusal(code, reason)
-
-    def _tell_dropped(self, firing: Firing, reason: str) -> None:
-        self._teller.say(
-            Severity.WARNING,
-            f"{firing.rule}: nothing was signed: {clean_text(reason, 200)}",
-            kind="dropped",
-            firing_id=firing.id,
-            block=firing.block_number,
-        )
-
-    def _say(self, severity: Severity, intent: Intent, what: str) -> None:
-        self._teller.say(severity, f"{intent.words}: {what}", kind="intent", firing_id=intent.firing_id)
