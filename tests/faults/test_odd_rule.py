@@ -14,7 +14,8 @@ from tui.model.snapshot import Snapshot
 from tui.model.view import Protection, RuleActivity
 from tui.notify.alerts import conditions
 from tui.planning.triggering import FiresAt
-from tui.rules.evaluate import RuleState, Verdict
+from tui.rules.evaluate import Verdict
+from tui.rules.state import RuleState
 
 pytestmark = pytest.mark.node
 

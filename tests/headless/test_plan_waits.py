@@ -19,7 +19,8 @@ from tui.model.plan import Evaluation
 from tui.model.position import MarketKey, Position, PositionKey
 from tui.model.rule import Limits, Mode, Rule, health_below, restore
 from tui.model.units import WAD
-from tui.rules.evaluate import RuleState, conclude, initial_state, state_to_data, step
+from tui.rules.evaluate import step
+from tui.rules.state import RuleState, conclude, initial_state, state_to_data
 
 KEY = PositionKey(MarketKey("aave-v3", "core"), ACCOUNT)
 RULE = Rule(

@@ -30,8 +30,8 @@ from tui.planning.closing import Closing
 from tui.planning.plan import build_plan
 from tui.planning.rounds import rest_of, spare_of
 from tui.planning.waterfall import Waterfall, run_waterfall
-from tui.rules.evaluate import initial_state
 from tui.rules.rounds import part_left, parts_closed
+from tui.rules.state import initial_state
 
 TARGET = 15 * WAD // 10
 STEP = replace(sell(), rounds=RoundsUse.ALWAYS)

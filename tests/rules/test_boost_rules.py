@@ -13,8 +13,9 @@ from tui.model.block import BlockRef
 from tui.model.position import MarketKey, Position, PositionKey
 from tui.model.rule import ActionKind, Step, TriggerKind
 from tui.model.units import WAD
-from tui.rules.evaluate import VerdictKind, initial_state, step
+from tui.rules.evaluate import VerdictKind, step
 from tui.rules.load import load_rule_files, parse_rules
+from tui.rules.state import initial_state
 
 BOOST = """[[rule]]
 name = "lever"

@@ -10,19 +10,9 @@ import pytest
 from tui.model.position import MarketKey, PositionKey
 from tui.model.rule import Rule
 from tui.model.units import parse_units
-from tui.rules.evaluate import (
-    Verdict,
-    VerdictKind,
-    conclude,
-    episode_id,
-    fired_state,
-    held_back,
-    initial_state,
-    state_from_data,
-    state_to_data,
-    step,
-)
+from tui.rules.evaluate import Verdict, VerdictKind, episode_id, held_back, step
 from tui.rules.load import parse_rules
+from tui.rules.state import conclude, fired_state, initial_state, state_from_data, state_to_data
 
 KEY = PositionKey(MarketKey("aave-v3", "core"), "0x" + "ab" * 20)
 TRIGGER = parse_units("1.25", 18)

@@ -11,7 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tui.model.block import BlockRef
 from tui.model.position import MarketKey, Position, PositionKey, unknown_position
 from tui.model.rule import Limits, Mode, Rule, health_below, restore
-from tui.rules.evaluate import VerdictKind, conclude, initial_state, state_from_data, state_to_data, step
+from tui.rules.evaluate import VerdictKind, step
+from tui.rules.state import conclude, initial_state, state_from_data, state_to_data
 
 KEY = PositionKey(MarketKey("aave-v3", "core"), "0x" + "ab" * 20)
 TRIGGER = 125 * 10**16

@@ -13,21 +13,9 @@ from tui.model.block import BlockRef
 from tui.model.position import MarketKey, Position, PositionKey
 from tui.model.rule import Limits, Mode, Rule, Trigger, TriggerKind, close
 from tui.model.units import BPS, USD, WAD
-from tui.rules.evaluate import (
-    RuleState,
-    Verdict,
-    VerdictKind,
-    begin_trailing,
-    conclude,
-    disarmed,
-    held_back,
-    initial_state,
-    recovery_text,
-    state_from_data,
-    state_to_data,
-    step,
-)
+from tui.rules.evaluate import Verdict, VerdictKind, held_back, recovery_text, step
 from tui.rules.prices import PriceSeen, fact, has_crossed, level_of, level_usd
+from tui.rules.state import RuleState, begin_trailing, conclude, disarmed, initial_state, state_from_data, state_to_data
 from tui.rules.trailing import MOST_BESTS, PriceRow, longer
 
 KEY = PositionKey(MarketKey("aave-v3", "core"), "0x" + "ab" * 20)

@@ -16,11 +16,10 @@ from tui.model.block import BlockRef
 from tui.model.position import Position, unknown_position
 from tui.model.rule import ActionKind, GoalKind, Mode, Rule, Step, TriggerKind
 from tui.model.units import BPS, WAD
-from tui.rules.evaluate import (
+from tui.rules.evaluate import Verdict, VerdictKind, again_text, step
+from tui.rules.load import load_rule_files, parse_rules
+from tui.rules.state import (
     RuleState,
-    Verdict,
-    VerdictKind,
-    again_text,
     conclude,
     disarmed,
     fired_state,
@@ -28,9 +27,7 @@ from tui.rules.evaluate import (
     initial_state,
     state_from_data,
     state_to_data,
-    step,
 )
-from tui.rules.load import load_rule_files, parse_rules
 
 PROFIT = """[[rule]]
 name = "profit"

@@ -13,19 +13,17 @@ from tui.model.position import Asset, Debt
 from tui.model.rounds import DebtPart, PlannedRound, RoundsSoFar, floor_of
 from tui.model.rule import Limits, Mode, Rule, close, health_below, restore
 from tui.model.units import USD, WAD
-from tui.rules.evaluate import (
+from tui.rules.evaluate import VerdictKind, held_back, step
+from tui.rules.rounds import round_episode, rounds_from_data, rounds_to_data
+from tui.rules.state import (
     RuleState,
-    VerdictKind,
     between_rounds,
     disarmed,
-    held_back,
     initial_state,
     state_from_data,
     state_to_data,
-    step,
     stopped_rounds,
 )
-from tui.rules.rounds import round_episode, rounds_from_data, rounds_to_data
 
 TRIGGER, TARGET = 125 * WAD // 100, 15 * WAD // 10
 RULE = Rule("guard", "*", Mode.AUTO, health_below(TRIGGER), 1, restore(TARGET), (), Limits(cooldown=3_600), "d" * 64)

@@ -27,8 +27,9 @@ from tui.model.view import Severity
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.clock import Clock
 from tui.ports.journal import Journal
-from tui.rules.evaluate import again_text, fires_once
+from tui.rules.evaluate import again_text
 from tui.rules.rounds import rounds_met
+from tui.rules.state import fires_once
 
 MOST_TRIES = 3
 """A rule whose transactions revert rests at this many of them ..."""

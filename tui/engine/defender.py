@@ -41,7 +41,8 @@ from tui.planning.texts import step_text
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.clock import Clock
 from tui.ports.journal import Journal, JournalError
-from tui.rules.evaluate import RuleState, Verdict, VerdictKind, again_text
+from tui.rules.evaluate import Verdict, VerdictKind, again_text
+from tui.rules.state import RuleState
 
 MOST_NOTICES = 20
 """What rules that only notify have told is kept for alerts: so many of the newest."""

@@ -16,7 +16,8 @@ from tui.model.position import Position
 from tui.model.rule import Rule
 from tui.model.view import Confirmation, Severity
 from tui.ports.clock import Clock
-from tui.rules.evaluate import RuleState, Verdict
+from tui.rules.evaluate import Verdict
+from tui.rules.state import RuleState
 
 CONFIRM_SECONDS = 90.0
 """How long a confirmation waits; a position that still needs it is asked about again."""

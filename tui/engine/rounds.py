@@ -12,7 +12,7 @@ from tui.model.rounds import PlannedRound, RoundsSoFar
 from tui.model.rule import Step
 from tui.planning.texts import amount_text
 from tui.protocols.base import LendingMarket
-from tui.rules.evaluate import RuleState
+from tui.rules.state import RuleState
 
 
 def so_far_of(state: RuleState) -> RoundsSoFar | None:

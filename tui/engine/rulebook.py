@@ -19,10 +19,12 @@ from tui.model.rounds import RoundsSoFar
 from tui.model.rule import Rule, RuleFault, TriggerKind
 from tui.planning.policy import ArmedScope
 from tui.ports.journal import Journal, JournalReader
-from tui.rules.evaluate import (
+from tui.rules.evaluate import Verdict, VerdictKind, held_back, step
+from tui.rules.load import RuleSet, load_rule_files
+from tui.rules.match import rules_for
+from tui.rules.prices import PriceSeen
+from tui.rules.state import (
     RuleState,
-    Verdict,
-    VerdictKind,
     before_round,
     begin_trailing,
     between_rounds,
@@ -30,17 +32,12 @@ from tui.rules.evaluate import (
     disarmed,
     fired_state,
     go_on,
-    held_back,
     initial_state,
     no_more_rounds,
     state_from_data,
     state_to_data,
-    step,
     stopped_rounds,
 )
-from tui.rules.load import RuleSet, load_rule_files
-from tui.rules.match import rules_for
-from tui.rules.prices import PriceSeen
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,12 +29,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import pairwise
-from types import MappingProxyType
-from typing import Any
 
 from tui.model.block import BlockRef
 from tui.model.position import Position
@@ -43,8 +39,9 @@ from tui.model.rule import Mode, Rule, Trigger, TriggerKind
 from tui.model.units import WAD, format_units
 from tui.rules.match import applies
 from tui.rules.prices import PriceSeen, fact, has_crossed, level_of, level_words, pair_text, side_word
-from tui.rules.rounds import round_episode, rounds_from_data, rounds_met, rounds_to_data
-from tui.rules.trailing import MOST_BESTS, NO_ROW, PriceRow, longer, risen
+from tui.rules.rounds import round_episode, rounds_met
+from tui.rules.state import RuleState, fires_once, latched_state, without_row
+from tui.rules.trailing import NO_ROW, longer, risen
 
 
 class VerdictKind(StrEnum):
@@ -71,138 +68,6 @@ class Verdict:
     def fires(self) -> bool:
         """Whether the rule acts now."""
         return self.kind is VerdictKind.FIRES
-
-
-@dataclass(frozen=True, slots=True)
-class RuleState:
-    """What a rule remembers of one position. Block numbers and chain timestamps (unix seconds) only.
-
-    `seen_*` is the last block with a known reading; `below` the row of blocks beyond the trigger that began at
-    `crossing_*`. `episode` is the last one that fired, at `fired_block`; `ended_block` is the block that concluded it,
-    `recovered_block` the first one seen after that on the other side of the trigger, which ends `latched`.
-    `bests` are (block number, price in wad) at which the price rose to a new best, the best last; `trails_armed` is
-    whether they began when the rule was armed; `prices` the row of blocks that may raise it. `rounds`: its last firing
-    goes on in rounds until the target is met, not just the trigger.
-    """
-
-    rule_digest: str
-    position: str
-    seen_number: int | None = None
-    seen_hash: str | None = None
-    below: int = 0
-    crossing_number: int | None = None
-    crossing_hash: str | None = None
-    latched: bool = False
-    episode: str | None = None
-    fired_block: int | None = None
-    fired_at: int | None = None
-    cooldown_until: int | None = None
-    ended_block: int | None = None
-    recovered_block: int | None = None
-    bests: tuple[tuple[int, int], ...] = ()
-    trails_armed: bool = False
-    prices: PriceRow = NO_ROW
-    rounds: RoundsSoFar | None = None
-
-    @property
-    def best(self) -> int | None:
-        """The best price seen, in wad; None where the trigger does not trail, or none was seen."""
-        return self.bests[-1][1] if self.bests else None
-
-
-def initial_state(rule: Rule, position_id: str) -> RuleState:
-    """The state of a rule that has seen nothing yet. Health below the trigger at its first block counts."""
-    return RuleState(rule.digest, position_id)
-
-
-def fired_state(rule: Rule, position_id: str, episode: str, fired: BlockRef, ended_block: int | None) -> RuleState:
-    """The state after a firing that is known from a journal, so that a restart fires nothing twice.
-
-    `ended_block` is the block that concluded the episode, None while it is still open.
-    """
-    return replace(_fire(rule, initial_state(rule, position_id), episode, fired), ended_block=ended_block)
-
-
-def conclude(state: RuleState, end_block: int, episode: str | None = None) -> RuleState:
-    """The state once an episode is over: its last transaction final in `end_block`, or its plan dropped then.
-
-    `episode` names the one that is over; where it is not the last one fired, nothing changes. None means the last one.
-    A later end replaces an earlier one (a reorganisation may move it) and takes back a recovery seen before it; an
-    earlier one never replaces a later.
-    """
-    if state.episode is None or episode not in (None, state.episode):
-        return state
-    end = end_block if state.ended_block is None else max(end_block, state.ended_block)
-    state = replace(state, ended_block=end)
-    if state.recovered_block is not None and state.recovered_block > end:
-        return state
-    return replace(_without_row(state), latched=True, recovered_block=None)
-
-
-def between_rounds(state: RuleState, end_block: int, rounds: RoundsSoFar) -> RuleState:
-    """The state once a round is over, its last transaction final in `end_block`: the next may fire at a later block."""
-    free = replace(_without_row(state), latched=False, recovered_block=None, ended_block=end_block)
-    return replace(free, rounds=replace(rounds, planned=None))
-
-
-def stopped_rounds(state: RuleState, end_block: int) -> RuleState:
-    """The state once the last round is over, since `end_block`, that a person did not let others follow: what is beyond
-    its trigger then may fire anew.
-    """
-    return replace(_without_row(state), rounds=None, latched=False, recovered_block=None, ended_block=end_block)
-
-
-def before_round(state: RuleState, rounds: RoundsSoFar) -> RuleState:
-    """The state that names the round that is about to fire (`rounds.planned`): written down before it is latched."""
-    return replace(state, rounds=rounds)
-
-
-def no_more_rounds(state: RuleState) -> RuleState:
-    """The state once nothing is left to be done in rounds: what its last firing left is what there is."""
-    return replace(state, rounds=None)
-
-
-def go_on(state: RuleState) -> RuleState:
-    """The state once an episode that is over (`conclude`) has left health beyond the trigger: free to fire in another
-    one, as soon as the cooldown of the last is over.
-    """
-    if not state.latched or state.ended_block is None:
-        return state
-    return replace(_without_row(state), latched=False)
-
-
-def begin_trailing(rule: Rule, state: RuleState, price: PriceSeen | None, block: BlockRef) -> RuleState:
-    """The state once the rule was armed: what it trails begins at the price of `block`, or at the lowest of the blocks
-    in a row before it, as far as they count (None or in doubt: at the next that stand). Armed again after a restart it
-    goes on where it was, until it is `disarmed`.
-    """
-    if rule.trigger.kind is not TriggerKind.TRAILING or state.trails_armed:
-        return state
-    if price is None or price.doubted:
-        return replace(state, bests=(), trails_armed=True)
-    first = min(price.wad, price.wad if state.prices.lowest is None else state.prices.lowest)
-    return replace(state, bests=((block.number, first),), trails_armed=True)
-
-
-def disarmed(rule: Rule, state: RuleState) -> RuleState:
-    """The state once a person disarmed the rule: armed again, what it trails begins anew, and what fires once may fire
-    again. While its last firing is under way it stays latched. Rounds end where they are: what is under its trigger by
-    then may fire anew.
-    """
-    if state.rounds is not None and state.latched and state.ended_block is None:
-        state = replace(state, rounds=replace(state.rounds, stopped=True))
-    elif state.rounds is not None:
-        state = replace(_without_row(state), rounds=None, latched=False)
-    if fires_once(rule) and state.latched and state.ended_block is not None:
-        state = replace(_without_row(state), latched=False)
-    return replace(state, trails_armed=False) if state.trails_armed else state
-
-
-def fires_once(rule: Rule) -> bool:
-    """Whether a rule fires once and no more until a person arms it anew: a price goes to and fro over a level, a health
-    factor with it, and closing a part each time would close it all.
-    """
-    return (rule.trigger.is_price or rule.closes_when_high) and rule.mode is not Mode.NOTIFY
 
 
 def again_text(rule: Rule, state: RuleState | None = None) -> str:
@@ -253,71 +118,6 @@ def held_back(
     return _advance(rule, state, position, block, price)
 
 
-def state_to_data(state: RuleState) -> dict[str, object]:
-    """What must survive a restart, as plain JSON data. The row is left out: a restart is a blind spot."""
-    data: dict[str, object] = {name: getattr(state, name) for name in _KEPT}
-    # What trails only: states of other rules are written as they always were.
-    if state.bests:
-        data["bests"] = [number for best in state.bests for number in best]
-    if state.trails_armed:
-        data["trails_armed"] = True
-    if state.rounds is not None:
-        data["rounds"] = rounds_to_data(state.rounds)
-    return data
-
-
-def state_from_data(data: Mapping[str, object]) -> RuleState:
-    """The state that `state_to_data` wrote, with no row. Raises ValueError where a field is missing, unknown or of
-    another type.
-    """
-    values: dict[str, Any] = {}
-    for name, kind in _KEPT.items():
-        if name not in data:
-            raise ValueError(f"rule state has no {name}")
-        value = data[name]
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise ValueError(f"rule state has {name} = {value!r}")
-        values[name] = value
-    if "bests" in data:
-        values["bests"] = _bests_of(data["bests"])
-    if "trails_armed" in data:
-        if not isinstance(data["trails_armed"], bool):
-            raise ValueError(f"rule state has trails_armed = {data['trails_armed']!r}")
-        values["trails_armed"] = data["trails_armed"]
-    if "rounds" in data:
-        values["rounds"] = rounds_from_data(data["rounds"])
-    if len(data) != len(values):
-        raise ValueError("rule state has unknown fields")
-    return RuleState(**values)
-
-
-def _bests_of(value: object) -> tuple[tuple[int, int], ...]:
-    """Block numbers and prices, one after the other, both rising."""
-    if not isinstance(value, list) or len(value) % 2 or len(value) > 2 * MOST_BESTS:
-        raise ValueError("rule state has bests that are none")
-    if not all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in value):
-        raise ValueError("rule state has bests that are none")
-    bests = tuple(zip(value[::2], value[1::2], strict=True))
-    if any(later[0] <= sooner[0] or later[1] <= sooner[1] for sooner, later in pairwise(bests)):
-        raise ValueError("rule state has bests that do not rise")
-    return bests
-
-
-_KEPT: Mapping[str, Any] = MappingProxyType(
-    {
-        "rule_digest": str,
-        "position": str,
-        "latched": bool,
-        "episode": str | None,
-        "fired_block": int | None,
-        "fired_at": int | None,
-        "cooldown_until": int | None,
-        "ended_block": int | None,
-        "recovered_block": int | None,
-    }
-)
-
-
 def _check_own(rule: Rule, state: RuleState, position: Position) -> None:
     if state.rule_digest != rule.digest or state.position != position.id:
         raise ValueError(f"this state is not of rule {rule.name!r} on {position.id}")
@@ -341,9 +141,9 @@ def _advance(rule: Rule, state: RuleState, position: Position, block: BlockRef, 
         state = replace(state, prices=prices, bests=bests)
     side = _side(rule, state, position.health_factor, price)
     if side is _Side.CLEAR:
-        state = _without_row(state if fires_once(rule) else _recover(state, block))
+        state = without_row(state if fires_once(rule) else _recover(state, block))
     elif side is _Side.IDLE:
-        state = _without_row(state)
+        state = without_row(state)
     elif counts and not state.latched:
         state = replace(
             state,
@@ -380,7 +180,7 @@ def _why_blind(rule: Rule, position: Position, block: BlockRef, price: PriceSeen
 def _blinded(rule: Rule, state: RuleState, why: str) -> tuple[RuleState, Verdict]:
     side = side_word(rule.trigger)
     lost = f"; {state.below} of {rule.for_blocks} blocks {side} are forgotten" if state.below else ""
-    after = replace(_without_row(state), seen_number=None, seen_hash=None, prices=NO_ROW)
+    after = replace(without_row(state), seen_number=None, seen_hash=None, prices=NO_ROW)
     return after, Verdict(VerdictKind.BLIND, f"unknown: {why}{lost}", state.episode if state.latched else None)
 
 
@@ -401,8 +201,8 @@ def _follow_chain(state: RuleState, block: BlockRef) -> RuleState:
         state = replace(state, prices=NO_ROW)
     if state.recovered_block is not None and state.recovered_block >= gone:
         # The recovery is not part of the chain any more: the episode that fired still holds.
-        return replace(_without_row(state), latched=True, recovered_block=None)
-    return state if follows else _without_row(state)
+        return replace(without_row(state), latched=True, recovered_block=None)
+    return state if follows else without_row(state)
 
 
 def _recover(state: RuleState, block: BlockRef) -> RuleState:
@@ -410,24 +210,6 @@ def _recover(state: RuleState, block: BlockRef) -> RuleState:
     if state.latched and state.ended_block is not None and block.number > state.ended_block:
         return replace(state, latched=False, recovered_block=block.number)
     return state
-
-
-def _without_row(state: RuleState) -> RuleState:
-    return replace(state, below=0, crossing_number=None, crossing_hash=None)
-
-
-def _fire(rule: Rule, state: RuleState, episode: str, block: BlockRef) -> RuleState:
-    return replace(
-        _without_row(state),
-        latched=True,
-        episode=episode,
-        fired_block=block.number,
-        fired_at=block.timestamp,
-        cooldown_until=block.timestamp + rule.limits.cooldown,
-        # A notice is over once it is given; anything else is over when the engine says so.
-        ended_block=block.number if rule.mode is Mode.NOTIFY else None,
-        recovered_block=None,
-    )
 
 
 def _judge(
@@ -453,7 +235,7 @@ def _judge(
         return state, Verdict(VerdictKind.COUNTING, count)
     episode = episode_id(rule, state.position, state.crossing_number, state.crossing_hash)
     held = f" for {state.below} blocks" if rule.for_blocks > 1 else ""
-    return _fire(rule, state, episode, block), Verdict(VerdictKind.FIRES, f"{said}{held}", episode)
+    return latched_state(rule, state, episode, block), Verdict(VerdictKind.FIRES, f"{said}{held}", episode)
 
 
 def _judge_rounds(
@@ -465,7 +247,7 @@ def _judge_rounds(
     health, target = position.health_factor, rule.target_health_factor
     if rounds_met(rule, rounds, position):
         told = "no debt" if health is None else f"health factor {_ratio(health)}"
-        ended = replace(_without_row(state), rounds=None, latched=True)
+        ended = replace(without_row(state), rounds=None, latched=True)
         # What closes a part may leave health beyond the trigger: then it rests there, as after one transaction.
         ended = ended if fires_once(rule) or side is not _Side.CLEAR else _recover(ended, block)
         return ended, Verdict(VerdictKind.CALM, f"{told}: its rounds have met their target", state.episode)
@@ -477,7 +259,9 @@ def _judge_rounds(
     if state.episode is None or (state.ended_block is not None and block.number <= state.ended_block):
         return state, Verdict(VerdictKind.LATCHED, f"{said}; waits for a block after its last round", state.episode)
     episode = round_episode(state.episode, rounds.rounds + 1)
-    return _fire(rule, state, episode, block), Verdict(VerdictKind.FIRES, f"{said}: round {rounds.rounds + 1}", episode)
+    return latched_state(rule, state, episode, block), Verdict(
+        VerdictKind.FIRES, f"{said}: round {rounds.rounds + 1}", episode
+    )
 
 
 def recovery_text(rule: Rule, state: RuleState | None = None) -> str:

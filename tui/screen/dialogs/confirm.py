@@ -15,7 +15,8 @@ from tui.engine.facade import CommandRefused
 from tui.model.agreement import differs
 from tui.model.rule import Rule
 from tui.model.view import Confirmation, PositionView, ViewState
-from tui.rules.evaluate import again_text, fires_once
+from tui.rules.evaluate import again_text
+from tui.rules.state import fires_once
 from tui.screen.actions import Where
 from tui.screen.base import Dialog, FooterLine, bindings_for
 from tui.screen.clean import clean_text
