@@ -36,6 +36,15 @@ settings.register_profile("trimtab", deadline=None)
 settings.load_profile("trimtab")
 
 
+_LONG = ("faults", "e2e", "screen", "soak", "headless", "vault", "practice", "protocols", "contracts", "engine")
+"""Folders whose files take longest: they come first, so that no worker is left alone with one of them at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(_LONG)}
+    items.sort(key=lambda item: places.get(item.path.parent.name, len(places)))
+
+
 @pytest.fixture(scope="session")
 def artifacts_dir() -> Path:
     """The cache of fetched artifacts and deployed states."""
