@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import views
+from tests.support.clock import FakeClock
 from tests.support.firings import BLOCK
-from tui.engine.breaker import REFUSAL_SECONDS, REFUSALS_TO_HOLD, Breaker
+from tui.engine.breaker import (
+    BETWEEN,
+    DRAWING,
+    ERROR_SECONDS,
+    ERRORS_TO_HOLD,
+    REFUSAL_SECONDS,
+    REFUSALS_TO_HOLD,
+    Breaker,
+)
 from tui.model.block import BlockRef
 from tui.model.plan import Evaluation, Refusal
 
@@ -20,18 +30,60 @@ def at(number: int, code: str | None, rule: str = "guard", position: str = "p", 
     return Evaluation(rule, position, block, True, "why", None if code else views.plan(), refused)
 
 
-def test_errors_in_a_row() -> None:
-    breaker = Breaker(errors=3)
-    assert [breaker.failed("E"), breaker.failed("E")] == [None, None]
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(1_000.0)
+
+
+def test_errors_in_a_row(clock: FakeClock) -> None:
+    breaker = Breaker(clock.monotonic, errors=3)
+
+    def failed(trouble: str) -> str | None:
+        clock.advance(2)
+        return breaker.failed(trouble)
+
+    assert [failed("E"), failed("E")] == [None, None]
     breaker.passed()
-    assert [breaker.failed("E"), breaker.failed("E")] == [None, None]
-    assert breaker.failed("the last") == "3 unexpected errors in a row, the last: the last."
+    assert [failed("E"), failed("E")] == [None, None]
+    assert failed("the last") == "3 unexpected errors in a row, the last: the last."
     breaker.reset()
-    assert breaker.failed("E") is None
+    assert failed("E") is None
 
 
-def test_refusals_count_distinct_blocks_of_armed_rules() -> None:
-    breaker = Breaker(refusals=3, seconds=24)
+def test_errors_that_come_within_a_moment_hold_nothing_until_they_have_lasted(clock: FakeClock) -> None:
+    breaker = Breaker(clock.monotonic)
+    for _ in range(10 * ERRORS_TO_HOLD):
+        assert breaker.failed("E", DRAWING) is None
+    assert "50 unexpected errors in a row; at 5, over 4 s at least, the engine holds itself" in breaker.counting
+    clock.advance(ERROR_SECONDS - 0.1)
+    assert breaker.failed("E", DRAWING) is None
+    clock.advance(0.1)
+    assert breaker.failed("E", DRAWING) is not None
+    breaker.passed(DRAWING)
+    assert breaker.failed("E", DRAWING) is None, "counted from nothing, time included"
+
+
+def test_looks_a_second_apart_hold_at_the_fifth(clock: FakeClock) -> None:
+    breaker = Breaker(clock.monotonic)
+    held = []
+    for _ in range(ERRORS_TO_HOLD):
+        held.append(breaker.failed("E", BETWEEN))
+        clock.advance(1)
+    assert [why is not None for why in held] == [False] * (ERRORS_TO_HOLD - 1) + [True]
+
+
+def test_one_bad_block_counts_once_however_often_it_is_taken(clock: FakeClock) -> None:
+    breaker = Breaker(clock.monotonic)
+    for _ in range(3 * ERRORS_TO_HOLD):
+        clock.advance(5)
+        assert breaker.failed("E", block=7) is None
+    for number in range(8, 7 + ERRORS_TO_HOLD - 1):
+        assert breaker.failed("E", block=number) is None
+    assert breaker.failed("E", block=7 + ERRORS_TO_HOLD - 1) is not None
+
+
+def test_refusals_count_distinct_blocks_of_armed_rules(clock: FakeClock) -> None:
+    breaker = Breaker(clock.monotonic, refusals=3, seconds=24)
     for _ in range(5):
         assert breaker.judged([at(1, REFUSED)], ["guard"], 1) is None
     assert breaker.judged([at(2, REFUSED), at(2, REFUSED, rule="other")], ["guard"], 2) is None
@@ -39,19 +91,19 @@ def test_refusals_count_distinct_blocks_of_armed_rules() -> None:
     assert why == "guard: simulation refused it 3 blocks in a row, the last: because."
 
 
-def test_blocks_of_a_quarter_of_a_second_hold_nothing_before_their_time() -> None:
-    breaker = Breaker()
+def test_blocks_of_a_quarter_of_a_second_hold_nothing_before_their_time(clock: FakeClock) -> None:
+    breaker = Breaker(clock.monotonic)
     held = [breaker.judged([at(number, REFUSED, every=0.25)], ["guard"], number) for number in range(1, 200)]
     first = next(number for number, why in enumerate(held, start=1) if why is not None)
     assert first * 0.25 >= REFUSAL_SECONDS
     assert first > 10 * REFUSALS_TO_HOLD
-    fresh = Breaker()
+    fresh = Breaker(clock.monotonic)
     assert fresh.judged([at(1, REFUSED)], ["guard"], 1) is None
     assert "at 10, over 30 s at least, the engine holds itself" in fresh.counting[0]
 
 
-def test_what_is_gone_or_disarmed_is_forgotten() -> None:
-    breaker = Breaker(refusals=2, seconds=0)
+def test_what_is_gone_or_disarmed_is_forgotten(clock: FakeClock) -> None:
+    breaker = Breaker(clock.monotonic, refusals=2, seconds=0)
     breaker.judged([at(1, REFUSED)], ["guard"], 1)
     breaker.judged([at(2, REFUSED)], [], 2)
     assert breaker.judged([at(3, REFUSED)], ["guard"], 3) is None
@@ -62,7 +114,7 @@ def test_what_is_gone_or_disarmed_is_forgotten() -> None:
     st.integers(2, 5),
 )
 def test_only_simulations_that_refuse_count_and_only_a_success_clears(codes: list[str | None], limit: int) -> None:
-    breaker = Breaker(refusals=limit, seconds=0)
+    breaker = Breaker(lambda: 0.0, refusals=limit, seconds=0)
     count, tripped = 0, False
     for number, code in enumerate(codes, start=1):
         count = 0 if code is None else count + (code == REFUSED)

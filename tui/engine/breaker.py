@@ -5,13 +5,17 @@ Counts only; holding, telling and keeping the hold over a restart is the engine'
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from tui.model.plan import Evaluation
 
 ERRORS_TO_HOLD = 5
 """Unexpected errors in a row, one a block at most."""
+ERROR_SECONDS = 4
+"""The least time, by this machine, that they have to take: what fails five times within a second, and then no more, is
+one thing. Five looks, a second apart, take as long.
+"""
 REFUSALS_TO_HOLD = 10
 """Blocks in a row at which simulation, or the signer, refused what an armed rule wanted to do on a position."""
 REFUSAL_SECONDS = 30
@@ -20,6 +24,18 @@ BLOCK, BETWEEN, SIGNER, HEADS, DRAWING = "block", "between", "signer", "heads", 
 """Where an error came: in a block's work, in the looks once a second between two blocks, from a signer that was asked
 and gave no answer, in following the heads, in drawing what is shown.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """How often in a row, since when and until when (seconds of a clock that never goes back), and at which block
+    last.
+    """
+
+    count: int
+    since: float
+    last: float
+    block: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +58,33 @@ def _refused_by(code: str) -> str | None:
 
 
 class Breaker:
-    """Counts in a row. Every question is answered with why to hold, or None."""
+    """Counts in a row. Every question is answered with why to hold, or None. `monotonic` tells seconds that never go
+    back.
+    """
 
     def __init__(
-        self, errors: int = ERRORS_TO_HOLD, refusals: int = REFUSALS_TO_HOLD, seconds: int = REFUSAL_SECONDS
+        self,
+        monotonic: Callable[[], float],
+        errors: int = ERRORS_TO_HOLD,
+        refusals: int = REFUSALS_TO_HOLD,
+        seconds: int = REFUSAL_SECONDS,
     ) -> None:
+        self._monotonic = monotonic
         self._errors_to_hold = errors
         self._refusals_to_hold = refusals
         self._seconds = seconds
-        self._errors: dict[str, int] = {}
+        self._errors: dict[str, _Failed] = {}
         self._refused: dict[tuple[str, str], _Refused] = {}
 
-    def failed(self, trouble: str, where: str = BLOCK) -> str | None:
+    def failed(self, trouble: str, where: str = BLOCK, block: int | None = None) -> str | None:
         """A block, or a look between two, ended in an unexpected error. Each of the two rows is counted by itself:
-        the one going well says nothing about the other.
+        the one going well says nothing about the other. Where it came of a `block`, that one is counted once.
         """
-        count = self._errors[where] = self._errors.get(where, 0) + 1
-        if count < self._errors_to_hold:
+        now = self._monotonic()
+        before = self._errors.get(where, _Failed(0, now, now, None))
+        count = before.count + (block is None or block != before.block)
+        found = self._errors[where] = _Failed(count, before.since, now, block)
+        if not self._is_too_much(found):
             return None
         return f"{count} unexpected errors in a row, the last: {trouble}."
 
@@ -70,9 +96,10 @@ class Breaker:
     def counting(self) -> tuple[str, ...]:
         """What has begun to go wrong in a row and does not hold the engine yet; empty where nothing has."""
         lines = [
-            f"{count} unexpected errors in a row; at {self._errors_to_hold} the engine holds itself"
-            for count in self._errors.values()
-            if count < self._errors_to_hold
+            f"{one.count} unexpected errors in a row; at {self._errors_to_hold}, over {ERROR_SECONDS} s at least, "
+            "the engine holds itself"
+            for one in self._errors.values()
+            if not self._is_too_much(one)
         ]
         for (rule, position), one in self._refused.items():
             if not self._holds(one):
@@ -111,6 +138,9 @@ class Breaker:
         for gone in set(self._refused) - seen:
             del self._refused[gone]
         return why
+
+    def _is_too_much(self, one: _Failed) -> bool:
+        return one.count >= self._errors_to_hold and one.last - one.since >= ERROR_SECONDS
 
     def _holds(self, one: _Refused) -> bool:
         return one.count >= self._refusals_to_hold and one.last - one.since >= self._seconds

@@ -139,7 +139,7 @@ class Engine:
         self.snapshot: Snapshot | None = None
         self.fees: FeeQuote | None = None
         self._trouble: str | None = None
-        self.breaker = Breaker()
+        self.breaker = Breaker(ports.clock.monotonic)
         self.freshness = Freshness(setup.network, ports.clock)
         self.ended: str | None = None
         self.troubles: tuple[tuple[str, str], ...] = ()
@@ -325,9 +325,9 @@ class Engine:
             await self.ports.clock.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _count(self, trouble: str, where: str) -> None:
-        """One unexpected error more for the circuit breaker."""
-        why = self.breaker.failed(trouble, where)
+    def _count(self, trouble: str, where: str, block: int | None = None) -> None:
+        """One unexpected error more for the circuit breaker; of a `block`, where it came of one."""
+        why = self.breaker.failed(trouble, where, block)
         if why is not None:
             self.trip(why)
 
@@ -364,7 +364,7 @@ class Engine:
             self.hold(f"the journal failed: {error}.")
         except Exception as error:  # noqa: BLE001 - a fault of ours must hold the engine and be told, not end it
             self._trouble = described(error)
-            self._count(self._trouble, BLOCK)
+            self._count(self._trouble, BLOCK, block.number)
         else:
             self._trouble = None
             self.breaker.passed()
