@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import PASSWORD, MakeRig
+from tests.e2e.conftest import PASSWORD, RULE, MakeRig
 from tests.support.clock import FakeClock
 from tui.chain.clock import SystemClock
 from tui.config.options import Options
@@ -56,7 +57,9 @@ class Ear:
 async def test_a_permit_that_the_token_refuses_counts_and_holds_and_every_output_says_so(
     make_rig: MakeRig, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rig = await make_rig(clock=SystemClock())
+    repay, _, limits = re.split(r"(\[\[rule.step\]\]\naction = \"add-collateral\".*?\n\n)", RULE, flags=re.DOTALL)
+    rules = (repay + limits).format(mode="auto", usdc="20000")
+    rig = await make_rig(rules_text=rules, clock=SystemClock())
     await rig.arm()
     engine = rig.wired.engine
     executor = engine.executor

@@ -7,10 +7,10 @@ from dataclasses import replace
 from tests.support.plain_market import USDC, WETH, PlainMarket, wallet_of
 from tests.support.plain_rules import asked, burn, repay, rule_of, sell, supply
 from tui.model.calls import SimulatedCall, Simulation
-from tui.model.plan import Plan, Refusal
-from tui.model.rule import Rule
+from tui.model.plan import PermitNeed, Plan, Refusal
+from tui.model.rule import ActionKind, Rule
 from tui.model.units import WAD
-from tui.planning.leaving_out import MOST_SIMULATED, LeftOut, Trials, suspects
+from tui.planning.leaving_out import MOST_SIMULATED, LeftOut, Trials, last_suspect, suspects
 from tui.planning.plan import build_plan
 from tui.planning.simulation import judge, simulation_calls
 
@@ -104,3 +104,32 @@ def test_a_way_that_waits_for_a_limit_is_told_before_what_simulation_refuses() -
     assert trials.verdict.code == "max-cost"
     assert trials.verdict.acts_below == WAD
     assert trials.verdict.reason == f"gas would cost $9; left out: {DISAGREES.reason}"
+
+
+def test_of_what_was_simulated_well_before_a_step_by_signature_is_doubted_where_no_call_is_to_blame() -> None:
+    unsigned = planned(ALL)
+    assert isinstance(unsigned, Plan)
+    assert last_suspect(unsigned, DISAGREES) == suspects(unsigned, DISAGREES)[0] == 3
+    permit = PermitNeed("0x01", "USD Coin", "2", "0x02", "0x03", 1, 0, 0)
+    calls = [
+        replace(call, permit=permit) if call.action is not None and call.action.kind is ActionKind.REPAY else call
+        for call in unsigned.calls
+    ]
+    plan = replace(unsigned, calls=tuple(calls))
+    assert last_suspect(plan, DISAGREES) == 1
+    sale = next(step.action for step in plan.steps if step.action.kind is ActionKind.DELEVERAGE)
+    assert last_suspect(plan, replace(DISAGREES, failed=sale)) == 3
+
+
+def test_doubts_are_left_out_from_the_first_on_and_their_reason_is_told_where_nothing_else_is_left() -> None:
+    trials = Trials({0: DISAGREES.reason}, DISAGREES)
+    assert next(iter(trials)) == {0: DISAGREES.reason}
+    trials.held({0: DISAGREES.reason}, Refusal("nothing-available", "no step adds anything"))
+    assert trials.verdict == DISAGREES
+    trials.held({0: DISAGREES.reason}, Refusal("max-cost", "gas would cost $9"))
+    assert trials.verdict.reason == f"gas would cost $9; left out: {DISAGREES.reason}"
+    plan = planned(ALL, {0: DISAGREES.reason})
+    assert isinstance(plan, Plan)
+    again = Trials({0: DISAGREES.reason}, DISAGREES)
+    again.refused(next(iter(again)), plan, DISAGREES)
+    assert all(0 in left_out for left_out in again), "what was doubted is not tried again"

@@ -16,6 +16,7 @@ from tui.engine.concluding import MOST_TRIES as MOST_TRIES
 from tui.engine.concluding import TRIES_SECONDS as TRIES_SECONDS
 from tui.engine.concluding import Conclusions
 from tui.engine.describing import describe as describe
+from tui.engine.doubts import MOST_DOUBTS, NONE, Doubted, Doubts, doubted, numbered
 from tui.engine.executor import Executor
 from tui.engine.further import SPAN, refuse_further
 from tui.engine.guard import Guard
@@ -31,9 +32,10 @@ from tui.engine.rulebook import RuleBook
 from tui.engine.rulevoice import RuleVoice
 from tui.engine.sending import Teller
 from tui.model.agreement import SPEND_ROOM_PERCENT, differs
+from tui.model.intent import Firing, FiringState
 from tui.model.plan import Evaluation, FeeQuote, Plan, PlannedCall, Refusal
 from tui.model.position import Position
-from tui.model.rule import Mode, Rule
+from tui.model.rule import Mode, Rule, Step
 from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
 from tui.model.view import Confirmation, Notice, Severity
@@ -95,6 +97,7 @@ class Defender:
         self._resuming = Resuming(rulebook, prospect, executor, teller, guard, may_act)
         self._told_refusal: dict[Pair, str] = {}
         self._patience = Patience()
+        self._doubts = Doubts()
         self._odd: dict[Pair, str] = {}
         self.verdicts: dict[Pair, Verdict] = {}
         self.evaluations: dict[Pair, Evaluation] = {}
@@ -160,6 +163,7 @@ class Defender:
             self._book.keep(rule, position, state, self._clock.now())
             self._told_refusal.pop(pair, None)
             self._patience.forget(pair)
+            self._doubts.forget(pair)
             self._questions.withdraw(pair, verdict)
             self.evaluations[pair] = Evaluation(rule.name, position.id, snapshot.block, False, verdict.why, None, None)
             if verdict.kind is VerdictKind.BLIND and self._book.armed_for(rule, position):
@@ -182,8 +186,9 @@ class Defender:
             code = "fees-unknown" if fees is None else f"not-acting: {reason[:24]}"
             self._refuse(rule, position, snapshot, verdict, Refusal(code, reason))
             return
-        plan = await self._planned(rule, position, snapshot, fees, state)
+        plan = await self._planned(rule, position, snapshot, fees, state, self._doubts.of(pair))
         if isinstance(plan, Refusal):
+            self._doubts.forget(pair)
             self._refuse(rule, position, snapshot, verdict, plan)
             return
         before = self.evaluations.get(pair)
@@ -194,23 +199,35 @@ class Defender:
             self._questions.ask(rule, position, plan, state, verdict)
             return
         try:
-            await self._fire(rule, position, plan, snapshot, state, verdict)
+            await self._carry_out(rule, position, plan, snapshot, fees, state, verdict)
         except (ChainUnreachable, ReadFailed, JournalError):
             raise
         except Exception as error:
             raise _NotCarriedOut(error) from error
 
     async def _planned(
-        self, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote, state: RuleState
+        self,
+        rule: Rule,
+        position: Position,
+        snapshot: Snapshot,
+        fees: FeeQuote,
+        state: RuleState,
+        doubts: Doubted = NONE,
+        because: Refusal | None = None,
     ) -> Plan | Refusal:
-        """The plan of a rule as far as it may act now: of its next round where it is between two."""
+        """The plan of a rule as far as it may act now: of its next round where it is between two. The steps of `doubts`
+        are left out, `because` of what refused them.
+        """
         acting, so_far = self._guard.acting(rule, position), so_far_of(state)
         if so_far is not None:
             step = rule.steps[so_far.step]
             if step not in acting.steps:
                 return Refusal("step-out", f"the step that goes on in rounds ({step_text(step)}) is out now")
             so_far = replace(so_far, step=acting.steps.index(step))
-        plan = await self._prospect.simulated_plan(acting, position, snapshot, fees, so_far)
+        left_out = numbered(acting, doubts) if so_far is None else {}
+        plan = await self._prospect.simulated_plan(
+            acting, position, snapshot, fees, so_far, doubts=left_out, because=because
+        )
         if isinstance(plan, Refusal):
             return plan
         if so_far is not None:
@@ -267,7 +284,7 @@ class Defender:
         if not verdict.fires:
             # The same block judged twice does not fire twice; its first verdict stands.
             state, verdict = asked.state, asked.verdict
-        plan = await self._planned(rule, position, snapshot, fees, state)
+        plan = await self._planned(rule, position, snapshot, fees, state, self._doubts.of(pair))
         if isinstance(plan, Refusal):
             return plan.reason
         agreed = asked.plans.get(digest)
@@ -277,8 +294,48 @@ class Defender:
             return f"{changed}; look at the new figures and answer again"
         self._questions.drop(pair)
         agreed_usd = agreed_to(agreed, so_far_of(state), SPEND_ROOM_PERCENT)
-        await self._fire(rule, position, plan, snapshot, state, verdict, agreed_usd)
-        return None
+        refused = await self._fire(rule, position, plan, snapshot, state, verdict, agreed_usd)
+        step = doubted(self._guard.acting(rule, position), plan, refused)
+        if refused is None or step is None:
+            return None if refused is None else refused.reason
+        # Without that step it is another plan than the one that was agreed to.
+        doubts = {**self._doubts.of(pair), step: refused.reason}
+        rest = await self._planned(rule, position, snapshot, fees, state, doubts, refused)
+        if isinstance(rest, Refusal):
+            self._doubts.forget(pair)
+            return rest.reason
+        self._doubts.keep(pair, doubts)
+        self._questions.ask(rule, position, rest, state, verdict)
+        return f"{refused.reason}; look at what is left without that step, and answer again"
+
+    async def _carry_out(
+        self,
+        rule: Rule,
+        position: Position,
+        plan: Plan,
+        snapshot: Snapshot,
+        fees: FeeQuote,
+        state: RuleState,
+        verdict: Verdict,
+    ) -> None:
+        """Fire a plan. A step that only the last simulation before its signature refuses is left out, and the rest is
+        planned anew at the same block, as where the plan's own simulation refuses it: it must not keep the others from
+        being done, block after block.
+        """
+        acting = self._guard.acting(rule, position)
+        doubts: dict[Step, str] = {}
+        for _ in range(MOST_DOUBTS):
+            refused = await self._fire(rule, position, plan, snapshot, state, verdict)
+            step = doubted(acting, plan, refused)
+            if refused is None or step is None or step in doubts:
+                return
+            doubts[step] = refused.reason
+            rest = await self._planned(rule, position, snapshot, fees, state, doubts, refused)
+            if isinstance(rest, Refusal):
+                if rest.code != refused.code:
+                    self._refuse(rule, position, snapshot, verdict, rest)
+                return
+            plan = rest
 
     async def _fire(
         self,
@@ -289,7 +346,8 @@ class Defender:
         state: RuleState,
         verdict: Verdict,
         agreed_usd: int | None = None,
-    ) -> None:
+    ) -> Refusal | None:
+        """Open a firing and carry its plan out; why nothing was signed, or None."""
         assert self._executor is not None
         assert verdict.episode is not None
         assert plan.simulated
@@ -310,7 +368,9 @@ class Defender:
         )
         self._book.keep(rule, position, state, self._clock.now())
         if firing is None:
-            return
+            firing = self._again(rule, verdict.episode, snapshot)
+        if firing is None:
+            return None
         # What falls short of its goal is told as loudly as what fails.
         severity = Severity.WARNING if plan.shortfall is None and not plan.left_out else Severity.ALARM
         short = "" if plan.shortfall is None else f"; {plan.shortfall}"
@@ -342,6 +402,17 @@ class Defender:
         self.evaluations[rule.name, position.id] = Evaluation(
             rule.name, position.id, snapshot.block, True, verdict.why, plan if told is None else None, told
         )
+        return told
+
+    def _again(self, rule: Rule, episode: str, snapshot: Snapshot) -> Firing | None:
+        """The firing of an episode that was dropped at this very block, before anything of it was signed, open again
+        for another plan; None where there is none.
+        """
+        assert self._executor is not None
+        dropped = None if self._journal is None else self._journal.firing_of(rule.name, episode)
+        if dropped is None or dropped.state is not FiringState.DROPPED or dropped.block_hash != snapshot.block.hash:
+            return None
+        return self._executor.reopen_firing(dropped.id, "planned anew without a step that was refused")
 
     async def resume(self, snapshot: Snapshot, fees: FeeQuote | None) -> None:
         """Take up firings that a restart or a locked signer left before their signatures were recorded."""

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from tui.crash import described
 from tui.engine.offers import Offers
@@ -230,10 +231,13 @@ class Prospect:
         so_far: RoundsSoFar | None = None,
         *,
         ask_others: bool = True,
+        doubts: LeftOut = MappingProxyType({}),
+        because: Refusal | None = None,
     ) -> Plan | Refusal:
         """The plan, proven by simulation at the snapshot's block, with its true gas; or why it must not be done. A step
         that the simulation refuses is left out of it, and the rest is sized anew. With `so_far` that of the next round:
         `rule` is the one that fired. Aggregators are asked for its own swaps as well where `ask_others`.
+        The steps of `doubts` are left out from the first on, `because` of what refused them.
         """
         wallet = self.wallet(rule, position, snapshot)
         if wallet is None:
@@ -246,22 +250,29 @@ class Prospect:
             rule = rest_of(rule, so_far, market, position)
         offers = await self.offers.gather(rule, market, position, wallet, circumstances)
         circumstances = replace(circumstances, offers=offers)
+        circumstances = replace(circumstances, left_out=doubts)
         case = _Case(rule, position, wallet, snapshot, circumstances)
         orders = self._orders(case) if ask_others else {}
         if self.venues is None or not orders:
-            proven, _ = await self._tried(case)
+            proven, _ = await self._tried(case, because)
         else:
             # The exchange's own plan is proven meanwhile: whatever comes of the others, it is there.
-            (own, left_out), answers = await asyncio.gather(self._tried(case), self.venues.ask(orders))
+            (own, left_out), answers = await asyncio.gather(self._tried(case, because), self.venues.ask(orders))
             # What one exchange cannot swap another may.
-            left = {number: why for number, why in left_out.items() if not may_swap_itself(rule.steps[number])}
+            left = {
+                number: why
+                for number, why in left_out.items()
+                if number in doubts or not may_swap_itself(rule.steps[number])
+            }
             case = replace(case, circumstances=replace(circumstances, left_out=left))
             proven = await self._best(own, answers, case, self.venues)
         return proven.plan if isinstance(proven, Proven) else proven
 
-    async def _tried(self, case: _Case) -> tuple[Proven | Refusal, LeftOut]:
-        """The plan of the exchange on the chain, and which steps had to be left out of it."""
-        trials = Trials()
+    async def _tried(self, case: _Case, because: Refusal | None) -> tuple[Proven | Refusal, LeftOut]:
+        """The plan of the exchange on the chain, and which steps had to be left out of it. What the case leaves out is
+        so `because` of a refusal.
+        """
+        trials = Trials(case.circumstances.left_out, because)
         for left_out in trials:
             tried = replace(case, circumstances=replace(case.circumstances, left_out=left_out))
             plan = self._sized(case.rule, case.position, case.wallet, tried.circumstances)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from tui.model.plan import Action, Plan, Refusal
 from tui.model.rule import SALES
@@ -38,15 +39,27 @@ def suspects(plan: Plan, refusal: Refusal) -> tuple[int, ...]:
     return tuple(number for number, _ in sales_first)
 
 
+def last_suspect(plan: Plan, refusal: Refusal) -> int | None:
+    """The number of the likeliest step where a plan was simulated well, and then refused with its permits signed: the
+    one whose call failed; where no call did, the first that a permit is for, since nothing else differs.
+    """
+    if refusal.failed is None:
+        signed = [_what(call.action) for call in plan.calls if call.permit is not None and call.action is not None]
+        for number, step in zip(plan.taken, plan.steps, strict=True):
+            if _what(step.action) in signed:
+                return number
+    return next(iter(suspects(plan, refusal)), None)
+
+
 class Trials:
     """What is tried for one rule at one block, one after the other: everything, then without what failed, the likeliest
-    first and with as little left out as possible.
+    first and with as little left out as possible. `doubts` are left out from the first on, for `because`.
     """
 
-    def __init__(self) -> None:
-        self._waiting: list[dict[int, str]] = [{}]
-        self._seen: set[frozenset[int]] = {frozenset()}
-        self._refused: Refusal | None = None
+    def __init__(self, doubts: LeftOut = MappingProxyType({}), because: Refusal | None = None) -> None:
+        self._waiting: list[dict[int, str]] = [dict(doubts)]
+        self._seen: set[frozenset[int]] = {frozenset(doubts)}
+        self._refused: Refusal | None = because
         self._held: Refusal | None = None
 
     def __iter__(self) -> Iterator[LeftOut]:
