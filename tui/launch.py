@@ -98,7 +98,7 @@ class EngineLife:
         if wired is not None:
             for name in tuple(wired.engine.book.armed):
                 with contextlib.suppress(Exception):  # the next rule must be disarmed whatever this one did
-                    await asyncio.wait_for(wired.commands.disarm(name, why), DISARM_WITHIN)
+                    await asyncio.wait_for(wired.commands.disarm(name, why, by_hand=False), DISARM_WITHIN)
         await self.stop()
         if self.leave is not None:
             self.leave(128 + (self.ended_by or 0))

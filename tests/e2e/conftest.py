@@ -15,7 +15,7 @@ from eth_account import Account
 
 from tests.support.chain import ETHER, Chain, keyed_account
 from tests.support.clock import FakeClock
-from tests.support.fault_rig import World, open_world
+from tests.support.fault_rig import World, open_world, part_way
 from tests.support.on_exchange import Open, open_armed
 from tui.config.paths import resolve_paths
 from tui.engine.configwatch import ConfigWatch
@@ -144,7 +144,8 @@ async def make_rig(
     """Opens a position (10 WETH, 18,000 USDC owed) twice, for the trader and for a twin, and an engine on both.
 
     `limits` are lines added under the rule's limits; `config` watches what the network was read from; `keystores` are
-    the keys that are here (the trader's, unless it is said), `wrapped`: the network knows its wrapped native coin.
+    the keys that are here (the trader's, unless it is said), `wrapped`: the network knows its wrapped native coin;
+    `partial`: rules may be armed though they do not reach their targets.
     """
     opened: list[Wired] = []
 
@@ -164,6 +165,7 @@ async def make_rig(
         config: ConfigWatch | None = None,
         keystores: Mapping[str, Path] | None = None,
         wrapped: bool = False,
+        partial: bool = False,
     ) -> Rig:
         trader = keyed_account(7)[0]
         chain = market_v32
@@ -178,7 +180,8 @@ async def make_rig(
             chain.give("USDC", chain.units("USDC", wallet_usdc), trader)
             chain.give("WETH", chain.units("WETH", wallet_weth), trader)
         rules = tmp_path / "rules.toml"
-        rules.write_text((rules_text or RULE.format(mode=mode, usdc=usdc).replace('"100000"', f'"{daily}"')) + limits)
+        text = (rules_text or RULE.format(mode=mode, usdc=usdc).replace('"100000"', f'"{daily}"')) + limits
+        rules.write_text(part_way(text) if partial else text)
         network = Network(
             name="test",
             chain_id=31337,

@@ -254,7 +254,7 @@ async def test_a_rule_that_has_fired_and_waits_is_not_shown_as_next_to_fire(make
 
 
 async def test_what_a_limit_leaves_over_is_no_step(make_rig: MakeRig) -> None:
-    rig = await make_rig(usdc="500", daily="500.0000001")
+    rig = await make_rig(usdc="500", daily="500.0000001", partial=True)
     await rig.arm()
     _lower_price(rig, "2600")
     await rig.mine(5)

@@ -22,7 +22,7 @@ from tests.e2e.test_reshaping import (
 )
 from tests.support.chain import Chain
 from tests.support.deleverage import WAD, code_at, the_helper
-from tests.support.fault_rig import ADD, PASSWORD, REPAY, FaultRig, World, _assemble, open_rig
+from tests.support.fault_rig import ADD, PASSWORD, REPAY, FaultRig, World, _assemble, open_rig, part_way
 from tests.support.on_exchange import SELL, fall, health, nothing_left, on_target, plan_of, wallet
 from tests.support.positions import PPM, follow, network_of
 from tests.support.program import network_file, run_trimtab
@@ -167,7 +167,8 @@ def _switches(kind: str) -> dict[str, Any]:
         "switch-debt": (LOW, "1.252", SWITCH_DEBT, None),
         "boost": (HIGH, "2.00", BOOST, None),
     }[kind]
-    return {"text": RULE.format(when=when, target=target, step=step), "before": before}
+    text = RULE.format(when=when, target=target, step=step)
+    return {"text": part_way(text) if step == SWITCH_DEBT else text, "before": before}
 
 
 async def test_a_collateral_is_switched_by_the_account_itself(opened: Open) -> None:

@@ -188,7 +188,7 @@ def done(rig: FaultRig) -> list[FiringState]:
 
 async def test_parts_follow_each_other_until_health_is_over_the_trigger(defending: Open) -> None:
     """`max` lets each firing sell one WETH only; a restart comes after the first."""
-    rig = await defending(SALE + 'max = "1"\n')
+    rig = await defending(SALE + 'max = "1"\n', partial=True)
     await fall(rig)
     while len(rig.firings) == 1:
         await rig.mine()
@@ -253,7 +253,7 @@ async def test_scraps_do_not_follow_each_other_and_say_when_they_are_tried_again
 
 
 async def test_the_cooldown_is_kept_between_parts(defending: Open) -> None:
-    rig = await defending(SALE + 'max = "1"\n', cooldown="40s")
+    rig = await defending(SALE + 'max = "1"\n', cooldown="40s", partial=True)
     await fall(rig)
     assert (await rig.settle()).state is FiringState.DONE
     first = rig.firing

@@ -158,7 +158,7 @@ def test_a_journal_of_the_first_version_is_brought_up_to_date(tmp_path: Path, mo
 @pytest.mark.node
 async def test_a_defence_that_the_days_limit_cuts_short_leaves_room_for_its_gas(open_faulty: OpenRig) -> None:
     """Its size is what the limit leaves beside the gas, not what the limit is: else its own gas would refuse it."""
-    rig = await open_faulty(daily="1500")
+    rig = await open_faulty(daily="1500", partial=True)
     await rig.fall()
     assert (await rig.settle()).state is FiringState.DONE, rig.said
     journal = rig.wired.journal

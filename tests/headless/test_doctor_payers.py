@@ -57,7 +57,7 @@ async def test_gas_money_tokens_and_allowances_of_the_payer_are_each_looked_at(
     code, report, wrong = await looked(rig, tmp_path, attendants)
     assert code == 1
     assert f"may take more of {short_address(HOT)}'s USDC (without limit)" in wrong["rule guard"]
-    assert "take that allowance back" in wrong["rule guard"]
+    assert "it would not act" in wrong["rule guard"]
     notes = {one["name"]: one["detail"] for one in report["checks"] if one["level"] == "note"}
     assert f"without limit of {short_address(HOT)}'s USDC" in notes["allowance USDC"]
     usdc, weth = (chain.token(symbol).address for symbol in ("USDC", "WETH"))
@@ -80,7 +80,7 @@ async def test_gas_money_tokens_and_allowances_of_the_payer_are_each_looked_at(
     notes = [one["detail"] for one in report["checks"] if one["level"] == "note"]
     assert code == 1
     assert any(f"{short_address(HOT)} holds no USDC" in text for text in notes), notes
-    assert "at its trigger it would not act" in wrong["rule guard"]
+    assert "it gets to 1.2499, not to 1.50" in wrong["rule guard"]
     fund(chain)
 
     # Gas: thin, none; and what the owner's account has is no help.

@@ -17,7 +17,7 @@ from tui.journal.store import SqliteJournal, open_journal
 from tui.model.block import BlockRef
 from tui.model.plan import Evaluation
 from tui.model.position import MarketKey, Position, PositionKey
-from tui.model.rule import Limits, Mode, Rule, health_below, restore
+from tui.model.rule import Limits, Mode, Rule, RuleProblem, health_below, restore
 from tui.model.units import WAD
 from tui.rules.evaluate import step
 from tui.rules.state import RuleState, conclude, initial_state, state_to_data
@@ -84,3 +84,21 @@ def test_it_is_told_in_words_and_in_json(capsys: pytest.CaptureFixture[str]) -> 
     )
     assert evaluation_json(fires)["waits"] is None
     assert (evaluation_json(held)["fires"], evaluation_json(held)["waits"]) == (True, held.waits)
+
+
+def test_what_would_be_said_of_a_rule_were_it_armed_is_told_in_words_and_in_json(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    calm = Evaluation("guard", str(KEY), BLOCK, False, "health factor 1.30 is not below 1.25", None, None)
+    assert evaluation_json(calm)["problems"] is None, "nobody asked"
+    far = RuleProblem("out-of-reach", None, "it gets to 1.32, not to 1.50", "fund the wallet", decisive=True)
+    dear = RuleProblem("loses-too-much", 1, "now it would lose 1%", "wait for a better price", decisive=False)
+    judged = replace(calm, problems=(far, dear))
+    _print_plans([judged])
+    lines = capsys.readouterr().out.splitlines()
+    assert "    would NOT be armed anew: it gets to 1.32, not to 1.50; fund the wallet" in lines
+    assert "    worth knowing: now it would lose 1%; wait for a better price" in lines
+    assert evaluation_json(judged)["problems"] == [
+        {"code": far.code, "step": None, "words": far.words, "fix": far.fix, "refuses_arming": True},
+        {"code": dear.code, "step": 2, "words": dear.words, "fix": dear.fix, "refuses_arming": False},
+    ]

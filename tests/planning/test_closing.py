@@ -269,6 +269,9 @@ def test_a_part_out_of_reach_says_how_far_it_gets() -> None:
     problem = found(closing(repay(maximum="10000")))["out-of-reach"]
     assert problem.decisive
     assert "it closes 10%, not 50%" in problem.words
+    assert "close less, or write partial = true" in problem.fix
+    partial = replace(closing(repay(maximum="10000")), partial=True)
+    assert not found(partial)["out-of-reach"].decisive
 
 
 def test_a_health_trigger_may_close_a_part() -> None:

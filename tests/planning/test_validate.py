@@ -59,6 +59,18 @@ def test_a_target_out_of_reach_says_how_far_it_gets() -> None:
     assert "holds none" in cheapest.words
 
 
+def test_what_does_not_reach_its_target_is_armed_where_the_rule_says_that_a_part_is_welcome() -> None:
+    whole = found(rule_of(repay(maximum="10000")))["out-of-reach"]
+    assert "or write partial = true to have it armed for as far as it gets" in whole.fix
+    partial = found(replace(rule_of(repay(maximum="10000")), partial=True))["out-of-reach"]
+    assert (partial.decisive, partial.words) == (False, whole.words)
+    assert "partial" not in partial.fix
+    held = rule_of(repay(), daily_spend_usd=1_000 * USD)
+    assert "raise daily_spend_usd" in found(held)["out-of-reach"].fix
+    poor = wallet_of(native=10 * WAD)
+    assert not found(replace(rule_of(repay()), partial=True), wallet=poor)["out-of-reach"].decisive
+
+
 def test_a_sale_that_cannot_help_is_found_before_it_is_needed() -> None:
     rule = replace(rule_of(sell(slippage=2_000), target=103 * WAD // 100), trigger=health_below(102 * WAD // 100))
     problem = found(rule)["slippage-too-large"]

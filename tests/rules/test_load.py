@@ -634,8 +634,30 @@ def test_a_digest_is_what_it_always_was():
     digest = "458c900e3ad169959335346039c9dfc930b19e080e6a341f1bb9e8caca3bdc2e"
     (rule,) = parse_rules(GUARD, "r.toml").rules
     assert rule.digest == digest
-    written = GUARD.replace('mode = "auto"', 'mode = "auto"\norder = "written"')
-    assert parse_rules(written, "r.toml").rules[0].digest == digest
+    for default in ('order = "written"', "partial = false"):
+        written = GUARD.replace('mode = "auto"', f'mode = "auto"\n{default}')
+        assert parse_rules(written, "r.toml").rules[0].digest == digest
+
+
+def test_a_part_of_the_way_is_a_word_of_its_own_and_meaning():
+    assert not parse_rules(SALE, "r.toml").rules[0].partial
+    written = SALE.replace('order = "cheapest"', 'order = "cheapest"\npartial = true')
+    (rule,) = parse_rules(written, "r.toml").rules
+    assert rule.partial
+    assert rule.digest != parse_rules(SALE, "r.toml").rules[0].digest
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ('"true"', '"true", neither true nor false; write partial = true, without quotes'),
+        ('"False "', '"False", neither true nor false; write partial = false, without quotes'),
+        ("1", "1, neither true nor false; write partial = true, without quotes"),
+        ("[true]", "a list, neither true nor false; write partial = true, without quotes"),
+    ],
+)
+def test_yes_and_no_stand_without_quotes(value, told):
+    assert faults_of(SALE.replace('order = "cheapest"', f"partial = {value}")) == [f"7: partial is {told}"]
 
 
 @given(st.integers(0, 3000), st.integers(0, 4))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.support import views
 from tui.engine.facade import ArmingReport
 from tui.model.position import Status, status_of
-from tui.model.rule import Goal, close, health_above, restore
+from tui.model.rule import Goal, RuleProblem, close, health_above, restore
 from tui.model.units import USD, WAD
 from tui.model.view import PricePoint, ProviderView, ViewState, empty_view
 from tui.screen.departure import departure_lines, farewell, release_lines
@@ -427,3 +427,19 @@ def test_an_arming_report_lists_everything() -> None:
     said = text(report_lines(report, views.watching().rules[0], 70))
     for part in ("auto:", "up to 5 USDC", "▲ no gas", "✖ no key", "0x7099…79c8", "/k.json"):
         assert part in said, part
+
+
+def test_what_refuses_arming_is_shown_whole_with_its_mends() -> None:
+    from tui.screen.dialogs.arm import report_lines
+
+    problem = RuleProblem(
+        "out-of-reach",
+        None,
+        f"where it fires, with what is there now, it gets to 1.3235, not to 1.50 ({'; '.join(['it lacks it'] * 12)})",
+        "fund the wallet, raise a max, add a step, or write partial = true to have it armed for as far as it gets",
+        decisive=True,
+    )
+    report = ArmingReport("guard", views.ALICE, "/k.json", (), (), (str(problem),))
+    said = " ".join(text(report_lines(report, views.watching().rules[0], 70)).split())
+    assert "✖ where it fires, with what is there now, it gets to 1.3235, not to 1.50" in said
+    assert "or write partial = true to have it armed for as far as it gets" in said

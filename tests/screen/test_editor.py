@@ -357,7 +357,7 @@ async def test_a_step_that_cannot_be_rewritten_says_so_beside_its_action(open_ap
     text = RULES_TEXT.replace('asset = "USDC"', '"asset" = "USDC"', 1)
     text = text.replace('action = "repay"', 'action = "repay-with-atokens"', 1)
     facade = FakeFacade(views.watching(), text=text)
-    async with open_app(facade.view, facade=facade) as bench:
+    async with open_app(facade.view, size=(120, 40), facade=facade) as bench:
         await bench.press("e")
         await turn(bench, "step.0.action", "right")
         assert page(bench).text == text
@@ -369,6 +369,12 @@ async def test_order_and_the_rarer_limits_are_chosen_by_key(open_app: Open) -> N
         await bench.press("e")
         await turn(bench, "order", "right")
         assert 'target = { health_factor = "1.50" }\norder = "cheapest"\n' in page(bench).text
+        await turn(bench, "partial", "right")
+        assert 'order = "cheapest"\npartial = true\n' in page(bench).text
+        assert page(bench).query_one(f"#{widget_id('partial')}", Choice).value == "true"
+        assert parse_rules(page(bench).text, "r").rules[0].partial
+        await turn(bench, "partial", "right")
+        assert "partial = false\n" in page(bench).text
         await turn(bench, "limits.stale_price", "right")
         await turn(bench, "limits.standing_allowance", "right")
         rule = parse_rules(page(bench).text, "r").rules[0]

@@ -14,7 +14,7 @@ from tests.support.views import DAI, USDC, WETH, WSTETH, usd, wad
 from tui.engine.facade import Preview
 from tui.model.plan import Action, Alternative, Evaluation, Plan, Refusal, Sale, SwapCost
 from tui.model.position import Asset
-from tui.model.rule import ActionKind, Limits, Order
+from tui.model.rule import ActionKind, Limits, Order, RuleProblem
 from tui.model.text import short_address
 from tui.screen.draw.plan import confirmation_lines, cost_lines
 from tui.screen.draw.preview import preview_lines
@@ -300,3 +300,15 @@ def test_whose_tokens_are_spent_is_told(payers: tuple[str | None, ...], said: st
 def test_the_share_of_a_loss_is_of_the_one_that_is_expected() -> None:
     rule = replace(views.GUARD, limits=Limits(max_cost_share_bps=2500))
     assert limits_sentence(rule) == "cost up to 25% of the expected loss avoided"
+
+
+def test_the_preview_of_the_chosen_rule_says_whether_it_would_be_armed() -> None:
+    problems = (
+        RuleProblem("out-of-reach", None, "it gets to 1.32, not to 1.50", "fund the wallet", decisive=True),
+        RuleProblem("little-room", None, "it fires late", "write a higher trigger", decisive=False),
+    )
+    found = Evaluation("guard", "p", views.BLOCK, False, "calm", None, None, problems=problems)
+    shown = text(preview_lines(Preview((), (found,)), "guard", False, "", 90))
+    assert "✖ would not be armed anew: it gets to 1.32, not to 1.50; fund the wallet" in shown
+    assert "▲ it fires late; write a higher trigger" in shown
+    assert "armed anew" not in text(preview_lines(Preview((), (found,)), "calm", False, "", 90))

@@ -6,6 +6,7 @@ One node and one opened position a test module; every test gets the chain back a
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -54,6 +55,11 @@ REPAY = '[[rule.step]]\naction = "repay"\nasset = "USDC"\nmax = "20000"'
 """One transaction: USDC has permits."""
 ADD = '[[rule.step]]\naction = "add-collateral"\nasset = "WETH"\nmax = "10"'
 """Two transactions: WETH wants an approval first."""
+
+
+def part_way(text: str) -> str:
+    """Rules that may be armed though they do not reach their targets."""
+    return re.sub(r"^position = .*$", r"\g<0>\npartial = true", text, flags=re.MULTILINE)
 
 
 def rule_text(
@@ -318,6 +324,7 @@ async def open_rig(
     daily: str = "100000",
     cooldown: str = "0s",
     limits: str = "",
+    partial: bool = False,
     extra: int = 0,
     rpc_too: tuple[str, ...] = (),
     **network: Any,
@@ -330,7 +337,8 @@ async def open_rig(
     stack.callback(chain.revert, snapshot)
     made = await stack.enter_async_context(proxies(chain.url, providers + extra))
     rules = directory / "rules.toml"
-    rules.write_text(rule_text(steps, position=position, daily=daily, cooldown=cooldown, limits=limits))
+    text = rule_text(steps, position=position, daily=daily, cooldown=cooldown, limits=limits)
+    rules.write_text(part_way(text) if partial else text)
     clock = FakeClock(time.time())
     configured = Network(
         name="faulty",

@@ -11,7 +11,18 @@ from tui.engine.facade import ArmingReport, KeyUse
 from tui.engine.prospect import Prospect
 from tui.model.plan import FeeQuote, Plan, Refusal
 from tui.model.position import Asset, Position
-from tui.model.rule import BORROWING, FROM_WALLET, SALES, ActionKind, Mode, RoundsUse, Rule, Step, TriggerKind
+from tui.model.rule import (
+    BORROWING,
+    FROM_WALLET,
+    SALES,
+    ActionKind,
+    Mode,
+    RoundsUse,
+    Rule,
+    RuleProblem,
+    Step,
+    TriggerKind,
+)
 from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
 from tui.model.units import format_units, group_digits
@@ -21,6 +32,7 @@ from tui.planning.fee_caps import cap_words
 from tui.planning.payers import sender_of, senders_of
 from tui.planning.policy import ArmedScope, step_cap
 from tui.planning.texts import amount_text, step_text
+from tui.planning.validate import OUT_OF_REACH, STANDING_ALLOWANCE
 from tui.protocols.base import ActionImpossible, LendingMarket
 from tui.rules.match import applies, may_defend
 from tui.rules.prices import level_words, pair_text, price_text
@@ -29,6 +41,14 @@ BUMPS_TO_PAY = 3
 """Gas for this many raised attempts should be at hand before a rule is called well armed."""
 GAS_IS_LOW = "gas-low"
 """The code of the obstacle that an account has too little of the native coin."""
+SHORTFALL, NOTHING_TO_DO = "shortfall", "nothing-to-do"
+"""Codes of the obstacles that a plan falls short of its goal, and that it has no step at all."""
+_REFUSED_AS = {
+    "no-gas": GAS_IS_LOW,
+    "nothing-available": NOTHING_TO_DO,
+    STANDING_ALLOWANCE: STANDING_ALLOWANCE,
+}
+"""Obstacles by the code of the refusal of a plan."""
 
 
 def positions_for(rule: Rule, snapshot: Snapshot, accounts: Sequence[str]) -> tuple[Position, ...]:
@@ -99,8 +119,11 @@ def arming_report(
     keystores: Mapping[str, Path],
     prospect: Prospect,
     problems: Sequence[str],
+    wrong: Sequence[RuleProblem] = (),
 ) -> ArmingReport:
-    """The report for one rule. `keystores` maps own accounts to their key files; `problems` are known already."""
+    """The report for one rule. `keystores` maps own accounts to their key files; `problems` are known already, and of
+    `wrong` nothing is told a second time.
+    """
     found = list(problems)
     warnings: list[str] = []
     if rule.mode is Mode.NOTIFY:
@@ -119,7 +142,8 @@ def arming_report(
     for position in target.positions:
         found.extend(_too_late(rule, position, prospect))
         warnings.extend(_at_once(rule, position, prospect))
-        warnings.extend(obstacles(rule, position, snapshot, fees, prospect))
+        found_there = find_obstacles(rule, position, snapshot, fees, prospect)
+        warnings.extend(one.text for one in not_told(found_there, wrong))
     spends = spends_of(rule)
     cap = prospect.signer_fees(rule, snapshot)
     if rule.steps and cap is not None:
@@ -244,17 +268,29 @@ class Obstacle:
     account: str | None = None
 
 
-def obstacles(
-    rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote | None, prospect: Prospect
-) -> list[str]:
-    """What would stop a defence of `position`, or keep it from its target, were it to fire where its trigger lies."""
-    return [one.text for one in find_obstacles(rule, position, snapshot, fees, prospect)]
+_TOLD_BY = {
+    SHORTFALL: OUT_OF_REACH,
+    NOTHING_TO_DO: OUT_OF_REACH,
+    STANDING_ALLOWANCE: STANDING_ALLOWANCE,
+}
+"""Obstacles by the code of the problem that says the same, and how far it gets."""
+
+
+def not_told(found: Sequence[Obstacle], wrong: Sequence[RuleProblem]) -> list[Obstacle]:
+    """The obstacles that no problem tells: everywhere the same thing is told in the problem's words. One that stops the
+    rule is told by nothing less.
+    """
+    return [
+        one
+        for one in found
+        if not any(_TOLD_BY.get(one.code) == told.code and (told.decisive or not one.stops) for told in wrong)
+    ]
 
 
 def find_obstacles(
     rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote | None, prospect: Prospect
 ) -> list[Obstacle]:
-    """The same, each with a code and whether it is decisive."""
+    """What would stop a defence of `position`, or keep it from its target, were it to fire where its trigger lies."""
     if position.unknown is not None:
         return [Obstacle("position-unknown", f"the position is unknown now: {position.unknown}")]
     if position.health_factor is None:
@@ -295,12 +331,12 @@ def find_obstacles(
     there = prospect.at_trigger(rule, position)
     plan = prospect.plan(rule, there, snapshot, fees)
     if isinstance(plan, Refusal):
-        code = GAS_IS_LOW if plan.code == "no-gas" else "would-not-act"
+        code = _REFUSED_AS.get(plan.code, "would-not-act")
         return [*found, Obstacle(code, f"at its trigger it would not act: {plan.reason}", account=plan.account)]
     if plan.rounds is not None:
         found.append(Obstacle("in-rounds", f"deleverage goes {plan.rounds.why}", stops=False))
     if plan.shortfall is not None:
-        found.append(Obstacle("shortfall", f"at its trigger it {plan.shortfall}"))
+        found.append(Obstacle(SHORTFALL, f"at its trigger it {plan.shortfall}", stops=not rule.partial))
     found.extend(_thin_gas(plan, snapshot, market))
     return found
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from tui.crash import described
+from tui.engine.armed_before import is_armed_on_record, record_armed, record_disarmed
 from tui.engine.arming import arming_report, candidates_for, positions_for, preview_position, target_of
 from tui.engine.armory import CannotArm
 from tui.engine.cancelling import CannotCancel
@@ -15,14 +16,14 @@ from tui.engine.engine import Engine
 from tui.engine.facade import ArmingReport, CommandRefused, Passwords, Preview, RulesText
 from tui.engine.live_rules import live_errors, live_faults
 from tui.engine.prospect import Prospect
-from tui.engine.validation import problems_of, refusals, remarks
+from tui.engine.validation import loud, problems_of, refusals, remarks, said_once
 from tui.model.outcome import Row
 from tui.model.plan import Evaluation, Refusal
 from tui.model.position import Position
-from tui.model.rule import Mode, Rule, TriggerKind
+from tui.model.rule import Mode, Rule, RuleProblem
 from tui.model.snapshot import Snapshot
+from tui.model.text import clean_text
 from tui.model.view import Severity, ViewState
-from tui.planning.validate import BEYOND_LIQUIDATION, RuleProblem
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.journal import JournalError
 from tui.rules.document import EditRefused
@@ -32,6 +33,7 @@ from tui.rules.save import save_rules, text_digest
 
 _UNKNOWN = ("position-unknown", "market-unknown", "wallet-unknown", "code-unknown")
 """Conditions under which a rule is not armed at all: what it would stand on could not be taken down."""
+_UNJUDGED = "fees could not be read, so nobody can tell whether it reaches its target; try again at the next block"
 
 
 class Commands:
@@ -53,23 +55,42 @@ class Commands:
 
     async def arming_report(self, rule: str) -> ArmingReport:
         """What arming would mean, at the current block."""
-        found = self._rule(rule)
+        report, _ = await self._report(self._rule(rule))
+        return report
+
+    async def _report(self, found: Rule) -> tuple[ArmingReport, Sequence[RuleProblem]]:
+        """The report, and what is wrong with the rule, whether or not that forbids to arm it."""
         engine = self._engine
         conditions = self._conditions(found)
         grave = [one.text for one in conditions if one.consequence is Consequence.DISARM or one.code in _UNKNOWN]
-        wrong = await self._wrong(found)
+        wrong, known = await self._wrong(found), self._known(found)
+        unjudged = () if known or found.mode is Mode.NOTIFY or engine.fees is not None else (_UNJUDGED,)
         report = arming_report(
             found,
             engine.snapshot,
             engine.fees,
             engine.setup.keystores,
             engine.prospect,
-            tuple(dict.fromkeys((*self._problems(found), *grave, *refusals(wrong)))),
+            tuple(dict.fromkeys((*self._problems(found), *grave, *unjudged, *refusals(wrong, known=known)))),
+            wrong,
         )
         lesser = [one.text for one in conditions if one.text not in grave]
-        return replace(report, warnings=tuple(dict.fromkeys((*lesser, *report.warnings, *remarks(wrong)))))
+        warnings = (*lesser, *remarks(wrong, known=known), *report.warnings)
+        return replace(report, warnings=tuple(dict.fromkeys(warnings))), wrong
 
-    async def _wrong(self, rule: Rule) -> list[RuleProblem]:
+    def _known(self, rule: Rule) -> bool:
+        """Whether the record has a rule armed, as it reads now: then it is armed again, and not anew."""
+        engine = self._engine
+        if engine.snapshot is None:
+            return False
+        armed_on = self._armed_on(rule, engine.snapshot)
+        record = engine.ports.journal or engine.ports.record
+        try:
+            return is_armed_on_record(record, engine.setup.network.chain_id, rule, armed_on)
+        except JournalError:
+            return False  # a record that fails holds the engine, which refuses by itself
+
+    async def _wrong(self, rule: Rule) -> Sequence[RuleProblem]:
         """What would keep a rule from ever working on the positions that it would be armed for."""
         engine, snapshot = self._engine, self._engine.snapshot
         if snapshot is None or engine.fees is None or rule.mode is Mode.NOTIFY:
@@ -77,13 +98,8 @@ class Commands:
         found: list[RuleProblem] = []
         for position in self._armed_on(rule, snapshot):
             found += await problems_of(rule, position, snapshot, engine.fees, engine.prospect)
-        if rule.trigger.kind is TriggerKind.TRAILING or any(
-            fault.field == rule.trigger.field
-            for fault in live_errors(rule.name, engine.book.sets, snapshot, engine.prospect.markets)
-        ):
-            # That liquidation comes first is told already: once is enough.
-            found = [one for one in found if one.code != BEYOND_LIQUIDATION]
-        return found
+        faults = live_errors(rule.name, engine.book.sets, snapshot, engine.prospect.markets)
+        return said_once(rule, found, faults)
 
     def _armed_on(self, rule: Rule, snapshot: Snapshot) -> tuple[Position, ...]:
         """The positions that a rule would be armed for."""
@@ -128,7 +144,7 @@ class Commands:
         found = self._rule(rule)
         if typed_name != found.name:
             raise CommandRefused(f'the name typed is not "{found.name}"; nothing was armed')
-        report = await self.arming_report(rule)
+        report, wrong = await self._report(found)
         if report.problems:
             raise CommandRefused("; ".join(report.problems))
         engine = self._engine
@@ -147,7 +163,9 @@ class Commands:
             await engine.armory.settle()
             raise CommandRefused(str(refused)) from refused
         armed_at = engine.snapshot or snapshot
-        for position in positions_for(found, armed_at, (report.account,)):
+        armed_on = positions_for(found, armed_at, (report.account,))
+        record_armed(engine.ports.journal, engine.setup.network.chain_id, found, armed_on)
+        for position in armed_on:
             engine.book.begin_trailing(found, position, armed_at.block, engine.ports.clock.now())
         spends = "; ".join(report.spends)
         payers = [use.account for use in report.keys if use.account != report.account]
@@ -155,6 +173,14 @@ class Commands:
         engine.teller.say(
             Severity.GOOD, f"{found.name}: armed for {report.account}{signed}, {spends}", kind="armed", rule=found.name
         )
+        for one in loud(wrong):
+            again = "armed again as it was before, all the same" if one.decisive else "armed for a part of the way"
+            engine.teller.say(
+                Severity.ALARM if one.decisive else Severity.WARNING,
+                f"{found.name}: {again}: {clean_text(str(one), 400)}",
+                kind="condition",
+                rule=found.name,
+            )
         engine.look_again()
         engine.publish()
 
@@ -162,13 +188,17 @@ class Commands:
         """Give the signer the policy of what is armed once more, with a later end, where it is due."""
         await self._engine.armory.settle()
 
-    async def disarm(self, rule: str, why: str) -> None:
-        """Stop a rule; its signatures are withdrawn from the signer's policy, what was sent is followed."""
+    async def disarm(self, rule: str, why: str, *, by_hand: bool = True) -> None:
+        """Stop a rule; its signatures are withdrawn from the signer's policy, what was sent is followed. Where nobody
+        wanted that (not `by_hand`) it counts as armed still: what arms it next arms it again, and not anew.
+        """
         engine = self._engine
         armed = engine.book.armed.get(rule)
         if armed is not None and engine.armory.disarm(rule, why, Severity.WARNING):
             engine.book.disarm(armed.rule, engine.ports.clock.now())
             await engine.armory.settle()
+            if by_hand:
+                record_disarmed(engine.ports.journal, engine.setup.network.chain_id, armed.rule)
             engine.look_again()
             engine.publish()
 
@@ -292,8 +322,16 @@ class Commands:
                     there = preview_position(rule, position, engine.prospect)
                     made = engine.prospect.plan(rule, there, snapshot, engine.fees)
                 plan, refused = (None, made) if isinstance(made, Refusal) else (made, None)
-            found.append(Evaluation(rule.name, position.id, snapshot.block, below, why, plan, refused))
+            evaluation = Evaluation(rule.name, position.id, snapshot.block, below, why, plan, refused)
+            found.append(replace(evaluation, problems=await self._judged(rule, position, snapshot)))
         return found
+
+    async def _judged(self, rule: Rule, position: Position, snapshot: Snapshot) -> tuple[RuleProblem, ...]:
+        """What would be said of a rule that may not be saved yet, were it armed now."""
+        engine = self._engine
+        if engine.fees is None or rule.mode is Mode.NOTIFY:
+            return ()
+        return await problems_of(rule, position, snapshot, engine.fees, engine.prospect)
 
     async def save_rules(self, text: str, digest: str) -> None:
         """Write the first rules file; armed rules whose meaning changed are disarmed at once."""

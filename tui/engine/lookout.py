@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
-from tui.engine.arming import GAS_IS_LOW, Obstacle, find_obstacles, positions_for
+from tui.engine.arming import GAS_IS_LOW, Obstacle, find_obstacles, not_told, positions_for
 from tui.engine.armory import Armory
 from tui.engine.aside import Aside
 from tui.engine.conditions import DELEGATED, Consequence
@@ -114,13 +114,15 @@ class Lookout:
         aside = Aside()
         for armed in self._book.armed.values():
             for position in positions_for(armed.rule, snapshot, (armed.account,)):
-                found: tuple[Obstacle, ...] = ()
+                found: list[Obstacle] = []
+                problems = self._rechecks.problems.get((armed.rule.name, position.id), ())
                 with aside.telling(f"{armed.rule.name}: what would stop it"):
-                    found = tuple(find_obstacles(armed.rule, position, snapshot, fees, self._prospect))
+                    seen = find_obstacles(armed.rule, position, snapshot, fees, self._prospect)
+                    found = not_told(seen, problems)
                 strange = self._guard.conditions.get((armed.rule.name, position.id), ())
                 telling = [one.text for one in strange if one.consequence is not Consequence.NOTE]
                 telling += [one.text for one in found if one.stops]
-                wrong = beside(self._rechecks.problems.get((armed.rule.name, position.id), ()), found)
+                wrong = beside(problems, found)
                 telling += [one.words for one in wrong if one.decisive]
                 lines.extend(f"{armed.rule.name}: {text}" for text in telling)
                 lesser.extend(f"{armed.rule.name}: {one.text}" for one in found if not one.stops)

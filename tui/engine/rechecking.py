@@ -9,13 +9,13 @@ from tui.engine.arming import positions_for
 from tui.engine.prospect import Prospect
 from tui.engine.rulebook import RuleBook
 from tui.engine.sending import Teller
-from tui.engine.validation import problems_of
+from tui.engine.validation import loud, problems_of
 from tui.model.plan import FeeQuote
 from tui.model.position import Position
+from tui.model.rule import RuleProblem
 from tui.model.snapshot import Snapshot
 from tui.model.text import clean_text, short_address
 from tui.model.view import Severity
-from tui.planning.validate import RuleProblem
 
 RECHECK_BLOCKS = 20
 """How often what no single reading shows (pools, premiums, fees) is asked for while a rule is armed."""
@@ -87,13 +87,14 @@ class Rechecks:
         """What began or ended of what keeps a rule from doing what it says."""
         name, position = place
         where = f"{name} on {short_address(position.rpartition('/')[2])}"
-        was, is_now = ({(one.code, one.step) for one in some if one.decisive} for some in (before, now))
-        for one in now:
-            if one.decisive and (one.code, one.step) not in was:
+        was, is_now = ({(one.code, one.step, one.decisive) for one in loud(some)} for some in (before, now))
+        for one in loud(now):
+            if (one.code, one.step, one.decisive) not in was:
                 text = f"{where}: it is not as it was when it was armed: {clean_text(one.words, 300)}; {one.fix}"
-                self._teller.say(Severity.ALARM, text, kind="condition", block=block)
-        for one in before:
-            if one.decisive and (one.code, one.step) not in is_now:
+                severity = Severity.ALARM if one.decisive else Severity.WARNING
+                self._teller.say(severity, text, kind="condition", block=block)
+        for one in loud(before):
+            if (one.code, one.step, one.decisive) not in is_now:
                 text = f"{where}: well again, no longer: {clean_text(one.words, 300)}"
                 self._teller.say(Severity.GOOD, text, kind="condition", block=block)
 

@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tui.engine.arming import GAS_IS_LOW, Obstacle
+from tui.engine.arming import Obstacle
 from tui.engine.prospect import Prospect
 from tui.model.plan import FeeQuote
 from tui.model.position import Position
-from tui.model.rule import Rule
+from tui.model.rule import Rule, RuleFault, RuleProblem, TriggerKind
 from tui.model.snapshot import Snapshot
-from tui.planning.validate import FIRES_AT_ONCE, RuleProblem, validate
-
-MAY_PASS = frozenset({"out-of-reach", "not-buildable", "standing-allowance"})
-"""What is told loudly and yet no reason to leave a position without any defence: means that do not suffice today may
-tomorrow, a part of the way is better than none of it, and an allowance can be taken back while the rule is armed.
-"""
+from tui.planning.validate import BEYOND_LIQUIDATION, FIRES_AT_ONCE, OUT_OF_REACH, STANDING_ALLOWANCE, validate
 
 
 async def problems_of(
@@ -34,19 +29,31 @@ async def problems_of(
     return validate(rule, market, position, wallet, circumstances, prospect.best_seen(rule, position))
 
 
-def refusals(problems: Sequence[RuleProblem]) -> tuple[str, ...]:
-    """Why a rule must not be armed at all, each with how to mend it."""
-    return tuple(f"{one.words}; {one.fix}" for one in problems if one.decisive and one.code not in MAY_PASS)
+def said_once(rule: Rule, problems: Sequence[RuleProblem], faults: Sequence[RuleFault]) -> tuple[RuleProblem, ...]:
+    """Without that liquidation comes first where arming, or `faults` of the file, tell it: once is enough."""
+    if rule.trigger.kind is TriggerKind.TRAILING or any(fault.field == rule.trigger.field for fault in faults):
+        return tuple(one for one in problems if one.code != BEYOND_LIQUIDATION)
+    return tuple(problems)
 
 
-def remarks(problems: Sequence[RuleProblem]) -> tuple[str, ...]:
+def refusals(problems: Sequence[RuleProblem], *, known: bool) -> tuple[str, ...]:
+    """Why a rule must not be armed, each with how to mend it. `known`: the record has it armed, so it is armed again
+    whatever became of its means: what it can still do it shall not lose by a restart.
+    """
+    return () if known else tuple(str(one) for one in problems if one.decisive)
+
+
+def remarks(problems: Sequence[RuleProblem], *, known: bool) -> tuple[str, ...]:
     """What is worth knowing before a rule is armed and no reason not to. That it fires at once stands above it."""
-    found = (one for one in problems if not one.decisive or one.code in MAY_PASS)
-    return tuple(f"{one.words}; {one.fix}" for one in found if one.code != FIRES_AT_ONCE)
+    return tuple(str(one) for one in problems if (known or not one.decisive) and one.code != FIRES_AT_ONCE)
+
+
+def loud(problems: Sequence[RuleProblem]) -> tuple[RuleProblem, ...]:
+    """What is told as an alarm where a rule is armed all the same: it will not do what it says."""
+    return tuple(one for one in problems if one.decisive or one.code == OUT_OF_REACH)
 
 
 _SAID_AS = {
-    "out-of-reach": frozenset({"shortfall", "would-not-act", GAS_IS_LOW}),
     "asset-unlisted": frozenset({"asset-unlisted"}),
     "action-missing": frozenset({"action-missing"}),
     "impossible": frozenset({"step-impossible"}),
@@ -55,13 +62,15 @@ _SAID_AS = {
     "in-rounds": frozenset({"in-rounds"}),
 }
 """Problems by the obstacles that tell the same."""
-_NO_TROUBLE = frozenset({FIRES_AT_ONCE, "extra-transactions", "standing-allowance"})
-"""What stops nothing by itself: an allowance is told with the wallet, and as a refusal where a plan meets it."""
+_NO_TROUBLE = frozenset({FIRES_AT_ONCE, "extra-transactions", STANDING_ALLOWANCE})
+"""What stops nothing by itself, where it is not decisive: an allowance is told with the wallet."""
 
 
 def beside(problems: Sequence[RuleProblem], found: Sequence[Obstacle]) -> tuple[RuleProblem, ...]:
     """Of the problems of a rule, what stands in the way of a defence and the obstacles that were found do not tell."""
     told = {one.code for one in found}
     return tuple(
-        one for one in problems if one.code not in _NO_TROUBLE and not told & _SAID_AS.get(one.code, frozenset())
+        one
+        for one in problems
+        if (one.decisive or one.code not in _NO_TROUBLE) and not told & _SAID_AS.get(one.code, frozenset())
     )

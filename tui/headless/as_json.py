@@ -11,6 +11,7 @@ from tui.model.intent import Attempt, Firing, Intent
 from tui.model.plan import Action, Alternative, Evaluation, Plan, PlanCost, PlannedStep, SwapCost
 from tui.model.position import Collateral, Debt, Position
 from tui.model.rounds import Rounds
+from tui.model.rule import RuleProblem
 from tui.model.snapshot import Snapshot
 from tui.model.units import USD_DECIMALS, format_units
 from tui.ports.journal import Decision
@@ -123,7 +124,19 @@ def evaluation_json(evaluation: Evaluation) -> Json:
         "refused": None if refused is None else refused.reason,
         "refused_code": None if refused is None else refused.code,
         "refused_alternatives": [] if refused is None else [_alternative_json(one) for one in refused.alternatives],
+        "problems": None if evaluation.problems is None else [_problem_json(one) for one in evaluation.problems],
         "at_trigger": plan_json(evaluation.ahead) if isinstance(evaluation.ahead, Plan) else None,
+    }
+
+
+def _problem_json(problem: RuleProblem) -> Json:
+    """What would be said of a rule were it armed now. `step` is a number in the rule, from 1, or null."""
+    return {
+        "code": problem.code,
+        "step": None if problem.step is None else problem.step + 1,
+        "words": problem.words,
+        "fix": problem.fix,
+        "refuses_arming": problem.decisive,
     }
 
 

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 
 from tui.config.options import Options, UsageError, options_from
-from tui.engine.arming import candidates_for, find_obstacles, positions_for
+from tui.engine.arming import candidates_for, find_obstacles, not_told, positions_for
 from tui.engine.conditions import acting_rule
 from tui.engine.killswitch import KillSwitch
 from tui.engine.live_rules import live_faults
-from tui.engine.validation import beside, problems_of
+from tui.engine.validation import beside, loud, problems_of
 from tui.headless.checks import (
     Check,
     Verdict,
@@ -42,10 +42,9 @@ from tui.journal.reading import read_journal
 from tui.model.block import BlockRef
 from tui.model.network import DE_RISK
 from tui.model.plan import FeeQuote
-from tui.model.rule import Mode
+from tui.model.rule import Mode, RuleProblem
 from tui.model.snapshot import Snapshot
 from tui.model.text import clean_text
-from tui.planning.validate import RuleProblem
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.journal import JournalError, JournalMissing
 from tui.wiring import Wired, paths_of, wire
@@ -276,14 +275,16 @@ async def _defence_checks(wired: Wired, block: BlockRef, unarmed: Set[str] = fro
             strange = engine.guard.judge(rule, position, snapshot)
             acting = acting_rule(rule, strange)
             found = find_obstacles(acting, position, snapshot, fees, engine.prospect)
-            wrong: tuple[RuleProblem, ...] = ()
+            problems: tuple[RuleProblem, ...] = ()
             if fees is not None:
-                wrong = beside(await problems_of(acting, position, snapshot, fees, engine.prospect), found)
+                problems = await problems_of(acting, position, snapshot, fees, engine.prospect)
+            found = not_told(found, problems)
+            wrong = beside(problems, found)
             checks += condition_checks(name, strange, steps_left=len(acting.steps))
             checks += [Check(name, False, one.text, stops=one.stops) for one in found]
             checks += [Check(name, False, one.words, one.fix, stops=one.decisive) for one in wrong]
             # What is bad of it by its file, its keys or its market is not fine in the next line.
-            if name not in bad and all(check.ok or not check.stops for check in checks[before:]):
+            if name not in bad and not loud(problems) and all(one.ok or not one.stops for one in checks[before:]):
                 checks.append(Check(name, True, f"its means reach its target on {position.id}"))
     checks += await _aggregator_checks(wired, snapshot, fees, own)
     if own and not guarded:

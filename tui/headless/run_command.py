@@ -79,6 +79,7 @@ class _Run:
         self._passwords = passwords
         self._as_json = as_json
         self._attendants = Attendants(wired, alerts, _ring if sys.stderr.isatty() else None, alone=True)
+        self._refused: list[str] = []
         self._told = 0
         self._told_dropped = False
         self._block = ""
@@ -107,7 +108,9 @@ class _Run:
                 self._wired.engine.died(None if engine.cancelled() else engine.exception())
                 talk(f"trimtab run: nothing is protected any more: {self._wired.engine.ended}")
                 return Exit.FOUND
-            return ended.result() if ended.done() else Exit.NO_CHAIN
+            if not ended.done():
+                return Exit.NO_CHAIN
+            return Exit.REFUSED if self._refused and ended.result() == Exit.DONE else ended.result()
         finally:
             starting.cancel()
             engine.cancel()
@@ -165,7 +168,8 @@ class _Run:
             except CommandRefused as refused:
                 talk(f"trimtab run: {rule.name} is NOT armed: {refused}")
                 self._event({"event": "refused", "rule": rule.name, "why": str(refused)})
-                return Exit.REFUSED
+                self._refused.append(rule.name)
+                continue
             for warning in report.warnings:
                 talk(f"{rule.name}: would stop or weaken it: {warning}")
             for view in engine.view.rules:
@@ -178,6 +182,11 @@ class _Run:
                             self._event({"event": "armed", "rule": rule.name, "position": position, "signers": signers})
         if not wanted:
             talk("watching only: no rule has mode auto, nothing will be signed")
+        if len(self._refused) == len(wanted) > 0:
+            return Exit.REFUSED
+        if self._refused:
+            # What one rule lacks is no reason to leave the others' positions without a defence.
+            talk(f"trimtab run: goes on without {', '.join(self._refused)}; mend that, and start it again")
         return None
 
     # --- telling ---------------------------------------------------------------------------------------------------

@@ -13,12 +13,13 @@ from tui.engine.further import SPAN, refuse_further
 from tui.engine.live_rules import live_errors
 from tui.engine.patience import BLOCKS
 from tui.engine.rulebook import recalled, why_waits
+from tui.engine.validation import problems_of, said_once
 from tui.headless.as_json import block_json, evaluation_json, positions_json, usd, wad
 from tui.headless.output import Exit, data, data_json, talk
 from tui.model.block import BlockRef
 from tui.model.plan import Alternative, Evaluation, FeeQuote, Plan, Refusal
 from tui.model.position import Position
-from tui.model.rule import Mode, Rule
+from tui.model.rule import Mode, Rule, RuleProblem
 from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
 from tui.model.units import USD
@@ -82,6 +83,7 @@ async def evaluate(wired: Wired, rule: Rule, position: Position, snapshot: Snaps
     """
     conditions = () if position.unknown is not None else wired.engine.guard.judge(rule, position, snapshot)
     found = await _evaluate_anew(wired, rule, position, snapshot, fees, conditions)
+    found = replace(found, problems=await _problems(wired, rule, position, snapshot, fees))
     if not found.fires and found.plan is None and found.refused is None:
         return found
     price = wired.engine.prospect.price_of(rule, position)
@@ -107,6 +109,18 @@ def _why_not_yet(
     firings = () if wired.record is None else wired.record.signed_firings(wired.network.chain_id, since)
     further = refuse_further(rule, position.id, plan, firings)
     return None if further is None else further.reason
+
+
+async def _problems(
+    wired: Wired, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote
+) -> tuple[RuleProblem, ...]:
+    """What would be said of a rule, were it armed now; what its file tells already is told with that."""
+    if rule.mode is Mode.NOTIFY:
+        return ()
+    prospect = wired.engine.prospect
+    found = await problems_of(rule, position, snapshot, fees, prospect)
+    faults = live_errors(rule.name, wired.engine.book.sets, snapshot, prospect.markets)
+    return said_once(rule, found, faults)
 
 
 async def _evaluate_anew(
@@ -307,3 +321,5 @@ def _print_plans(found: list[Evaluation]) -> None:
         elif one.ahead is not None:
             data(f"    where its trigger lies it would not act: {one.ahead.reason}")
             _print_ways(one.ahead.alternatives)
+        for problem in one.problems or ():
+            data(f"    {'would NOT be armed anew' if problem.decisive else 'worth knowing'}: {problem}")

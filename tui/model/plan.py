@@ -9,7 +9,7 @@ from tui.model.calls import Call
 from tui.model.pinned import PinnedCode
 from tui.model.position import Asset, PositionKey
 from tui.model.rounds import Rounds
-from tui.model.rule import ActionKind
+from tui.model.rule import ActionKind, RuleProblem
 from tui.model.signing import PermitKind, WordRule
 from tui.model.units import format_units
 from tui.model.wallet import PermitFacts, Wallet
@@ -342,7 +342,8 @@ class Evaluation:
     `ahead`: what a calm rule would do where its trigger lies, sized with what is there now at the worst that its steps
     allow; not simulated. `waits`: it is beyond its trigger, but an engine would not act there, because it fired
     already, rests, is held back, waits for an answer or has done enough for an hour; only where a single look at the
-    chain found it so.
+    chain found it so. `problems`: what would be said of it were it armed now; where any is decisive it would not be
+    armed anew; None: not asked.
     """
 
     rule: str
@@ -354,3 +355,4 @@ class Evaluation:
     refused: Refusal | None
     ahead: Plan | Refusal | None = None
     waits: str | None = None
+    problems: tuple[RuleProblem, ...] | None = None

@@ -229,6 +229,8 @@ class Rule:
     """One rule: when (`trigger`), how far (`goal`), by which `steps`. `order` says whether its steps are a waterfall as
     written, or a choice of which the cheapest that reaches the goal is taken. `digest` identifies its exact meaning:
     an armed rule whose digest changes is disarmed. `source` is "FILE:LINE" of where it was read, for messages.
+    `partial`: it may be armed though its steps do not reach the goal with what is there, because a part of the way is
+    better than none of it.
     """
 
     name: str
@@ -242,6 +244,7 @@ class Rule:
     digest: str
     source: str = ""
     order: Order = Order.WRITTEN
+    partial: bool = False
 
     def signers(self, account: str) -> tuple[str, ...]:
         """The accounts whose keys its steps need on a position of `account` (lower-case hex), each once, as written.
@@ -307,3 +310,22 @@ class RuleFault:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.what}; {self.fix}"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleProblem:
+    """One thing wrong with a rule on a position: `words` say what, `fix` how to mend it; `code` is stable.
+
+    `step` is the number of the step (from 0), None where it is about the rule. `decisive`: such a rule is not armed
+    anew, because it could never do what it says, or not from what is there now. What only leaves a step aside is not:
+    other steps may make up for it, and where they do not, the target is out of reach, which is decisive.
+    """
+
+    code: str
+    step: int | None
+    words: str
+    fix: str
+    decisive: bool
+
+    def __str__(self) -> str:
+        return f"{self.words}; {self.fix}"

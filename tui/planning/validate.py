@@ -7,7 +7,7 @@ over it), or at the price that it waits for.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tui.model.plan import SaleTerms
 from tui.model.position import Asset, Position
@@ -19,6 +19,7 @@ from tui.model.rule import (
     Order,
     RoundsUse,
     Rule,
+    RuleProblem,
     StandingAllowance,
     Step,
     TriggerKind,
@@ -33,7 +34,7 @@ from tui.planning.payers import payer_wallet
 from tui.planning.texts import amount_text, health_text, part_text, percent_text, step_text
 from tui.planning.triggering import at_trigger as at_trigger
 from tui.planning.triggering import beyond_words, liquidation_first
-from tui.planning.waterfall import DEFAULT_SLIPPAGE_BPS, NO_ROUTER, Waterfall
+from tui.planning.waterfall import DAILY_SPENT, DEFAULT_SLIPPAGE_BPS, NO_ROUTER, Waterfall
 from tui.protocols.base import ActionImpossible, LendingMarket
 from tui.quotes.base import fair_in
 from tui.risk.deleverage import feasible, kept_share
@@ -51,24 +52,12 @@ FIRES_AT_ONCE = "fires-at-once"
 """The code of a trigger that is crossed already."""
 BEYOND_LIQUIDATION = "stop-beyond-liquidation"
 """The code of a price that liquidation comes before."""
+STANDING_ALLOWANCE = "standing-allowance"
+"""The code of an allowance of which more stands than a plan needs."""
+OUT_OF_REACH = "out-of-reach"
+"""The code of a goal that the steps do not reach with what is there now."""
 LITTLE_ROOM_BPS = 100
 """A trigger from which a fall by less than this leads to liquidation leaves hardly a block to act in."""
-
-
-@dataclass(frozen=True, slots=True)
-class RuleProblem:
-    """One thing wrong with a rule on a position: `words` say what, `fix` how to mend it; `code` is stable.
-
-    `step` is the number of the step (from 0), None where it is about the rule. `decisive`: such a rule is not to be
-    armed, because it could never do what it says, or not from what is there now. What only leaves a step aside is not:
-    other steps may make up for it, and where they do not, the target is out of reach, which is decisive.
-    """
-
-    code: str
-    step: int | None
-    words: str
-    fix: str
-    decisive: bool
 
 
 def validate(
@@ -98,11 +87,19 @@ def validate(
     assumed = replace(circumstances, offers=None, spent_today_usd=0, left_out={**circumstances.left_out, **aside})
     ways = Ways(rule, market, there, wallet, assumed)
     fall = ways.best_reach()
+    found = [_if_needed(one, fall) for one in found]
     if not fall.reaches_target:
         found.append(_out_of_reach(rule, fall))
     found.extend(_of_approvals(market, fall, wallet, circumstances))
     unique = dict.fromkeys(found)
     return tuple(sorted(unique, key=lambda one: (not one.decisive, -1 if one.step is None else one.step)))
+
+
+def _if_needed(problem: RuleProblem, fall: Waterfall) -> RuleProblem:
+    """What may be taken of a token that the rule does not come to need where it fires keeps it from nothing there."""
+    if problem.code != STANDING_ALLOWANCE or problem.step in fall.taken:
+        return problem
+    return replace(problem, decisive=False)
 
 
 def _of_trigger(rule: Rule, market: LendingMarket, position: Position, best: int | None) -> Iterator[RuleProblem]:
@@ -158,24 +155,27 @@ def _nothing_acts(found: Sequence[RuleProblem]) -> RuleProblem:
 
 
 def _out_of_reach(rule: Rule, fall: Waterfall) -> RuleProblem:
+    """That the goal is not reached, and how far it gets."""
     notes = [step.note for step in fall.steps if step.note] + list(fall.skipped)
     because = f" ({'; '.join(notes)})" if notes else ""
     if rule.close_bps is not None:
-        return RuleProblem(
-            "out-of-reach",
-            None,
-            f"where it fires, with what is there now, it closes {part_text(fall.closed_bps or 0)}, not "
-            f"{part_text(rule.close_bps)}{because}",
-            "fund the wallet, raise a max, add a step, or close less",
-            decisive=True,
-        )
+        gets = f"it closes {part_text(fall.closed_bps or 0)}, not {part_text(rule.close_bps)}"
+        less = "close less"
+    else:
+        reached, wanted = health_text(fall.position.health_factor, 4), health_text(rule.target_health_factor)
+        gets, less = f"it gets to {reached}, not to {wanted}", f"write a {'higher' if rule.boosts else 'lower'} target"
+    # A boost borrows what it takes.
+    mends = [*(() if rule.boosts else ("fund the wallet",)), "raise a max", "add a step", less]
+    if any(DAILY_SPENT in note for note in notes):
+        mends.insert(-1, "raise daily_spend_usd")
+    if not rule.partial:
+        mends.append("write partial = true to have it armed for as far as it gets")
     return RuleProblem(
-        "out-of-reach",
+        OUT_OF_REACH,
         None,
-        f"where it fires, with what is there now, it gets to {health_text(fall.position.health_factor, 4)}, not to "
-        f"{health_text(rule.target_health_factor)}{because}",
-        "fund the wallet, raise a max, add a step, or write a lower target",
-        decisive=True,
+        f"where it fires, with what is there now, {gets}{because}",
+        f"{', '.join(mends[:-1])}, or {mends[-1]}",
+        decisive=not rule.partial,
     )
 
 
@@ -250,10 +250,12 @@ def _of_plain(
                        "check again later", decisive=False)  # fmt: skip
     elif rule.limits.standing_allowance is StandingAllowance.REFUSE and 0 < (holding.balance or 0) < allowed:
         much = "without limit" if allowed >= UNLIMITED else amount_text(allowed, asset)
+        whose = "the wallet's" if step.wallet is None else f"{short_address(step.wallet)}'s"
         yield _problem(
-            number, step, "standing-allowance",
-            f"{short_address(spender or '')} may take more {symbol} ({much}) than a plan will need: it would not act",
-            'approve 0, or write standing_allowance = "use" under [rule.limits]',
+            number, step, STANDING_ALLOWANCE,
+            f"{short_address(spender or '')} may take more of {whose} {symbol} ({much}) than a plan will need: "
+            "it would not act",
+            'take that allowance back (approve 0), or write standing_allowance = "use" under [rule.limits]',
             decisive=rule.order is Order.WRITTEN,
         )  # fmt: skip
 

@@ -38,6 +38,8 @@ BOOST_ROOM = 200
 the target the chain undoes it, and prices move until it is in a block. Twice as far above it has reached its target.
 """
 NO_ROUTER = 'the network file names no router to swap with: add router02 to its [[swap]] table of kind "uniswap-v3"'
+DAILY_SPENT = "the daily spend leaves no more"
+"""The note of a step that the daily limit cuts short."""
 MOST_LEVERAGE = 50
 DEFAULT_SLIPPAGE_BPS = 50
 """What a sale may lose where its step does not say it."""
@@ -398,7 +400,7 @@ class Flow:
         left = self.spend_left
         if left is None:
             return []
-        return [(left * whole(asset.decimals) // price, "the daily spend leaves no more")]
+        return [(left * whole(asset.decimals) // price, DAILY_SPENT)]
 
     # -- what is paid for by a sale
 

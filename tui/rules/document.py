@@ -13,7 +13,7 @@ from typing import Any
 from tui.model.text import clean_text
 from tui.rules.spans import Entry, Kind, Path, Scan, scan
 
-Value = str | int
+Value = str | int | bool
 """What an edit may write."""
 
 TABLES = ("when", "target", "limits")
@@ -31,7 +31,9 @@ def key_text(key: str) -> str:
 
 
 def value_text(value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int):
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, str | int):
         raise EditRefused(f"{type(value).__name__} is not a value of a rules file")
     if isinstance(value, int):
         return str(value)

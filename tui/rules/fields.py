@@ -169,6 +169,16 @@ class TableReader:
             return None
         return value
 
+    def flag(self, key: str) -> bool:
+        """A plain `true` or `false`; false where it is absent or at fault."""
+        value = self.take(key)
+        if value is None or isinstance(value, bool):
+            return bool(value)
+        meant = value.strip().casefold() if isinstance(value, str) else ""
+        fix = f"write {key} = {meant if meant in ('true', 'false') else 'true'}, without quotes"
+        self.fault(key, f"{key} is {quoted(value)}, neither true nor false", fix)
+        return False
+
     def decimal(
         self, key: str, decimals: int, example: str, highest: int, *, required: bool = False, unit: str = ""
     ) -> int | None:

@@ -173,6 +173,8 @@ def rule_digest(rule: Rule) -> str:
     # What a rule remembers is kept under its digest: words that came later count only where they are said.
     if rule.order is not Order.WRITTEN:
         meaning["order"] = rule.order.value
+    if rule.partial:
+        meaning["partial"] = True
     canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -269,6 +271,7 @@ def _read_rule(table: Mapping[str, object], index: int, faults: FaultList, first
     trigger, for_blocks = read_trigger(reader)
     goal = read_goal(reader, mode, trigger)
     order = reader.choice("order", tuple(Order), required=False)
+    partial = reader.flag("partial")
     steps = read_steps(reader, mode)
     check_goal(reader, trigger, goal, steps)
     check_boost(reader, trigger, goal, steps)
@@ -294,6 +297,7 @@ def _read_rule(table: Mapping[str, object], index: int, faults: FaultList, first
         "",
         source,
         Order.WRITTEN if order is None else Order(order),
+        partial,
     )
     return replace(rule, digest=rule_digest(rule))
 

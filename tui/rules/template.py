@@ -23,6 +23,7 @@ when = { health_factor_below = "1.40", for_blocks = 1 }   # liquidation begins b
 # mode = "confirm"
 # when = { health_factor_below = "1.25", for_blocks = 1 }
 # target = { health_factor = "1.50" }
+# partial = false                  # true: it may be armed though it does not reach its target with what is there
 # order = "written"                # written: step after step as below; cheapest: the cheapest that reaches the target
 #
 # [[rule.step]]                    # the waterfall: step by step, until the target is met

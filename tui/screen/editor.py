@@ -40,6 +40,7 @@ from tui.screen.form import (
     step_at,
     step_shape,
     steps_in,
+    typed_value,
     value_at,
 )
 from tui.screen.lines import line
@@ -258,8 +259,7 @@ class EditorPage(Page):
         elif not value.strip() and not needed:
             self.try_edit(lambda: unset_field(self.text, rule, key), key)
         else:
-            whole = key == "when.for_blocks" and value.isascii() and value.isdigit() and len(value) < 10
-            self.try_edit(lambda: set_field(self.text, rule, key, int(value) if whole else value), key)
+            self.try_edit(lambda: set_field(self.text, rule, key, typed_value(key, value)), key)
 
     def _change_kind(self, rule: str, table: Mapping[str, Any], number: int, action: str) -> None:
         """Another action for a step: where that wants other fields they come with it, and what the step said of the

@@ -16,6 +16,7 @@ from textual.widgets import Input
 
 from tui.config.toml_text import read_toml
 from tui.model.rule import BORROWING, FILE_ACTIONS, FROM_WALLET, SALES, ActionKind, Order, RoundsUse
+from tui.rules.document import Value
 from tui.rules.steps import SALE_KEYS, SWAP_FROM
 from tui.screen.clean import clean_text
 from tui.screen.lines import Line, Span, line, shorten, width_of, wrap
@@ -42,6 +43,9 @@ HEALTH_ABOVE = "health above"
 TRIGGERS = (HEALTH, PRICE_BELOW, PRICE_ABOVE, TRAILING, HEALTH_ABOVE)
 RESTORES, CLOSES = "restore health", "close a part"
 GOALS = (RESTORES, CLOSES)
+PARTIAL = "partial"
+PARTIAL_WORDS = ("false", "true")
+"""What that key may be, false first; without quotes in the file."""
 WHEN_KIND, TARGET_KIND = "when.kind", "target.kind"
 """Fields that are no keys of the file: which other keys there are says them."""
 _PRICE_OF = (
@@ -103,6 +107,7 @@ def rule_fields(rule: Mapping[str, Any]) -> tuple[Field, ...]:
         Field(TARGET_KIND, "Goal", "", GOALS),
         _GOAL_FIELDS[goal],
         Field("order", "Steps are taken", "", ORDERS, needed=False),
+        Field(PARTIAL, "A part of the way", "", PARTIAL_WORDS, needed=False),
     )
 
 
@@ -189,7 +194,17 @@ def value_at(rule: Mapping[str, Any], key: str) -> str:
             here = here[int(part)]
         else:
             return ""
+    if isinstance(here, bool):
+        return "true" if here else "false"
     return "" if here is None or isinstance(here, dict | list) else str(here)
+
+
+def typed_value(key: str, value: str) -> Value:
+    """A field's text as the file has it: numbers of blocks and yes or no stand there without quotes."""
+    if key == PARTIAL and value in PARTIAL_WORDS:
+        return value == "true"
+    whole = key == "when.for_blocks" and value.isascii() and value.isdigit() and len(value) < 10
+    return int(value) if whole else value
 
 
 def step_at(rule: Mapping[str, Any], number: int) -> Mapping[str, Any]:

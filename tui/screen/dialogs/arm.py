@@ -86,11 +86,11 @@ def report_lines(
     if report.warnings:
         rows += [BLANK, line(("Know before you arm it", "label"))]
         for text in report.warnings:
-            rows += wrap(clean_text(text, 300), width, "warn", "▲ ", "  ")
+            rows += wrap(clean_text(text, 600), width, "warn", "▲ ", "  ")
     if report.problems:
         rows += [BLANK, line(("It cannot be armed", "alarm"))]
         for text in report.problems:
-            rows += wrap(clean_text(text, 300), width, "alarm", "✖ ", "  ")
+            rows += wrap(clean_text(text, 600), width, "alarm", "✖ ", "  ")
     return rows
 
 
@@ -225,7 +225,7 @@ class ArmDialog(Dialog[None]):
 
     def say(self, text: str, role: str) -> None:
         """Show what is wrong in place."""
-        self.outcome = (clean_text(text, 300), role)
+        self.outcome = (clean_text(text, 600), role)
         if self.is_attached:
             self.query_one(Outcome).redraw()
 

@@ -27,6 +27,10 @@ def preview_lines(preview: Preview | None, rule: str | None, waiting: bool, trou
         rows += wrap(text, width, role if own else "muted", "  ", "  ")
         if own:
             rows += plan_details(evaluation, width)
+            for problem in evaluation.problems or ():
+                bad, lead = problem.decisive, "would not be armed anew: " if problem.decisive else ""
+                said = clean_text(f"{lead}{problem}", 500)
+                rows += wrap(said, width, "alarm" if bad else "warn", "✖ " if bad else "▲ ", "  ")
     if not preview.evaluations:
         rows.append(line(("  No rule in it can be tried now.", "muted")))
     errors = [one for one in preview.faults if one.severity is Severity.ERROR]
