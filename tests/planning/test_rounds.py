@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -28,7 +29,8 @@ from tui.model.rule import ActionKind, Order, RoundsUse, Rule, Step, close
 from tui.model.units import BPS, USD, WAD, value_usd, whole
 from tui.planning.closing import Closing
 from tui.planning.plan import build_plan
-from tui.planning.rounds import rest_of, spare_of
+from tui.planning.rounds import spare_of
+from tui.planning.rounds_rule import rest_of
 from tui.planning.waterfall import Waterfall, run_waterfall
 from tui.rules.rounds import part_left, parts_closed
 from tui.rules.state import initial_state
@@ -307,3 +309,21 @@ def test_under_the_cheapest_order_rounds_close_the_debt_of_one_step_alone() -> N
     fall = routed_fall(rule, market, position)
     assert not fall.reaches_target
     assert [one.token for one in fall.rounds.parts] == [USDC.address]
+
+
+class Upwards(PlainMarket):
+    """A market that rounds what is left of a debt up by a unit, as those do whose debts are shares."""
+
+    def after(self, position: Position, actions: Sequence[Action]) -> Position:
+        left = super().after(position, actions)
+        owed = {one.asset: one.amount + 1 for one in left.debt}
+        return self.position({one.asset: one.amount for one in left.collateral}, owed)
+
+
+def test_all_of_a_debt_is_foreseen_to_be_closed_to_the_last_unit() -> None:
+    market = Upwards()
+    position = market.position({WETH: 100 * WAD}, {USDC: 120_000 * 10**6})
+    fall = routed_fall(replace(rule_of(STEP), goal=close(BPS)), market, position)
+    assert fall.reaches_target
+    assert fall.rounds.ahead > 0
+    assert fall.rounds.ends_at is None

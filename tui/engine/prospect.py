@@ -26,7 +26,7 @@ from tui.planning.circumstances import Circumstances
 from tui.planning.fee_caps import FeeCap
 from tui.planning.leaving_out import LeftOut, Trials, is_refused
 from tui.planning.plan import balances_of, build_plan, price_plan
-from tui.planning.rounds import rest_of
+from tui.planning.rounds_rule import rest_of
 from tui.planning.simulation import judge, simulation_calls, simulation_reads, wallets_left
 from tui.planning.triggering import FiresAt, at_trigger, beyond_words, fires_at, is_crossed, liquidation_first
 from tui.planning.venues import (

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 from tui.model.plan import Action, Sale, SaleTerms
 from tui.model.position import Position
-from tui.model.rounds import LEAST_FLOOR, MOST_ROUNDS, Rounds, RoundsSoFar, floor_of
-from tui.model.rule import ActionKind, Order, Rule
+from tui.model.rounds import LEAST_FLOOR, MOST_ROUNDS, Rounds, floor_of
+from tui.model.rule import ActionKind
 from tui.model.swap import SwapAnswer
-from tui.model.units import UINT256_MAX, WAD, format_units, mul_div_up, parse_units, value_usd, whole
+from tui.model.units import UINT256_MAX, WAD, mul_div_up, value_usd, whole
 from tui.planning.circumstances import Offer
 from tui.planning.own_swaps import own_sale, with_room
 from tui.planning.selling import SaleOrder, Sizing, sizing_of
@@ -262,6 +262,12 @@ class _Round:
         out += value_usd(self._which.at_hand, order.collateral.decimals, prices[order.collateral.address])
         return out * self._kept() // WAD * whole(order.debt.decimals) // prices[order.debt.address]
 
+    def _unpaid(self, part: Part, action: Action, after: Position) -> int:
+        """Base units of a part that a round leaves: of everything what is owed then, to the market's own rounding."""
+        if not part.everything:
+            return part.left - action.amount
+        return sum(one.amount for one in after.debt if one.asset.address == self._order.debt.address)
+
     def _worth(self, repaid: int) -> int:
         """Dollars (8 decimals, up) of so much debt."""
         debt = self._order.debt
@@ -285,7 +291,7 @@ class _Round:
         last = Foreseen(0, 0, True, after.health_factor)
         seen = last
         if not reaches:
-            missing = None if isinstance(goal, Restoring) else self._worth(goal.left - action.amount)
+            missing = None if isinstance(goal, Restoring) else self._worth(self._unpaid(goal, action, after))
             aim = goal.aim if isinstance(goal, Restoring) else UINT256_MAX
             seen = foresee(after, sizing.threshold, kept, aim, left, missing)
         rounds = Rounds(
@@ -352,19 +358,3 @@ def foresee(
         if not debt:
             break
     return Foreseen(rounds, spend, False, weighted // debt if debt else None, missing_usd or 0)
-
-
-def rest_of(rule: Rule, so_far: RoundsSoFar, market: LendingMarket, position: Position) -> Rule:
-    """What is left of a rule between two rounds: the step under way with what its maximum leaves, the steps behind it,
-    the sum of dollars that may still be paid. The share of cost was held against all rounds before the first.
-    """
-    step, limits = rule.steps[so_far.step], rule.limits
-    asset = market.find_asset(position, step.collateral or "")
-    if step.maximum is not None and asset is not None:
-        left = max(parse_units(step.maximum, asset.decimals) - so_far.sold, 0)
-        step = replace(step, maximum=format_units(left, asset.decimals))
-    later = rule.steps[so_far.step + 1 :] if rule.order is Order.WRITTEN else ()
-    if limits.max_cost_usd is not None:
-        limits = replace(limits, max_cost_usd=max(limits.max_cost_usd - so_far.cost_usd, 0))
-    limits = replace(limits, max_cost_share_bps=None)
-    return replace(rule, steps=(step, *later), limits=limits, order=Order.WRITTEN)

@@ -11,18 +11,20 @@ from types import MappingProxyType
 
 from tui.model.plan import Action, PlannedStep, SwapCost
 from tui.model.position import Asset, Position
-from tui.model.rounds import MOST_ROUNDS, DebtPart, Rounds, floor_of
+from tui.model.rounds import MOST_ROUNDS, Rounds, floor_of
 from tui.model.rule import BORROWING, FROM_WALLET, REPAYING, SALES, ActionKind, Order, RoundsUse, Rule, Step
 from tui.model.text import clean_text
 from tui.model.units import LEAST_USD as LEAST_USD
-from tui.model.units import UINT256_MAX, format_units, parse_units, value_usd, whole
+from tui.model.units import UINT256_MAX, parse_units, value_usd, whole
 from tui.model.wallet import Wallet
 from tui.planning.apart import NOTHING_APART, Apart
 from tui.planning.circumstances import Circumstances, Offer, offer_key
 from tui.planning.closing import Closing
 from tui.planning.own_swaps import size_swap
 from tui.planning.payers import paid_by, payer_wallet, why_passed_over
+from tui.planning.purse import NO_PURSE, Purse
 from tui.planning.rounds import Goal, Part, Restoring, RoundOrder, SizedRound, size_round
+from tui.planning.rounds_rule import behind_a_round, less_by, parts_of
 from tui.planning.selling import SaleOrder, SizedSale, size_close, size_sale
 from tui.planning.texts import amount_text as amount_text
 from tui.planning.texts import health_text, step_text
@@ -117,30 +119,6 @@ def run_waterfall(
             break
         flow = flow.then(number)
     return flow.result()
-
-
-@dataclass(frozen=True, slots=True)
-class Purse:
-    """What is left of one wallet: base units by token, and wei of the native coin. None: could not be read."""
-
-    balances: Mapping[str, int | None]
-    native: int | None
-
-    @classmethod
-    def of(cls, wallet: Wallet) -> Purse:
-        """All of it."""
-        return cls(
-            MappingProxyType({token: holding.balance for token, holding in wallet.tokens.items()}), wallet.native
-        )
-
-    def after(self, token: str, amount: int, wrap: int) -> Purse:
-        """Once so much of a token was paid out of it, and `wrap` of the native coin was wrapped for that before."""
-        left = (self.balances[token] or 0) + wrap - amount
-        native = None if self.native is None else self.native - wrap
-        return Purse(MappingProxyType({**self.balances, token: left}), native)
-
-
-NO_PURSE = Purse(MappingProxyType({}), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -523,9 +501,12 @@ class Flow:
         if sized.rounds.reaches_target:
             at_end = self.closing.after(sized.action.kind, token, self.closing.left_of(token))
         reaches = sized.rounds.reaches_target and at_end.is_done
-        return replace(
-            sized.rounds, reaches_target=reaches, parts=self._parts_from(sized.rounds), closes_bps=at_end.closed_bps
-        )
+        so_far = self.circumstances.so_far
+        if so_far is not None and so_far.parts:
+            parts = so_far.parts
+        else:
+            parts = parts_of(self.rule, sized.rounds.step, self.market, self.current, self.closing.owed)
+        return replace(sized.rounds, reaches_target=reaches, parts=parts, closes_bps=at_end.closed_bps)
 
     def _looking_ahead(self, number: int) -> Flow:
         """This flow, whose last step is a round of the rule's step `number` that does not close all that is to be
@@ -536,23 +517,13 @@ class Flow:
             return self
         if self.rule.order is not Order.WRITTEN or number + 1 == len(self.rule.steps):
             return self
-        so_far = self.circumstances.so_far
-        # What was quoted is for the size of this round, at the worst price allowed for all others; what earlier rounds
-        # left is used up by this one, and a call that was made for it is for no other.
-        around = replace(
-            self.circumstances,
-            so_far=None if so_far is None else replace(so_far, left=()),
-            given=MappingProxyType({}),
-            absent=self._absent(),
-            offers=None,
-        )
-        flow = replace(self, circumstances=around, rounds=None, is_ahead=True)._less(number)
+        flow = replace(self, circumstances=behind_a_round(self.circumstances), is_ahead=True)._next_round(number)
         for at in range(number, len(self.rule.steps)):
             for _ in range(MOST_ROUNDS):
                 further = flow if flow.meets_target else flow.then(at)
                 if len(further.steps) == len(flow.steps):
                     break
-                flow = replace(further, rounds=None)._less(at)
+                flow = further._next_round(at)
                 if further.rounds is None:
                     break  # what does not go in rounds is done once
         assert flow.closing is not None
@@ -569,36 +540,9 @@ class Flow:
         )
         return replace(self, rounds=rounds)
 
-    def _less(self, number: int) -> Flow:
-        """The flow of a rule whose step `number`, which was the last that did something, has so much less left of its
-        maximum as was sold.
-        """
-        step, sale = self.rule.steps[number], self.steps[-1].action.sale
-        if step.maximum is None or sale is None:
-            return self
-        decimals = sale.collateral.decimals
-        left = format_units(max(parse_units(step.maximum, decimals) - sale.sold, 0), decimals)
-        steps = (*self.rule.steps[:number], replace(step, maximum=left), *self.rule.steps[number + 1 :])
-        return replace(self, rule=replace(self.rule, steps=steps))
-
-    def _absent(self) -> frozenset[str]:
-        """The collaterals that no helper is there to sell, as far as offers tell."""
-        found = set(self.circumstances.absent)
-        for offer_of, offer in (self.circumstances.offers or {}).items():
-            (found.add if offer.terms.absent else found.discard)(offer_of[0])
-        return frozenset(found)
-
-    def _parts_from(self, rounds: Rounds) -> tuple[DebtPart, ...]:
-        """What was owed when it fired of the debts that the step under way and those behind it repay: what an earlier
-        step was to close, and could not, no round will.
-        """
-        so_far = self.circumstances.so_far
-        if self.closing is None or (so_far is not None and so_far.parts):
-            return () if so_far is None else so_far.parts
-        steps = self.rule.steps[rounds.step :] if self.rule.order is Order.WRITTEN else (self.rule.steps[rounds.step],)
-        assets = (self.market.find_asset(self.current, step.asset) for step in steps if step.action in REPAYING)
-        tokens = dict.fromkeys(asset.address for asset in assets if asset is not None)
-        return tuple(DebtPart(one, self.closing.owed[one]) for one in tokens if one in self.closing.owed)
+    def _next_round(self, number: int) -> Flow:
+        """The flow once the rule's step `number`, which it took last, may go on."""
+        return replace(self, rounds=None, rule=less_by(self.rule, number, self.steps[-1].action))
 
     def _keeps_floor(self, sized: SizedRound, position: Position) -> bool:
         """Whether a round's withdrawal leaves health at its floor on `position` too."""
