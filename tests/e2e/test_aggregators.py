@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +56,15 @@ class Scene:
     def chain(self) -> Chain:
         return self.rig.chain
 
-    async def fall(self, ppm: int = PPM + 5_000, below: int = 0) -> None:
+    async def fall(self, ppm: int = PPM + 5_000, below: int = 0, usd: Decimal = USD_AT_105) -> None:
         """The oracle falls, the pools `below` it, the aggregator at `ppm` of the oracle's price; the engine sees it."""
-        self.prepare(ppm, below)
+        self.prepare(ppm, below, usd)
         self.rig.clock.advance(2)
         await self.rig.head()
 
-    def prepare(self, ppm: int, below: int = 0) -> None:
+    def prepare(self, ppm: int, below: int = 0, usd: Decimal = USD_AT_105) -> None:
         """The same, with nobody looking yet."""
-        self.chain.set_price("WETH", USD_AT_105)
+        self.chain.set_price("WETH", usd)
         follow(self.chain, {"WETH": PPM - below})
         deal(self.chain, self.contracts, "WETH", "USDC", ppm)
 

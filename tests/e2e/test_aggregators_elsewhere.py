@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from decimal import Decimal
 from itertools import cycle
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def foreign(at: Scene, kind: str) -> list[Intent]:
 async def test_every_round_goes_by_the_better_call_to_the_target(in_rounds: Open, kind: str) -> None:
     at = await in_rounds(kind)
     rig, before = at.rig, held(at, at.account)
-    await at.fall(ppm=PPM + 5_000)
+    await at.fall(ppm=PPM + 5_000, usd=Decimal("2450"))  # a health of 1.13, from which it is four rounds
     assert at.sale.venue == kind
     assert at.sale.withdrawn == at.sale.sold
     assert at.plan.rounds is not None
@@ -111,7 +112,7 @@ async def test_every_round_goes_by_the_better_call_to_the_target(in_rounds: Open
     # What came out beyond what was ordered is in the wallet, or was repaid by a later round.
     assert TARGET <= health(rig) <= TARGET * 1_004 // 1_000
     assert {one.state for one in rig.firings} == {FiringState.DONE}
-    assert len(foreign(at, kind)) == len(rig.firings) >= 8
+    assert len(foreign(at, kind)) == len(rig.firings) >= 3
     after = held(at, at.account)
     assert after["WETH"] == before["WETH"]
     assert before["USDC"] <= after["USDC"] < before["USDC"] + 30 * 10**6
