@@ -13,6 +13,7 @@ import pytest
 from tests.support.fault_rig import PASSWORD, FaultRig, OpenRig, World, open_rig
 from tests.support.program import network_file, run_trimtab, trimtab
 from tui.engine.facade import CommandRefused
+from tui.engine.rechecking import RECHECK_BLOCKS
 from tui.model.intent import FiringState
 from tui.model.units import WAD
 from tui.model.view import Severity
@@ -105,6 +106,27 @@ async def test_a_part_of_the_way_that_is_none_of_it_is_told_among_what_would_sto
     (stops,) = rig.view.would_stop
     assert stops.startswith("guard: at its trigger it would not act: ")
     assert "holds none" in stops
+
+
+async def test_means_that_shrink_under_an_armed_rule_are_told_and_disarm_nothing(unarmed: OpenRig) -> None:
+    """An alarm where it promised the target, a warning where a part of the way was welcome."""
+    rig = await unarmed(ENOUGH)
+    told = "guard on 0x"
+    for partial, severity in ((False, Severity.ALARM), (True, Severity.WARNING)):
+        if partial:
+            rewrite(rig, 'mode = "auto"', 'mode = "auto"\npartial = true')
+        await rig.arm()
+        await rig.mine()
+        before = len(said(rig, told))
+        spend(rig, 19_000)
+        await rig.mine(RECHECK_BLOCKS)
+        shrunk = "it is not as it was when it was armed: where it fires, with what is there now, it gets to 1.3"
+        assert said(rig, shrunk)[-1] is severity
+        assert any("it gets to 1.3" in line for line in rig.view.would_stop) is not partial
+        assert rig.view.protection == "ARMED"
+        rig.chain.give("USDC", rig.chain.units("USDC", 19_000), rig.account)
+        await rig.mine(RECHECK_BLOCKS)
+        assert said(rig, told)[before:] == [severity, Severity.GOOD]
 
 
 async def test_a_restart_arms_again_what_lost_its_means_and_says_so_loudly(unarmed: OpenRig) -> None:
