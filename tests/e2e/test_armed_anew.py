@@ -228,6 +228,13 @@ async def test_run_goes_on_for_the_others_and_every_output_says_the_same(
     _, out, _ = await run_trimtab("plan", *looking, "--address", world.account)
     assert f"    would NOT be armed anew: {check['detail']}; {MENDS}" in out
 
+    spend(rig, 15_000)
+    async with trimtab("run", *looking, *key, "--password-file", password) as program:
+        rig.chain.mine()
+        await program.said("armed: good on")
+        assert await program.stop() == 4
+    assert "good: armed again as it was before, all the same: where it fires, with what is there now" in program.text
+
     rig.rules.write_text(text)
     async with trimtab("run", *looking, *key, "--password-file", password) as program:
         rig.chain.mine()

@@ -300,6 +300,9 @@ def test_whose_tokens_are_spent_is_told(payers: tuple[str | None, ...], said: st
 def test_the_share_of_a_loss_is_of_the_one_that_is_expected() -> None:
     rule = replace(views.GUARD, limits=Limits(max_cost_share_bps=2500))
     assert limits_sentence(rule) == "cost up to 25% of the expected loss avoided"
+    assert limits_sentence(replace(rule, partial=True)).endswith(
+        ", goes a part of the way where it cannot go all of it"
+    )
 
 
 def test_the_preview_of_the_chosen_rule_says_whether_it_would_be_armed() -> None:

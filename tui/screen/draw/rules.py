@@ -68,7 +68,7 @@ def evaluation_sentence(evaluation: Evaluation) -> tuple[str, str]:
 
 
 def limits_sentence(rule: Rule) -> str:
-    """The limits of a rule in one sentence, empty where it has none."""
+    """The limits of a rule, and what it may do beyond them, in one sentence; empty where it has none."""
     limits = rule.limits
     said = []
     if limits.max_cost_usd is not None:
@@ -86,6 +86,8 @@ def limits_sentence(rule: Rule) -> str:
         said.append("repays even at a stale price")
     if limits.standing_allowance is StandingAllowance.USE:
         said.append("uses a standing allowance")
+    if rule.partial:
+        said.append("goes a part of the way where it cannot go all of it")
     return ", ".join(said)
 
 
