@@ -16,7 +16,7 @@ from tests.support.on_exchange import SELL, Open, allowed, fall, health, plan_of
 from tests.support.positions import PPM, follow
 from tui.model.intent import FiringState, IntentState
 from tui.model.rounds import FLOOR
-from tui.model.units import UINT256_MAX
+from tui.model.units import UINT256_MAX, WAD
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(240)]
 
@@ -50,8 +50,8 @@ async def stop_loss(
     return rig
 
 
-def owed(rig: FaultRig) -> int:
-    token = rig.chain.token("USDC").v_token
+def owed(rig: FaultRig, symbol: str = "USDC") -> int:
+    token = rig.chain.token(symbol).v_token
     return rig.chain.call(token, "balanceOf(address)", ["uint256"], rig.account)
 
 
@@ -212,3 +212,29 @@ async def test_what_arming_and_a_plan_tell_of_it(rounds: Open) -> None:
     await fall(rig, usd=FALLEN)
     assert "(round 1 of about" in rig.said
     assert "closes 100%" in rig.said
+
+
+async def test_two_debts_are_closed_one_after_the_other(rounds: Open) -> None:
+    both = f"{SELL.format('2%')}\n{SELL.format('2%').replace('USDC', 'DAI')}"
+    rig = await stop_loss(rounds, "100%", both)
+    rig.chain.borrow(rig.account, "DAI", rig.chain.units("DAI", 2_000))
+    await rig.mine(1)
+    await rig.arm()
+    before = wallet(rig)
+    report = await rig.wired.commands.arming_report("guard")
+    assert not any("it closes" in one for one in (*report.problems, *report.warnings)), report
+    await fall(rig, usd=FALLEN)
+    plan = plan_of(rig)
+    assert (plan.goal_words, plan.reaches_target, plan.shortfall) == ("closes 100%", True, None)
+    await to_the_end(rig)
+    assert (owed(rig), owed(rig, "DAI")) == (0, 0)
+    assert {one.state for one in rig.firings} == {FiringState.DONE}
+    paid = [one.intents[-1].words for one in reversed(rig.firings)]
+    bought = ["DAI" if " DAI" in words else "USDC" for words in paid]
+    assert bought == sorted(bought, reverse=True)
+    assert set(bought) == {"USDC", "DAI"}
+    after = wallet(rig)
+    assert after["WETH"] == before["WETH"]
+    assert after["DAI"] < before["DAI"] + 10 * WAD
+    assert allowed(rig) == {}
+    rig.check()

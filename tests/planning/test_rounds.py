@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given, settings
@@ -311,17 +311,32 @@ def test_under_the_cheapest_order_rounds_close_the_debt_of_one_step_alone() -> N
     assert [one.token for one in fall.rounds.parts] == [USDC.address]
 
 
-class Upwards(PlainMarket):
-    """A market that rounds what is left of a debt up by a unit, as those do whose debts are shares."""
+@dataclass
+class Rounding(PlainMarket):
+    """A market that rounds what is left of a debt by a unit, as those do whose debts are shares."""
+
+    by: int = 1
 
     def after(self, position: Position, actions: Sequence[Action]) -> Position:
         left = super().after(position, actions)
-        owed = {one.asset: one.amount + 1 for one in left.debt}
+        owed = {one.asset: one.amount + self.by for one in left.debt}
         return self.position({one.asset: one.amount for one in left.collateral}, owed)
 
 
+@pytest.mark.parametrize("by", [-1, 1])
+def test_what_a_repayment_before_it_leaves_of_a_debt_is_closed_to_the_last_unit(by: int) -> None:
+    market = Rounding(by=by)
+    position = market.position({WETH: 200 * WAD}, {USDC: 120_000 * 10**6})
+    rule = replace(rule_of(repay(maximum="5000"), STEP), goal=close(BPS))
+    fall = routed_fall(rule, market, position, wallet_of(USDC=5_000 * 10**6))
+    assert (len(fall.steps), fall.reaches_target, fall.closed_bps) == (2, True, BPS), fall.skipped
+    assert fall.steps[1].action.amount == 115_000 * 10**6 + by
+    helped = routed_fall(replace(rule, steps=(rule.steps[0], sell())), market, position, wallet_of(USDC=5_000 * 10**6))
+    assert (helped.rounds, helped.reaches_target, helped.closed_bps) == (None, True, BPS), helped.skipped
+
+
 def test_all_of_a_debt_is_foreseen_to_be_closed_to_the_last_unit() -> None:
-    market = Upwards()
+    market = Rounding(by=1)
     position = market.position({WETH: 100 * WAD}, {USDC: 120_000 * 10**6})
     fall = routed_fall(replace(rule_of(STEP), goal=close(BPS)), market, position)
     assert fall.reaches_target

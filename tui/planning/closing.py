@@ -91,11 +91,16 @@ class Closing:
         """Base units of a debt that are still to be repaid."""
         return self.left.get(token, 0)
 
-    def after(self, kind: ActionKind, token: str, amount: int) -> Closing:
-        """Once so much of a debt is repaid."""
+    def after(self, kind: ActionKind, token: str, amount: int, owed: int | None = None) -> Closing:
+        """Once so much of a debt is repaid. `owed` is what is owed of it then, to the market's own rounding: of all of
+        it that is what is left.
+        """
         if kind not in REPAYING or token not in self.left:
             return self
-        return replace(self, left=MappingProxyType({**self.left, token: max(self.left[token] - amount, 0)}))
+        left = max(self.left[token] - amount, 0)
+        if owed is not None:
+            left = owed if self.is_of_all else min(left, owed)
+        return replace(self, left=MappingProxyType({**self.left, token: left}))
 
     def _is_dust(self, token: str, amount: int) -> bool:
         return self.bps < BPS and token in self.prices and self._value(token, amount) < LEAST_USD

@@ -136,6 +136,8 @@ class _Round:
     def by(self, given: SwapAnswer, goal: Goal) -> SizedRound | str:
         """The round whose swap is `given`: what must come out of it is what is bought, whatever the venue claims."""
         sizing, order, bought = self._sizing, self._order, given.order.least_out
+        if isinstance(goal, Part):
+            goal = replace(goal, left=min(goal.left, sizing.owed))
         self._part = goal if isinstance(goal, Part) else None
         asked = self._exchange.sold_for(bought)
         if asked is None:
@@ -176,6 +178,7 @@ class _Round:
     def _close(self, part: Part) -> SizedRound | str:
         """The round that repays all that is left of a part, or as much of it as its floor leaves."""
         sizing, order = self._sizing, self._order
+        part = replace(part, left=min(part.left, sizing.owed))
         self._part = part
         bought = part.left + part.spare - self._which.added
         if bought <= 0:
@@ -188,7 +191,10 @@ class _Round:
                 return most
             bought = most if most + self._which.added < part.left else max(most // 2, 1)
         sold = self._exchange.sold_for(bought)
-        health = None if sold is None else self._health_after(bought, sold)
+        try:
+            health = None if sold is None else self._health_after(bought, sold)
+        except ActionImpossible as refused:
+            return f"{order.words} in rounds: {refused}"
         if sold is None or not sizing.improves(UINT256_MAX if health is None else health):
             return f"{order.words} in rounds would not raise the health factor"
         return self._sized(bought, sold, part, reaches)

@@ -259,9 +259,7 @@ class Flow:
             purses=purses,
             rounds=found.rounds,
             spent=self.spent + spends,
-            closing=None
-            if self.closing is None
-            else self.closing.after(action.kind, action.asset.address, action.amount),
+            closing=None if self.closing is None else _closed_by(self.closing, action, after),
             steps=(*self.steps, PlannedStep(action, after.health_factor, note)),
             taken=(*self.taken, number),
             befores=(*self.befores, self.apart.found_by(action, self.current)),
@@ -527,15 +525,18 @@ class Flow:
                 if further.rounds is None:
                     break  # what does not go in rounds is done once
         assert flow.closing is not None
-        costs = [step.action.sale.cost.total_usd for step in flow.steps if step.action.sale is not None]
-        own = [step.action.sale.cost.total_usd for step in self.steps if step.action.sale is not None]
+        # They are taken to lose as much of what they sell as this one does by its quote.
+        own = self.steps[-1].action.sale
+        assert own is not None
+        sold = value_usd(own.sold, own.collateral.decimals, own.price_usd or 0)
+        spend = flow.spent - self.spent
         rounds = replace(
             first,
             ahead=max(len(flow.steps) - len(self.steps), first.ahead),
             reaches_target=flow.closing.is_done,
             closes_bps=flow.closing.closed_bps,
-            spend_usd=flow.spent - self.spent,
-            swap_usd=sum(costs) - sum(own),
+            spend_usd=spend,
+            swap_usd=own.cost.total_usd * spend // sold if sold else first.swap_usd,
             ends_at=flow.current.health_factor,
         )
         return replace(self, rounds=rounds)
@@ -574,7 +575,8 @@ class Flow:
         if self.closing is None:
             amount = size_action(self.market, self.current, ActionKind.REPAY, debt, most, self.aim)
             return Action(ActionKind.REPAY, debt, amount)
-        part = Part(self.closing.left_of(debt.address), self.closing.is_of_all)
+        owed = self.market.ceiling(self.current, ActionKind.REPAY, debt)
+        part = Part(min(self.closing.left_of(debt.address), owed), self.closing.is_of_all)
         if at_hand < part.left + part.spare:
             return None
         return Action(ActionKind.REPAY, debt, part.left, spare=part.spare)
@@ -620,6 +622,13 @@ class Flow:
         except ActionImpossible as refused:
             return str(refused)
         return "no exchange was asked"
+
+
+def _closed_by(closing: Closing, action: Action, after: Position) -> Closing:
+    """What is left to be closed once an action has left `after`."""
+    token = action.asset.address
+    owed = sum(one.amount for one in after.debt if one.asset.address == token)
+    return closing.after(action.kind, token, action.amount, owed)
 
 
 def _paid_by_wallet(action: Action) -> tuple[str, int] | None:
