@@ -16,7 +16,7 @@ from tui.model.swap import SwapAnswer, SwapOrder
 from tui.model.units import USD, WAD
 from tui.planning.events import APPROVAL, APPROVAL_FOR_ALL, TRANSFER, TRANSFER_SINGLE, strange_event
 from tui.planning.plan import build_plan
-from tui.planning.venues import Proven, claims_more, is_better, orders_of, venue_way, with_answers
+from tui.planning.venues import Proven, claims_more, is_better, ordered_steps, orders_of, venue_way, with_answers
 from tui.protocols.erc20 import address_word, word
 from tui.quotes.router02 import Router02
 from tui.quotes.zero_x import ZeroX
@@ -325,6 +325,18 @@ def test_no_more_of_a_debt_is_closed_by_a_given_call_than_is_to_be() -> None:
     refused = build_plan(rule, MARKET, POSITION, WALLET, around_it)
     assert isinstance(refused, Refusal)
     assert "for another part of the debt" in refused.reason
+
+
+def test_only_steps_that_are_ordered_may_do_elsewhere_what_the_exchange_could_not() -> None:
+    rule = rule_of(sell(), swap("WBTC"))
+    wallet = replace(WALLET, tokens={token: replace(held, balance=WAD) for token, held in WALLET.tokens.items()})
+    around_it = plain.circumstances(swapper=SWAPPER, left_out={0: "it reverts"})
+    circumstances = asked(rule, MARKET, POSITION, wallet, (plain.Routed(),), around_it)
+    plan = build_plan(rule, MARKET, POSITION, wallet, circumstances)
+    assert isinstance(plan, Plan)
+    orders = orders_of(plan, rule, MARKET, POSITION, wallet, circumstances)
+    assert ordered_steps(orders, rule, MARKET, POSITION) == {1}
+    assert ordered_steps({}, rule, MARKET, POSITION) == frozenset()
 
 
 def test_nothing_is_ordered_for_what_a_helper_sells() -> None:

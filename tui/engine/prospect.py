@@ -36,6 +36,7 @@ from tui.planning.venues import (
     claims_more,
     is_better,
     may_swap_itself,
+    ordered_steps,
     orders_of,
     venue_way,
     with_answers,
@@ -259,11 +260,8 @@ class Prospect:
             # The exchange's own plan is proven meanwhile: whatever comes of the others, it is there.
             (own, left_out), answers = await asyncio.gather(self._tried(case, because), self.venues.ask(orders))
             # What one exchange cannot swap another may.
-            left = {
-                number: why
-                for number, why in left_out.items()
-                if number in doubts or not may_swap_itself(rule.steps[number])
-            }
+            asked = ordered_steps(orders, rule, market, position)
+            left = {number: why for number, why in left_out.items() if number in doubts or number not in asked}
             case = replace(case, circumstances=replace(circumstances, left_out=left))
             proven = await self._best(own, answers, case, self.venues)
         return proven.plan if isinstance(proven, Proven) else proven

@@ -53,6 +53,17 @@ def orders_of(
     return _orders(position, run_waterfall(rule, market, position, wallet, replace(around, offers=None)).actions)
 
 
+def ordered_steps(orders: Orders, rule: Rule, market: LendingMarket, position: Position) -> frozenset[int]:
+    """The numbers of a rule's steps (from 0) that other venues are asked for."""
+    found = set()
+    for number, step in enumerate(rule.steps):
+        pays = None if step.collateral is None else market.find_asset(position, step.collateral)
+        bought = market.find_asset(position, step.asset)
+        if pays is not None and bought is not None and offer_key(step.action, pays, bought) in orders:
+            found.add(number)
+    return frozenset(found)
+
+
 def may_swap_itself(step: Step) -> bool:
     """Whether an account may have to swap for a step by itself, its own or one that pays: then it may do so anywhere. A
     deleverage does where it goes in rounds.
