@@ -5,6 +5,7 @@ Under xdist every worker starts nodes of its own; the artifacts and the deployed
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -43,6 +44,12 @@ _LONG = ("faults", "e2e", "screen", "soak", "headless", "vault", "practice", "pr
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {name: place for place, name in enumerate(_LONG)}
     items.sort(key=lambda item: places.get(item.path.parent.name, len(places)))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What thousands of tests import lives to the end: looking for garbage among it is a twelfth of the work."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
