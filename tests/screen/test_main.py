@@ -332,7 +332,7 @@ async def test_leaving_while_armed_asks_then_disarms_and_says_so(open_app: Open,
         await bench.press("n")
         assert isinstance(bench.app.screen, MainScreen)
         await bench.press(key, "y")
-        assert bench.commands("disarm") == [("disarm", "guard", "the screen was left")]
+        assert bench.commands("disarm") == [("disarm", "guard", "the screen was left", "not by hand")]
         assert bench.app.farewell is not None
         assert "Disarmed: guard." in bench.app.farewell
         assert "1 defence was under way" in bench.app.farewell

@@ -579,8 +579,8 @@ class FakeFacade:
             passwords = " ".join(f"{account[:6]}:{password}" for account, password in passwords.items())
         self._note("arm", rule, typed_name, len(passwords))
 
-    async def disarm(self, rule: str, why: str) -> None:
-        self._note("disarm", rule, why)
+    async def disarm(self, rule: str, why: str, *, by_hand: bool = True) -> None:
+        self._note("disarm", rule, why, *(() if by_hand else ("not by hand",)))
 
     async def answer(self, confirmation_id: str, yes: bool, digest: str) -> None:
         assert any(one.id == confirmation_id and one.digest == digest for one in self.view.confirmations)

@@ -190,12 +190,14 @@ class Commands:
 
     async def disarm(self, rule: str, why: str, *, by_hand: bool = True) -> None:
         """Stop a rule; its signatures are withdrawn from the signer's policy, what was sent is followed. Where nobody
-        wanted that (not `by_hand`) it counts as armed still: what arms it next arms it again, and not anew.
+        wanted less protection (not `by_hand`: the app was left) it counts as armed still: what arms it next arms it
+        again, and not anew, and what has fired once stays so.
         """
         engine = self._engine
         armed = engine.book.armed.get(rule)
         if armed is not None and engine.armory.disarm(rule, why, Severity.WARNING):
-            engine.book.disarm(armed.rule, engine.ports.clock.now())
+            if by_hand:
+                engine.book.disarm(armed.rule, engine.ports.clock.now())
             await engine.armory.settle()
             if by_hand:
                 record_disarmed(engine.ports.journal, engine.setup.network.chain_id, armed.rule)

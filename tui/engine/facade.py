@@ -81,8 +81,10 @@ class EngineFacade(Protocol):
     async def arm(self, rule: str, typed_name: str, passwords: Passwords) -> None:
         """Unlock every keystore that a rule needs and arm it; `typed_name` must equal the rule's name."""
 
-    async def disarm(self, rule: str, why: str) -> None:
-        """Stop a rule from firing; what is under way is tracked to its end."""
+    async def disarm(self, rule: str, why: str, *, by_hand: bool = True) -> None:
+        """Stop a rule from firing; what is under way is tracked to its end. Not `by_hand`, where the app is left, it
+        forgets nothing: armed again it goes on where it was.
+        """
 
     async def answer(self, confirmation_id: str, yes: bool, digest: str) -> None:
         """Answer a confirmation; `digest` is that of the one that was shown, with the plan that it had then."""

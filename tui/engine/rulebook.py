@@ -249,17 +249,19 @@ def on_record(record: JournalReader | None, rule: Rule, position: Position) -> R
     )
     if last is None or (kept is not None and kept.episode == last.episode):
         return kept or initial_state(rule, position.id)
-    if kept is not None and (kept.fired_block or 0) > last.block_number:
+    fired = -1 if kept is None or kept.fired_block is None else kept.fired_block
+    # Let go again (a revert, a plan that was dropped) it has no episode any more, but knows when the last one fired.
+    if kept is not None and (fired > last.block_number or (kept.episode is None and fired == last.block_number)):
         return kept
     # The crash came between the latch in the journal and the state: the journal is right.
-    fired = _state_of(rule, position, last)
+    latched = _state_of(rule, position, last)
     if kept is None:
-        return fired
+        return latched
     rounds = kept.rounds
     if rounds is not None and rounds.planned is not None and rounds.planned.episode == last.episode:
         # A round: what came of it is still to be booked, whether it has ended or not.
-        fired = replace(fired, rounds=rounds, ended_block=None)
-    return _trailing_as(kept, fired)
+        latched = replace(latched, rounds=rounds, ended_block=None)
+    return _trailing_as(kept, latched)
 
 
 def _parsed(text: str | None, rule: Rule, position: Position) -> RuleState | None:

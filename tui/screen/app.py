@@ -207,7 +207,9 @@ class TrimtabApp(App[None]):
             if self.facade is None:
                 continue
             try:
-                await asyncio.wait_for(self.facade.disarm(name, "the screen was left"), DISARM_WITHIN)
+                # It is no order to forget: a stop that has closed its part would close it once more when armed again.
+                left = self.facade.disarm(name, "the screen was left", by_hand=False)
+                await asyncio.wait_for(left, DISARM_WITHIN)
             except CommandRefused as error:
                 refused.append(f"{name}: {error}")
             except TimeoutError:
