@@ -16,7 +16,7 @@ from tui.engine.watch import IMPLEMENTATION_SLOT
 from tui.headless.checks import condition_checks
 from tui.practice.accounts import OWNER
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.usefixtures("warm_programs")]
 
 
 def test_what_stops_and_what_is_only_worth_knowing() -> None:

@@ -17,7 +17,7 @@ from tui.headless.attendants import Attendants
 from tui.model.text import short_address
 from tui.protocols.erc20 import address_word
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.usefixtures("warm_programs")]
 
 ACCOUNT, POSITION = f"account {short_address(HOT)}", f"aave-v3/core/{TRADER}"
 
