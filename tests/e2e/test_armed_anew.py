@@ -19,7 +19,7 @@ from tui.model.units import WAD
 from tui.model.view import Severity
 from tui.practice.accounts import OWNER
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.usefixtures("warm_programs")]
 
 STEP = '[[rule.step]]\naction = "repay"\nasset = "USDC"\nmax = "{}"'
 SHORT, ENOUGH = STEP.format("1000"), STEP.format("20000")
