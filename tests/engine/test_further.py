@@ -89,7 +89,7 @@ def test_what_is_refused_says_when_it_is_tried_again_and_then_it_is() -> None:
     assert code(RULE, then, fired(10), fired(900)) is None
 
 
-def test_there_are_so_many_in_an_hour_at_most_but_for_what_ends_an_emergency() -> None:
+def test_there_are_so_many_in_an_hour_at_most() -> None:
     before = tuple(fired(10 * number) for number in range(1, MOST + 1))
     useful = plan(106, 119)
     assert code(RULE, useful, *before[1:]) is None
@@ -98,10 +98,43 @@ def test_there_are_so_many_in_an_hour_at_most_but_for_what_ends_an_emergency() -
     assert refusal.code == "too-many-firings"
     assert f"tried again from {time_text(NOW - 10 * MOST + SPAN)} on" in refusal.reason
     assert code(RULE, plan(106, 150, reaches=True), *before) == "too-many-firings"
-    assert code(RULE, plan(104, 119), *before) == "too-many-firings"
-    assert code(RULE, plan(104, 121), *before) is None
     later = replace(useful, block=replace(useful.block, timestamp=NOW - 10 * MOST + SPAN))
     assert code(RULE, later, *before) is None
+
+
+def emergency(before: int, after: int | None, cost: int, loss: int | None = 1_109) -> Plan:
+    """A plan in an emergency: health in thousandths, dollars that it costs and that a liquidation would take."""
+    made = plan(1, 1, cost * USD, 400 * USD)
+    return replace(
+        made,
+        health_factor_before=before * WAD // 1_000,
+        health_factor_after=None if after is None else after * WAD // 1_000,
+        cost=replace(made.cost, gas_usd=cost * USD),
+        avoided_loss_usd=None if loss is None else loss * USD,
+    )
+
+
+def test_in_an_emergency_whatever_raises_health_for_less_than_the_loss_goes_out() -> None:
+    """No gas is saved while a liquidation is near, however little of what is missing one firing makes up."""
+    useful = emergency(1_004, 1_022, 12)
+    assert code(RULE, emergency(1_051, 1_052, 12), fired(10)) == "adds-too-little", "it is none yet"
+    for made in (useful, emergency(1_002, 1_003, 1_108), emergency(1_002, None, 9), emergency(1_004, 1_022, 12, None)):
+        assert code(RULE, made, fired(10), fired(20)) is None
+    unknown = replace(useful, cost=replace(useful.cost, gas_usd=None))
+    assert code(RULE, unknown, fired(10)) is None
+    assert code(RULE, emergency(1_004, 1_004, 12), fired(10)) == "adds-too-little"
+    assert code(RULE, emergency(1_004, 1_010, 1_109), fired(10)) == "adds-too-little", "a liquidation takes no more"
+
+
+def test_after_so_many_in_an_emergency_each_has_to_be_worth_its_share_of_the_loss() -> None:
+    """All of them together then cost no more than what they keep from being lost."""
+    before = tuple(fired(10 * number) for number in range(1, MOST + 1))
+    # 18 of the 196 thousandths that are missing are worth $101.84 of $1,109.
+    assert code(RULE, emergency(1_004, 1_022, 101), *before) is None
+    assert code(RULE, emergency(1_004, 1_022, 102), *before) == "too-many-firings"
+    assert code(RULE, emergency(1_004, 1_201, 1_100), *before) is None, "over the trigger"
+    unknown = replace(emergency(1_004, 1_022, 1), cost=replace(SCRAP.cost, gas_usd=None))
+    assert code(RULE, unknown, *before) == "too-many-firings"
 
 
 def test_only_what_restores_health_goes_on() -> None:
@@ -109,6 +142,23 @@ def test_only_what_restores_health_goes_on() -> None:
     boost = replace(RULE, trigger=health_above(2 * WAD))
     for rule in (part, boost):
         assert code(rule, SCRAP, fired(10)) is None
+
+
+def test_the_rest_of_a_part_has_to_be_of_use_too() -> None:
+    part, before = replace(RULE, goal=close(5_000)), fired(10, None)
+    before = replace(before, rule_digest=part.digest)
+
+    def refused(made: Plan, *fired_before: Firing) -> str | None:
+        refusal = refuse_further(part, POSITION, made, fired_before, is_rest=True)
+        return None if refusal is None else refusal.code
+
+    assert refused(SCRAP) is None
+    assert refused(SCRAP, before) == "adds-too-little"
+    assert refused(plan(110, 110, USD, 50 * USD), before) is None
+    assert refused(plan(110, 111, reaches=True), before) is None, "it closes what is left"
+    many = tuple(replace(fired(10 * one, None), rule_digest=part.digest) for one in range(1, MOST + 1))
+    assert refused(plan(110, 111, reaches=True), *many) == "too-many-firings"
+    assert refused(emergency(1_002, 1_003, 9), *many[1:]) is None
 
 
 def test_unknown_health_counts_as_below() -> None:

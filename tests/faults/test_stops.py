@@ -9,7 +9,9 @@ import pytest
 
 from tests.faults.test_mempool import _refuse_one_block
 from tests.support.fault_rig import FaultRig, OpenRig
+from tui.engine.defender import MOST_TRIES, TRIES_SECONDS
 from tui.model.intent import FiringState
+from tui.model.units import WAD
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(240)]
 
@@ -19,16 +21,28 @@ OWED = 18_000 * 10**6
 DOLLAR = 10**6
 
 
-async def stop_loss(opens: OpenRig, part: str = "50%", blocks: int = 1) -> FaultRig:
-    """An engine armed with a stop at 2,700 that repays a part from the wallet, after so many blocks under it."""
+async def stop_loss(opens: OpenRig, goal: str = '{ close = "50%" }', blocks: int = 1) -> FaultRig:
+    """An engine armed with a stop at 2,700 that repays half from the wallet (or does what `goal` says), after so many
+    blocks under it.
+    """
     rig = await opens()
     text = rig.rules.read_text().replace(HEALTH, f'{{ price_of = "WETH", below = "2700", for_blocks = {blocks} }}')
-    rig.rules.write_text(text.replace(TARGET, f'{{ close = "{part}" }}'))
+    rig.rules.write_text(text.replace(TARGET, goal))
     # Enough to close the whole: what is closed twice is seen.
     rig.chain.give("USDC", 30_000 * DOLLAR, rig.account)
     await rig.mine()
     await rig.arm()
     return rig
+
+
+def hold(rig: FaultRig, usdc: int) -> None:
+    """The wallet has so many USDC, no more and no less."""
+    have, want = rig.chain.balance("USDC", rig.account), usdc * DOLLAR
+    if have > want:
+        pool, token = rig.chain.market.pool, rig.chain.token("USDC").address
+        rig.chain.send(rig.account, token, "transfer(address,uint256)", pool, have - want)
+    elif have < want:
+        rig.chain.give("USDC", want - have, rig.account)
 
 
 def owed(rig: FaultRig) -> int:
@@ -40,7 +54,46 @@ def is_closed(rig: FaultRig, bps: int = 5_000) -> bool:
     return abs(owed(rig) - OWED * (10_000 - bps) // 10_000) < DOLLAR
 
 
+async def price(rig: FaultRig, usd: str, blocks: int = 6) -> None:
+    """Another price, for so many blocks."""
+    rig.chain.set_price("WETH", usd)
+    await rig.mine(blocks)
+
+
 # --- reverted --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_stop_that_reverted_is_not_used_up_where_the_price_is_back_when_that_is_final(
+    open_faulty: OpenRig,
+) -> None:
+    rig = await stop_loss(open_faulty)
+    await rig.fall("2650")
+    await _refuse_one_block(rig)
+    await price(rig, "2705")
+    assert [one.state for one in rig.firings] == [FiringState.FAILED]
+    assert "its rebalance reverted on chain: it fires anew once it is beyond its trigger" in rig.said
+    assert owed(rig) >= OWED
+    await price(rig, "2650")
+    assert [one.state for one in rig.firings] == [FiringState.DONE, FiringState.FAILED]
+    assert is_closed(rig)
+    await price(rig, "2705")
+    await price(rig, "2650")
+    assert len(rig.firings) == 2, "having closed its part it is used up"
+    rig.check()
+
+
+async def test_a_stop_that_reverts_again_and_again_rests_and_then_fires(open_faulty: OpenRig) -> None:
+    rig = await stop_loss(open_faulty)
+    await rig.fall("2650")
+    for _ in range(40):
+        await (_refuse_one_block(rig) if rig.firings and rig.firing.state.is_open else rig.mine())
+    assert [one.state for one in rig.firings] == [FiringState.FAILED] * MOST_TRIES
+    assert f"reverted {MOST_TRIES} times, it is tried again from " in rig.said
+    rig.chain.advance(TRIES_SECONDS)
+    rig.clock.advance(TRIES_SECONDS)
+    await rig.mine(5)
+    assert is_closed(rig), rig.said
+    rig.check()
 
 
 @pytest.mark.parametrize("blocks", [1, 3])
@@ -62,6 +115,82 @@ async def test_a_restart_after_a_revert_does_not_use_a_stop_up(open_faulty: Open
     await rig.arm()
     await rig.mine(8)
     assert len(rig.firings) == 2
+    rig.check()
+
+
+# --- less than its part ----------------------------------------------------------------------------------------------
+
+
+async def test_a_stop_that_closed_less_than_its_part_goes_on_with_the_rest_over_a_restart(open_faulty: OpenRig) -> None:
+    """The wallet pays half of the part, then the rest of it comes: half of the debt is closed, not half of the rest."""
+    rig = await stop_loss(open_faulty)
+    hold(rig, 4_500)
+    await rig.fall("2650")
+    await rig.mine(6)
+    assert is_closed(rig, 2_500)
+    assert "has closed 24.99% of 50%: as long as it is beyond its trigger it goes on with the rest" in rig.said
+    await rig.restart()
+    await rig.arm()
+    await price(rig, "2705")
+    hold(rig, 20_000)
+    await rig.mine(4)
+    assert len(rig.firings) == 1, "the price is over its level"
+    await price(rig, "2650")
+    assert [one.state for one in rig.firings] == [FiringState.DONE] * 2
+    assert is_closed(rig)
+    await price(rig, "2705")
+    await price(rig, "2600")
+    await rig.restart()
+    await rig.arm()
+    await rig.mine(4)
+    assert len(rig.firings) == 2, "having closed its part it is used up"
+    rig.check()
+
+
+async def test_a_stop_that_was_too_short_for_its_target_of_health_goes_on_and_what_met_it_does_not(
+    open_faulty: OpenRig,
+) -> None:
+    rig = await stop_loss(open_faulty, '{ health_factor = "1.60" }')
+    hold(rig, 1_000)
+    await rig.fall("2650")
+    await rig.mine(6)
+    assert "did not reach its target: as long as it is beyond its trigger it goes on" in rig.said
+    hold(rig, 20_000)
+    await rig.mine(6)
+    assert [one.state for one in rig.firings] == [FiringState.DONE] * 2
+    assert rig.chain.health_factor(rig.account) > 16 * WAD // 10
+    await price(rig, "2500")
+    assert rig.chain.health_factor(rig.account) < 16 * WAD // 10
+    assert len(rig.firings) == 2, "the price fell on: that is no reason to fire again"
+    rig.check()
+
+
+async def test_what_a_hand_disarmed_forgets_the_rest_and_closes_a_part_of_what_is_owed_then(
+    open_faulty: OpenRig,
+) -> None:
+    rig = await stop_loss(open_faulty)
+    hold(rig, 4_500)
+    await rig.fall("2650")
+    await rig.mine(6)
+    assert is_closed(rig, 2_500)
+    await rig.wired.commands.disarm("guard", "by hand")
+    hold(rig, 20_000)
+    await rig.mine()
+    await rig.arm()
+    await rig.mine(6)
+    assert is_closed(rig, 6_250), "half of the three quarters"
+    rig.check()
+
+
+async def test_what_a_person_cancelled_is_not_gone_on_with(open_faulty: OpenRig) -> None:
+    rig = await stop_loss(open_faulty)
+    rig.chain.rpc("anvil_setNextBlockBaseFeePerGas", hex(100 * 10**9))
+    await rig.fall("2650")
+    await rig.cancel()
+    await rig.mine(10)
+    assert [one.state for one in rig.firings] == [FiringState.FAILED], rig.said
+    assert owed(rig) >= OWED
+    assert "disarm it and arm it again" in rig.said
     rig.check()
 
 

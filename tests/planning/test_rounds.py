@@ -199,10 +199,10 @@ def test_interest_on_what_is_closed_in_part_is_not_closed_and_all_of_it_is() -> 
     later = market.position({WETH: position.collateral[0].amount}, {USDC: 60_100 * 10**6})
     parts = (DebtPart(USDC.address, 100_000 * 10**6, 40_000 * 10**6),)
     half = replace(rule_of(STEP), goal=close(5_000))
-    closing = Closing.start(half, market, later, RoundsSoFar(0, 1, parts=parts))
+    closing = Closing.start(half, market, later, parts)
     assert closing.left_of(USDC.address) == 10_000 * 10**6
     assert closing.closed_bps == 4_000
-    everything = Closing.start(replace(half, goal=close(BPS)), market, later, RoundsSoFar(0, 1, parts=parts))
+    everything = Closing.start(replace(half, goal=close(BPS)), market, later, parts)
     assert everything.left_of(USDC.address) == 60_100 * 10**6
     assert 3_990 <= everything.closed_bps < 4_000
 

@@ -10,31 +10,34 @@ import contextlib
 
 from tui.engine.budget import may_have_spent
 from tui.engine.executor import Executor
-from tui.engine.further import goes_on, going_on_words, time_text
+from tui.engine.further import goes_on, going_on_words, rest_words, time_text
 from tui.engine.outcomes import MOST_LOOKS, Outcomes
 from tui.engine.prospect import Prospect
-from tui.engine.rounds import after_round, left_words
+from tui.engine.rounds import after_round, left_words, repaid_by
 from tui.engine.rulebook import RuleBook
 from tui.engine.rulevoice import RuleVoice
 from tui.model.calls import Log
 from tui.model.intent import Firing, FiringState, IntentState
 from tui.model.position import Position
-from tui.model.rounds import MOST_ROUNDS, RoundsSoFar
+from tui.model.rounds import MOST_ROUNDS, DebtPart, RoundsSoFar
 from tui.model.rule import Rule
 from tui.model.snapshot import Snapshot
 from tui.model.units import BPS
 from tui.model.view import Severity
+from tui.planning.closing import Closing
+from tui.planning.texts import part_text
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.clock import Clock
 from tui.ports.journal import Journal
 from tui.rules.evaluate import again_text
-from tui.rules.rounds import rounds_met
-from tui.rules.state import fires_once
+from tui.rules.rounds import is_closed, rounds_met
+from tui.rules.state import RuleState, fires_once, rest_to_close
 
 MOST_TRIES = 3
 """A rule whose transactions revert rests at this many of them ..."""
 TRIES_SECONDS = 60 * 60
-"""... within so many seconds of chain time; what closes a part, or acts on a price, is given up for this fall."""
+"""... within so many seconds of chain time, and is tried again after that."""
+_UNDONE = "did not do all that it was to do"
 
 
 class Conclusions:
@@ -87,31 +90,69 @@ class Conclusions:
         if state.rounds is not None and state.rounds.planned is not None:
             await self._settle_round(rule, position, snapshot, firing, state.rounds, end)
             return
+        if state.closing:
+            await self._settle_part(rule, position, snapshot, firing, state.closing, end)
+            return
         below = self._prospect.is_crossed(rule, position)
-        if below and self._may_try_again(rule, firing, snapshot.block.timestamp):
-            self._book.forget(rule, position, now)
-            self._voice.say(
-                Severity.ALARM, rule, position, snapshot, "its rebalance reverted on chain: it is planned anew"
-            )
+        if (below or fires_once(rule)) and self._may_try_again(rule, firing, snapshot.block.timestamp):
+            self._plan_anew(rule, position, snapshot)
             return
         self._book.conclude(rule, position, state.episode, end, now)
         if self._go_on(rule, position, snapshot):
             return
-        if below and firing.state is FiringState.FAILED and fires_once(rule):
-            self._voice.say_once(
-                Severity.ALARM, rule, position, f"did not do all that it was to do, and {again_text(rule)}"
-            )
+        if firing.state is FiringState.FAILED and fires_once(rule):
+            self._tell_undone(rule, position, snapshot, firing)
         if below and not fires_once(rule):  # what is done then moves no price back, and health only further up
             said = "below its trigger after its rebalance, and will not fire again before health was above it"
             if rule.boosts:
                 said = "above its trigger after its boost, and will not fire again before health was below it"
             if goes_on(rule) and _reverted(firing):
-                last = self._tries(firing, snapshot.block.timestamp)[MOST_TRIES - 1]
-                again = time_text(last.block_timestamp + TRIES_SECONDS)
-                said = (
-                    f"below its trigger: its rebalance reverted {MOST_TRIES} times, it is tried again from {again} on"
-                )
+                said = f"below its trigger: its rebalance {self._reverted_words(firing, snapshot)}"
             self._voice.say_once(Severity.ALARM, rule, position, f"is still {said}")
+
+    async def _settle_part(
+        self,
+        rule: Rule,
+        position: Position,
+        snapshot: Snapshot,
+        firing: Firing,
+        parts: tuple[DebtPart, ...],
+        end: int,
+    ) -> None:
+        """Book what a firing has repaid of the part that its rule is to close. What is left of it is gone on with by
+        another, when trigger and cooldown say so. What a person cancelled or a lost nonce stopped ends there, and so
+        does what no receipt tells: how much more would be too much, nobody knows then.
+        """
+        now, spent = self._clock.now(), any(map(may_have_spent, firing.intents))
+        logs = await self._round_logs(firing) if spent else ()
+        if logs is None:
+            return
+        done = repaid_by(parts, self._prospect.market(position), position, logs)
+        closed = is_closed(done, position, rule.close_bps or 0)
+        unread = spent and not logs
+        more = not closed and not unread and (firing.state is FiringState.DONE or _reverted(firing))
+        self._book.settle_part(rule, position, firing.episode, end, done if more else (), now)
+        if more:
+            if not self._go_on(rule, position, snapshot):
+                self._tell_undone(rule, position, snapshot, firing)
+        elif not closed:
+            why = "its receipts cannot be read, so how much it closed is not known" if unread else _UNDONE
+            self._voice.say(Severity.ALARM, rule, position, snapshot, f"{why}: {again_text(rule)}")
+
+    def _tell_undone(self, rule: Rule, position: Position, snapshot: Snapshot, firing: Firing) -> None:
+        """That a firing failed and is not followed by another now, and whether it will be."""
+        said = f"{_UNDONE}: {again_text(rule)}"
+        if _reverted(firing) and len(self._tries(firing, snapshot.block.timestamp)) >= MOST_TRIES:
+            said = f"its rebalance {self._reverted_words(firing, snapshot)}"
+        self._voice.say_once(Severity.ALARM, rule, position, said)
+
+    def _plan_anew(self, rule: Rule, position: Position, snapshot: Snapshot) -> None:
+        """Let go of a firing that the chain refused, whatever the trigger says by then: it is not used up by that."""
+        self._book.forget(rule, position, self._clock.now())
+        anew = "it is planned anew"
+        if not self._prospect.is_crossed(rule, position):
+            anew = "it fires anew once it is beyond its trigger"
+        self._voice.say(Severity.ALARM, rule, position, snapshot, f"its rebalance reverted on chain: {anew}")
 
     async def _settle_round(
         self, rule: Rule, position: Position, snapshot: Snapshot, firing: Firing, rounds: RoundsSoFar, end: int
@@ -131,7 +172,7 @@ class Conclusions:
             self._book.stop_rounds(rule, position, end, now)
             self._voice.say(Severity.WARNING, rule, position, snapshot, f"{told} was its last: it was disarmed{left}")
             return
-        again = well or self._may_try_again(rule, firing, snapshot.block.timestamp, in_rounds=True)
+        again = well or self._may_try_again(rule, firing, snapshot.block.timestamp, counted=True)
         if again and not well and not rounds.rounds and not any(map(may_have_spent, firing.intents)):
             # Nothing was done yet: whether it still fires is for the trigger to say, as where one transaction reverted.
             self._book.forget(rule, position, now)
@@ -146,9 +187,7 @@ class Conclusions:
                     Severity.ALARM, rule, position, snapshot, f"{told} reverted on chain: it is planned anew{left}"
                 )
             return
-        self._book.end_rounds(rule, position, now)
-        assert firing.episode is not None
-        self._book.conclude(rule, position, firing.episode, end, now)
+        self._book.end_rounds(rule, position, firing.episode, end, () if unread else done.parts, now)
         if not well or not rounds_met(rule, done, position):
             why = "is not tried again" if not well else f"was the last of {MOST_ROUNDS}"
             # How much more would be the part that is to be closed, nobody knows then.
@@ -173,37 +212,68 @@ class Conclusions:
         return ()
 
     def _go_on(self, rule: Rule, position: Position, snapshot: Snapshot) -> bool:
-        """Let a rule that restores health go on where its last firing is over and has left it below the trigger;
-        whether it does. What a person declined or cancelled, and what a lost nonce stopped, is left latched there.
+        """Let a rule go on whose last firing is over: one that restores health where it is still below the trigger, one
+        that closes a part where some of it is left, one that fires once where the chain refused it; whether it does.
+        What a person declined or cancelled, and what a lost nonce stopped, is left latched there.
         """
         assert self._journal is not None
-        state, block = self._book.state(rule, position), snapshot.block
-        if not goes_on(rule) or state.episode is None or not self._prospect.is_crossed(rule, position):
+        state = self._book.state(rule, position)
+        firing = None if state.episode is None else self._journal.firing_of(rule.name, state.episode)
+        if firing is None or not self._has_more(rule, position, state, firing):
             return False
-        firing = self._journal.firing_of(rule.name, state.episode)
-        if firing is None:
+        well, rest = firing.state is FiringState.DONE, bool(rest_to_close(state))
+        if not well and not self._may_try_again(rule, firing, snapshot.block.timestamp, counted=bool(state.closing)):
             return False
-        if firing.state is FiringState.DONE:
-            self._book.go_on(rule, position, self._clock.now())
-            said = going_on_words(rule, position.health_factor, state.cooldown_until, block.timestamp)
-            self._voice.say(Severity.ALARM, rule, position, snapshot, said)
+        if not well and not rest:
+            self._plan_anew(rule, position, snapshot)
             return True
-        if self._may_try_again(rule, firing, block.timestamp):
-            self._book.forget(rule, position, self._clock.now())
-            self._voice.say(
-                Severity.ALARM, rule, position, snapshot, "its rebalance reverted on chain: it is planned anew"
-            )
-            return True
-        return False
+        self._book.go_on(rule, position, self._clock.now())
+        self._voice.say(Severity.ALARM, rule, position, snapshot, self._words(rule, position, snapshot, state))
+        return True
 
-    def _may_try_again(self, rule: Rule, firing: Firing, now: int, *, in_rounds: bool = False) -> bool:
+    def _has_more(self, rule: Rule, position: Position, state: RuleState, firing: Firing) -> bool:
+        """Whether something of what a rule is for is left, as far as its last firing, which is over, tells."""
+        if state.closing:
+            return True
+        if fires_once(rule):
+            return firing.state is FiringState.FAILED or self._fell_short(rule, firing)
+        return goes_on(rule) and self._prospect.is_crossed(rule, position)
+
+    def _fell_short(self, rule: Rule, firing: Firing) -> bool:
+        """Whether a firing that was to restore health was not even planned to get there: a step was out, or means were
+        short. What the price does afterwards is no reason to fire again.
+        """
+        assert self._journal is not None
+        expected, target = self._journal.outcome(firing.id), rule.target_health_factor
+        if expected is None or target is None or expected.health_expected is None:
+            return False
+        return expected.health_expected < target
+
+    def _words(self, rule: Rule, position: Position, snapshot: Snapshot, state: RuleState) -> str:
+        """What is told of a rule that goes on."""
+        now = snapshot.block.timestamp
+        if goes_on(rule):
+            return going_on_words(rule, position.health_factor, state.cooldown_until, now)
+        rest = rest_words(state.cooldown_until, now)
+        closing = Closing.start(rule, self._prospect.market(position), position, state.closing)
+        if closing is None:
+            return f"did not reach its target: as long as it is beyond its trigger it goes on{rest}"
+        done = f"has closed {part_text(closing.closed_bps)} of {part_text(closing.bps)}"
+        return f"{done}: as long as it is beyond its trigger it goes on with the rest{rest}"
+
+    def _reverted_words(self, firing: Firing, snapshot: Snapshot) -> str:
+        last = self._tries(firing, snapshot.block.timestamp)[MOST_TRIES - 1]
+        again = time_text(last.block_timestamp + TRIES_SECONDS)
+        return f"reverted {MOST_TRIES} times, it is tried again from {again} on"
+
+    def _may_try_again(self, rule: Rule, firing: Firing, now: int, *, counted: bool = False) -> bool:
         """Whether a firing failed only because the chain refused it: a price that moved on, somebody who came first.
 
         What a person cancelled and what a lost nonce stopped is not tried again, and nothing more than `MOST_TRIES`
         times in `TRIES_SECONDS`: what reverts costs gas. A part that is to be closed is a part of what is owed: where
-        some of it went through, as large a part of the rest would be too much; of rounds it is known what they repaid.
+        some of it went through, and that is not `counted`, as large a part of the rest would be too much.
         """
-        if not in_rounds and rule.close_bps is not None and any(map(may_have_spent, firing.intents)):
+        if not counted and rule.close_bps is not None and any(map(may_have_spent, firing.intents)):
             return False
         return _reverted(firing) and len(self._tries(firing, now)) < MOST_TRIES
 

@@ -39,12 +39,13 @@ from tui.model.rule import Mode, Rule, Step
 from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
 from tui.model.view import Confirmation, Notice, Severity
+from tui.planning.closing import parts_to_close
 from tui.planning.texts import step_text
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.clock import Clock
 from tui.ports.journal import Journal, JournalError
 from tui.rules.evaluate import Verdict, VerdictKind, again_text
-from tui.rules.state import RuleState
+from tui.rules.state import RuleState, begin_closing, rest_to_close
 
 MOST_NOTICES = 20
 """What rules that only notify have told is kept for alerts: so many of the newest."""
@@ -226,20 +227,26 @@ class Defender:
             so_far = replace(so_far, step=acting.steps.index(step))
         left_out = numbered(acting, doubts) if so_far is None else {}
         plan = await self._prospect.simulated_plan(
-            acting, position, snapshot, fees, so_far, doubts=left_out, because=because
+            acting,
+            position,
+            snapshot,
+            fees,
+            so_far,
+            closing=rest_to_close(state),
+            doubts=left_out,
+            because=because,
         )
         if isinstance(plan, Refusal):
             return plan
         if so_far is not None:
             return plan  # of one firing, that has bounds of its own
-        return self._patience.hold((rule.name, position.id), plan) or self._further(rule, position, plan) or plan
+        return self._patience.hold((rule.name, position.id), plan) or self._further(rule, position, plan, state) or plan
 
-    def _further(self, rule: Rule, position: Position, plan: Plan) -> Refusal | None:
+    def _further(self, rule: Rule, position: Position, plan: Plan, state: RuleState) -> Refusal | None:
         if self._journal is None:
             return None
-        return refuse_further(
-            rule, position.id, plan, self._journal.signed_firings(self._chain_id, plan.block.timestamp - SPAN)
-        )
+        fired = self._journal.signed_firings(self._chain_id, plan.block.timestamp - SPAN)
+        return refuse_further(rule, position.id, plan, fired, is_rest=bool(rest_to_close(state)))
 
     def _refuse(self, rule: Rule, position: Position, snapshot: Snapshot, verdict: Verdict, refusal: Refusal) -> None:
         pair = (rule.name, position.id)
@@ -270,8 +277,8 @@ class Defender:
             return "the rule or the position is gone"
         if not yes:
             self._questions.drop(pair)
-            # Declined between two rounds, no more follow.
-            self._book.keep(rule, position, replace(asked.state, rounds=None), self._clock.now())
+            # Declined between two rounds, or for the rest of a part, no more follow.
+            self._book.keep(rule, position, replace(asked.state, rounds=None, closing=()), self._clock.now())
             assert asked.state.episode is not None
             self._book.conclude(rule, position, asked.state.episode, snapshot.block.number, self._clock.now())
             self._voice.say(Severity.WARNING, rule, position, snapshot, f"declined: it {again_text(rule)}")
@@ -354,6 +361,9 @@ class Defender:
         step = None if plan.rounds is None else self._guard.acting(rule, position).steps[plan.rounds.step]
         number = 0 if step is None else rule.steps.index(step)
         state = replace(state, rounds=next_round(state, plan, number, verdict.episode, agreed_usd))
+        if so_far_of(state) is None:
+            market = self._prospect.market(position)
+            state = begin_closing(state, parts_to_close(rule, market, position, rest_to_close(state)))
         if state.rounds is not None:
             self._book.before_round(rule, position, state.rounds, self._clock.now())
         firing = self._executor.open_firing(

@@ -2,7 +2,8 @@
 
 A rule that restores health is never left latched below its trigger: what is still to be done is planned anew at the
 next block, once its cooldown is over. So that scraps do not burn gas without end, a further firing has to reach its
-target, take health over the trigger or add something of use, and there are so many in an hour at most.
+target, take health over the trigger or add something of use, and there are so many in an hour at most. In an emergency
+whatever raises health goes out, as long as it costs less than a liquidation.
 """
 
 from __future__ import annotations
@@ -21,9 +22,7 @@ from tui.planning.texts import health_text
 SPAN = 60 * 60
 """Seconds of chain time over which firings that left health below the trigger are counted."""
 MOST = 12
-"""Firings of one rule on one position within `SPAN` that may leave it below the trigger. In an emergency what takes it
-over the trigger is not counted.
-"""
+"""Firings of one rule on one position within `SPAN` that may leave it below the trigger, but for an emergency."""
 USEFUL_PART = 10
 """A further firing is of use where it makes up this part of what health lacks to the trigger (a tenth) ..."""
 USEFUL_GAS = 50
@@ -51,24 +50,25 @@ def short_ones(rule: Rule, position: str, firings: Iterable[Firing], now: int) -
     return tuple(takewhile(lambda one: not _took_over(rule, one), done))
 
 
-def refuse_further(rule: Rule, position: str, plan: Plan, firings: Iterable[Firing]) -> Refusal | None:
+def refuse_further(
+    rule: Rule, position: str, plan: Plan, firings: Iterable[Firing], *, is_rest: bool = False
+) -> Refusal | None:
     """Why a plan is not carried out after what `firings` (the newest first) have done already, and when it is tried
-    again; None where it is carried out.
+    again; None where it is carried out. `is_rest`: it is what an earlier firing left of a part that is to be closed.
     """
-    if not goes_on(rule):
+    if not goes_on(rule) and not is_rest:
         return None
     before = short_ones(rule, position, firings, plan.block.timestamp)
-    if not before:
+    if not before or (is_emergency(rule, plan.health_factor_before) and _pays(rule, plan, len(before))):
         return None
-    over = plan.reaches_target or suffices(rule, ends_at(plan))
-    if len(before) >= MOST and not (over and is_emergency(rule, plan.health_factor_before)):
+    if len(before) >= MOST:
         again = time_text(before[MOST - 1].block_timestamp + SPAN)
+        still = "health is still below its trigger" if goes_on(rule) else "it has not done all that it is to do"
         return Refusal(
             "too-many-firings",
-            f"it fired {len(before)} times within an hour and health is still below its trigger: it is tried again "
-            f"from {again} on",
+            f"it fired {len(before)} times within an hour and {still}: it is tried again from {again} on",
         )
-    if over or _is_useful(rule, plan):
+    if plan.reaches_target or suffices(rule, ends_at(plan)) or _is_useful(rule, plan):
         return None
     now, after = (health_text(one, 4) for one in (plan.health_factor_before, ends_at(plan)))
     gas, again = plan.cost.gas_usd, time_text(before[0].block_timestamp + SPAN)
@@ -82,14 +82,16 @@ def refuse_further(rule: Rule, position: str, plan: Plan, firings: Iterable[Firi
 
 def going_on_words(rule: Rule, health: int | None, cooldown_until: int | None, now: int) -> str:
     """What is told of a firing after which health is still below the trigger."""
-    trigger = health_text(rule.health_factor_below)
-    rest = (
-        ""
-        if cooldown_until is None or cooldown_until <= now
-        else f" once its cooldown is over ({cooldown_until - now} s)"
-    )
+    trigger, rest = health_text(rule.health_factor_below), rest_words(cooldown_until, now)
     shown = "?" if health is None else format_units(health, 18, 4)
     return f"is still below its trigger {trigger} after its rebalance (health factor {shown}): it goes on{rest}"
+
+
+def rest_words(cooldown_until: int | None, now: int) -> str:
+    """How long something that goes on rests first; nothing where it does not. Seconds of chain time."""
+    if cooldown_until is None or cooldown_until <= now:
+        return ""
+    return f" once its cooldown is over ({cooldown_until - now} s)"
 
 
 def time_text(timestamp: int) -> str:
@@ -97,13 +99,36 @@ def time_text(timestamp: int) -> str:
     return datetime.fromtimestamp(timestamp, UTC).strftime("%H:%M:%S UTC")
 
 
+def _goal(rule: Rule) -> int | None:
+    """The health factor (wad) to which anything is missing; None where a part is to be closed."""
+    return rule.health_factor_below if goes_on(rule) else rule.target_health_factor
+
+
 def _is_useful(rule: Rule, plan: Plan) -> bool:
-    after, trigger, gas = ends_at(plan), rule.health_factor_below, plan.cost.gas_usd
-    if after is None or trigger is None:
+    after, goal, gas = ends_at(plan), _goal(rule), plan.cost.gas_usd
+    if after is None:
         return True
-    if (after - plan.health_factor_before) * USEFUL_PART >= trigger - plan.health_factor_before:
+    if goal is not None and (after - plan.health_factor_before) * USEFUL_PART >= goal - plan.health_factor_before:
         return True
     return gas is not None and gas * USEFUL_GAS <= plan.spend_usd
+
+
+def _pays(rule: Rule, plan: Plan, already: int) -> bool:
+    """Whether a plan raises health for less than a liquidation would take: that is no time to save gas. After `MOST`
+    firings it has to take health over the trigger, or cost no more than its share of the loss, by how much of what
+    health lacks it makes up: so all of them together cost no more than the loss, however small each of them is.
+    """
+    before, after, loss = plan.health_factor_before, ends_at(plan), plan.avoided_loss_usd
+    if after is None:
+        return True
+    cost, goal = plan.cost.total_usd, _goal(rule)
+    if after <= before or (cost is not None and loss is not None and cost >= loss):
+        return False
+    if already < MOST or plan.reaches_target or suffices(rule, after):
+        return True
+    if cost is None or loss is None or goal is None:
+        return False
+    return cost * (goal - before) <= loss * (after - before)
 
 
 def _took_over(rule: Rule, firing: Firing) -> bool:

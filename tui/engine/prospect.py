@@ -17,7 +17,7 @@ from tui.engine.venues import Venues
 from tui.model.block import BlockRef
 from tui.model.plan import Alternative, FeeQuote, Plan, PlannedCall, Refusal
 from tui.model.position import Asset, Position
-from tui.model.rounds import RoundsSoFar
+from tui.model.rounds import DebtPart, RoundsSoFar
 from tui.model.rule import BORROWING, SALES, ActionKind, Rule
 from tui.model.snapshot import Snapshot
 from tui.model.units import WAD
@@ -231,6 +231,7 @@ class Prospect:
         fees: FeeQuote,
         so_far: RoundsSoFar | None = None,
         *,
+        closing: tuple[DebtPart, ...] = (),
         ask_others: bool = True,
         doubts: LeftOut = MappingProxyType({}),
         because: Refusal | None = None,
@@ -238,14 +239,18 @@ class Prospect:
         """The plan, proven by simulation at the snapshot's block, with its true gas; or why it must not be done. A step
         that the simulation refuses is left out of it, and the rest is sized anew. With `so_far` that of the next round:
         `rule` is the one that fired. Aggregators are asked for its own swaps as well where `ask_others`.
-        The steps of `doubts` are left out from the first on, `because` of what refused them.
+        The steps of `doubts` are left out from the first on, `because` of what refused them. `closing`: what an earlier
+        firing has left of the part that it was to close.
         """
         wallet = self.wallet(rule, position, snapshot)
         if wallet is None:
             return Refusal("wallet-unknown", "the account's wallet was not read")
         market = self.market(position)
         circumstances = replace(
-            self.circumstances(rule, snapshot, fees), absent=self.offers.absent(position), so_far=so_far
+            self.circumstances(rule, snapshot, fees),
+            absent=self.offers.absent(position),
+            so_far=so_far,
+            closing=closing,
         )
         if so_far is not None:
             rule = rest_of(rule, so_far, market, position)

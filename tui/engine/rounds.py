@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from tui.model.calls import Log
 from tui.model.plan import Plan
 from tui.model.position import Position
-from tui.model.rounds import PlannedRound, RoundsSoFar
+from tui.model.rounds import DebtPart, PlannedRound, RoundsSoFar
 from tui.model.rule import Step
 from tui.planning.texts import amount_text
 from tui.protocols.base import LendingMarket
@@ -51,10 +51,7 @@ def after_round(
         left[asset.address] = max(there, 0)
         if name == step.collateral:
             sold = sum(market.sold_in(one, owner, asset.address) or 0 for one in logs)
-    parts = tuple(
-        replace(part, repaid=part.repaid + sum(market.repaid_in(one, owner, part.token) for one in logs))
-        for part in rounds.parts
-    )
+    parts = repaid_by(rounds.parts, market, position, logs)
     return replace(
         rounds,
         rounds=rounds.rounds + 1,
@@ -64,6 +61,17 @@ def after_round(
         left=tuple((token, amount) for token, amount in left.items() if amount),
         planned=None,
         parts=parts,
+    )
+
+
+def repaid_by(
+    parts: Iterable[DebtPart], market: LendingMarket, position: Position, logs: Sequence[Sequence[Log]]
+) -> tuple[DebtPart, ...]:
+    """Debts of which a part is closed, with what transactions (the events of each) repaid of them."""
+    owner = position.key.account
+    return tuple(
+        replace(part, repaid=part.repaid + sum(market.repaid_in(one, owner, part.token) for one in logs))
+        for part in parts
     )
 
 

@@ -15,7 +15,7 @@ from tui.engine.conditions import Baseline
 from tui.model.block import BlockRef
 from tui.model.intent import Firing, FiringState
 from tui.model.position import Position
-from tui.model.rounds import RoundsSoFar
+from tui.model.rounds import DebtPart, RoundsSoFar
 from tui.model.rule import Rule, RuleFault, TriggerKind
 from tui.planning.policy import ArmedScope
 from tui.ports.journal import Journal, JournalReader
@@ -34,6 +34,7 @@ from tui.rules.state import (
     go_on,
     initial_state,
     no_more_rounds,
+    rest_to_close,
     state_from_data,
     state_to_data,
     stopped_rounds,
@@ -172,17 +173,27 @@ class RuleBook:
         """The firing of `episode` is over since `end_block`."""
         self.keep(rule, position, conclude(self.state(rule, position), end_block, episode), at)
 
+    def settle_part(
+        self, rule: Rule, position: Position, episode: str, end_block: int, parts: tuple[DebtPart, ...], at: float
+    ) -> None:
+        """The firing of `episode`, which was to close a part, is over since `end_block`: written down at once with what
+        it repaid, so that nothing is counted twice. No `parts`: nothing is to be gone on with.
+        """
+        over = conclude(self.state(rule, position), end_block, episode)
+        self.keep(rule, position, replace(over, closing=parts), at)
+
     def go_on(self, rule: Rule, position: Position, at: float) -> None:
-        """Its last firing is over and has left health below the trigger: free to fire again after its cooldown."""
+        """Its last firing is over and has left something to do: free to fire again after its cooldown."""
         self.keep(rule, position, go_on(self.state(rule, position)), at)
 
     def forget(self, rule: Rule, position: Position, at: float) -> None:
-        """Its firing was dropped before anything was signed: free to fire again at once.
+        """Its firing was dropped before anything was signed, or came to nothing: free to fire again at once.
 
-        When that was stays known, so that a restart does not take an older firing for the last and latch on it.
+        When that was stays known, so that a restart does not take an older firing for the last and latch on it; and so
+        does what earlier firings closed of a part.
         """
         before = self.state(rule, position)
-        free = replace(initial_state(rule, position.id), fired_block=before.fired_block)
+        free = replace(initial_state(rule, position.id), fired_block=before.fired_block, closing=rest_to_close(before))
         if before.rounds is not None and before.rounds.rounds and before.episode is not None:
             # Rounds before this one stand: the next is planned anew.
             self.keep(rule, position, between_rounds(before, before.ended_block or 0, before.rounds), at)
@@ -201,9 +212,14 @@ class RuleBook:
         """The last round is over since `end_block`, and a person let no more follow."""
         self.keep(rule, position, stopped_rounds(self.state(rule, position), end_block), at)
 
-    def end_rounds(self, rule: Rule, position: Position, at: float) -> None:
-        """No more rounds follow, whatever they have come to."""
-        self.keep(rule, position, no_more_rounds(self.state(rule, position)), at)
+    def end_rounds(
+        self, rule: Rule, position: Position, episode: str, end_block: int, parts: tuple[DebtPart, ...], at: float
+    ) -> None:
+        """The round of `episode` is over since `end_block`, and no more follow, whatever they have come to; `parts` as
+        `no_more_rounds` takes them.
+        """
+        over = conclude(self.state(rule, position), end_block, episode)
+        self.keep(rule, position, no_more_rounds(over, parts), at)
 
     def begin_trailing(self, rule: Rule, position: Position, block: BlockRef, at: float) -> None:
         """The rule was armed: what it trails begins here, or goes on where a restart broke it off."""
@@ -261,7 +277,7 @@ def on_record(record: JournalReader | None, rule: Rule, position: Position) -> R
     if rounds is not None and rounds.planned is not None and rounds.planned.episode == last.episode:
         # A round: what came of it is still to be booked, whether it has ended or not.
         latched = replace(latched, rounds=rounds, ended_block=None)
-    return _trailing_as(kept, latched)
+    return replace(_trailing_as(kept, latched), closing=kept.closing)
 
 
 def _parsed(text: str | None, rule: Rule, position: Position) -> RuleState | None:
@@ -312,7 +328,7 @@ def _trailing_as(kept: RuleState, state: RuleState) -> RuleState:
 
 def _latch(state: RuleState) -> tuple[object, ...]:
     kept = state.latched, state.episode, state.ended_block, state.recovered_block, state.cooldown_until
-    return (*kept, state.bests, state.trails_armed, state.rounds)
+    return (*kept, state.bests, state.trails_armed, state.rounds, state.closing)
 
 
 def _stamp(path: Path) -> object:

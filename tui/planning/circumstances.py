@@ -9,7 +9,7 @@ from types import MappingProxyType
 from tui.model.data_fee import DataFees
 from tui.model.plan import FeeQuote, PlannedCall, SaleTerms
 from tui.model.position import Asset
-from tui.model.rounds import RoundsSoFar
+from tui.model.rounds import DebtPart, RoundsSoFar
 from tui.model.rule import ActionKind
 from tui.model.swap import SwapAnswer
 from tui.model.units import WAD
@@ -75,7 +75,8 @@ class Circumstances:
     very call is made or none. `payers` are the wallets of other accounts that steps name to pay, `barred` the accounts
     for which nothing may be signed now and why; both by lower-case account. `absent` are the collaterals (addresses)
     that no helper is there to sell, as far as that is known before offers are. `so_far`: the rounds that a firing has
-    done already; the rule is then only what is left of it.
+    done already; the rule is then only what is left of it. `closing`: the debts of which an earlier firing closed less
+    than its part, with what was owed of them then.
     """
 
     fees: FeeQuote
@@ -92,6 +93,12 @@ class Circumstances:
     barred: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     absent: frozenset[str] = frozenset()
     so_far: RoundsSoFar | None = None
+    closing: tuple[DebtPart, ...] = ()
+
+    @property
+    def parts(self) -> tuple[DebtPart, ...]:
+        """The debts of which a part is closed already, or was to be; none where the rule begins anew."""
+        return self.closing if self.so_far is None else self.so_far.parts
 
     def l1_fee_wei(self, calls: Iterable[PlannedCall]) -> int | None:
         """What layer 1 charges for the data of `calls`, a transaction each: 0 where nothing is charged apart, None

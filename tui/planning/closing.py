@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from tui.model.position import Position
-from tui.model.rounds import DebtPart, RoundsSoFar
+from tui.model.rounds import DebtPart
 from tui.model.rule import REPAYING, ActionKind, Rule
 from tui.model.units import BPS, LEAST_USD, value_usd
 from tui.protocols.base import LendingMarket
@@ -30,22 +30,18 @@ class Closing:
 
     @classmethod
     def start(
-        cls, rule: Rule, market: LendingMarket, position: Position, so_far: RoundsSoFar | None = None
+        cls, rule: Rule, market: LendingMarket, position: Position, known: tuple[DebtPart, ...] = ()
     ) -> Closing | None:
-        """Before anything is done, or between two rounds, where `so_far` says what was owed when it fired; None where
-        the rule restores a health factor.
+        """Before anything is done; or between two rounds, or after a firing that did less, where `known` says what was
+        owed when it fired. None where the rule restores a health factor.
         """
         bps = rule.close_bps
         if bps is None:
             return None
-        named = {
-            asset.address
-            for step in rule.steps
-            if step.action in REPAYING and (asset := market.find_asset(position, step.asset)) is not None
-        }
+        named = named_debts(rule, market, position)
         debts = [one for one in position.debt if one.asset.address in named and one.amount > 0]
-        known = {one.token: one for one in (() if so_far is None else so_far.parts)}
-        parts = [known.get(one.asset.address, DebtPart(one.asset.address, one.amount)) for one in debts]
+        before = {one.token: one for one in known}
+        parts = [before.get(one.asset.address, DebtPart(one.asset.address, one.amount)) for one in debts]
         left = {one.token: part_left(one, position, bps) for one in parts}
         # Between two rounds what is left, and what they have repaid, is what was wanted; interest on it counts in.
         wanted = {one.token: left[one.token] + one.repaid for one in parts}
@@ -107,3 +103,22 @@ class Closing:
 
     def _value(self, token: str, amount: int) -> int:
         return value_usd(amount, self.decimals[token], self.prices[token])
+
+
+def named_debts(rule: Rule, market: LendingMarket, position: Position) -> frozenset[str]:
+    """The tokens (addresses) whose debts the steps of a rule repay."""
+    found = (market.find_asset(position, step.asset) for step in rule.steps if step.action in REPAYING)
+    return frozenset(asset.address for asset in found if asset is not None)
+
+
+def parts_to_close(
+    rule: Rule, market: LendingMarket, position: Position, known: tuple[DebtPart, ...]
+) -> tuple[DebtPart, ...]:
+    """The debts of which a firing at `position` is to close a part, those that are `known` from an earlier one as they
+    were then; none where the rule closes no part.
+    """
+    if rule.close_bps is None:
+        return ()
+    named, before = named_debts(rule, market, position), {one.token for one in known}
+    new = (one for one in position.debt if one.asset.address in named - before and one.amount > 0)
+    return (*known, *(DebtPart(one.asset.address, one.amount) for one in new))

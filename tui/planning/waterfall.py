@@ -147,7 +147,7 @@ class Flow:
         cls, rule: Rule, market: LendingMarket, position: Position, wallet: Wallet, circumstances: Circumstances
     ) -> Flow:
         """Nothing done yet."""
-        closing = Closing.start(rule, market, position, circumstances.so_far)
+        closing = Closing.start(rule, market, position, circumstances.parts)
         others = {account: Purse.of(one) for account, one in circumstances.payers.items()}
         purses = MappingProxyType({**others, position.key.account: Purse.of(wallet)})
         return cls(rule, market, circumstances, position, wallet, purses, closing=closing, apart=Apart(position))
@@ -503,7 +503,9 @@ class Flow:
         if so_far is not None and so_far.parts:
             parts = so_far.parts
         else:
-            parts = parts_of(self.rule, sized.rounds.step, self.market, self.current, self.closing.owed)
+            before = {one.token: one for one in self.circumstances.closing}
+            begun = parts_of(self.rule, sized.rounds.step, self.market, self.current, self.closing.owed)
+            parts = tuple(before.get(one.token, one) for one in begun)
         return replace(sized.rounds, reaches_target=reaches, parts=parts, closes_bps=at_end.closed_bps)
 
     def _looking_ahead(self, number: int) -> Flow:

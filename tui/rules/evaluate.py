@@ -142,6 +142,8 @@ def _advance(rule: Rule, state: RuleState, position: Position, block: BlockRef, 
     side = _side(rule, state, position.health_factor, price)
     if side is _Side.CLEAR:
         state = without_row(state if fires_once(rule) else _recover(state, block))
+        if state.closing and state.rounds is None and not state.latched and not fires_once(rule):
+            state = replace(state, closing=())  # a new fall closes a part of its own
     elif side is _Side.IDLE:
         state = without_row(state)
     elif counts and not state.latched:
@@ -247,7 +249,7 @@ def _judge_rounds(
     health, target = position.health_factor, rule.target_health_factor
     if rounds_met(rule, rounds, position):
         told = "no debt" if health is None else f"health factor {_ratio(health)}"
-        ended = replace(without_row(state), rounds=None, latched=True)
+        ended = replace(without_row(state), rounds=None, latched=True, closing=())
         # What closes a part may leave health beyond the trigger: then it rests there, as after one transaction.
         ended = ended if fires_once(rule) or side is not _Side.CLEAR else _recover(ended, block)
         return ended, Verdict(VerdictKind.CALM, f"{told}: its rounds have met their target", state.episode)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tui.model.position import Position
@@ -31,16 +31,21 @@ def part_left(part: DebtPart, position: Position, bps: int) -> int:
 
 
 def parts_closed(rounds: RoundsSoFar, position: Position, bps: int) -> bool:
-    """Whether the debts are closed as far as they are to be. Of a part less than a cent counts as nothing, as wherever
-    a part is closed; of all of it nothing does. A debt whose price is not known is never less than a cent.
+    """Whether rounds have closed the debts that they are for as far as they are to."""
+    return is_closed(rounds.parts, position, bps, nothing_left=bps >= BPS)
+
+
+def is_closed(parts: Iterable[DebtPart], position: Position, bps: int, *, nothing_left: bool = False) -> bool:
+    """Whether the `bps` of each debt are repaid. Less than a cent of it counts as nothing, unless there is to be
+    `nothing_left`. A debt whose price is not known is never less than a cent.
     """
-    for part in rounds.parts:
+    for part in parts:
         left = part_left(part, position, bps)
         held = next((one for one in position.debt if one.asset.address == part.token), None)
         if not left or held is None:
             continue
         price = held.price_usd
-        if bps >= BPS or not price or value_usd(left, held.asset.decimals, price) >= LEAST_USD:
+        if nothing_left or not price or value_usd(left, held.asset.decimals, price) >= LEAST_USD:
             return False
     return True
 
@@ -55,7 +60,7 @@ def rounds_met(rule: Rule, rounds: RoundsSoFar, position: Position) -> bool:
 
 def rounds_to_data(rounds: RoundsSoFar) -> dict[str, object]:
     """As plain JSON data."""
-    planned, parts = rounds.planned, [[one.token, one.owed, one.repaid] for one in rounds.parts]
+    planned, parts = rounds.planned, parts_to_data(rounds.parts)
     return {
         **{name: getattr(rounds, name) for name in _NUMBERS},
         "left": dict(rounds.left),
@@ -84,13 +89,19 @@ def rounds_from_data(data: object) -> RoundsSoFar:
         confirmed_usd=confirmed,
         planned=_planned(data["planned"]),
         stopped=data["stopped"],
-        parts=_parts(data.get("parts", [])),
+        parts=parts_from_data(data.get("parts", [])),
     )
 
 
-def _parts(data: object) -> tuple[DebtPart, ...]:
+def parts_to_data(parts: Iterable[DebtPart]) -> list[list[object]]:
+    """As plain JSON data."""
+    return [[one.token, one.owed, one.repaid] for one in parts]
+
+
+def parts_from_data(data: object) -> tuple[DebtPart, ...]:
+    """What `parts_to_data` wrote. Raises ValueError for anything else."""
     if not isinstance(data, list) or len(data) > MOST_TOKENS or not all(map(_is_part, data)):
-        raise ValueError("rule state has rounds that close nothing that is known")
+        raise ValueError("rule state has debts to close that are none")
     return tuple(DebtPart(token, _number(owed), _number(repaid)) for token, owed, repaid in data)
 
 

@@ -12,10 +12,10 @@ from types import MappingProxyType
 from typing import Any
 
 from tui.model.block import BlockRef
-from tui.model.rounds import RoundsSoFar
+from tui.model.rounds import DebtPart, RoundsSoFar
 from tui.model.rule import Mode, Rule, TriggerKind
 from tui.rules.prices import PriceSeen
-from tui.rules.rounds import rounds_from_data, rounds_to_data
+from tui.rules.rounds import parts_from_data, parts_to_data, rounds_from_data, rounds_to_data
 from tui.rules.trailing import MOST_BESTS, NO_ROW, PriceRow
 
 
@@ -28,7 +28,8 @@ class RuleState:
     `recovered_block` the first one seen after that on the other side of the trigger, which ends `latched`.
     `bests` are (block number, price in wad) at which the price rose to a new best, the best last; `trails_armed` is
     whether they began when the rule was armed; `prices` the row of blocks that may raise it. `rounds`: its last firing
-    goes on in rounds until the target is met, not just the trigger.
+    goes on in rounds until the target is met, not just the trigger. `closing`: it closes a part of these debts and is
+    not known to have done so whole, by what was owed when it fired; empty: the next firing closes a part of its own.
     """
 
     rule_digest: str
@@ -49,6 +50,7 @@ class RuleState:
     trails_armed: bool = False
     prices: PriceRow = NO_ROW
     rounds: RoundsSoFar | None = None
+    closing: tuple[DebtPart, ...] = ()
 
     @property
     def best(self) -> int | None:
@@ -103,14 +105,15 @@ def conclude(state: RuleState, end_block: int, episode: str | None = None) -> Ru
 def between_rounds(state: RuleState, end_block: int, rounds: RoundsSoFar) -> RuleState:
     """The state once a round is over, its last transaction final in `end_block`: the next may fire at a later block."""
     free = replace(without_row(state), latched=False, recovered_block=None, ended_block=end_block)
-    return replace(free, rounds=replace(rounds, planned=None))
+    return replace(free, rounds=replace(rounds, planned=None), closing=_repaid_as(state.closing, rounds.parts))
 
 
 def stopped_rounds(state: RuleState, end_block: int) -> RuleState:
     """The state once the last round is over, since `end_block`, that a person did not let others follow: what is beyond
     its trigger then may fire anew.
     """
-    return replace(without_row(state), rounds=None, latched=False, recovered_block=None, ended_block=end_block)
+    free = replace(without_row(state), latched=False, recovered_block=None, ended_block=end_block)
+    return replace(free, rounds=None, closing=())
 
 
 def before_round(state: RuleState, rounds: RoundsSoFar) -> RuleState:
@@ -118,14 +121,32 @@ def before_round(state: RuleState, rounds: RoundsSoFar) -> RuleState:
     return replace(state, rounds=rounds)
 
 
-def no_more_rounds(state: RuleState) -> RuleState:
-    """The state once nothing is left to be done in rounds: what its last firing left is what there is."""
-    return replace(state, rounds=None)
+def begin_closing(state: RuleState, parts: tuple[DebtPart, ...]) -> RuleState:
+    """The state of what closes a part once it fires: what was owed of each debt then, and repaid of it since."""
+    return replace(state, closing=parts)
+
+
+def rest_to_close(state: RuleState) -> tuple[DebtPart, ...]:
+    """What is still to be closed of an earlier firing; where that repaid nothing, the next is as good as the first."""
+    return state.closing if any(one.repaid for one in state.closing) else ()
+
+
+def no_more_rounds(state: RuleState, parts: tuple[DebtPart, ...] = ()) -> RuleState:
+    """The state once no more rounds follow: what its last firing left is what there is. `parts` is what they repaid of
+    what is to be closed; none: nothing more is.
+    """
+    return replace(state, rounds=None, closing=_repaid_as(state.closing, parts) if parts else ())
+
+
+def _repaid_as(closing: tuple[DebtPart, ...], parts: tuple[DebtPart, ...]) -> tuple[DebtPart, ...]:
+    """What is to be closed with what rounds have repaid of it. They may be for some of these debts only."""
+    by_token = {one.token: one for one in parts}
+    return tuple(by_token.get(one.token, one) for one in closing)
 
 
 def go_on(state: RuleState) -> RuleState:
-    """The state once an episode that is over (`conclude`) has left health beyond the trigger: free to fire in another
-    one, as soon as the cooldown of the last is over.
+    """The state once an episode that is over (`conclude`) has left health beyond the trigger, or a part of what it was
+    to do: free to fire in another one, as soon as the cooldown of the last is over.
     """
     if not state.latched or state.ended_block is None:
         return state
@@ -147,9 +168,10 @@ def begin_trailing(rule: Rule, state: RuleState, price: PriceSeen | None, block:
 
 def disarmed(rule: Rule, state: RuleState) -> RuleState:
     """The state once a person disarmed the rule: armed again, what it trails begins anew, and what fires once may fire
-    again. While its last firing is under way it stays latched. Rounds end where they are: what is under its trigger by
-    then may fire anew.
+    again. While its last firing is under way it stays latched. Rounds end where they are, and what is left of a part is
+    forgotten: what is under its trigger by then may fire anew, for a part of what is owed then.
     """
+    state = replace(state, closing=())
     if state.rounds is not None and state.latched and state.ended_block is None:
         state = replace(state, rounds=replace(state.rounds, stopped=True))
     elif state.rounds is not None:
@@ -181,6 +203,8 @@ def state_to_data(state: RuleState) -> dict[str, object]:
         data["trails_armed"] = True
     if state.rounds is not None:
         data["rounds"] = rounds_to_data(state.rounds)
+    if state.closing:
+        data["closing"] = parts_to_data(state.closing)
     return data
 
 
@@ -204,6 +228,8 @@ def state_from_data(data: Mapping[str, object]) -> RuleState:
         values["trails_armed"] = data["trails_armed"]
     if "rounds" in data:
         values["rounds"] = rounds_from_data(data["rounds"])
+    if "closing" in data:
+        values["closing"] = parts_from_data(data["closing"])
     if len(data) != len(values):
         raise ValueError("rule state has unknown fields")
     return RuleState(**values)
