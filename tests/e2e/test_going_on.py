@@ -6,6 +6,8 @@ otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
 
@@ -147,7 +149,7 @@ async def test_a_scrap_is_not_done_at_once_where_an_exchange_is_silent(defending
     assert told.plan is not None, "it can be done"
     assert told.waits is not None
     assert told.waits.startswith("no exchange offers USDC for WETH now, and without that it only reaches 1.20")
-    assert told.waits.endswith("does that much once it got no answer for 3 blocks")
+    assert told.waits.endswith("does that much once it has waited for 3 blocks")
     rig.chain.rpc("anvil_setCode", quoter, code)
     await rig.mine()
     plan = plan_of(rig)
@@ -175,6 +177,78 @@ async def test_after_some_blocks_without_an_answer_what_can_be_done_is_done(defe
     assert len(rig.firings) == 1
     assert [step.action.kind for step in plan_of(rig).steps] == ["repay"]
     assert (await rig.settle()).state is FiringState.DONE
+    rig.check()
+
+
+@contextmanager
+def one_bad_block(rig: FaultRig) -> Iterator[str]:
+    """The router reverts whatever it is asked, until this is left."""
+    router = rig.chain.market.router02
+    code = rig.chain.rpc("eth_getCode", router, "latest")
+    yield router
+    rig.chain.rpc("anvil_setCode", router, code)
+
+
+async def test_a_scrap_is_not_done_at_once_where_a_sale_is_refused(defending: Open) -> None:
+    """The exchange quotes, and its router reverts for one block, in which the wallet's 5 USDC would be all."""
+    rig = await defending(f"{REPAY}\n\n{SALE}", cooldown="10m")
+    keep_usdc(rig, 5)
+    with one_bad_block(rig) as router:
+        await fall(rig, usd=USD_AT_120, broken=router)
+        refused = evaluation_of(rig).refused
+        assert refused is not None
+        assert refused.code == "step-missing"
+        assert refused.reason.startswith("deleverage WETH for USDC: simulated, “Sell ")
+        assert refused.reason in rig.said
+        assert rig.firings == ()
+    await rig.mine()
+    assert plan_of(rig).reaches_target
+    assert (await rig.settle()).state is FiringState.DONE
+    on_target(rig)
+    rig.check()
+
+
+@pytest.mark.parametrize("usd", [USD_AT_120, USD_AT_105 - 10])
+async def test_what_was_done_without_a_step_that_was_refused_does_not_rest(defending: Open, usd: Decimal) -> None:
+    """After three bad blocks, in an emergency after one: what is there is done, and the rest once it can be."""
+    rig = await defending(f"{REPAY}\n\n{SALE}", cooldown="10m")
+    keep_usdc(rig, 200)
+    with one_bad_block(rig) as router:
+        await fall(rig, usd=usd, broken=router)
+        await rig.mine(0 if usd < USD_AT_105 else BLOCKS)
+        assert len(rig.firings) == 1
+        assert (await rig.settle()).state is FiringState.DONE
+    await rig.mine(2)
+    assert len(rig.firings) == 2, rig.said
+    assert (await rig.settle()).state is FiringState.DONE
+    on_target(rig)
+    await fall(rig, usd=Decimal("2000"))
+    await rig.mine(2)
+    assert len(rig.firings) == 2, "that was whole: it rests"
+    rig.check()
+
+
+async def test_a_stop_is_not_used_up_by_what_was_left_without_its_sale(defending: Open) -> None:
+    rig = await defending(f"{REPAY}\n\n{SALE}")
+    keep_usdc(rig, 5)
+    text = rig.rules.read_text().replace(
+        '{ health_factor_below = "1.25", for_blocks = 1 }', '{ price_of = "WETH", below = "2700" }'
+    )
+    rig.rules.write_text(text.replace('{ health_factor = "1.50" }', '{ close = "50%" }'))
+    await rig.mine()
+    await rig.arm()
+    with one_bad_block(rig) as router:
+        await fall(rig, usd=Decimal("2650"), broken=router)
+        assert rig.firings == ()
+        await rig.mine(BLOCKS + 4)
+        assert done(rig) == [FiringState.DONE]
+        assert "has closed 0.02% of 50%" in rig.said
+    await rig.mine(6)
+    assert done(rig) == [FiringState.DONE] * 2, rig.said
+    owed = rig.chain.call(rig.chain.token("USDC").v_token, "balanceOf(address)", ["uint256"], rig.account)
+    assert abs(owed - rig.chain.units("USDC", 9_000)) < rig.chain.units("USDC", 1)
+    await rig.mine(3)
+    assert len(rig.firings) == 2
     rig.check()
 
 

@@ -15,6 +15,7 @@ from tui.crash import FIX, described
 from tui.engine.concluding import MOST_TRIES as MOST_TRIES
 from tui.engine.concluding import TRIES_SECONDS as TRIES_SECONDS
 from tui.engine.concluding import Conclusions
+from tui.engine.conditions import Consequence, first
 from tui.engine.describing import describe as describe
 from tui.engine.doubts import MOST_DOUBTS, NONE, Doubted, Doubts, doubted, numbered
 from tui.engine.executor import Executor
@@ -40,6 +41,7 @@ from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
 from tui.model.view import Confirmation, Notice, Severity
 from tui.planning.closing import parts_to_close
+from tui.planning.shortfalls import lacking_steps
 from tui.planning.texts import step_text
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.clock import Clock
@@ -163,7 +165,8 @@ class Defender:
         if not verdict.fires:
             self._book.keep(rule, position, state, self._clock.now())
             self._told_refusal.pop(pair, None)
-            self._patience.forget(pair)
+            if verdict.kind is not VerdictKind.COUNTING:
+                self._patience.forget(pair)
             self._doubts.forget(pair)
             self._questions.withdraw(pair, verdict)
             self.evaluations[pair] = Evaluation(rule.name, position.id, snapshot.block, False, verdict.why, None, None)
@@ -240,7 +243,10 @@ class Defender:
             return plan
         if so_far is not None:
             return plan  # of one firing, that has bounds of its own
-        return self._patience.hold((rule.name, position.id), plan) or self._further(rule, position, plan, state) or plan
+        out = first(self._guard.conditions.get((rule.name, position.id), ()), Consequence.STEP_OUT)
+        plan = lacking_steps(rule, acting, plan, out)
+        waits = self._patience.hold((rule.name, position.id), plan, rule.for_blocks)
+        return waits or self._further(rule, position, plan, state) or plan
 
     def _further(self, rule: Rule, position: Position, plan: Plan, state: RuleState) -> Refusal | None:
         if self._journal is None:
@@ -364,6 +370,9 @@ class Defender:
         if so_far_of(state) is None:
             market = self._prospect.market(position)
             state = begin_closing(state, parts_to_close(rule, market, position, rest_to_close(state)))
+        if plan.lacks is not None:
+            # It is not the firing that was wanted: what is missing is done as soon as it can be, and of use.
+            state = replace(state, cooldown_until=None)
         if state.rounds is not None:
             self._book.before_round(rule, position, state.rounds, self._clock.now())
         firing = self._executor.open_firing(

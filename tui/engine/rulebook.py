@@ -315,10 +315,12 @@ def why_waits(
 
 
 def recalled(record: JournalReader | None, rule: Rule, position: Position) -> RuleState:
-    """The state of a rule that has seen nothing, but for what it trails: that is on record. Raises JournalError."""
+    """The state of a rule that has seen nothing, but for what it trails and what is left of a part that it was to
+    close: that is on record. Raises JournalError.
+    """
     kept = None if record is None else _parsed(record.rule_state(rule.digest, position.id), rule, position)
     fresh = initial_state(rule, position.id)
-    return fresh if kept is None else _trailing_as(kept, fresh)
+    return fresh if kept is None else replace(_trailing_as(kept, fresh), closing=rest_to_close(kept))
 
 
 def _trailing_as(kept: RuleState, state: RuleState) -> RuleState:

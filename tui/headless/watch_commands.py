@@ -23,6 +23,7 @@ from tui.model.rule import Mode, Rule, RuleProblem
 from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
 from tui.model.units import USD
+from tui.planning.shortfalls import lacking_steps
 from tui.planning.texts import amount_text
 from tui.ports.chain import ChainUnreachable, Reader, ReadFailed
 from tui.ports.journal import JournalError
@@ -102,12 +103,13 @@ def _why_not_yet(
         return f"held back: {held}"
     if plan.awaits is not None:
         return (
-            f"{plan.awaits}, and without that it only {plan.shortfall}: an engine asks again at every block, and does "
-            f"that much once it got no answer for {BLOCKS} blocks"
+            f"{plan.awaits}, and without that it only {plan.shortfall}: an engine tries again at every block, and does "
+            f"that much once it has waited for {BLOCKS} blocks"
         )
     since = plan.block.timestamp - SPAN
     firings = () if wired.record is None else wired.record.signed_firings(wired.network.chain_id, since)
-    further = refuse_further(rule, position.id, plan, firings)
+    is_rest = bool(recalled(wired.record, rule, position).closing)
+    further = refuse_further(rule, position.id, plan, firings, is_rest=is_rest)
     return None if further is None else further.reason
 
 
@@ -148,9 +150,10 @@ async def _evaluate_anew(
     if rule.steps and not acting.steps:
         refused = Refusal("step-out", first(conditions, Consequence.STEP_OUT) or "")
         return Evaluation(rule.name, position.id, snapshot.block, verdict.fires, verdict.why, None, refused)
-    plan = await wired.engine.prospect.simulated_plan(acting, position, snapshot, fees)
+    plan = await wired.engine.prospect.simulated_plan(acting, position, snapshot, fees, closing=state.closing)
     if isinstance(plan, Refusal):
         return Evaluation(rule.name, position.id, snapshot.block, verdict.fires, verdict.why, None, plan)
+    plan = lacking_steps(rule, acting, plan, first(conditions, Consequence.STEP_OUT))
     return Evaluation(rule.name, position.id, snapshot.block, verdict.fires, verdict.why, plan, None)
 
 

@@ -280,7 +280,8 @@ class Plan:
     `closed_bps`: the part of the debts that it closes, where closing is the goal. `floor`: the health (wad) that a
     boost may bring it down to; None in every plan that has to raise it. `taken`: the numbers of its steps in the rule
     that was planned, from 0. `left_out`: steps that simulation refused at this block, each with why.
-    `awaits`: it does too little, and what nobody answered at this block may do the rest. `rounds`: it is one round of
+    `lacks`: it does too little for want of what may be there at the next block (an answer, a step that was refused);
+    `awaits` is the same where that is waited for. `rounds`: it is one round of
     several, and its target is met by those to come.
     """
 
@@ -307,6 +308,7 @@ class Plan:
     taken: tuple[int, ...] = ()
     left_out: tuple[str, ...] = ()
     awaits: str | None = None
+    lacks: str | None = None
     rounds: Rounds | None = None
 
     @property

@@ -14,7 +14,7 @@ from tui.planning.circumstances import Circumstances as Circumstances
 from tui.planning.costs import lost_yield, plan_cost
 from tui.planning.limits import price_plan as price_plan
 from tui.planning.limits import refuse_before_sizing
-from tui.planning.shortfalls import HOLDS, awaited, held, may_wait
+from tui.planning.shortfalls import HOLDS, held, lacking, may_wait
 from tui.planning.texts import health_text, part_text, step_text
 from tui.planning.waterfall import Waterfall
 from tui.protocols.base import LendingMarket
@@ -103,7 +103,8 @@ class _Pricing:
             ),
             rounds=fall.rounds,
         )
-        plan = replace(plan, awaits=awaited(rule, plan, self._circumstances.offers))
+        lacks = lacking(rule, plan, self._circumstances.offers)
+        plan = replace(plan, lacks=lacks, awaits=lacks if may_wait(rule, plan) else None)
         return price_plan(plan, rule, self._wallet, self._circumstances, way.gas_by)
 
     def cost(self, way: Way) -> PlanCost | None:

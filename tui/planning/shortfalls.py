@@ -57,6 +57,21 @@ def unanswered(offers: Mapping[OfferKey, Offer] | None) -> str | None:
     return next((one.why_not for one in (offers or {}).values() if one.unanswered and one.why_not), None)
 
 
-def awaited(rule: Rule, plan: Plan, offers: Mapping[OfferKey, Offer] | None) -> str | None:
-    """What a plan that falls short waits for, for a few blocks: a sale that nobody answered may do the rest."""
-    return unanswered(offers) if may_wait(rule, plan) else None
+def lacking(rule: Rule, plan: Plan, offers: Mapping[OfferKey, Offer] | None) -> str | None:
+    """What a plan that does too little lacks, and may have at the next block: a sale that nobody answered, or a step
+    that was refused at this block, may do the rest.
+    """
+    if plan.reaches_target or suffices(rule, ends_at(plan)):
+        return None
+    return unanswered(offers) or next(iter(plan.left_out), None)
+
+
+def lacking_steps(rule: Rule, acting: Rule, plan: Plan, why: str | None) -> Plan:
+    """A plan of `acting`, what of `rule` may act now. Where steps are out, and `why`, and it does too little, it lacks
+    them: they may be back at the next block.
+    """
+    if plan.lacks is not None or why is None or len(acting.steps) == len(rule.steps):
+        return plan
+    if plan.reaches_target or suffices(rule, ends_at(plan)):
+        return plan
+    return replace(plan, lacks=why, awaits=why if may_wait(rule, plan) else None)
