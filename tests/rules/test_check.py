@@ -260,6 +260,12 @@ def test_a_symbol_and_an_address_of_the_same_asset():
     ]
 
 
+def test_what_is_in_the_wallet_and_what_is_supplied_of_the_same_asset_may_both_be_sold():
+    swap = '[[rule.step]]\naction = "repay"\nasset = "USDC"\nswap_from = "WETH"\nmax_slippage = "1%"\n'
+    start = SALE.index("[[rule.step]]")
+    assert not [one for one in check(SALE[:start] + swap + SALE[start:], SOUND) if "sells what" in one]
+
+
 def test_a_sale_that_cannot_raise_health_to_the_target():
     """Selling at a loss k moves health towards LT / (1 - k): 0.95 / 0.90 = 1.0555 here, above the target."""
     text = SALE.replace("0.5%", "10%")

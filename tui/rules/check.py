@@ -187,8 +187,8 @@ class _RuleCheck:
                 self.error(f"step.{number}.{SALE_KEYS[step.action].buys}", what, "name another asset to sell")
                 return
             for earlier, other in enumerate(self.rule.steps[:number]):
-                if other.collateral is None:
-                    continue
+                if other.collateral is None or other.action is not step.action:
+                    continue  # what is in the wallet and what is supplied are sold apart
                 if pair == (_one(market.assets, other.collateral), _one(market.assets, other.asset)):
                     what = f"in {market.key} the step sells what step {earlier + 1} sells, for the same debt"
                     self.error(f"step.{number}.{SALE_KEYS[step.action].pays}", what, "keep one of the two")
