@@ -205,7 +205,7 @@ async def test_the_kill_switch_stops_between_two_rounds(rounds: Open) -> None:
 
 
 async def test_a_maximum_holds_for_all_rounds_together(rounds: Open) -> None:
-    rig = await rounds(f'{SELL.format("2%")}max = "1"\n', partial=True)
+    rig = await rounds(f'{SELL.format("2%")}max = "1"\n', partial=True, cooldown="1h")
     before = rig.chain.call(rig.chain.token("WETH").a_token, "balanceOf(address)", ["uint256"], rig.account)
     await fall(rig)
     first = plan_of(rig)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,3 +122,12 @@ def test_only_simulations_that_refuse_count_and_only_a_success_clears(codes: lis
         count = 0 if code is None else count + (code == REFUSED)
         tripped = breaker.judged([at(number, code)], ["guard"], number) is not None
         assert tripped == (code == REFUSED and count >= limit)
+
+
+def test_what_simulation_refuses_between_two_rounds_holds_no_other_rule(clock: FakeClock) -> None:
+    breaker = Breaker(clock.monotonic)
+    for number in range(REFUSALS_TO_HOLD * 3):
+        assert breaker.judged([replace(at(number, REFUSED), in_rounds=True)], ["guard"], number) is None
+    assert breaker.counting == ()
+    whys = [breaker.judged([replace(at(n, "signer-refused"), in_rounds=True)], ["guard"], n) for n in range(100, 110)]
+    assert whys[-1] is not None

@@ -21,7 +21,7 @@ from tests.support.plain_market import (
     wallet_of,
 )
 from tests.support.plain_rules import SWAPPER, asked, repay, routed_fall, rule_of, sell, supply
-from tui.engine.rounds import next_round
+from tui.engine.rounds import known_of, next_round
 from tui.model.plan import Action, Plan
 from tui.model.position import Position
 from tui.model.rounds import MOST_ROUNDS, DebtPart, Rounds, RoundsSoFar, floor_of
@@ -229,28 +229,97 @@ def test_what_an_earlier_round_bought_closes_the_rest_without_a_sale() -> None:
     assert (fall.rounds, fall.reaches_target, fall.closed_bps) == (None, True, BPS)
 
 
-def test_behind_a_step_that_goes_in_rounds_the_next_one_has_its_own_maximum() -> None:
+def test_each_step_has_its_own_maximum_for_all_rounds() -> None:
     market, position = at(14_000)
     rule = rule_of(replace(STEP, maximum="1"), replace(sell("WBTC"), rounds=RoundsUse.ALWAYS, maximum="2"))
     fall = routed_fall(rule, market, position)
-    _, rounds = round_of(fall)
+    action, rounds = round_of(fall)
     plan = build_plan(rule_of(repay()), market, at(11_000)[1], wallet_of(USDC=10**12), circumstances())
     assert isinstance(plan, Plan)
-    plan = replace(plan, rounds=replace(rounds, step=1))
-    state = replace(initial_state(rule, position.id), rounds=RoundsSoFar(0, rounds=2, sold=WAD))
-    following = next_round(state, plan, 1, "episode")
-    assert (following.step, following.sold, following.rounds) == (1, 0, 2)
+    plan = replace(plan, steps=fall.steps, taken=(1,), rounds=replace(rounds, step=1))
+    before = RoundsSoFar(0, rounds=2, used=((0, WAD),))
+    state = replace(initial_state(rule, position.id), rounds=before)
+    following = next_round(state, plan, rule, rule, "episode")
+    assert (following.step, following.used, following.rounds) == (1, ((0, WAD),), 2)
+    assert following.planned.used == ((1, action.sale.sold),)
+    # Of the rule as it may act now the first step is out: the numbers are those of the whole rule all the same.
+    acting = replace(rule, steps=rule.steps[1:])
+    first = next_round(initial_state(rule, position.id), replace(plan, taken=(0,)), rule, acting, "episode")
+    assert (first.step, first.planned.used) == (1, following.planned.used)
+    assert known_of(state, rule, acting).used == ()
+    assert known_of(state, rule, rule) == before
 
 
-def test_between_two_rounds_a_rule_is_what_is_left_of_it() -> None:
+def test_between_two_rounds_a_rule_is_what_is_left_of_each_of_its_steps() -> None:
     market, position = at(11_000)
-    rule = rule_of(supply(), replace(STEP, maximum="10"), supply("WBTC"), max_cost_usd=100 * USD, max_cost_share_bps=10)
-    rest = rest_of(rule, RoundsSoFar(1, rounds=2, sold=4 * WAD, cost_usd=30 * USD), market, position)
-    assert [step.action for step in rest.steps] == [ActionKind.DELEVERAGE, ActionKind.ADD_COLLATERAL]
-    assert float(rest.steps[0].maximum) == 6
+    steps = repay(maximum="500"), replace(STEP, maximum="10"), supply("WBTC")
+    rule = rule_of(*steps, max_cost_usd=100 * USD, max_cost_share_bps=10)
+    used = ((0, 200 * 10**6), (1, 4 * WAD))
+    rest = rest_of(rule, RoundsSoFar(1, rounds=2, used=used, cost_usd=30 * USD), market, position)
+    assert [step.action for step in rest.steps] == [step.action for step in steps]
+    assert [float(step.maximum or 0) for step in rest.steps] == [300, 6, 0]
     assert rest.limits.max_cost_usd == 70 * USD
     assert rest.limits.max_cost_share_bps is None
-    assert rest.digest == rule.digest
+    assert (rest.digest, rest.order) == (rule.digest, rule.order)
+    assert rest_of(rule, RoundsSoFar(1, left=((USDC.address, 5),)), market, position) == rule, "no round is done yet"
+
+
+def in_hand(usdc: int = 900, rounds: int = 1, **more) -> RoundsSoFar:
+    """After a round that bought so many dollars and did not repay them."""
+    return RoundsSoFar(0, rounds=rounds, left=((USDC.address, usdc * 10**6),), **more)
+
+
+def test_what_a_round_bought_is_repaid_though_nothing_can_be_withdrawn() -> None:
+    market, position = at(10_070)
+    wallet = wallet_of(USDC=5_900 * 10**6)
+    fall = routed_fall(rule_of(STEP), market, position, wallet, so_far=in_hand())
+    (step,) = fall.steps
+    assert (step.action.kind, step.action.amount) == (ActionKind.REPAY, 900 * 10**6)
+    assert (fall.rounds, fall.reaches_target) == (None, False)
+    half = replace(rule_of(STEP), goal=close(5_000))
+    parts = (DebtPart(USDC.address, 156_000 * 10**6),)
+    closed = routed_fall(half, market, position, wallet, so_far=in_hand(parts=parts))
+    assert [step.action.amount for step in closed.steps] == [900 * 10**6]
+    assert routed_fall(rule_of(STEP), market, position, wallet).steps == (), "the wallet's own is not to go"
+    assert not routed_fall(rule_of(STEP), market, position, wallet, so_far=in_hand(rounds=0, usdc=0)).steps
+    anew = routed_fall(rule_of(STEP), market, position, wallet, so_far=in_hand(rounds=0))
+    assert [step.action.amount for step in anew.steps] == [900 * 10**6], "rounds of an earlier firing bought it"
+
+
+def test_what_a_round_bought_is_repaid_though_its_maximum_is_used_up_or_the_sale_is_left_out() -> None:
+    market, position = at(11_000)
+    wallet, so_far = wallet_of(USDC=5_900 * 10**6), in_hand(used=((0, WAD),))
+    rule = rule_of(replace(STEP, maximum="1"))
+    spent = routed_fall(rest_of(rule, so_far, market, position), market, position, wallet, so_far=so_far)
+    assert [step.action.amount for step in spent.steps] == [900 * 10**6]
+    none = routed_fall(rest_of(rule, so_far, market, position), market, position, so_far=so_far)
+    assert none.steps == ()
+    assert "its rounds have used up its maximum" in none.skipped[0]
+    around = circumstances(swapper=SWAPPER, so_far=in_hand(), left_out={0: "the exchange reverts"})
+    left = run_waterfall(rule_of(STEP), market, position, wallet, around)
+    assert [step.action.amount for step in left.steps] == [900 * 10**6]
+    daily = routed_fall(rule_of(STEP, daily_spend_usd=100 * USD), market, at(10_070)[1], wallet, so_far=in_hand())
+    assert [step.action.amount for step in daily.steps] == [100 * 10**6]
+
+
+def test_between_two_rounds_other_steps_take_what_the_wallet_has_come_to_hold_and_leave_what_rounds_bought() -> None:
+    market, position = at(11_000)
+    rule = rule_of(repay(maximum="20000"), STEP)
+    fall = routed_fall(rule, market, position, wallet_of(USDC=5_900 * 10**6), so_far=in_hand())
+    own, round_ = fall.steps
+    assert (own.action.kind, own.action.amount) == (ActionKind.REPAY, 5_000 * 10**6)
+    assert round_.action.sale.added == 900 * 10**6
+    near = at(10_020)[1]
+    fall = routed_fall(rule, market, near, wallet_of(USDC=2_900 * 10**6), so_far=in_hand())
+    assert fall.steps[0].action.amount == 2_000 * 10**6
+    assert sum(step.action.amount for step in fall.steps) == 2_900 * 10**6 or fall.rounds is not None
+
+
+def test_where_the_day_is_spent_that_is_what_is_said() -> None:
+    market, position = at(11_000)
+    fall = routed_fall(rule_of(STEP, daily_spend_usd=USD // 200), market, position)
+    assert fall.steps == ()
+    assert "the daily spend leaves no more" in fall.skipped[0]
 
 
 def two_debts(*steps: Step, part: int = BPS, **changes) -> tuple[Rule, PlainMarket, Position]:
@@ -270,7 +339,7 @@ def test_of_two_debts_one_is_closed_after_the_other_and_the_first_round_says_so(
     assert (first.reaches_target, first.closed_bps) == (True, part)
     so_far, done, seen = RoundsSoFar(0), 0, []
     while not so_far.parts or not parts_closed(so_far, position, part):
-        rest = rest_of(rule, so_far, market, position) if done else rule
+        rest = rest_of(rule, so_far, market, position)
         fall = routed_fall(rest, market, position, so_far=so_far if done else None)
         action, rounds = round_of(fall)
         assert rounds.reaches_target
@@ -304,11 +373,24 @@ def test_what_no_later_step_may_close_is_told_before_the_first_round() -> None:
     assert not routed_fall(bounded, market, position, wallet).reaches_target
 
 
-def test_under_the_cheapest_order_rounds_close_the_debt_of_one_step_alone() -> None:
+def test_under_the_cheapest_order_rounds_close_the_debt_of_every_step() -> None:
     rule, market, position = two_debts(*BOTH, order=Order.CHEAPEST)
     fall = routed_fall(rule, market, position)
-    assert not fall.reaches_target
-    assert [one.token for one in fall.rounds.parts] == [USDC.address]
+    assert (fall.reaches_target, fall.closed_bps) == (True, BPS)
+    assert {one.token for one in fall.rounds.parts} == {USDC.address, DAI.address}
+    other = routed_fall(rule, market, position, wallet_of(), order=(1, 0))
+    assert {one.token for one in other.rounds.parts} == {USDC.address, DAI.address}
+    assert other.reaches_target
+
+
+def test_a_first_step_that_is_left_out_for_a_block_keeps_its_debt_among_those_that_are_closed() -> None:
+    rule, market, position = two_debts(*BOTH)
+    assert [one.token for one in routed_fall(rule, market, position).rounds.parts] == [USDC.address, DAI.address]
+    without = routed_fall(rule, market, position, left_out={0: "it reverted"})
+    assert [one.token for one in without.rounds.parts] == [USDC.address, DAI.address]
+    assert not without.reaches_target
+    poor, market, position = two_debts(repay("DAI"), STEP)
+    assert [one.token for one in routed_fall(poor, market, position).rounds.parts] == [USDC.address]
 
 
 @dataclass

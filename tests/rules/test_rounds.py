@@ -20,6 +20,7 @@ from tui.rules.state import (
     between_rounds,
     disarmed,
     initial_state,
+    no_more_rounds,
     state_from_data,
     state_to_data,
     stopped_rounds,
@@ -160,12 +161,13 @@ some = st.builds(
     RoundsSoFar,
     step=st.integers(0, 15),
     rounds=st.integers(0, 30),
-    sold=numbers,
+    used=st.dictionaries(st.integers(0, 15), st.integers(1, 2**200)).map(lambda found: tuple(sorted(found.items()))),
     spent_usd=numbers,
     cost_usd=numbers,
     left=st.dictionaries(st.text(max_size=42), numbers, max_size=2).map(lambda found: tuple(found.items())),
     confirmed_usd=st.none() | numbers,
-    planned=st.none() | st.builds(PlannedRound, st.text(max_size=64), numbers, numbers),
+    planned=st.none()
+    | st.builds(PlannedRound, st.text(max_size=64), numbers, numbers, st.just(()) | st.just(((1, 5), (3, 0)))),
     stopped=st.booleans(),
     parts=st.lists(st.builds(DebtPart, st.text(max_size=42), numbers, numbers), max_size=3).map(tuple),
 )
@@ -182,11 +184,29 @@ def test_rounds_survive_being_written(rounds: RoundsSoFar) -> None:
         {"rounds": -1}, {"rounds": True}, {"sold": "1"}, {"left": []}, {"left": {"0x": -1}}, {"planned": ["a"]},
         {"planned": [1, 2, 3]}, {"stopped": 1}, {"more": 1}, {"confirmed_usd": 0.5}, {"parts": 1}, {"parts": [["0x"]]},
         {"parts": [["0x", 1, -1]]}, {"parts": [[1, 1, 1]]}, {"parts": [["0x", 1, 1]] * 9},
+        {"used": 1}, {"used": [[1]]}, {"used": [[0, -1]]}, {"used": [[1, 1]] * 65}, {"planned": ["a", 1, 2, 3]},
     ],
 )  # fmt: skip
 def test_no_other_data_pass_for_rounds(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="rule state has"):
         rounds_from_data({**rounds_to_data(replace(ONE)), **change})
+
+
+def test_rounds_that_an_earlier_version_wrote_are_read_as_ever() -> None:
+    written = {
+        "step": 1, "rounds": 3, "sold": 7, "spent_usd": 5, "cost_usd": 2, "left": {"0xab": 9}, "confirmed_usd": None,
+        "planned": ["episode", 4, 1], "stopped": False,
+    }  # fmt: skip
+    rounds = RoundsSoFar(1, 3, ((1, 7),), 5, 2, (("0xab", 9),), None, PlannedRound("episode", 4, 1))
+    assert rounds_from_data(written) == rounds
+    assert rounds_to_data(rounds) == written
+
+
+def test_of_rounds_that_are_over_only_what_they_left_is_known(after_one) -> None:
+    left = (("0x" + "cd" * 20, 5),)
+    over = no_more_rounds(replace(after_one, rounds=replace(ONE, left=left, used=((0, 1),), cost_usd=4)))
+    assert over.rounds == RoundsSoFar(0, left=left)
+    assert no_more_rounds(after_one).rounds is None
 
 
 @given(st.integers(WAD, 3 * WAD))

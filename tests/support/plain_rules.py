@@ -68,10 +68,11 @@ def routed_fall(
     position: Position,
     wallet: Wallet | None = None,
     exchange: Exchange | None = None,
+    order: Sequence[int] | None = None,
     **around,
 ) -> Waterfall:
     """The waterfall of an account that may swap by a router of its own; `around` are its circumstances."""
     wallet = wallet or wallet_of()
     given_now = circumstances(swapper=SWAPPER, **around)
     offered = asked(rule, market, position, wallet, (exchange or Routed(),), given_now)
-    return run_waterfall(rule, market, position, wallet, offered)
+    return run_waterfall(rule, market, position, wallet, offered, order)

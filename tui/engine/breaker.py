@@ -50,11 +50,14 @@ class _Refused:
     by: str
 
 
+SIMULATION = "simulation"
+
+
 def _refused_by(code: str) -> str | None:
     """Whose refusal a code stands for, where it is one that counts."""
     if code == "signer-refused":
         return "the signer"
-    return "simulation" if code.startswith("simulation-") and code != "simulation-unavailable" else None
+    return SIMULATION if code.startswith("simulation-") and code != "simulation-unavailable" else None
 
 
 class Breaker:
@@ -128,7 +131,9 @@ class Breaker:
                 continue
             if one.refused is None:
                 self._refused.pop(pair, None)
-            elif (by := _refused_by(one.refused.code)) is not None:
+            elif (by := _refused_by(one.refused.code)) == SIMULATION and one.in_rounds:
+                self._refused.pop(pair, None)  # its first round went through: what stops the next is told of that rule
+            elif by is not None:
                 time = one.block.timestamp
                 before = self._refused.get(pair, _Refused(0, -1, time, time, by))
                 count = before.count + (block != before.block)

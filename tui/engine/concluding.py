@@ -18,6 +18,7 @@ from tui.engine.rulebook import RuleBook
 from tui.engine.rulevoice import RuleVoice
 from tui.model.calls import Log
 from tui.model.intent import Firing, FiringState, IntentState
+from tui.model.plan import Refusal
 from tui.model.position import Position
 from tui.model.rounds import MOST_ROUNDS, DebtPart, RoundsSoFar
 from tui.model.rule import Rule
@@ -38,6 +39,9 @@ MOST_TRIES = 3
 TRIES_SECONDS = 60 * 60
 """... within so many seconds of chain time, and is tried again after that."""
 _UNDONE = "did not do all that it was to do"
+
+_PASSING = frozenset({"simulation-unavailable", "wallet-unknown", "native-unknown", "cost-unknown"})
+"""Refusals that say nothing of the next round: something could not be read."""
 
 
 class Conclusions:
@@ -165,7 +169,7 @@ class Conclusions:
         if logs is None:
             return
         unread = not logs and rule.close_bps is not None and rule.close_bps < BPS
-        done = after_round(rounds, self._prospect.market(position), position, rule.steps[rounds.step], logs)
+        done = after_round(rounds, self._prospect.market(position), position, rule, logs)
         left = left_words(done, self._prospect.market(position), position)
         well = firing.state is FiringState.DONE
         if rounds.stopped:
@@ -193,6 +197,18 @@ class Conclusions:
             # How much more would be the part that is to be closed, nobody knows then.
             why = "is not followed by another, because its receipts cannot be read" if unread else why
             self._voice.say(Severity.ALARM, rule, position, snapshot, f"{told} {why}, and its target is not met{left}")
+
+    def begin_anew(self, rule: Rule, position: Position, snapshot: Snapshot, refused: Refusal) -> None:
+        """Let a rule go on as any other whose firing fell short, where its next round was `refused`, it is beyond its
+        trigger and its cooldown is over: with all that each of its limits gives, for what is left to be done.
+        """
+        state = self._book.state(rule, position)
+        rests = state.cooldown_until is not None and snapshot.block.timestamp < state.cooldown_until
+        if refused.code in _PASSING or rests or not self._prospect.is_crossed(rule, position):
+            return
+        self._book.begin_anew(rule, position, self._clock.now())
+        said = f"its rounds end, because the next cannot be had ({refused.reason}): it begins anew"
+        self._voice.say(Severity.ALARM, rule, position, snapshot, said)
 
     async def _round_logs(self, firing: Firing) -> tuple[tuple[Log, ...], ...] | None:
         """The events of each transaction of a round; None as long as its receipts are waited for. Where they are never

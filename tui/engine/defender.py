@@ -28,7 +28,7 @@ from tui.engine.prospect import Prospect
 from tui.engine.questions import CONFIRM_SECONDS, Pair, Questions
 from tui.engine.resuming import STALE_TRIES as STALE_TRIES
 from tui.engine.resuming import Resuming
-from tui.engine.rounds import agreed_to, is_agreed, left_words, next_round, so_far_of
+from tui.engine.rounds import agreed_to, is_agreed, known_of, left_words, next_round, refuse_scrap, so_far_of
 from tui.engine.rulebook import RuleBook
 from tui.engine.rulevoice import RuleVoice
 from tui.engine.sending import Teller
@@ -42,7 +42,6 @@ from tui.model.text import short_address
 from tui.model.view import Confirmation, Notice, Severity
 from tui.planning.closing import parts_to_close
 from tui.planning.shortfalls import lacking_steps
-from tui.planning.texts import step_text
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.clock import Clock
 from tui.ports.journal import Journal, JournalError
@@ -194,6 +193,8 @@ class Defender:
         if isinstance(plan, Refusal):
             self._doubts.forget(pair)
             self._refuse(rule, position, snapshot, verdict, plan)
+            if so_far_of(state) is not None:
+                self._conclusions.begin_anew(rule, position, snapshot, plan)
             return
         before = self.evaluations.get(pair)
         if before is None or before.refused is None or rule.mode is Mode.CONFIRM:
@@ -222,27 +223,22 @@ class Defender:
         """The plan of a rule as far as it may act now: of its next round where it is between two. The steps of `doubts`
         are left out, `because` of what refused them.
         """
-        acting, so_far = self._guard.acting(rule, position), so_far_of(state)
-        if so_far is not None:
-            step = rule.steps[so_far.step]
-            if step not in acting.steps:
-                return Refusal("step-out", f"the step that goes on in rounds ({step_text(step)}) is out now")
-            so_far = replace(so_far, step=acting.steps.index(step))
-        left_out = numbered(acting, doubts) if so_far is None else {}
+        acting = self._guard.acting(rule, position)
+        known, left_out = known_of(state, rule, acting), numbered(acting, doubts)
         plan = await self._prospect.simulated_plan(
             acting,
             position,
             snapshot,
             fees,
-            so_far,
+            known,
             closing=rest_to_close(state),
             doubts=left_out,
             because=because,
         )
         if isinstance(plan, Refusal):
             return plan
-        if so_far is not None:
-            return plan  # of one firing, that has bounds of its own
+        if known is not None and known.rounds:
+            return refuse_scrap(rule, plan) or plan  # of one firing, that has bounds of its own
         out = first(self._guard.conditions.get((rule.name, position.id), ()), Consequence.STEP_OUT)
         plan = lacking_steps(rule, acting, plan, out)
         waits = self._patience.hold((rule.name, position.id), plan, rule.for_blocks)
@@ -257,7 +253,10 @@ class Defender:
     def _refuse(self, rule: Rule, position: Position, snapshot: Snapshot, verdict: Verdict, refusal: Refusal) -> None:
         pair = (rule.name, position.id)
         self._questions.drop(pair)
-        self.evaluations[pair] = Evaluation(rule.name, position.id, snapshot.block, True, verdict.why, None, refusal)
+        in_rounds = so_far_of(self._book.state(rule, position)) is not None
+        self.evaluations[pair] = Evaluation(
+            rule.name, position.id, snapshot.block, True, verdict.why, None, refusal, in_rounds=in_rounds
+        )
         # Told once for each kind of obstacle in one fall: figures in the reason change with every block.
         if self._told_refusal.get(pair) != refusal.code:
             self._told_refusal[pair] = refusal.code
@@ -364,9 +363,8 @@ class Defender:
         assert self._executor is not None
         assert verdict.episode is not None
         assert plan.simulated
-        step = None if plan.rounds is None else self._guard.acting(rule, position).steps[plan.rounds.step]
-        number = 0 if step is None else rule.steps.index(step)
-        state = replace(state, rounds=next_round(state, plan, number, verdict.episode, agreed_usd))
+        acting = self._guard.acting(rule, position)
+        state = replace(state, rounds=next_round(state, plan, rule, acting, verdict.episode, agreed_usd))
         if so_far_of(state) is None:
             market = self._prospect.market(position)
             state = begin_closing(state, parts_to_close(rule, market, position, rest_to_close(state)))
@@ -419,7 +417,14 @@ class Defender:
         )
         told = last_word[-1] if refused is not None and last_word else refused
         self.evaluations[rule.name, position.id] = Evaluation(
-            rule.name, position.id, snapshot.block, True, verdict.why, plan if told is None else None, told
+            rule.name,
+            position.id,
+            snapshot.block,
+            True,
+            verdict.why,
+            plan if told is None else None,
+            told,
+            in_rounds=so_far_of(state) is not None,
         )
         return told
 

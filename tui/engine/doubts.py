@@ -26,10 +26,8 @@ NONE: Doubted = MappingProxyType({})
 def doubted(acting: Rule, plan: Plan, refused: Refusal | None) -> Step | None:
     """The step of the rule, as it may act now, that is to be left out of a plan whose last simulation refused it; None
     where nothing but the whole plan is to blame, or no simulation was.
-
-    A round is all of its plan, and what makes it impossible holds it until it is over.
     """
-    if refused is None or not is_refused(refused) or plan.rounds is not None:
+    if refused is None or not is_refused(refused):
         return None
     number = last_suspect(plan, refused)
     return None if number is None else acting.steps[number]

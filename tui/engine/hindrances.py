@@ -19,6 +19,11 @@ from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
 from tui.ports.journal import Journal
 
+ROUNDS_SECONDS = 60 * 60
+"""For so long after its last round nothing is borrowed while another rule goes on in rounds: one that can do no more of
+them for an hour, and is not beyond its trigger, holds nobody.
+"""
+
 
 class Hindrances:
     """`can_act`: whether there is anything that signs at all. `may_act` answers None, or why nothing may be signed now;
@@ -103,7 +108,9 @@ class Hindrances:
             for other in self._book.rules_of(one):
                 if other.boosts or other.name == rule.name:
                     continue
-                if so_far_of(self._book.state(other, one)) is not None:
+                state = self._book.state(other, one)
+                began = state.fired_at or 0
+                if so_far_of(state) is not None and snapshot.block.timestamp < began + ROUNDS_SECONDS:
                     return f"no boost while {other.name} goes on with its rounds on {called}"
                 if self._prospect.is_crossed(other, one):
                     return f"no boost while {other.name} is beyond its trigger on {called}"

@@ -194,10 +194,14 @@ class RuleBook:
         """
         before = self.state(rule, position)
         free = replace(initial_state(rule, position.id), fired_block=before.fired_block, closing=rest_to_close(before))
+        if before.rounds is not None and before.rounds.stopped:
+            # Disarmed while it was about to fire: armed anew it knows nothing of it.
+            before = stopped_rounds(before, before.ended_block or 0)
         if before.rounds is not None and before.rounds.rounds and before.episode is not None:
             # Rounds before this one stand: the next is planned anew.
             self.keep(rule, position, between_rounds(before, before.ended_block or 0, before.rounds), at)
             return
+        free = replace(free, rounds=None if before.rounds is None else before.rounds.leftovers)
         self.keep(rule, position, _trailing_as(before, free), at)
 
     def before_round(self, rule: Rule, position: Position, rounds: RoundsSoFar, at: float) -> None:
@@ -220,6 +224,11 @@ class RuleBook:
         """
         over = conclude(self.state(rule, position), end_block, episode)
         self.keep(rule, position, no_more_rounds(over, parts), at)
+
+    def begin_anew(self, rule: Rule, position: Position, at: float) -> None:
+        """Between two rounds of which the next cannot be had: free to fire as any other rule, in another episode."""
+        state = self.state(rule, position)
+        self.keep(rule, position, no_more_rounds(state, () if state.rounds is None else state.rounds.parts), at)
 
     def begin_trailing(self, rule: Rule, position: Position, block: BlockRef, at: float) -> None:
         """The rule was armed: what it trails begins here, or goes on where a restart broke it off."""

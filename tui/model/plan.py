@@ -345,7 +345,7 @@ class Evaluation:
     allow; not simulated. `waits`: it is beyond its trigger, but an engine would not act there, because it fired
     already, rests, is held back, waits for an answer or has done enough for an hour; only where a single look at the
     chain found it so. `problems`: what would be said of it were it armed now; where any is decisive it would not be
-    armed anew; None: not asked.
+    armed anew; None: not asked. `in_rounds`: a round of its last firing is over, and its target is not met yet.
     """
 
     rule: str
@@ -358,3 +358,4 @@ class Evaluation:
     ahead: Plan | Refusal | None = None
     waits: str | None = None
     problems: tuple[RuleProblem, ...] | None = None
+    in_rounds: bool = False

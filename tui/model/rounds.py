@@ -17,11 +17,14 @@ LEAST_FLOOR = 1_005 * WAD // 1_000
 
 @dataclass(frozen=True, slots=True)
 class PlannedRound:
-    """A round that is about to fire or under way, by its episode; what it moves and costs, dollars with 8 decimals."""
+    """A round that is about to fire or under way, by its episode; what it moves and costs, dollars with 8 decimals.
+    `used`: what it takes of each step, as in `RoundsSoFar`, for every step that has a part in it.
+    """
 
     episode: str
     spend_usd: int
     cost_usd: int
+    used: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +40,13 @@ class DebtPart:
 
 @dataclass(frozen=True, slots=True)
 class RoundsSoFar:
-    """What a rule remembers between two rounds: the number of the step (from 0), how many rounds have ended, base
-    units of collateral sold by them, dollars (8 decimals) moved and paid.
+    """What a rule remembers between two rounds: the number of the step that went in rounds last (from 0), how many
+    rounds have ended, dollars (8 decimals) moved and paid.
 
-    `left` are base units by token (lower-case hex) that the rounds took out of the position or bought, and did not
-    use: they are in the wallet. `confirmed_usd` is what a person said yes to for all rounds; None: nobody was asked.
+    `used` are (number of a step, base units of what its maximum is of) that they took of it. `left` are base units by
+    token (lower-case hex) that the rounds took out of the position or bought, and did not use: they are in the wallet.
+    Without any round it is what the rounds of an earlier firing left there. `confirmed_usd` is what a person said yes
+    to for all rounds; None: nobody was asked.
     `planned` is the round that is about to fire or under way; `stopped`: the rule was disarmed by hand, and it is
     the last. `parts` are the debts of which a part is closed, where that is the goal: what was owed when it fired says
     how much that is, whatever a round leaves.
@@ -49,7 +54,7 @@ class RoundsSoFar:
 
     step: int
     rounds: int = 0
-    sold: int = 0
+    used: tuple[tuple[int, int], ...] = ()
     spent_usd: int = 0
     cost_usd: int = 0
     left: tuple[tuple[str, int], ...] = ()
@@ -61,6 +66,15 @@ class RoundsSoFar:
     def left_of(self, token: str) -> int:
         """Base units of a token that earlier rounds left in the wallet."""
         return dict(self.left).get(token, 0)
+
+    def used_of(self, step: int) -> int:
+        """Base units that the rounds took of the maximum of a step."""
+        return dict(self.used).get(step, 0)
+
+    @property
+    def leftovers(self) -> RoundsSoFar | None:
+        """What the next firing is to know of rounds that are over: only what they left in the wallet."""
+        return RoundsSoFar(self.step, left=self.left) if self.left else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ class Circumstances:
     @property
     def parts(self) -> tuple[DebtPart, ...]:
         """The debts of which a part is closed already, or was to be; none where the rule begins anew."""
-        return self.closing if self.so_far is None else self.so_far.parts
+        return self.so_far.parts if self.so_far is not None and self.so_far.rounds else self.closing
 
     def l1_fee_wei(self, calls: Iterable[PlannedCall]) -> int | None:
         """What layer 1 charges for the data of `calls`, a transaction each: 0 where nothing is charged apart, None

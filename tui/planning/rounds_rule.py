@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
 from tui.model.plan import Action
-from tui.model.position import Position
+from tui.model.position import Asset, Position
 from tui.model.rounds import DebtPart, RoundsSoFar
-from tui.model.rule import REPAYING, ActionKind, Order, Rule
+from tui.model.rule import REPAYING, SALES, ActionKind, Order, Rule
 from tui.model.units import format_units, parse_units
 from tui.planning.circumstances import Circumstances, kind_of
 from tui.protocols.base import LendingMarket
 
 
 def rest_of(rule: Rule, so_far: RoundsSoFar, market: LendingMarket, position: Position) -> Rule:
-    """What is left of a rule between two rounds: the step under way with what its maximum leaves, the steps behind it,
-    the sum of dollars that may still be paid. The share of cost was held against all rounds before the first.
+    """What is left of a rule between two rounds: all of its steps with what their maxima leave, the sum of dollars that
+    may still be paid. The share of cost was held against all rounds before the first.
     """
-    step, limits = rule.steps[so_far.step], rule.limits
-    asset = market.find_asset(position, step.collateral or "")
-    if step.maximum is not None and asset is not None:
-        left = max(parse_units(step.maximum, asset.decimals) - so_far.sold, 0)
-        step = replace(step, maximum=format_units(left, asset.decimals))
-    later = rule.steps[so_far.step + 1 :] if rule.order is Order.WRITTEN else ()
+    if not so_far.rounds:
+        return rule
+    steps, limits = [], rule.limits
+    for number, step in enumerate(rule.steps):
+        used = so_far.used_of(number)
+        asset = market.find_asset(position, (step.collateral if step.action in SALES else step.asset) or "")
+        if step.maximum is not None and asset is not None and used:
+            step = replace(step, maximum=_less(step.maximum, used, asset))
+        steps.append(step)
     if limits.max_cost_usd is not None:
         limits = replace(limits, max_cost_usd=max(limits.max_cost_usd - so_far.cost_usd, 0))
     limits = replace(limits, max_cost_share_bps=None)
-    return replace(rule, steps=(step, *later), limits=limits, order=Order.WRITTEN)
+    return replace(rule, steps=tuple(steps), limits=limits)
+
+
+def _less(maximum: str, used: int, asset: Asset) -> str:
+    return format_units(max(parse_units(maximum, asset.decimals) - used, 0), asset.decimals)
 
 
 def less_by(rule: Rule, number: int, action: Action) -> Rule:
@@ -36,18 +43,24 @@ def less_by(rule: Rule, number: int, action: Action) -> Rule:
     step, sale = rule.steps[number], action.sale
     if step.maximum is None or sale is None:
         return rule
-    decimals = sale.collateral.decimals
-    left = format_units(max(parse_units(step.maximum, decimals) - sale.sold, 0), decimals)
+    left = _less(step.maximum, sale.sold, sale.collateral)
     return replace(rule, steps=(*rule.steps[:number], replace(step, maximum=left), *rule.steps[number + 1 :]))
 
 
 def parts_of(
-    rule: Rule, step: int, market: LendingMarket, position: Position, owed: Mapping[str, int]
+    rule: Rule,
+    step: int,
+    market: LendingMarket,
+    position: Position,
+    owed: Mapping[str, int],
+    left_out: Container[int] = (),
 ) -> tuple[DebtPart, ...]:
-    """What is `owed` (base units by token) as it fires of the debts that the step of this number, which goes in rounds,
-    and those behind it repay: what an earlier step was to close, and could not, no round will.
+    """What is `owed` (base units by token) as it fires of the debts that rounds are to close, of which the step of this
+    number has the first: its own and those of the steps behind it, in whatever order those come. What an earlier step
+    was to close, and could not, no round will, but for one that is only `left_out` now.
     """
-    steps = rule.steps[step:] if rule.order is Order.WRITTEN else (rule.steps[step],)
+    earlier = set() if rule.order is Order.CHEAPEST else {one for one in range(step) if one not in left_out}
+    steps = [one for number, one in enumerate(rule.steps) if number not in earlier]
     assets = (market.find_asset(position, one.asset) for one in steps if one.action in REPAYING)
     tokens = dict.fromkeys(asset.address for asset in assets if asset is not None)
     return tuple(DebtPart(one, owed[one]) for one in tokens if one in owed)

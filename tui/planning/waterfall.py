@@ -15,7 +15,7 @@ from tui.model.rounds import MOST_ROUNDS, Rounds, floor_of
 from tui.model.rule import BORROWING, FROM_WALLET, REPAYING, SALES, ActionKind, Order, RoundsUse, Rule, Step
 from tui.model.text import clean_text
 from tui.model.units import LEAST_USD as LEAST_USD
-from tui.model.units import UINT256_MAX, parse_units, value_usd, whole
+from tui.model.units import UINT256_MAX, USD, parse_units, value_usd, whole
 from tui.model.wallet import Wallet
 from tui.planning.apart import NOTHING_APART, Apart
 from tui.planning.circumstances import Circumstances, Offer, offer_key
@@ -42,6 +42,9 @@ the target the chain undoes it, and prices move until it is in a block. Twice as
 NO_ROUTER = 'the network file names no router to swap with: add router02 to its [[swap]] table of kind "uniswap-v3"'
 DAILY_SPENT = "the daily spend leaves no more"
 """The note of a step that the daily limit cuts short."""
+LEAST_ROUND_USD = USD
+"""Between two rounds less than a dollar is nothing: neither what is left of a maximum nor what a round bought too much.
+"""
 MOST_LEVERAGE = 50
 DEFAULT_SLIPPAGE_BPS = 50
 """What a sale may lose where its step does not say it."""
@@ -222,14 +225,16 @@ class Flow:
     def then(self, number: int) -> Flow:
         """After the rule's step of this number (from 0) as well, or with the reason why it adds nothing."""
         step = self.rule.steps[number]
-        out = self.circumstances.left_out.get(number)
-        if out is not None:
-            return self._passing(step, out)
         if self._is_closed(step):
             return self
         if self.closing is not None and step.action not in REPAYING:
             return self._passing(step, "after it no less is owed")
-        found = self._sized(step, number)
+        if self.spend_left is not None and self.spend_left < LEAST_USD:
+            return self._passing(step, DAILY_SPENT)
+        out = self.circumstances.left_out.get(number)
+        found = self._sized(step, number) if out is None else f"{step_text(step)}: {out}"
+        if isinstance(found, str):
+            found = self._at_hand(step) or found
         if isinstance(found, str):
             return replace(self, skipped=(*self.skipped, found))
         note, spends = found.note, found.spends
@@ -341,7 +346,7 @@ class Flow:
             return f"{step_text(step)}: {why}" if most <= 0 else f"{step_text(step)}: adds nothing"
         wrap = 0
         if step.action in FROM_WALLET:
-            wrap = max(amount - (self._purse(step).balances.get(asset.address) or 0), 0)
+            wrap = max(amount - self._own(step, asset), 0)
         action = Action(step.action, asset, amount, wrap=wrap, payer=self._payer(step))
         # What bounds a step is told only where it did bind: then it explains why the waterfall goes on.
         binds = amount == most and (self.closing is None or amount < self.closing.left_of(asset.address))
@@ -350,10 +355,9 @@ class Flow:
     def _funds(self, step: Step, asset: Asset) -> tuple[int, str] | str:
         """What the paying wallet has of `asset`, native coin that can be wrapped counted in, in units and in words."""
         purse = self._purse(step)
-        balance = purse.balances.get(asset.address)
-        if balance is None:
+        if purse.balances.get(asset.address) is None:
             return f"{step_text(step)}: the wallet's balance could not be read"
-        spare = 0
+        balance, spare = self._own(step, asset), 0
         if asset.address == self.circumstances.wrapped_native and purse.native is not None:
             spare = max(purse.native - self.circumstances.gas_reserve, 0)
         if balance + spare == 0:
@@ -368,9 +372,13 @@ class Flow:
         if step.maximum is None:
             return []
         try:
-            return [(parse_units(step.maximum, asset.decimals), f"the rule's maximum is {step.maximum}")]
+            most = parse_units(step.maximum, asset.decimals)
         except ValueError as wrong:
             return f"{step_text(step)}: max {wrong}"
+        price, so_far = self.market.price_usd(self.current, asset), self.circumstances.so_far
+        if so_far is not None and so_far.rounds and price and value_usd(most, asset.decimals, price) < LEAST_ROUND_USD:
+            return [(0, "its rounds have used up its maximum")]
+        return [(most, f"the rule's maximum is {step.maximum}")]
 
     def _spendable(self, asset: Asset, price: int) -> list[tuple[int, str]]:
         left = self.spend_left
@@ -453,6 +461,35 @@ class Flow:
             else min(so_far.left_of(asset.address), self.purses[self._account].balances.get(asset.address) or 0)
         )
 
+    def _own(self, step: Step, asset: Asset) -> int:
+        """Base units in the paying wallet that are its own: what rounds left there is for the rounds to use up."""
+        there = self._purse(step).balances.get(asset.address) or 0
+        sells = any(one.action is ActionKind.DELEVERAGE for one in self.rule.steps)
+        return there - self._left(asset) if sells and step.signer(self._account) == self._account else there
+
+    def _at_hand(self, step: Step) -> _Sized | None:
+        """The repayment by what earlier rounds of a deleverage bought, where none of it can be done now: as much of it
+        as helps, whether that meets the target or not.
+        """
+        debt = self.market.find_asset(self.current, step.asset)
+        if step.action is not ActionKind.DELEVERAGE or debt is None:
+            return None
+        there, price = self._left(debt), self.market.price_usd(self.current, debt)
+        if not there or not price:
+            return None
+        try:
+            most = min([there, self.market.ceiling(self.current, ActionKind.REPAY, debt),
+                        *(bound for bound, _ in self._spendable(debt, price))])  # fmt: skip
+            action = self._repayment(debt, most, most) or Action(ActionKind.REPAY, debt, min(most, self._part_of(debt)))
+        except ActionImpossible:
+            return None
+        spends = value_usd(action.amount, debt.decimals, price)
+        return _Sized(action, "", spends) if spends >= LEAST_ROUND_USD else None
+
+    def _part_of(self, debt: Asset) -> int:
+        """Base units of a debt that are still to be closed."""
+        return 0 if self.closing is None else self.closing.left_of(debt.address)
+
     def _round(self, number: int, step: Step, order: SaleOrder, offer: Offer | None, price: int) -> _Sized | str:
         """One round of a deleverage, after what earlier rounds left is used up."""
         swapper, so_far = self.circumstances.swapper, self.circumstances.so_far
@@ -460,7 +497,7 @@ class Flow:
             return f"{order.words} in rounds: {NO_ROUTER}"
         which = RoundOrder(
             number=1 if so_far is None else so_far.rounds + 1,
-            step=number if so_far is None else so_far.step + number,
+            step=number,
             at_hand=self._left(order.collateral),
             added=self._left(order.debt),
         )
@@ -503,8 +540,8 @@ class Flow:
         if so_far is not None and so_far.parts:
             parts = so_far.parts
         else:
-            before = {one.token: one for one in self.circumstances.closing}
-            begun = parts_of(self.rule, sized.rounds.step, self.market, self.current, self.closing.owed)
+            before, out = {one.token: one for one in self.circumstances.closing}, self.circumstances.left_out
+            begun = parts_of(self.rule, sized.rounds.step, self.market, self.current, self.closing.owed, out)
             parts = tuple(before.get(one.token, one) for one in begun)
         return replace(sized.rounds, reaches_target=reaches, parts=parts, closes_bps=at_end.closed_bps)
 
@@ -515,10 +552,12 @@ class Flow:
         first = self.rounds
         if first is None or first.reaches_target or self.closing is None or self.is_ahead:
             return self
-        if self.rule.order is not Order.WRITTEN or number + 1 == len(self.rule.steps):
+        numbers = range(len(self.rule.steps))
+        behind = [one for one in numbers if one > number or (self.rule.order is Order.CHEAPEST and one != number)]
+        if not behind:
             return self
         flow = replace(self, circumstances=behind_a_round(self.circumstances), is_ahead=True)._next_round(number)
-        for at in range(number, len(self.rule.steps)):
+        for at in (number, *behind):
             for _ in range(MOST_ROUNDS):
                 further = flow if flow.meets_target else flow.then(at)
                 if len(further.steps) == len(flow.steps):
@@ -595,7 +634,7 @@ class Flow:
         sized = size_swap(self.market, self.current, order, offer, swapper, wanted, given)
         if isinstance(sized, str) or sized.action.sale is None:
             return sized
-        wrap = max(sized.action.sale.sold - (self._purse(step).balances.get(order.collateral.address) or 0), 0)
+        wrap = max(sized.action.sale.sold - self._own(step, order.collateral), 0)
         return replace(sized, action=replace(sized.action, wrap=wrap, payer=self._payer(step)))
 
     def _wanted(self, step: Step, debt: Asset) -> int | str:

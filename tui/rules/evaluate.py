@@ -142,7 +142,8 @@ def _advance(rule: Rule, state: RuleState, position: Position, block: BlockRef, 
     side = _side(rule, state, position.health_factor, price)
     if side is _Side.CLEAR:
         state = without_row(state if fires_once(rule) else _recover(state, block))
-        if state.closing and state.rounds is None and not state.latched and not fires_once(rule):
+        goes_on = state.rounds is not None and state.rounds.rounds
+        if state.closing and not goes_on and not state.latched and not fires_once(rule):
             state = replace(state, closing=())  # a new fall closes a part of its own
     elif side is _Side.IDLE:
         state = without_row(state)

@@ -13,8 +13,11 @@ from tui.model.rule import Rule
 from tui.model.units import BPS, LEAST_USD, value_usd
 
 MOST_TOKENS = 8
-_NUMBERS = ("step", "rounds", "sold", "spent_usd", "cost_usd")
-_FIELDS = {*_NUMBERS, "left", "confirmed_usd", "planned", "stopped"}
+MOST_USED = 64
+_NUMBERS = ("step", "rounds", "spent_usd", "cost_usd")
+_FIELDS = {*_NUMBERS, "sold", "left", "confirmed_usd", "planned", "stopped"}
+_MORE = {"parts", "used"}
+"""Fields that are written only where there is something to say."""
 
 
 def round_episode(before: str, number: int) -> str:
@@ -60,21 +63,29 @@ def rounds_met(rule: Rule, rounds: RoundsSoFar, position: Position) -> bool:
 
 def rounds_to_data(rounds: RoundsSoFar) -> dict[str, object]:
     """As plain JSON data."""
-    planned, parts = rounds.planned, parts_to_data(rounds.parts)
+    parts = parts_to_data(rounds.parts)
+    used = [[step, amount] for step, amount in rounds.used if step != rounds.step]
     return {
         **{name: getattr(rounds, name) for name in _NUMBERS},
+        "sold": rounds.used_of(rounds.step),
         "left": dict(rounds.left),
         "confirmed_usd": rounds.confirmed_usd,
-        "planned": None if planned is None else [planned.episode, planned.spend_usd, planned.cost_usd],
+        "planned": None if rounds.planned is None else _planned_data(rounds.planned),
         "stopped": rounds.stopped,
         # Of what closes a part only: states of other rules are written as they always were.
         **({"parts": parts} if parts else {}),
+        **({"used": used} if used else {}),
     }
+
+
+def _planned_data(planned: PlannedRound) -> list[object]:
+    used = [[list(one) for one in planned.used]] if planned.used else []
+    return [planned.episode, planned.spend_usd, planned.cost_usd, *used]
 
 
 def rounds_from_data(data: object) -> RoundsSoFar:
     """What `rounds_to_data` wrote. Raises ValueError for anything else."""
-    if not isinstance(data, Mapping) or set(data) - {"parts"} != _FIELDS:
+    if not isinstance(data, Mapping) or set(data) - _MORE != _FIELDS:
         raise ValueError("rule state has rounds that are none")
     values: dict[str, Any] = {name: _number(data[name]) for name in _NUMBERS}
     left = data["left"]
@@ -83,8 +94,11 @@ def rounds_from_data(data: object) -> RoundsSoFar:
     if not isinstance(data["stopped"], bool):
         raise ValueError("rule state has rounds of which nobody knows whether they go on")
     confirmed = None if data["confirmed_usd"] is None else _number(data["confirmed_usd"])
+    sold, others = _number(data["sold"]), dict(_used(data.get("used", [])))
+    own = {values["step"]: sold} if sold else {}
     return RoundsSoFar(
         **values,
+        used=tuple(sorted({**others, **own}.items())),
         left=tuple((token, _number(amount)) for token, amount in left.items()),
         confirmed_usd=confirmed,
         planned=_planned(data["planned"]),
@@ -112,9 +126,17 @@ def _is_part(data: object) -> bool:
 def _planned(data: object) -> PlannedRound | None:
     if data is None:
         return None
-    if not isinstance(data, list) or len(data) != 3 or not isinstance(data[0], str):
+    if not isinstance(data, list) or len(data) not in (3, 4) or not isinstance(data[0], str):
         raise ValueError("rule state has a round that is none")
-    return PlannedRound(data[0], _number(data[1]), _number(data[2]))
+    return PlannedRound(data[0], _number(data[1]), _number(data[2]), _used(data[3]) if len(data) > 3 else ())
+
+
+def _used(data: object) -> tuple[tuple[int, int], ...]:
+    if not isinstance(data, list) or len(data) > MOST_USED:
+        raise ValueError("rule state has rounds that used nothing that is known")
+    if not all(isinstance(one, list) and len(one) == 2 for one in data):
+        raise ValueError("rule state has rounds that used nothing that is known")
+    return tuple((_number(step), _number(amount)) for step, amount in data)
 
 
 def _number(value: object) -> int:

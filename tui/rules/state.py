@@ -132,10 +132,11 @@ def rest_to_close(state: RuleState) -> tuple[DebtPart, ...]:
 
 
 def no_more_rounds(state: RuleState, parts: tuple[DebtPart, ...] = ()) -> RuleState:
-    """The state once no more rounds follow: what its last firing left is what there is. `parts` is what they repaid of
-    what is to be closed; none: nothing more is.
+    """The state once no more rounds follow: of what they were only what they left in the wallet is kept. `parts` is
+    what they repaid of what is to be closed; none: nothing more is.
     """
-    return replace(state, rounds=None, closing=_repaid_as(state.closing, parts) if parts else ())
+    leftovers = None if state.rounds is None else state.rounds.leftovers
+    return replace(state, rounds=leftovers, closing=_repaid_as(state.closing, parts) if parts else ())
 
 
 def _repaid_as(closing: tuple[DebtPart, ...], parts: tuple[DebtPart, ...]) -> tuple[DebtPart, ...]:

@@ -1,0 +1,171 @@
+"""What a rule remembers of its rounds, what of the next is worth its gas, and whom rounds that are stuck hold back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+
+import pytest
+
+from tests.support import views
+from tests.support.clock import FakeClock
+from tests.support.plain_market import USDC, WETH, PlainMarket
+from tests.support.plain_rules import repay, rule_of, sell, supply
+from tui.engine.hindrances import ROUNDS_SECONDS, Hindrances
+from tui.engine.questions import Questions
+from tui.engine.rounds import USEFUL_GAS, after_round, is_agreed, refuse_scrap
+from tui.engine.rulebook import RuleBook
+from tui.model.plan import Action, Plan, PlannedStep
+from tui.model.position import Position
+from tui.model.rounds import DebtPart, PlannedRound, RoundsSoFar
+from tui.model.rule import ActionKind, Rule, Step, close, health_above, restore
+from tui.model.snapshot import Snapshot
+from tui.model.units import USD, WAD
+from tui.rules.state import disarmed, initial_state
+
+RULE = rule_of(repay(maximum="5000"), sell(maximum="3"), supply("WBTC", "1"))
+GIVEN = ((0, 5_000 * 10**6), (1, WAD), (2, 10**8))
+"""What a round is planned to take of each step."""
+SOME = ((),)
+"""The events of one transaction; what they say is the market's to tell."""
+
+
+@dataclass
+class Told(PlainMarket):
+    """A market whose events say so much."""
+
+    moved: dict[str, int] = field(default_factory=dict)
+    sold: int = 0
+    repaid: int = 0
+
+    def moved_in(self, logs, owner: str, token: str) -> int:
+        return self.moved.get(token, 0)
+
+    def sold_in(self, logs, owner: str, token: str) -> int | None:
+        return self.sold
+
+    def repaid_in(self, logs, owner: str, token: str) -> int:
+        return self.repaid
+
+
+def standing() -> Position:
+    return PlainMarket().position({WETH: 100 * WAD}, {USDC: 120_000 * 10**6})
+
+
+def planned(*used: tuple[int, int], **changes) -> RoundsSoFar:
+    return RoundsSoFar(1, planned=PlannedRound("episode", 10, 1, used), **changes)
+
+
+def test_a_round_takes_of_each_maximum_what_its_receipts_say() -> None:
+    market = Told(moved={USDC.address: 900}, sold=7 * WAD // 10, repaid=4_000 * 10**6)
+    after = after_round(planned(*GIVEN, used=((1, WAD),)), market, standing(), RULE, SOME)
+    assert after.used == ((0, 4_000 * 10**6), (1, 17 * WAD // 10), (2, 10**8))
+    assert (after.rounds, after.planned, after.left) == (1, None, ((USDC.address, 900),))
+    undone = after_round(planned(*GIVEN), Told(), standing(), RULE, SOME)
+    assert undone.used == ((2, 10**8),), "a repayment that reverted has used nothing up"
+
+
+def test_without_receipts_all_that_was_planned_is_used_up() -> None:
+    after = after_round(planned(*GIVEN, left=((USDC.address, 5),)), Told(), standing(), RULE, ())
+    assert after.used == GIVEN
+    assert after.left == ((USDC.address, 5),)
+
+
+def test_a_round_of_an_earlier_version_is_booked_by_its_step_alone() -> None:
+    after = after_round(planned(used=((1, WAD),)), Told(sold=WAD), standing(), RULE, SOME)
+    assert after.used == ((1, 2 * WAD),)
+
+
+def plan_of(spend: int, gas: int, after: int | None, before: int = 11 * WAD // 10, **changes) -> Plan:
+    made = views.plan()
+    cost = replace(made.cost, gas_usd=gas * USD)
+    return replace(made, health_factor_before=before, health_factor_after=after, cost=cost, spend_usd=spend * USD,
+                   **{"reaches_target": False, "shortfall": "falls short", **changes})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("spend", "gas", "after", "refused"),
+    [
+        (13, 2, 1_105, True), (2 * USEFUL_GAS, 2, 1_105, False), (13, 2, 1_140, False), (13, 2, None, False),
+    ],
+)  # fmt: skip
+def test_a_round_that_is_not_worth_its_gas_is_waited_with(
+    spend: int, gas: int, after: int | None, refused: bool
+) -> None:
+    found = refuse_scrap(RULE, plan_of(spend, gas, None if after is None else after * WAD // 1_000))
+    assert (found is not None) is refused
+    if found is not None:
+        assert found.code == "adds-too-little"
+        assert "would move $13.00 for $2.00 of gas (falls short)" in found.reason
+
+
+def test_a_round_that_leads_to_the_target_and_one_in_an_emergency_are_always_worth_it() -> None:
+    assert refuse_scrap(RULE, plan_of(13, 2, 1_105 * WAD // 1_000, reaches_target=True)) is None
+    assert refuse_scrap(RULE, plan_of(13, 2, 1_004 * WAD // 1_000, before=1_003 * WAD // 1_000)) is None
+    half = replace(RULE, goal=close(5_000))
+    assert refuse_scrap(half, plan_of(13, 2, 2 * WAD)) is not None
+    unpriced = plan_of(13, 2, 1_105 * WAD // 1_000)
+    assert refuse_scrap(RULE, replace(unpriced, cost=replace(unpriced.cost, gas_usd=None))) is None
+
+
+def test_one_yes_is_for_rounds_alone_and_for_what_they_bought() -> None:
+    so_far = RoundsSoFar(0, rounds=2, confirmed_usd=10**6 * USD, left=((USDC.address, 900 * 10**6),))
+
+    def repaying(amount: int, *more: PlannedStep) -> Plan:
+        step = PlannedStep(Action(ActionKind.REPAY, USDC, amount), 12 * WAD // 10)
+        return plan_of(900, 1, 12 * WAD // 10, steps=(step, *more))
+
+    assert is_agreed(so_far, repaying(900 * 10**6))
+    assert not is_agreed(so_far, repaying(901 * 10**6)), "the wallet's own was not asked about"
+    more = PlannedStep(Action(ActionKind.ADD_COLLATERAL, WETH, WAD), 13 * WAD // 10)
+    assert not is_agreed(so_far, repaying(900 * 10**6, more))
+    assert not is_agreed(replace(so_far, confirmed_usd=None), repaying(900 * 10**6))
+
+
+def fired(book: RuleBook, rule: Rule, position: Position, rounds: RoundsSoFar) -> None:
+    """Let a round of the rule be under way."""
+    state = replace(initial_state(rule, position.id), latched=True, episode="episode", fired_block=90,
+                    fired_at=position.block.timestamp - 100, rounds=rounds)  # fmt: skip
+    book.keep(rule, position, state, 0)
+
+
+@pytest.mark.parametrize("done", [0, 2])
+def test_a_round_that_is_dropped_once_its_rule_was_disarmed_does_not_stop_the_next_ones(done: int) -> None:
+    book, position = RuleBook((), None), standing()
+    fired(book, RULE, position, planned(*GIVEN, rounds=done, left=((USDC.address, 5),)))
+    book.keep(RULE, position, disarmed(RULE, book.state(RULE, position)), 0)
+    assert book.state(RULE, position).rounds.stopped
+    book.forget(RULE, position, 0)
+    state = book.state(RULE, position)
+    assert (state.rounds, state.latched) == (None, False)
+
+
+def test_a_round_that_is_dropped_leaves_those_before_it_and_what_earlier_firings_left() -> None:
+    book, position = RuleBook((), None), standing()
+    left = ((USDC.address, 5),)
+    fired(book, RULE, position, planned(*GIVEN, rounds=2, left=left, parts=(DebtPart(USDC.address, 9),)))
+    book.forget(RULE, position, 0)
+    state = book.state(RULE, position)
+    assert (state.rounds.rounds, state.rounds.planned, state.latched) == (2, None, False)
+    fired(book, RULE, position, planned(*GIVEN, left=left))
+    book.forget(RULE, position, 0)
+    assert book.state(RULE, position).rounds == RoundsSoFar(1, left=left)
+
+
+def test_rounds_that_are_stuck_for_an_hour_hold_no_boost_any_more() -> None:
+    boost = Rule("lever", "*", RULE.mode, health_above(2 * WAD), 1, restore(18 * WAD // 10),
+                 (Step(ActionKind.BOOST, "WETH", None, "USDC", 50),), RULE.limits, "other")  # fmt: skip
+    book, position = RuleBook((), None), standing()
+    book.rules = (RULE, boost)
+    fired(book, RULE, position, RoundsSoFar(1, rounds=2))
+    book.keep(RULE, position, replace(book.state(RULE, position), latched=False, ended_block=91), 0)
+    nobody = SimpleNamespace(is_crossed=lambda *_: False)
+    asks = Questions(None, None, FakeClock(0), 90)
+    hindrances = Hindrances(book, nobody, None, asks, None, 1, True, lambda: None)
+
+    def held(seconds: int) -> str | None:
+        block = replace(position.block, timestamp=position.block.timestamp - 100 + seconds)
+        return hindrances._no_time_to_boost(boost, position, Snapshot(block, (position,)))
+
+    assert "goes on with its rounds" in (held(ROUNDS_SECONDS - 1) or "")
+    assert held(ROUNDS_SECONDS) is None
