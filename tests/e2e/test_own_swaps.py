@@ -5,11 +5,13 @@ Health falls from the position's 1.38 to 1.05 in one block; the wallet holds 8 W
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
 from tests.support.chain import Chain
 from tests.support.deleverage import WAD
-from tests.support.fault_rig import ADD, World
+from tests.support.fault_rig import ADD, FaultRig, World
 from tests.support.on_exchange import SWAP, Open, allowed, fall, health, on_target, plan_of, refusal_of, usually, wallet
 from tests.support.positions import PPM, follow
 from tui.model.intent import FiringState, IntentState
@@ -63,6 +65,39 @@ async def test_what_came_of_it_is_booked_beside_what_was_expected(swapping: Open
     assert found.health_actual is not None
     assert found.health_simulated is not None
     assert abs(found.health_actual - found.health_simulated) < WAD // 10_000
+
+
+async def test_what_a_falling_pool_undid_goes_through_the_second_time(swapping: Open) -> None:
+    rig = await swapping()
+    chain, token = rig.chain, rig.chain.token("USDC").address
+    chain.send(rig.account, token, "transfer(address,uint256)", chain.market.pool, chain.balance("USDC", rig.account))
+    await rig.head()
+    await fall(rig, usd=Decimal("2500"))
+    assert await _mined_at_a_worse_price(rig, 3_000) is FiringState.FAILED
+    if not rig.firing.state.is_open:
+        await rig.mine()
+    assert await _mined_at_a_worse_price(rig, 6_000) is FiringState.DONE
+    assert len(rig.firings) == 2
+    on_target(rig)
+    rig.check()
+
+
+async def _mined_at_a_worse_price(rig: FaultRig, below: int) -> FiringState:
+    """What comes of the newest firing where the pools are `below` the oracle (in millionths) from its block on: 0.3%
+    lower than at its decision.
+    """
+    firing = rig.firing
+    assert firing.state.is_open
+    rig.chain.rpc("anvil_dropAllTransactions")
+    follow(rig.chain, {"WETH": PPM - below})
+    for raw in [attempt.raw for intent in firing.intents for attempt in intent.attempts]:
+        rig.chain.rpc("eth_sendRawTransaction", "0x" + raw.hex())
+    for _ in range(8):
+        await rig.mine()
+        told = next(one.state for one in rig.firings if one.id == firing.id)
+        if not told.is_open:
+            return told
+    raise AssertionError("it has no end")
 
 
 async def test_a_maximum_counts_what_is_sold_and_the_next_step_does_the_rest(swapping: Open) -> None:

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from tests.support import views
-from tests.support.firings import ACCOUNT, CHAIN_ID
+from tests.support.firings import ACCOUNT, CHAIN_ID, an_intent
 from tests.support.plain_rules import repay, rule_of
-from tui.engine.further import MOST, SPAN, refuse_further, short_ones, time_text
-from tui.model.intent import Firing, FiringState
+from tui.engine.further import MOST, SPAN, refuse_further, short_ones, time_text, was_undone
+from tui.model.intent import Firing, FiringState, IntentState
 from tui.model.plan import Plan
 from tui.model.rule import Rule, close, health_above, health_below
 from tui.model.units import USD, WAD
@@ -164,3 +164,16 @@ def test_the_rest_of_a_part_has_to_be_of_use_too() -> None:
 def test_unknown_health_counts_as_below() -> None:
     assert len(short_ones(RULE, POSITION, (fired(10, None), fired(20), fired(30, 125), fired(40)), NOW)) == 2
     assert health_below(12 * WAD // 10) == RULE.trigger
+
+
+def test_only_the_last_firing_that_is_over_tells_whether_the_chain_undid_it() -> None:
+    intent = an_intent(fired(20), 1)
+    undone = replace(fired(20, state=FiringState.FAILED), intents=(replace(intent, state=IntentState.FINAL_REVERTED),))
+    lost = replace(fired(20, state=FiringState.FAILED), intents=(replace(intent, state=IntentState.NONCE_LOST),))
+    under_way = fired(10, state=FiringState.RUNNING)
+    assert was_undone(RULE, POSITION, [undone])
+    assert was_undone(RULE, POSITION, [under_way, undone])
+    assert was_undone(RULE, POSITION, [replace(fired(10), position="another"), undone])
+    assert not was_undone(RULE, POSITION, [])
+    assert not was_undone(RULE, POSITION, [lost])
+    assert not was_undone(RULE, POSITION, [fired(10), undone])

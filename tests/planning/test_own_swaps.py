@@ -120,6 +120,30 @@ def test_less_room_is_taken_where_the_slippage_leaves_less() -> None:
     assert wide.cost == tight.cost
 
 
+def test_in_a_hurry_all_goes_in_that_the_step_allows_for_the_same_repayment() -> None:
+    market = PlainMarket()
+    position = market.position({WETH: 100 * WAD}, {USDC: 156_000 * 10**6})
+    rule, wallet = rule_of(swap(slippage=200)), wallet_of(WETH=60 * WAD)
+    usual = routed_fall(rule, market, position, wallet)
+    hurried = routed_fall(rule, market, position, wallet, undone=True)
+    plain, wide = sale_of(usual), sale_of(hurried)
+    assert hurried.steps[0].action.amount == usual.steps[0].action.amount == wide.swap.least_out
+    fair = wide.swap.least_out * 10**8 * WAD * BPS // (10**6 * PRICES[WETH] * (BPS - 200))
+    assert plain.sold < wide.sold == wide.most_sold == fair
+    assert wide.cost == plain.cost, "what comes out beyond the repayment is not lost"
+    assert wide.surplus * 100 > wide.swap.least_out
+    little = routed_fall(rule, market, position, wallet_of(WETH=plain.sold), undone=True)
+    assert little.steps[0].action.amount == wide.swap.least_out, "the room never costs any of the repayment"
+    assert sale_of(little).sold == plain.sold
+    below = market.position({WETH: 100 * WAD}, {USDC: 100 * PRICES[WETH] * 83 // 104 // 100})
+    assert below.health_factor is not None
+    emergency = rule_of(swap(slippage=200), emergency=below.health_factor + 1)
+    calm = rule_of(swap(slippage=200), emergency=below.health_factor)
+    there = [sale_of(routed_fall(one, market, below, wallet)) for one in (emergency, calm)]
+    assert there[0].swap.least_out == there[1].swap.least_out
+    assert there[0].sold > there[1].sold * 101 // 100
+
+
 def test_without_a_router_it_is_passed_over_and_says_so() -> None:
     market = PlainMarket()
     position = market.position({WETH: 100 * WAD}, {USDC: 156_000 * 10**6})

@@ -19,7 +19,7 @@ from tui.engine.conditions import Consequence, first
 from tui.engine.describing import describe as describe
 from tui.engine.doubts import MOST_DOUBTS, NONE, Doubted, Doubts, doubted, numbered
 from tui.engine.executor import Executor
-from tui.engine.further import SPAN, refuse_further
+from tui.engine.further import SPAN, refuse_further, was_undone
 from tui.engine.guard import Guard
 from tui.engine.hindrances import Hindrances
 from tui.engine.outcomes import Outcomes
@@ -42,6 +42,7 @@ from tui.model.text import short_address
 from tui.model.view import Confirmation, Notice, Severity
 from tui.planning.closing import parts_to_close
 from tui.planning.shortfalls import lacking_steps
+from tui.planning.venues import may_swap_itself
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.clock import Clock
 from tui.ports.journal import Journal, JournalError
@@ -234,6 +235,7 @@ class Defender:
             closing=rest_to_close(state),
             doubts=left_out,
             because=because,
+            undone=self._was_undone(rule, position, snapshot),
         )
         if isinstance(plan, Refusal):
             return plan
@@ -243,6 +245,12 @@ class Defender:
         plan = lacking_steps(rule, acting, plan, out)
         waits = self._patience.hold((rule.name, position.id), plan, rule.for_blocks)
         return waits or self._further(rule, position, plan, state) or plan
+
+    def _was_undone(self, rule: Rule, position: Position, snapshot: Snapshot) -> bool:
+        if self._journal is None or not any(map(may_swap_itself, rule.steps)):
+            return False
+        fired = self._journal.signed_firings(self._chain_id, snapshot.block.timestamp - SPAN)
+        return was_undone(rule, position.id, fired)
 
     def _further(self, rule: Rule, position: Position, plan: Plan, state: RuleState) -> Refusal | None:
         if self._journal is None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import takewhile
 
-from tui.model.intent import Firing, FiringState
+from tui.model.intent import Firing, FiringState, IntentState
 from tui.model.plan import Plan, Refusal
 from tui.model.rule import Rule
 from tui.model.units import format_units, usd_text
@@ -78,6 +78,21 @@ def refuse_further(
         f"after what it did already it would only take the health factor from {now} to {after}, for {price}: it goes "
         f"on as soon as more can be done, else it is tried again from {again} on",
     )
+
+
+def was_undone(rule: Rule, position: str, firings: Iterable[Firing]) -> bool:
+    """Whether the chain refused a transaction of the last firing (of `firings`, the newest first) of a rule on a
+    position that is over: the price went on by more than the room that its swaps had, or something else moved.
+    """
+    last = next(
+        (
+            one
+            for one in firings
+            if (one.rule_digest, one.position) == (rule.digest, position) and not one.state.is_open
+        ),
+        None,
+    )
+    return last is not None and any(one.state is IntentState.FINAL_REVERTED for one in last.intents)
 
 
 def going_on_words(rule: Rule, health: int | None, cooldown_until: int | None, now: int) -> str:

@@ -235,12 +235,13 @@ class Prospect:
         ask_others: bool = True,
         doubts: LeftOut = MappingProxyType({}),
         because: Refusal | None = None,
+        undone: bool = False,
     ) -> Plan | Refusal:
         """The plan, proven by simulation at the snapshot's block, with its true gas; or why it must not be done. A step
         that the simulation refuses is left out of it, and the rest is sized anew. With `so_far` that of the next round:
         `rule` is the one that fired. Aggregators are asked for its own swaps as well where `ask_others`.
         The steps of `doubts` are left out from the first on, `because` of what refused them. `closing`: what an earlier
-        firing has left of the part that it was to close.
+        firing has left of the part that it was to close; `undone`: the chain undid it.
         """
         wallet = self.wallet(rule, position, snapshot)
         if wallet is None:
@@ -251,6 +252,7 @@ class Prospect:
             absent=self.offers.absent(position),
             so_far=so_far,
             closing=closing,
+            undone=undone,
         )
         if so_far is not None:
             rule = rest_of(rule, so_far, market, position)

@@ -11,7 +11,7 @@ from tui.model.position import Asset
 @dataclass(frozen=True, slots=True)
 class SwapOrder:
     """What an account (lower-case hex) is to swap by itself: exactly `amount_in` base units of `sold`, for at least
-    `least_out` of `bought`, which go to the account.
+    `least_out` of `bought`, which go to the account. `hurried`: all that goes in is to, whatever comes out beyond it.
     """
 
     account: str
@@ -19,6 +19,7 @@ class SwapOrder:
     bought: Asset
     amount_in: int
     least_out: int
+    hurried: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ class Circumstances:
     for which nothing may be signed now and why; both by lower-case account. `absent` are the collaterals (addresses)
     that no helper is there to sell, as far as that is known before offers are. `so_far`: the rounds that a firing has
     done already; the rule is then only what is left of it. `closing`: the debts of which an earlier firing closed less
-    than its part, with what was owed of them then.
+    than its part, with what was owed of them then. `undone`: the chain undid the last firing of the rule.
     """
 
     fees: FeeQuote
@@ -94,6 +94,7 @@ class Circumstances:
     absent: frozenset[str] = frozenset()
     so_far: RoundsSoFar | None = None
     closing: tuple[DebtPart, ...] = ()
+    undone: bool = False
 
     @property
     def parts(self) -> tuple[DebtPart, ...]:

@@ -2,17 +2,20 @@
 
 What is repaid is fixed, so that the target is met exactly wherever the swap goes through at all: at least so much comes
 out, or the chain undoes the swap. A little more goes in than it costs at the block of the decision, for the price may
-move until it is mined, but never more than the market's own prices and the step's slippage allow.
+move until it is mined, but never more than the market's own prices and the step's slippage allow. In a hurry it is all
+that they allow, as in a sale by the helper: what comes out beyond the repayment stays with whoever pays.
 """
 
 from __future__ import annotations
 
 from tui.model.plan import Action, Sale
 from tui.model.position import Position
+from tui.model.rule import Rule
 from tui.model.swap import SwapAnswer
 from tui.model.units import UINT256_MAX
-from tui.planning.circumstances import LIFETIME, Offer
+from tui.planning.circumstances import LIFETIME, Circumstances, Offer
 from tui.planning.selling import ASSUMED_VENUE, SaleOrder, SizedSale, Sizing, sizing_of
+from tui.planning.shortfalls import is_emergency
 from tui.protocols.base import ActionImpossible, LendingMarket
 from tui.quotes.base import SwapOrder, Swapper
 
@@ -58,12 +61,12 @@ def own_sale(sizing: Sizing, swapper: Swapper, repaid: int, asked: int, given: S
     can be made for it. A `given` call is the one that is made, or none.
     """
     exchange, order = sizing.exchange, sizing.order
-    amount_in = with_room(asked, exchange.limit(repaid)) if given is None else given.order.amount_in
+    amount_in = with_room(asked, exchange.limit(repaid), order) if given is None else given.order.amount_in
     quote = exchange.quote_for(repaid)
     path = b"" if quote is None else quote.path
     # What comes out is for whoever pays: the same account repays with it.
     owner = sizing.position.key.account if order.wallet is None else order.wallet.account
-    swap = SwapOrder(owner, order.collateral, order.debt, amount_in, repaid)
+    swap = SwapOrder(owner, order.collateral, order.debt, amount_in, repaid, order.hurried)
     if given is not None and (given.order != swap or amount_in > exchange.limit(repaid)):
         return f"what {given.call.venue} offers is for another size, or beyond the step's limits"
     try:
@@ -86,6 +89,13 @@ def own_sale(sizing: Sizing, swapper: Swapper, repaid: int, asked: int, given: S
     )
 
 
-def with_room(asked: int, limit: int) -> int:
+def with_room(asked: int, limit: int, order: SaleOrder) -> int:
     """What goes in where `asked` suffices now and `limit` is the most that may."""
-    return min(asked + asked // PRICE_ROOM, limit)
+    return limit if order.hurried else min(asked + asked // PRICE_ROOM, limit)
+
+
+def is_hurried(rule: Rule, position: Position, around: Circumstances) -> bool:
+    """Whether going through at once is worth more than what a swap may lose: in an emergency, and where the chain undid
+    the last firing, for the price moves by more between two blocks than the usual room then.
+    """
+    return around.undone or is_emergency(rule, position.health_factor)

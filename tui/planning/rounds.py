@@ -112,7 +112,11 @@ def size_round(
         return sizing
     sizing.exchange.terms = _own(sizing.exchange.terms)
     one = _Round(sizing, swapper, before if floor is None else floor, which)
-    return one.run(goal) if given is None else one.by(given, goal)
+    sized = one.run(goal) if given is None else one.by(given, goal)
+    if isinstance(sized, str) and order.hurried and given is None:
+        # What goes in beyond the usual is collateral taken out: where that is too much, the usual room has to do.
+        return size_round(market, position, replace(order, hurried=False), offer, swapper, goal, which)
+    return sized
 
 
 def _by_itself(offer: Offer) -> Offer:
@@ -233,7 +237,7 @@ class _Round:
 
     def _light(self, bought: int, asked: int) -> Sale:
         """A sale as far as the position is concerned."""
-        amount_in = with_room(asked, self._exchange.limit(bought))
+        amount_in = with_room(asked, self._exchange.limit(bought), self._order)
         return Sale(self._order.collateral, amount_in, amount_in, 0, b"", "", self._exchange.terms)
 
     def _health_after(self, bought: int, asked: int) -> int | None:

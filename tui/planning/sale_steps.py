@@ -57,7 +57,7 @@ class SaleSteps(RoundSteps):
         offers, offer = self.circumstances.offers, None
         slippage = DEFAULT_SLIPPAGE_BPS if step.max_slippage_bps is None else step.max_slippage_bps
         pays = payer_wallet(step.wallet, self.wallet, self.circumstances)
-        order = SaleOrder(debt, collateral, slippage, most, why, step.action, pays)
+        order = SaleOrder(debt, collateral, slippage, most, why, step.action, pays, self.hurried)
         if offers is not None:
             offer = offers.get(offer_key(step.action, collateral, debt))
             if offer is None:

@@ -39,7 +39,7 @@ that is too large: rounding to a base unit does not count in it.
 class SaleOrder:
     """What a step asks for, in base units: at most `most_out` of `collateral`, which pays, for the reason in `bound`.
     `debt` is what is bought: repaid, or supplied where the kind is one that supplies. `wallet`: of whom, for sales that
-    are sized before any terms were asked for.
+    are sized before any terms were asked for. `hurried`: an own swap has all the room that its limits leave.
     """
 
     debt: Asset
@@ -49,6 +49,7 @@ class SaleOrder:
     bound: str
     kind: ActionKind = ActionKind.DELEVERAGE
     wallet: Wallet | None = None
+    hurried: bool = False
 
     @property
     def words(self) -> str:

@@ -67,6 +67,8 @@ class Standing:
     closing: Closing | None = None
     apart: Apart = NOTHING_APART
     rounds: Rounds | None = None
+    hurried: bool = False
+    """Whether own swaps have all the room that their steps leave."""
     is_ahead: bool = False
     """Whether it only looks at what follows on a round."""
 

@@ -15,7 +15,7 @@ from tui.model.units import WAD, mul_div_up, value_usd
 from tui.model.wallet import Wallet
 from tui.planning.circumstances import Circumstances, Offer, OfferKey, kind_of, offer_key
 from tui.planning.limits import refuse_before_sizing
-from tui.planning.own_swaps import PRICE_ROOM
+from tui.planning.own_swaps import PRICE_ROOM, is_hurried
 from tui.planning.payers import paid_by
 from tui.planning.texts import step_text
 from tui.planning.waterfall import run_waterfall
@@ -48,9 +48,11 @@ def orders_of(
     """
     if not any(map(may_swap_itself, rule.steps)) or refuse_before_sizing(rule, position, wallet, around) is not None:
         return {}
+    hurried = is_hurried(rule, position, around)
     if isinstance(plan, Plan) and (plan.reaches_target or plan.rounds is not None):
-        return _orders(position, (step.action for step in plan.steps))
-    return _orders(position, run_waterfall(rule, market, position, wallet, replace(around, offers=None)).actions)
+        return _orders(position, (step.action for step in plan.steps), hurried)
+    fall = run_waterfall(rule, market, position, wallet, replace(around, offers=None))
+    return _orders(position, fall.actions, hurried)
 
 
 def ordered_steps(orders: Orders, rule: Rule, market: LendingMarket, position: Position) -> frozenset[int]:
@@ -73,7 +75,7 @@ def may_swap_itself(step: Step) -> bool:
     return step.action is ActionKind.SWAP_TO_REPAY
 
 
-def _orders(position: Position, actions: Iterable[Action]) -> Orders:
+def _orders(position: Position, actions: Iterable[Action], hurried: bool) -> Orders:
     found = {}
     for action in actions:
         # What a helper sells is sized by its own cost, and goes by nobody else's calls.
@@ -81,16 +83,18 @@ def _orders(position: Position, actions: Iterable[Action]) -> Orders:
             continue
         sold, swap = action.sale.collateral, action.sale.swap
         account = paid_by(action, position.key.account)
-        order = SwapOrder(account, sold, action.asset, swap.amount_in, swap.least_out)
+        order = SwapOrder(account, sold, action.asset, swap.amount_in, swap.least_out, hurried)
         found[offer_key(action.kind, sold, action.asset)] = order
     return found
 
 
 def smaller(answer: SwapAnswer) -> SwapOrder | None:
     """The order that is worth another question: as much less goes in as more would come out than is needed. None where
-    that is no more than the room for the price anyway.
+    that is no more than the room for the price anyway, and in a hurry, when that room is all that goes in.
     """
     order = answer.order
+    if order.hurried:
+        return None
     needed = mul_div_up(order.amount_in, order.least_out, answer.out)
     amount_in = needed + needed // PRICE_ROOM
     return None if order.amount_in - amount_in <= order.amount_in // PRICE_ROOM else replace(order, amount_in=amount_in)

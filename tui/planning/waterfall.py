@@ -20,6 +20,7 @@ from tui.model.wallet import Wallet
 from tui.planning.apart import Apart
 from tui.planning.circumstances import Circumstances
 from tui.planning.closing import Closing
+from tui.planning.own_swaps import is_hurried
 from tui.planning.payers import paid_by, why_passed_over
 from tui.planning.purse import Purse
 from tui.planning.rounds_rule import behind_a_round, less_by
@@ -107,7 +108,8 @@ class Flow(SaleSteps):
         closing = Closing.start(rule, market, position, circumstances.parts)
         others = {account: Purse.of(one) for account, one in circumstances.payers.items()}
         purses = MappingProxyType({**others, position.key.account: Purse.of(wallet)})
-        return cls(rule, market, circumstances, position, wallet, purses, closing=closing, apart=Apart(position))
+        flow = cls(rule, market, circumstances, position, wallet, purses, closing=closing, apart=Apart(position))
+        return replace(flow, hurried=is_hurried(rule, position, circumstances))
 
     @property
     def is_over(self) -> bool:
