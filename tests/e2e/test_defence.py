@@ -10,7 +10,7 @@ from tests.e2e.conftest import MakeRig, Rig
 from tui.engine.facade import CommandRefused
 from tui.model.intent import FiringState, IntentState
 from tui.model.units import WAD
-from tui.model.view import Protection, RuleActivity
+from tui.model.view import Protection, RuleActivity, Severity
 
 TARGET = 15 * WAD // 10
 
@@ -157,6 +157,53 @@ async def test_a_yes_that_meets_an_unexpected_error_says_so(make_rig: MakeRig) -
     with pytest.raises(CommandRefused, match="unexpected error"):
         await rig.wired.commands.answer(asked.id, True, asked.digest)
     assert "the answer was not carried out whole" in rig.wired.engine.view.activity[-1].text
+
+
+async def test_one_refused_block_closes_no_question_and_the_yes_to_it_counts(make_rig: MakeRig) -> None:
+    rig = await make_rig(mode="confirm")
+    await rig.arm()
+    _lower_price(rig, "2600")
+    await rig.head()
+    (asked,) = rig.wired.engine.view.confirmations
+    tokens = [rig.chain.token(symbol).address for symbol in ("USDC", "WETH")]
+    codes = {token: rig.chain.rpc("eth_getCode", token, "latest") for token in tokens}
+    transfer_from = "23b872dd"
+    assert all(transfer_from in code for code in codes.values())
+    for token, code in codes.items():
+        rig.chain.rpc("anvil_setCode", token, code.replace(transfer_from, "deadbeef"))
+    await rig.mine()
+    assert next(iter(rig.wired.engine.defender.evaluations.values())).refused is not None
+    assert [one.id for one in rig.wired.engine.view.confirmations] == [asked.id]
+    with pytest.raises(CommandRefused, match="simulated"):
+        await rig.wired.commands.answer(asked.id, True, asked.digest)
+    for token, code in codes.items():
+        rig.chain.rpc("anvil_setCode", token, code)
+    await rig.mine()
+    (still,) = rig.wired.engine.view.confirmations
+    assert still.id == asked.id
+    await rig.wired.commands.answer(asked.id, True, still.digest)
+    assert len(rig.firings()) == 1
+
+
+async def test_a_question_of_a_rule_that_went_blind_is_taken_back_loudly_and_asked_anew(make_rig: MakeRig) -> None:
+    rig = await make_rig(mode="confirm")
+    await rig.arm()
+    _lower_price(rig, "2600")
+    await rig.head()
+    (asked,) = rig.wired.engine.view.confirmations
+    feed = rig.chain.token("WETH").feed
+    code = rig.chain.rpc("eth_getCode", feed, "latest")
+    rig.chain.rpc("anvil_setCode", feed, "0xfe")
+    await rig.mine()
+    assert rig.wired.engine.view.confirmations == ()
+    (told,) = [one for one in rig.wired.engine.view.activity if "cannot be answered now" in one.text]
+    assert told.severity is Severity.ALARM
+    assert "no need to answer" not in "".join(one.text for one in rig.wired.engine.view.activity)
+    rig.chain.rpc("anvil_setCode", feed, code)
+    await rig.mine(2)
+    (anew,) = rig.wired.engine.view.confirmations
+    assert anew.id != asked.id
+    assert sum("asks for your yes" in one.text for one in rig.wired.engine.view.activity) == 2
 
 
 async def test_confirm_mode_a_no_latches(make_rig: MakeRig) -> None:

@@ -10,6 +10,7 @@ import pytest
 from tests.faults.test_mempool import _refuse_one_block
 from tests.support.fault_rig import FaultRig, OpenRig
 from tui.engine.defender import MOST_TRIES, TRIES_SECONDS
+from tui.engine.further import time_text
 from tui.model.intent import FiringState
 from tui.model.units import WAD
 
@@ -213,3 +214,37 @@ async def test_leaving_the_app_is_not_disarming_by_hand(open_faulty: OpenRig) ->
     await rig.mine(5)
     assert is_closed(rig, 7_500), "a person armed it anew"
     rig.check()
+
+
+async def test_a_stop_that_is_used_up_says_so_when_it_is_armed_again_and_as_long_as_it_is(open_faulty: OpenRig) -> None:
+    rig = await stop_loss(open_faulty)
+    await rig.fall("2650")
+    await rig.mine(6)
+    assert is_closed(rig)
+    used_up = "it has fired already, and fires once: disarm it and arm it again to let it fire anew"
+    assert [line for line in rig.view.would_stop if "fires once: disarm it and arm it again" in line]
+    await rig.restart()
+    report = await rig.wired.commands.arming_report("guard")
+    assert used_up in report.warnings
+    assert not any("fires at once" in line for line in report.warnings)
+    await rig.arm()
+    assert f"guard: armed, but {used_up}" in rig.said
+    await price(rig, "2705")
+    assert [line for line in rig.view.would_stop if "fires once: disarm it and arm it again" in line]
+    await rig.wired.commands.disarm("guard", "by hand")
+    await price(rig, "2650")
+    report = await rig.wired.commands.arming_report("guard")
+    assert any("it fires at once: WETH 2,650.00" in line for line in report.warnings)
+    assert used_up not in report.warnings
+
+
+async def test_a_rule_that_rests_while_health_falls_anew_says_so_and_until_when(open_faulty: OpenRig) -> None:
+    rig = await open_faulty(cooldown="1h")
+    await rig.fall()
+    await rig.settle()
+    await rig.mine(2)
+    rests = f"it is beyond its trigger and rests until {time_text(rig.firing.block_timestamp + 3_600)}"
+    assert rests not in rig.said
+    await price(rig, "1900", 3)
+    assert any("below 1.25; rests " in line for line in rig.view.would_stop)
+    assert rig.said.count(rests) == 1

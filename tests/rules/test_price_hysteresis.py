@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tui.model.block import BlockRef
 from tui.model.position import MarketKey, Position, PositionKey
-from tui.model.rule import Limits, Mode, Rule, Trigger, TriggerKind, close
+from tui.model.rule import Limits, Mode, Rule, Trigger, TriggerKind, close, health_above
 from tui.model.units import BPS, USD, WAD
 from tui.rules.evaluate import Verdict, VerdictKind, held_back, recovery_text, step
 from tui.rules.prices import PriceSeen, fact, has_crossed, level_of, level_usd
@@ -22,6 +23,7 @@ KEY = PositionKey(MarketKey("aave-v3", "core"), "0x" + "ab" * 20)
 STOP = Trigger(TriggerKind.PRICE_BELOW, 2_000 * WAD, "WETH")
 PROFIT = Trigger(TriggerKind.PRICE_ABOVE, 4_000 * WAD, "WETH")
 PAIR = Trigger(TriggerKind.PRICE_BELOW, WAD // 20, "WETH", "WBTC")
+HIGH = health_above(2 * WAD)
 TRAILING = Trigger(TriggerKind.TRAILING, 0, "WETH", None, 1_000)
 
 
@@ -186,6 +188,30 @@ def test_a_price_in_doubt_raises_no_best() -> None:
     assert one.state.best == 4_000 * WAD
     fresh = initial_state(one.rule, str(KEY))
     assert begin_trailing(one.rule, fresh, PriceSeen(4_000 * USD, doubted=True), block_at(7)).best is None
+
+
+@pytest.mark.parametrize("trigger", [STOP, HIGH])
+def test_a_block_in_doubt_counts_in_no_row_of_what_acts(trigger: Trigger) -> None:
+    """A price that stood still for hours is no price of now: only blocks that tell count."""
+    rule = rule_of(trigger, for_blocks=3)
+    one = Walk(rule)
+
+    def at(number: int, doubted: bool, walked: Walk = one) -> Verdict:
+        block, seen = block_at(number), PriceSeen(1_900 * USD, doubted=doubted) if trigger is STOP else None
+        position = Position(KEY, block, (), (), 3 * WAD, 0, 0)
+        high = doubted and trigger is HIGH
+        walked.state, verdict = step(walked.rule, walked.state, position, block, seen, high)
+        if verdict.fires:
+            walked.state = held_back(walked.rule, walked.state, position, block, seen, high)
+        return verdict
+
+    kinds = [at(number, doubted).kind.value for number, doubted in enumerate((False, True, True, False, False), 1)]
+    assert kinds == ["counting"] * 5
+    assert one.state.below == 2
+    assert "stands on a price in doubt" in at(6, True).why
+    assert [at(number, False).kind.value for number in (7, 8, 9)] == ["counting", "counting", "fires"]
+    tells = Walk(replace(rule, mode=Mode.NOTIFY, for_blocks=1))
+    assert at(1, True, tells).fires, "what only tells may tell of an old price"
 
 
 def test_armed_in_a_spike_it_begins_at_what_stood_before() -> None:

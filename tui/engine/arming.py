@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from tui.engine.facade import ArmingReport, KeyUse
 from tui.engine.prospect import Prospect
+from tui.model.block import BlockRef
 from tui.model.plan import FeeQuote, Plan, Refusal
 from tui.model.position import Asset, Position
 from tui.model.rule import (
@@ -120,9 +121,10 @@ def arming_report(
     prospect: Prospect,
     problems: Sequence[str],
     wrong: Sequence[RuleProblem] = (),
+    rests: Callable[[Rule, Position, BlockRef], str | None] = lambda _rule, _position, _block: None,
 ) -> ArmingReport:
     """The report for one rule. `keystores` maps own accounts to their key files; `problems` are known already, and of
-    `wrong` nothing is told a second time.
+    `wrong` nothing is told a second time. `rests`: why it would do nothing by what it remembers.
     """
     found = list(problems)
     warnings: list[str] = []
@@ -141,7 +143,8 @@ def arming_report(
     found.extend(_missing_key(rule, target, account) for account in target.missing)
     for position in target.positions:
         found.extend(_too_late(rule, position, prospect))
-        warnings.extend(_at_once(rule, position, prospect))
+        resting = rests(rule, position, snapshot.block)
+        warnings.extend(_at_once(rule, position, prospect) if resting is None else [resting])
         found_there = find_obstacles(rule, position, snapshot, fees, prospect)
         warnings.extend(one.text for one in not_told(found_there, wrong))
     spends = spends_of(rule)

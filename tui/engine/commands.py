@@ -17,6 +17,7 @@ from tui.engine.facade import ArmingReport, CommandRefused, Passwords, Preview, 
 from tui.engine.live_rules import live_errors, live_faults
 from tui.engine.prospect import Prospect
 from tui.engine.validation import loud, problems_of, refusals, remarks, said_once
+from tui.model.block import BlockRef
 from tui.model.outcome import Row
 from tui.model.plan import Evaluation, Refusal
 from tui.model.position import Position
@@ -73,10 +74,18 @@ class Commands:
             engine.prospect,
             tuple(dict.fromkeys((*self._problems(found), *grave, *unjudged, *refusals(wrong, known=known)))),
             wrong,
+            self._rests,
         )
         lesser = [one.text for one in conditions if one.text not in grave]
         warnings = (*lesser, *remarks(wrong, known=known), *report.warnings)
         return replace(report, warnings=tuple(dict.fromkeys(warnings))), wrong
+
+    def _rests(self, rule: Rule, position: Position, block: BlockRef) -> str | None:
+        """Why a rule would do nothing once armed, by what it remembers; a record that fails holds the engine anyway."""
+        try:
+            return self._engine.book.rests(rule, position, block)
+        except JournalError:
+            return None
 
     def _known(self, rule: Rule) -> bool:
         """Whether the record has a rule armed, as it reads now: then it is armed again, and not anew."""
@@ -181,6 +190,12 @@ class Commands:
                 kind="condition",
                 rule=found.name,
             )
+        for position in armed_on:
+            resting = self._rests(found, position, armed_at.block)
+            if resting is not None:
+                engine.teller.say(
+                    Severity.ALARM, f"{found.name}: armed, but {resting}", kind="condition", rule=found.name
+                )
         engine.look_again()
         engine.publish()
 

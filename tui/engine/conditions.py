@@ -93,7 +93,7 @@ def conditions_of(
         if position.unknown is not None:
             found.append(_hold("position-unknown", f"the position is unknown now: {position.unknown}"))
         else:
-            found.extend(_prices(rule, position, heartbeat))
+            found.extend(health_prices(rule, position, heartbeat))
             found.extend(trigger_prices(rule, position, facts, heartbeat))
             found.extend(_steps(rule, position, facts, market, heartbeat))
     order = list(Consequence)
@@ -246,7 +246,7 @@ def _shown(text: str | None) -> str:
 # --- prices --------------------------------------------------------------------------------------------------------
 
 
-def _prices(rule: Rule, position: Position, heartbeat: int) -> Iterable[Condition]:
+def health_prices(rule: Rule, position: Position, heartbeat: int) -> Iterable[Condition]:
     """Prices that the position's health stands on, as to their age. Where a rule waits for high health, its trigger
     waits for all of them: none may be old, whatever it says of stale prices.
     """

@@ -172,6 +172,7 @@ class Defender:
             self.evaluations[pair] = Evaluation(rule.name, position.id, snapshot.block, False, verdict.why, None, None)
             if verdict.kind is VerdictKind.BLIND and self._book.armed_for(rule, position):
                 self._voice.say_once(Severity.ALARM, rule, position, f"cannot be judged: {verdict.why}")
+            self._tell_rest(rule, position, snapshot, verdict)
             return
         if rule.mode is Mode.NOTIFY:
             self._book.keep(rule, position, state, self._clock.now())
@@ -202,7 +203,7 @@ class Defender:
             # What was refused at the last block stays refused until this attempt is through: else it would seem over.
             self.evaluations[pair] = Evaluation(rule.name, position.id, snapshot.block, True, verdict.why, plan, None)
         if rule.mode is Mode.CONFIRM and not is_agreed(so_far_of(state), plan):
-            self._questions.ask(rule, position, plan, state, verdict)
+            self._questions.ask(rule, position, snapshot, plan, state, verdict)
             return
         try:
             await self._carry_out(rule, position, plan, snapshot, fees, state, verdict)
@@ -210,6 +211,16 @@ class Defender:
             raise
         except Exception as error:
             raise _NotCarriedOut(error) from error
+
+    def _tell_rest(self, rule: Rule, position: Position, snapshot: Snapshot, verdict: Verdict) -> None:
+        """That health fell anew while its rule rests from the fall before; that it rests in the same fall is told when
+        its firing ends.
+        """
+        state = self._book.state(rule, position)
+        if verdict.kind is VerdictKind.COOLING and state.recovered_block and self._book.armed_for(rule, position):
+            resting = self._book.rests(rule, position, snapshot.block)
+            if resting is not None:
+                self._voice.say_once(Severity.ALARM, rule, position, resting)
 
     async def _planned(
         self,
@@ -259,8 +270,10 @@ class Defender:
         return refuse_further(rule, position.id, plan, fired, is_rest=bool(rest_to_close(state)))
 
     def _refuse(self, rule: Rule, position: Position, snapshot: Snapshot, verdict: Verdict, refusal: Refusal) -> None:
-        pair = (rule.name, position.id)
-        self._questions.drop(pair)
+        pair, armed = (rule.name, position.id), self._book.armed_for(rule, position)
+        if not armed:
+            self._questions.drop(pair)
+        # Else a question stays open: what is refused at one block may be done at the next, and a yes is planned anew.
         in_rounds = so_far_of(self._book.state(rule, position)) is not None
         self.evaluations[pair] = Evaluation(
             rule.name, position.id, snapshot.block, True, verdict.why, None, refusal, in_rounds=in_rounds
@@ -268,7 +281,6 @@ class Defender:
         # Told once for each kind of obstacle in one fall: figures in the reason change with every block.
         if self._told_refusal.get(pair) != refusal.code:
             self._told_refusal[pair] = refusal.code
-            armed = self._book.armed_for(rule, position)
             severity = Severity.ALARM if armed else Severity.WARNING
             self._voice.say(severity, rule, position, snapshot, f"{verdict.why}, but {refusal.reason}")
 
@@ -325,7 +337,7 @@ class Defender:
             self._doubts.forget(pair)
             return rest.reason
         self._doubts.keep(pair, doubts)
-        self._questions.ask(rule, position, rest, state, verdict)
+        self._questions.ask(rule, position, snapshot, rest, state, verdict)
         return f"{refused.reason}; look at what is left without that step, and answer again"
 
     async def _carry_out(

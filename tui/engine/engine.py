@@ -71,7 +71,10 @@ class Engine:
         self._hold = Hold(ports.journal, self.teller)
         self.recorded = Recorded(ports.journal or ports.record, setup.network.chain_id, self._hold.record_failed)
         self.book = RuleBook(
-            setup.rules_files, ports.journal, lambda rule, position: self.guard.price_of(rule, position)
+            setup.rules_files,
+            ports.journal,
+            lambda rule, position: self.guard.price_of(rule, position),
+            lambda rule, position: self.guard.doubts(rule, position),
         )
         self.signer_watch = None if ports.signer is None else SignerWatch(ports.signer, ports.clock)
         self.faults = FaultWatch(self.book, self.signer_watch, ports.reader, self.teller)

@@ -11,7 +11,15 @@ from dataclasses import replace
 from tui.crash import described
 from tui.engine.arming import positions_for
 from tui.engine.budget import degraded_rule
-from tui.engine.conditions import Condition, Consequence, acting_rule, conditions_of, first, trigger_prices
+from tui.engine.conditions import (
+    Condition,
+    Consequence,
+    acting_rule,
+    conditions_of,
+    first,
+    health_prices,
+    trigger_prices,
+)
 from tui.engine.prospect import Prospect
 from tui.engine.rulebook import RuleBook
 from tui.model.block import BlockRef
@@ -52,6 +60,13 @@ class Guard:
             return price
         heartbeat = self._heartbeats.get(str(position.key.market), PRICE_HEARTBEAT)
         return replace(price, doubted=any(trigger_prices(rule, position, facts, heartbeat)))
+
+    def doubts(self, rule: Rule, position: Position) -> bool:
+        """Whether a price that health stands on is strange, for a rule that waits for high health, armed or not."""
+        if rule.health_factor_above is None or position.unknown is not None:
+            return False
+        heartbeat = self._heartbeats.get(str(position.key.market), PRICE_HEARTBEAT)
+        return any(one.consequence is Consequence.HOLD_BACK for one in health_prices(rule, position, heartbeat))
 
     def judge(self, rule: Rule, position: Position, snapshot: Snapshot) -> tuple[Condition, ...]:
         """The conditions of one rule, armed or not, on a position of a snapshot."""

@@ -14,9 +14,10 @@ from tui.model.agreement import digest_of
 from tui.model.plan import Plan
 from tui.model.position import Position
 from tui.model.rule import Rule
+from tui.model.snapshot import Snapshot
 from tui.model.view import Confirmation, Severity
 from tui.ports.clock import Clock
-from tui.rules.evaluate import Verdict
+from tui.rules.evaluate import Verdict, VerdictKind
 from tui.rules.state import RuleState
 
 CONFIRM_SECONDS = 90.0
@@ -80,8 +81,10 @@ class Questions:
                 return other[0]
         return None
 
-    def ask(self, rule: Rule, position: Position, plan: Plan, state: RuleState, verdict: Verdict) -> None:
-        """Ask, which is told once; what is asked already goes on with the plan of this block."""
+    def ask(
+        self, rule: Rule, position: Position, snapshot: Snapshot, plan: Plan, state: RuleState, verdict: Verdict
+    ) -> None:
+        """Ask, which is told of each question once; what is asked already goes on with the plan of this block."""
         pair = (rule.name, position.id)
         known = self._asked.get(pair)
         if known is not None:
@@ -93,7 +96,7 @@ class Questions:
         )
         until = self._clock.monotonic() + self._seconds
         self._asked[pair] = Asked(shown, until, state, verdict, {shown.digest: plan})
-        self._voice.say_once(Severity.ALARM, rule, position, f"{verdict.why}: asks for your yes")
+        self._voice.say(Severity.ALARM, rule, position, snapshot, f"{verdict.why}: asks for your yes")
 
     def renew(self, pair: Pair, asked: Asked) -> None:
         """Ask on with another plan than was answered."""
@@ -104,11 +107,15 @@ class Questions:
         self._asked.pop(pair, None)
 
     def withdraw(self, pair: Pair, verdict: Verdict) -> None:
-        """The rule does not fire any more: where it was asked, no answer is needed."""
+        """The rule does not fire any more: where it was asked, no answer is needed; or none can be given, where nobody
+        knows whether it would.
+        """
         if self._asked.pop(pair, None) is not None:
+            over = verdict.kind not in (VerdictKind.BLIND, VerdictKind.COUNTING)
+            told = "no need to answer any more" if over else "it cannot be answered now, and is asked anew"
             self._teller.say(
-                Severity.INFO,
-                f"{pair[0]}: no need to answer any more, {verdict.why}",
+                Severity.INFO if over else Severity.ALARM,
+                f"{pair[0]}: {told}, {verdict.why}",
                 kind="withdrawn",
                 rule=pair[0],
                 position=pair[1],

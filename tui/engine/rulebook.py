@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tui.engine.conditions import Baseline
+from tui.engine.further import time_text
 from tui.model.block import BlockRef
 from tui.model.intent import Firing, FiringState
 from tui.model.position import Position
@@ -19,7 +20,7 @@ from tui.model.rounds import DebtPart, RoundsSoFar
 from tui.model.rule import Rule, RuleFault, TriggerKind
 from tui.planning.policy import ArmedScope
 from tui.ports.journal import Journal, JournalReader
-from tui.rules.evaluate import Verdict, VerdictKind, held_back, step
+from tui.rules.evaluate import Verdict, VerdictKind, again_text, held_back, step
 from tui.rules.load import RuleSet, load_rule_files
 from tui.rules.match import rules_for
 from tui.rules.prices import PriceSeen
@@ -31,6 +32,7 @@ from tui.rules.state import (
     conclude,
     disarmed,
     fired_state,
+    fires_once,
     go_on,
     initial_state,
     no_more_rounds,
@@ -38,6 +40,7 @@ from tui.rules.state import (
     state_from_data,
     state_to_data,
     stopped_rounds,
+    without_row,
 )
 
 
@@ -70,6 +73,8 @@ class Reload:
     overtaken: tuple[tuple[str, str], ...] = ()
 
 
+BEYOND = (VerdictKind.FIRES, VerdictKind.COUNTING)
+"""What is said of a rule that is beyond its trigger and remembers nothing."""
 _MOST_BRACKETS = 200
 """In what is kept of a rule; there are a handful."""
 
@@ -82,10 +87,13 @@ class RuleBook:
         files: Sequence[Path],
         journal: Journal | None,
         price_of: Callable[[Rule, Position], PriceSeen | None] = lambda _rule, _position: None,
+        doubts: Callable[[Rule, Position], bool] = lambda _rule, _position: False,
     ) -> None:
         self.files = tuple(files)
         self.price_of = price_of
         """The market's own price that a rule waits for, at a position's block; None: not known, so it never fires."""
+        self.doubts = doubts
+        """Whether a price that high health stands on is in doubt, for a rule that waits for that."""
         self._journal = journal
         self._stamps: tuple[object, ...] | None = None
         self._states: dict[tuple[str, str], RuleState] = {}
@@ -154,7 +162,25 @@ class RuleBook:
 
     def evaluate(self, rule: Rule, position: Position, block: BlockRef) -> tuple[RuleState, Verdict]:
         """The next state (not kept yet) and the verdict at a block."""
-        return step(rule, self.state(rule, position), position, block, self.price_of(rule, position))
+        price, doubted = self.price_of(rule, position), self.doubts(rule, position)
+        return step(rule, self.state(rule, position), position, block, price, doubted)
+
+    def rests(self, rule: Rule, position: Position, block: BlockRef) -> str | None:
+        """Why an armed rule would do nothing now by what it remembers, and until when: used up, or at rest beyond its
+        trigger. None where it may fire, or is under way. Raises JournalError.
+        """
+        state = self.state(rule, position)
+        used_up = state.latched and state.ended_block is not None
+        if used_up and fires_once(rule):
+            return f"it has fired already, and {again_text(rule)}"
+        crossed = replace(without_row(state), latched=False, cooldown_until=None, rounds=None)
+        if step(rule, crossed, position, block, self.price_of(rule, position))[1].kind not in BEYOND:
+            return None
+        if used_up:
+            return f"it is beyond its trigger and has fired already: it {again_text(rule, state)}"
+        if not state.latched and state.cooldown_until is not None and block.timestamp < state.cooldown_until:
+            return f"it is beyond its trigger and rests until {time_text(state.cooldown_until)}"
+        return None
 
     def keep(self, rule: Rule, position: Position, state: RuleState, at: float) -> None:
         """Remember a state; written down where what must survive a restart changed."""
@@ -166,7 +192,8 @@ class RuleBook:
 
     def hold_back(self, rule: Rule, position: Position, block: BlockRef, at: float) -> None:
         """A verdict to fire was not carried out: the block counts, nothing latches, the episode stays the same."""
-        state = held_back(rule, self.state(rule, position), position, block, self.price_of(rule, position))
+        price, doubted = self.price_of(rule, position), self.doubts(rule, position)
+        state = held_back(rule, self.state(rule, position), position, block, price, doubted)
         self.keep(rule, position, state, at)
 
     def conclude(self, rule: Rule, position: Position, episode: str, end_block: int, at: float) -> None:

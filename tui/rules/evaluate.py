@@ -20,6 +20,8 @@ No clock, no IO. The state of one (rule, position) pair is a frozen value that t
   seen on a block that is gone was not seen, and one in doubt (old, from the future) is no best and breaks the row.
 - A firing that goes in rounds is not over before its target is met: each round fires at a block after the one that
   ended the last, wherever the trigger is; `no_more_rounds` and `disarmed` end it.
+- A price in doubt (old, from the future) makes nothing act and counts in no row: what acts on a price, or where health
+  is high, begins to count anew at the next block without doubt.
 - A price, or health above a trigger, fires nothing that acts while nothing is owed: such a block breaks the row, and
   frees nothing.
 - What acts on a price, or closes a part where health is high, fires once, until a person arms it anew.
@@ -84,10 +86,15 @@ def episode_id(rule: Rule, position_id: str, crossing_number: int, crossing_hash
 
 
 def step(
-    rule: Rule, state: RuleState, position: Position, block: BlockRef, price: PriceSeen | None = None
+    rule: Rule,
+    state: RuleState,
+    position: Position,
+    block: BlockRef,
+    price: PriceSeen | None = None,
+    doubted: bool = False,
 ) -> tuple[RuleState, Verdict]:
     """The next state and the verdict, given the position as read at `block`, and the `price` there for a rule that
-    waits for one (`rules.prices.price_seen`).
+    waits for one (`rules.prices.price_seen`). `doubted`: a price that high health stands on is in doubt.
 
     Raises ValueError where `state` belongs to another rule, another version of it, or another position: a changed
     rule starts from `initial_state`, after a person armed it again.
@@ -98,12 +105,18 @@ def step(
     blind = _why_blind(rule, position, block, price)
     if blind is not None:
         return _blinded(rule, state, blind)
-    state = _advance(rule, state, position, block, price)
-    return _judge(rule, state, block, position, price)
+    doubted = _in_doubt(rule, price, doubted)
+    state = _advance(rule, state, position, block, price, doubted)
+    return _judge(rule, state, block, position, price, doubted)
 
 
 def held_back(
-    rule: Rule, state: RuleState, position: Position, block: BlockRef, price: PriceSeen | None = None
+    rule: Rule,
+    state: RuleState,
+    position: Position,
+    block: BlockRef,
+    price: PriceSeen | None = None,
+    doubted: bool = False,
 ) -> RuleState:
     """The state to keep instead of `step`'s where a verdict to fire was not carried out (not armed, a limit, no gas).
 
@@ -115,7 +128,18 @@ def held_back(
         return state
     if _why_blind(rule, position, block, price) is not None:
         return step(rule, state, position, block, price)[0]
-    return _advance(rule, state, position, block, price)
+    return _advance(rule, state, position, block, price, _in_doubt(rule, price, doubted))
+
+
+def _in_doubt(rule: Rule, price: PriceSeen | None, doubted: bool) -> bool:
+    """Whether a block may count towards nothing that acts. What only tells may tell of an old price, and a fall of
+    health is a fall whatever it stands on: its limits say what is done then.
+    """
+    if rule.mode is Mode.NOTIFY:
+        return False
+    if rule.trigger.is_price:
+        return price is not None and price.doubted
+    return doubted and rule.health_factor_above is not None
 
 
 def _check_own(rule: Rule, state: RuleState, position: Position) -> None:
@@ -131,7 +155,9 @@ class _Side(StrEnum):
     IDLE = "idle"
 
 
-def _advance(rule: Rule, state: RuleState, position: Position, block: BlockRef, price: PriceSeen | None) -> RuleState:
+def _advance(
+    rule: Rule, state: RuleState, position: Position, block: BlockRef, price: PriceSeen | None, doubted: bool
+) -> RuleState:
     """The state after a known reading: chain followed, recovery noted, the row counted. Nothing fires here."""
     state = _follow_chain(state, block)
     counts = state.seen_hash != block.hash
@@ -145,7 +171,7 @@ def _advance(rule: Rule, state: RuleState, position: Position, block: BlockRef, 
         goes_on = state.rounds is not None and state.rounds.rounds
         if state.closing and not goes_on and not state.latched and not fires_once(rule):
             state = replace(state, closing=())  # a new fall closes a part of its own
-    elif side is _Side.IDLE:
+    elif side is _Side.IDLE or doubted:
         state = without_row(state)
     elif counts and not state.latched:
         state = replace(
@@ -216,7 +242,7 @@ def _recover(state: RuleState, block: BlockRef) -> RuleState:
 
 
 def _judge(
-    rule: Rule, state: RuleState, block: BlockRef, position: Position, price: PriceSeen | None
+    rule: Rule, state: RuleState, block: BlockRef, position: Position, price: PriceSeen | None, doubted: bool
 ) -> tuple[RuleState, Verdict]:
     health = position.health_factor
     side = _side(rule, state, health, price)
@@ -233,6 +259,10 @@ def _judge(
         return state, Verdict(VerdictKind.COOLING, f"{said}; rests {rest} s more", state.episode)
     if side is not _Side.CROSSED:
         return state, Verdict(VerdictKind.CALM, said)
+    if doubted:
+        return state, Verdict(
+            VerdictKind.COUNTING, f"{said}, but that stands on a price in doubt: the block does not count"
+        )
     if state.below < rule.for_blocks or state.crossing_number is None or state.crossing_hash is None:
         count = f"{said} for {state.below} of {rule.for_blocks} blocks"
         return state, Verdict(VerdictKind.COUNTING, count)
