@@ -14,6 +14,7 @@ from tui.model.position import Position
 from tui.model.rule import EMERGENCY_HEALTH
 from tui.model.units import USD, WAD, parse_units
 from tui.planning.circumstances import Circumstances
+from tui.planning.costs import least_fee
 from tui.planning.plan import build_plan, price_plan
 from tui.planning.simulation import with_margin
 from tui.risk.probability import VOLATILITY_BPS, liquidation_probability
@@ -87,7 +88,7 @@ def test_the_fee_for_data_is_taken_from_the_ceiling_of_gas_and_from_the_money_th
     assert isinstance(refused, Refusal)
     assert refused.code == "max-cost"
     assert "gas would cost $25.72, $20.00 of it for data on layer 1, over the rule's $20.00" in refused.reason
-    gas = plan.cost.gas_units * FEES.max_fee
+    gas = plan.cost.gas_units * least_fee(FEES)
     for native, enough in ((gas + WAD // 100, True), (gas + WAD // 100 - 1, False)):
         wallet = wallet_of(native=native, USDC=400_000 * 10**6)
         found = build_plan(rule_of(repay()), MARKET, at(110), wallet, dear)
@@ -226,10 +227,28 @@ def test_what_is_expected_is_the_gas_that_was_simulated_and_the_margin_is_in_the
     assert priced.cost.gas_wei == used * 11 * GWEI
     assert priced.cost.gas_usd == used * 11 * GWEI * 2_000 * USD // WAD
     assert priced.cost.gas_ceiling_usd == most * 80 * GWEI * 2_000 * USD // WAD
-    poor = wallet_of(native=most * priced.fees.max_fee - 1, USDC=400_000 * 10**6)
+    poor = wallet_of(native=most * least_fee(FEES) - 1, USDC=400_000 * 10**6)
     late = price_plan(simulated(plan), rule_of(repay()), poor, circumstances())
     assert isinstance(late, Refusal)
     assert late.code == "no-gas"
+
+
+@pytest.mark.parametrize("short", [0, 1, 5])
+def test_money_for_less_than_the_fee_to_be_offered_is_offered_as_long_as_it_lasts_for_the_next_blocks(
+    short: int,
+) -> None:
+    plan = plan_of(110)
+    assert isinstance(plan, Plan)
+    most = with_margin(200_000) * len(plan.calls)
+    money = most * (FEES.max_fee - short * GWEI)
+    priced = price_plan(simulated(plan), rule_of(repay()), wallet_of(native=money), circumstances())
+    assert isinstance(priced, Plan)
+    assert priced.fees.max_fee == FEES.max_fee - short * GWEI
+    assert priced.fees.priority_fee == FEES.priority_fee
+    assert most * priced.fees.max_fee <= money
+    # No raised attempt offers what is not there; where the first fee can be paid the ceiling is the usual one.
+    assert priced.fees.ceiling == (priced.fees.max_fee if short else FEES.ceiling)
+    assert priced.cost.gas_ceiling_usd == most * priced.fees.ceiling * 2_000 * USD // WAD
 
 
 def test_a_share_weighs_what_is_expected_not_the_margin() -> None:

@@ -294,7 +294,11 @@ class Prospect:
             priced = price_plan(proven.plan, case.rule, case.wallet, tried.circumstances)
             if isinstance(priced, Plan):
                 return replace(proven, plan=priced), left_out
-            trials.held(left_out, replace(priced, alternatives=plan.alternatives))
+            priced = replace(priced, alternatives=plan.alternatives)
+            if priced.code == "no-gas":
+                trials.short(left_out, proven.plan, priced)
+            else:
+                trials.held(left_out, priced)
         return trials.verdict, {}
 
     def _orders(self, case: _Case) -> Orders:

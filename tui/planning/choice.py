@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from types import MappingProxyType
 
 from tui.model.plan import PlannedCall, Refusal
@@ -53,11 +54,24 @@ class Ways:
 
     def along(self, order: Sequence[int]) -> Way:
         """The way that takes steps in this order until the target is met."""
+        return self._way(*self._until_met(tuple(order)))
+
+    def parts(self) -> Iterator[tuple[Numbers, Way]]:
+        """The steps as they are written, some of them passed over, and which those are: what goes furthest first, with
+        as few passed over as can be, and of as many the later ones.
+        """
+        looked_at = [(order, self._until_met(order)[1]) for order in _some_of(tuple(self.numbers))]
+        looked_at.sort(key=lambda one: (not one[1].meets_target, 0 if one[1].meets_target else -one[1].reach))
+        for order, flow in looked_at:
+            if flow.steps:
+                yield tuple(number for number in self.numbers if number not in order), self.along(order)
+
+    def _until_met(self, order: Numbers) -> tuple[Numbers, Flow]:
         flow, at = self._flows[()], 0
         while at < len(order) and not flow.is_over:
             at += 1
-            flow = self._flow(tuple(order[:at]))
-        return self._way(tuple(order[:at]), flow)
+            flow = self._flow(order[:at])
+        return order[:at], flow
 
     def single(self, number: int) -> Way:
         """One step alone."""
@@ -164,3 +178,13 @@ class Ways:
         except ActionImpossible as impossible:
             return Way(fall, refusal=Refusal("action-impossible", str(impossible)))
         return Way(fall, calls, gas_of(self._market, calls), gas_by=gas_by_sender(self._market, calls))
+
+
+def _some_of(numbers: Numbers) -> list[Numbers]:
+    """Every choice of some of these, in their order and the largest first; of many each one left out, the first ones
+    and each one alone.
+    """
+    if len(numbers) <= ALL_ORDERS:
+        return [some for size in range(len(numbers) - 1, 0, -1) for some in combinations(numbers, size)]
+    most = list(combinations(numbers, len(numbers) - 1))
+    return [*most, *(numbers[:size] for size in range(len(numbers) - 2, 1, -1)), *((one,) for one in numbers)]

@@ -79,6 +79,13 @@ def with_ceiling(fees: FeeQuote, ceiling: int) -> FeeQuote:
     return FeeQuote(fees.base_fee, min(fees.max_fee, ceiling), min(fees.priority_fee, ceiling), max(ceiling, 1))
 
 
+def least_fee(fees: FeeQuote) -> int:
+    """Wei a unit of gas that a transaction has to offer to be taken into the next block, and into the one after it if
+    the base fee rises by an eighth, as much as it can.
+    """
+    return min(fees.base_fee + -(-fees.base_fee // 8) + fees.priority_fee, fees.max_fee)
+
+
 @dataclass(frozen=True, slots=True)
 class _Moved:
     usd: int

@@ -1,4 +1,5 @@
-"""What else to try at the same block where a simulation refuses a plan: the same rule with a step of it left out.
+"""What else to try at the same block where a simulation refuses a plan, or tells that there is no money for all of its
+gas: the same rule with a step of it left out.
 
 One step that cannot be done (an exchange that answers with a price and then reverts, a token that is paused) must not
 keep the others from being done. Pure.
@@ -6,12 +7,13 @@ keep the others from being done. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
 from tui.model.plan import Action, Plan, Refusal
 from tui.model.rule import SALES
+from tui.planning.payers import paid_by
 
 MOST_SIMULATED = 6
 """Plans that are simulated for one rule at one block: each is a round trip, while the price may go on falling."""
@@ -72,7 +74,18 @@ class Trials:
     def refused(self, left_out: LeftOut, plan: Plan, refusal: Refusal) -> None:
         """The simulation of what was tried refuses it."""
         self._refused = self._refused or refusal
-        for number in suspects(plan, refusal):
+        self._without_one(left_out, suspects(plan, refusal), refusal)
+
+    def short(self, left_out: LeftOut, plan: Plan, refusal: Refusal) -> None:
+        """What was tried takes more gas, simulated, than an account can pay: it goes without the last of its steps."""
+        self.held(left_out, refusal)
+        account = plan.position.account
+        taken = reversed(list(zip(plan.taken, plan.steps, strict=True)))
+        theirs = tuple(number for number, step in taken if paid_by(step.action, account) == refusal.account)
+        self._without_one(left_out, theirs, refusal)
+
+    def _without_one(self, left_out: LeftOut, numbers: Iterable[int], refusal: Refusal) -> None:
+        for number in numbers:
             longer = {**left_out, number: refusal.reason}
             if frozenset(longer) not in self._seen:
                 self._seen.add(frozenset(longer))

@@ -7,7 +7,7 @@ when.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 from tui.model.plan import FeeQuote, Plan, PlanCost, PlannedCall, Refusal, SwapCost
@@ -17,7 +17,7 @@ from tui.model.text import short_address
 from tui.model.units import BPS, USD, WAD, format_units, usd_text
 from tui.model.wallet import Wallet
 from tui.planning.circumstances import Circumstances
-from tui.planning.costs import GasBySender, gas_ceiling_wei, plan_cost, with_ceiling
+from tui.planning.costs import GasBySender, gas_ceiling_wei, least_fee, plan_cost, with_ceiling
 from tui.planning.fee_caps import largest, over_cap
 from tui.planning.payers import payer_wallet, refuse_signers
 from tui.planning.texts import health_text, percent_text
@@ -92,11 +92,12 @@ def price_plan(
     if refusal is not None:
         return refusal
     fees = with_ceiling(circumstances.fees, _ceiling(plan, rule, cost, circumstances))
+    paid_for = _paid_for(plan, wallet, circumstances, fees, most_by)
+    if isinstance(paid_for, Refusal):
+        return paid_for
+    fees = paid_for
     held_to = replace(circumstances, fees=replace(circumstances.fees, ceiling=fees.ceiling))
     cost = plan_cost(gas, plan.calls, swap, lost_yield, held_to, most)
-    refusal = _no_gas(plan, wallet, circumstances, {one: units * fees.max_fee for one, units in most_by.items()})
-    if refusal is not None:
-        return refusal
     rounds = None if rounds is None else replace(rounds, gas_units=gas * rounds.ahead)
     return replace(plan, cost=cost, fees=fees, rounds=rounds)
 
@@ -249,9 +250,14 @@ def _cost_words(cost: PlanCost) -> str:
     return f"it would cost ${usd_text(total)} (gas ${usd_text(gas)}{data}, sales ${usd_text(cost.swap_usd)})"
 
 
-def _no_gas(plan: Plan, own: Wallet, circumstances: Circumstances, wei_by: Mapping[str | None, int]) -> Refusal | None:
-    """Why the gas cannot be paid: each account pays for what it signs. `wei_by` is without what data costs."""
-    for sender, gas in wei_by.items():
+def _paid_for(
+    plan: Plan, own: Wallet, circumstances: Circumstances, fees: FeeQuote, units_by: GasBySender
+) -> FeeQuote | Refusal:
+    """The fees that there is money for, or why the gas cannot be paid: each account pays for what it signs, `units_by`
+    of gas at the most. Where there is less than the fee to be offered and enough for the next blocks, no attempt
+    offers more than there is.
+    """
+    for sender, units in units_by.items():
         wallet = payer_wallet(sender, own, circumstances)
         called = "the account" if sender is None else short_address(sender)
         if wallet is None or wallet.native is None:
@@ -259,11 +265,15 @@ def _no_gas(plan: Plan, own: Wallet, circumstances: Circumstances, wei_by: Mappi
             return Refusal("native-unknown", f"{whose} balance for gas could not be read")
         data = circumstances.l1_fee_wei(call for call in plan.calls if call.sender == sender) or 0
         left = wallet.native - sum(step.action.wrap for step in plan.steps if step.action.payer == sender)
-        if left < gas + data:
+        if left >= units * fees.max_fee + data:
+            continue
+        least = min(least_fee(circumstances.fees), fees.max_fee)
+        if left < units * least + data:
             return Refusal(
                 "no-gas",
-                f"gas may take {format_units(gas + data, 18, 6)} of the native coin, {called} has "
+                f"gas may take {format_units(units * least + data, 18, 6)} of the native coin, {called} has "
                 f"{format_units(left, 18, 6)}; add some",
                 account=plan.position.account if sender is None else sender,
             )
-    return None
+        fees = with_ceiling(fees, (left - data) // units)
+    return fees

@@ -10,6 +10,7 @@ from tui.model.text import short_address
 from tui.model.units import format_units
 from tui.model.wallet import Wallet
 from tui.planning.circumstances import Circumstances
+from tui.planning.costs import least_fee
 
 LEAST_GAS_UNITS = 450_000
 """Gas that an account must be able to pay for before anything is planned out of its wallet, where others can act
@@ -81,7 +82,7 @@ def why_passed_over(signer: str, rule: Rule, own: Wallet, circumstances: Circums
     native = None if wallet is None else wallet.native
     if native is None:
         return f"what {short_address(signer)} has for gas could not be read"
-    least = LEAST_GAS_UNITS * circumstances.fees.max_fee
+    least = LEAST_GAS_UNITS * least_fee(circumstances.fees)
     if native < least:
         return (
             f"{short_address(signer)} has {format_units(native, 18, 6)} of the native coin for gas, which may take "

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tui.model.plan import Alternative, Plan, PlanCost, Refusal
 from tui.model.position import Position
-from tui.model.rule import Rule
+from tui.model.rule import Order, Rule
 from tui.model.wallet import Wallet
 from tui.planning.choice import Way, Ways
 from tui.planning.circumstances import Circumstances as Circumstances
@@ -19,6 +19,9 @@ from tui.planning.texts import health_text, part_text, step_text
 from tui.planning.waterfall import Waterfall
 from tui.protocols.base import LendingMarket
 from tui.risk.probability import expected_loss, volatility_of
+
+PASSED_OVER = frozenset({"standing-allowance", "no-gas", "action-impossible"})
+"""Codes of refusals that are about some of the steps: they keep the others from nothing."""
 
 
 def build_plan(
@@ -40,6 +43,11 @@ def build_plan(
     ways = Ways(rule, market, position, wallet, circumstances)
     pricing = _Pricing(rule, position, wallet, circumstances)
     chosen = pricing.first(ways.candidates())
+    if isinstance(chosen, Refusal) and chosen.code in PASSED_OVER and rule.order is Order.WRITTEN:
+        left_out = pricing.passed_over(ways, chosen)
+        if left_out:
+            around = replace(circumstances, left_out={**circumstances.left_out, **left_out})
+            chosen = build_plan(rule, market, position, wallet, around, alternatives=False)
     if not alternatives:
         return chosen
     return replace(chosen, alternatives=_alternatives(rule, ways, pricing))
@@ -70,6 +78,15 @@ class _Pricing:
             if refusal is None or refusal.code == "nothing-available":
                 refusal = plan
         return refusal or Refusal("nothing-available", "the rule has no steps")
+
+    def passed_over(self, ways: Ways, refusal: Refusal) -> Mapping[int, str]:
+        """Which steps to pass over where `refusal` keeps all of the written ones from being done, and why: the others
+        go as far as any that nothing refuses. Empty where all are refused.
+        """
+        for numbers, way in ways.parts():
+            if isinstance(self.plan(way), Plan):
+                return dict.fromkeys(numbers, refusal.reason)
+        return {}
 
     def plan(self, way: Way) -> Plan | Refusal:
         """The plan of one way, or why it is not taken."""
