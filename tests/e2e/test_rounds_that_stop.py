@@ -265,3 +265,28 @@ async def test_a_part_is_closed_once_though_its_maximum_takes_two_firings(rounds
     assert len(rig.firings) == count
     assert len({one.episode for one in rig.firings}) == count
     rig.check()
+
+
+async def test_half_of_each_debt_is_closed_where_one_is_repaid_by_the_wallet_beside_the_first_round(
+    rounds: Open,
+) -> None:
+    by_wallet = '[[rule.step]]\naction = "repay"\nasset = "DAI"\nmax = "900"\n'
+    rig = await rounds(f"{by_wallet}\n{SALE}", partial=True)
+    chain = rig.chain
+    chain.borrow(rig.account, "DAI", chain.units("DAI", 2_000))
+    chain.give("DAI", chain.units("DAI", 5_000), rig.account)
+    text = rig.rules.read_text().replace('{ health_factor_below = "1.25", for_blocks = 1 }',
+                                         '{ price_of = "WETH", below = "2700" }')  # fmt: skip
+    rig.rules.write_text(text.replace('{ health_factor = "1.50" }', '{ close = "50%" }'))
+    await rig.mine(1)
+    await rig.arm()
+    at_first = {symbol: owed(rig, symbol) for symbol in ("USDC", "DAI")}
+    await fall(rig, usd=Decimal("2650"))
+    await to_the_end(rig)
+    for symbol, before in at_first.items():
+        assert abs(owed(rig, symbol) - before // 2) < before // 10**4, symbol
+    count = len(rig.firings)
+    await fall(rig, usd=Decimal("2500"))
+    await rig.mine(6)
+    assert len(rig.firings) == count
+    rig.check()

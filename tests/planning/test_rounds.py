@@ -315,6 +315,18 @@ def test_between_two_rounds_other_steps_take_what_the_wallet_has_come_to_hold_an
     assert sum(step.action.amount for step in fall.steps) == 2_900 * 10**6 or fall.rounds is not None
 
 
+def test_a_debt_that_another_step_has_closed_its_part_of_is_not_closed_once_more_by_a_later_round() -> None:
+    rule, market, position = two_debts(repay("DAI"), STEP, part=5_000)
+    wallet = wallet_of(DAI=90_000 * WAD)
+    first = routed_fall(rule, market, position, wallet)
+    assert [step.action.asset.symbol for step in first.steps] == ["DAI", "USDC"]
+    assert first.steps[0].action.amount == 30_000 * WAD
+    assert [one.token for one in first.rounds.parts] == [USDC.address]
+    so_far = RoundsSoFar(1, rounds=1, parts=first.rounds.parts)
+    later = routed_fall(rule, market, first.position, wallet, so_far=so_far)
+    assert [step.action.asset.symbol for step in later.steps] == ["USDC"]
+
+
 def test_where_the_day_is_spent_that_is_what_is_said() -> None:
     market, position = at(11_000)
     fall = routed_fall(rule_of(STEP, daily_spend_usd=USD // 200), market, position)

@@ -42,6 +42,7 @@ _UNDONE = "did not do all that it was to do"
 
 _PASSING = frozenset({"simulation-unavailable", "wallet-unknown", "native-unknown", "cost-unknown"})
 """Refusals that say nothing of the next round: something could not be read."""
+_MAX_COST = "max-cost"
 
 
 class Conclusions:
@@ -169,7 +170,10 @@ class Conclusions:
         if logs is None:
             return
         unread = not logs and rule.close_bps is not None and rule.close_bps < BPS
-        done = after_round(rounds, self._prospect.market(position), position, rule, logs)
+        market = self._prospect.market(position)
+        done = after_round(rounds, market, position, rule, logs)
+        # Beside the rounds' own debts: a plain step of the same firing may have closed its part of another.
+        closing = repaid_by(self._book.state(rule, position).closing, market, position, logs)
         left = left_words(done, self._prospect.market(position), position)
         well = firing.state is FiringState.DONE
         if rounds.stopped:
@@ -185,13 +189,13 @@ class Conclusions:
             )
             return
         if again and not unread and done.rounds < MOST_ROUNDS:
-            self._book.between_rounds(rule, position, end, done, now)
+            self._book.between_rounds(rule, position, end, done, closing, now)
             if not well:
                 self._voice.say(
                     Severity.ALARM, rule, position, snapshot, f"{told} reverted on chain: it is planned anew{left}"
                 )
             return
-        self._book.end_rounds(rule, position, firing.episode, end, () if unread else done.parts, now)
+        self._book.end_rounds(rule, position, firing.episode, end, () if unread else closing, now)
         if not well or not rounds_met(rule, done, position):
             why = "is not tried again" if not well else f"was the last of {MOST_ROUNDS}"
             # How much more would be the part that is to be closed, nobody knows then.
@@ -199,12 +203,13 @@ class Conclusions:
             self._voice.say(Severity.ALARM, rule, position, snapshot, f"{told} {why}, and its target is not met{left}")
 
     def begin_anew(self, rule: Rule, position: Position, snapshot: Snapshot, refused: Refusal) -> None:
-        """Let a rule go on as any other whose firing fell short, where its next round was `refused`, it is beyond its
-        trigger and its cooldown is over: with all that each of its limits gives, for what is left to be done.
+        """Let a rule go on as any other whose firing fell short, where its rounds have used up a limit, the next was
+        `refused`, it is beyond its trigger and its cooldown is over: with all that each of its limits gives, for what
+        is left to be done.
         """
         state = self._book.state(rule, position)
         rests = state.cooldown_until is not None and snapshot.block.timestamp < state.cooldown_until
-        if refused.code in _PASSING or rests or not self._prospect.is_crossed(rule, position):
+        if rests or not _is_bound(rule, state.rounds, refused) or not self._prospect.is_crossed(rule, position):
             return
         self._book.begin_anew(rule, position, self._clock.now())
         said = f"its rounds end, because the next cannot be had ({refused.reason}): it begins anew"
@@ -303,6 +308,14 @@ class Conclusions:
             and one.block_timestamp > now - TRIES_SECONDS
             and _reverted(one)
         )
+
+
+def _is_bound(rule: Rule, rounds: RoundsSoFar | None, refused: Refusal) -> bool:
+    """Whether rounds have used of a limit of one firing, so that another may do what the next of them may not."""
+    if rounds is None or refused.code in _PASSING:
+        return False
+    used = any(step.maximum is not None and rounds.used_of(number) for number, step in enumerate(rule.steps))
+    return used or (refused.code == _MAX_COST and rounds.cost_usd > 0)
 
 
 def _reverted(firing: Firing) -> bool:

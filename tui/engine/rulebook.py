@@ -235,9 +235,17 @@ class RuleBook:
         """A round is about to fire: written down first, so that a crash right after its latch forgets none of it."""
         self.keep(rule, position, before_round(self.state(rule, position), rounds), at)
 
-    def between_rounds(self, rule: Rule, position: Position, end_block: int, rounds: RoundsSoFar, at: float) -> None:
-        """A round is over since `end_block`, and more are to follow."""
-        self.keep(rule, position, between_rounds(self.state(rule, position), end_block, rounds), at)
+    def between_rounds(
+        self,
+        rule: Rule,
+        position: Position,
+        end_block: int,
+        rounds: RoundsSoFar,
+        closing: tuple[DebtPart, ...],
+        at: float,
+    ) -> None:
+        """A round is over since `end_block`, and more are to follow; `closing` as `between_rounds` has it."""
+        self.keep(rule, position, between_rounds(self.state(rule, position), end_block, rounds, closing), at)
 
     def stop_rounds(self, rule: Rule, position: Position, end_block: int, at: float) -> None:
         """The last round is over since `end_block`, and a person let no more follow."""

@@ -30,10 +30,16 @@ class Closing:
 
     @classmethod
     def start(
-        cls, rule: Rule, market: LendingMarket, position: Position, known: tuple[DebtPart, ...] = ()
+        cls,
+        rule: Rule,
+        market: LendingMarket,
+        position: Position,
+        known: tuple[DebtPart, ...] = (),
+        *,
+        in_rounds: bool = False,
     ) -> Closing | None:
         """Before anything is done; or between two rounds, or after a firing that did less, where `known` says what was
-        owed when it fired. None where the rule restores a health factor.
+        owed when it fired; `in_rounds` nothing else is closed. None where the rule restores a health factor.
         """
         bps = rule.close_bps
         if bps is None:
@@ -41,6 +47,9 @@ class Closing:
         named = named_debts(rule, market, position)
         debts = [one for one in position.debt if one.asset.address in named and one.amount > 0]
         before = {one.token: one for one in known}
+        if in_rounds:
+            # Of a debt that another step has closed its half of, each round would close half of the rest.
+            debts = [one for one in debts if one.asset.address in before]
         parts = [before.get(one.asset.address, DebtPart(one.asset.address, one.amount)) for one in debts]
         left = {one.token: part_left(one, position, bps) for one in parts}
         # Between two rounds what is left, and what they have repaid, is what was wanted; interest on it counts in.

@@ -105,7 +105,9 @@ class Flow(SaleSteps):
         cls, rule: Rule, market: LendingMarket, position: Position, wallet: Wallet, circumstances: Circumstances
     ) -> Flow:
         """Nothing done yet."""
-        closing = Closing.start(rule, market, position, circumstances.parts)
+        so_far = circumstances.so_far
+        in_rounds = so_far is not None and bool(so_far.parts)
+        closing = Closing.start(rule, market, position, circumstances.parts, in_rounds=in_rounds)
         others = {account: Purse.of(one) for account, one in circumstances.payers.items()}
         purses = MappingProxyType({**others, position.key.account: Purse.of(wallet)})
         flow = cls(rule, market, circumstances, position, wallet, purses, closing=closing, apart=Apart(position))

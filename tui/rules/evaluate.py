@@ -38,10 +38,10 @@ from tui.model.block import BlockRef
 from tui.model.position import Position
 from tui.model.rounds import RoundsSoFar
 from tui.model.rule import Mode, Rule, Trigger, TriggerKind
-from tui.model.units import WAD, format_units
+from tui.model.units import BPS, WAD, format_units
 from tui.rules.match import applies
 from tui.rules.prices import PriceSeen, fact, has_crossed, level_of, level_words, pair_text, side_word
-from tui.rules.rounds import round_episode, rounds_met
+from tui.rules.rounds import is_closed, round_episode, rounds_met
 from tui.rules.state import RuleState, fires_once, latched_state, without_row
 from tui.rules.trailing import NO_ROW, longer, risen
 
@@ -280,7 +280,10 @@ def _judge_rounds(
     health, target = position.health_factor, rule.target_health_factor
     if rounds_met(rule, rounds, position):
         told = "no debt" if health is None else f"health factor {_ratio(health)}"
-        ended = replace(without_row(state), rounds=None, latched=True, closing=())
+        # What only an earlier step may close is not theirs: it is gone on with as after any firing that closed less.
+        bps, rest = rule.close_bps, state.closing
+        closed = bps is None or is_closed(rest, position, bps, nothing_left=bps >= BPS)
+        ended = replace(without_row(state), rounds=None, latched=True, closing=() if closed else rest)
         # What closes a part may leave health beyond the trigger: then it rests there, as after one transaction.
         ended = ended if fires_once(rule) or side is not _Side.CLEAR else _recover(ended, block)
         return ended, Verdict(VerdictKind.CALM, f"{told}: its rounds have met their target", state.episode)

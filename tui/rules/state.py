@@ -102,10 +102,18 @@ def conclude(state: RuleState, end_block: int, episode: str | None = None) -> Ru
     return replace(without_row(state), latched=True, recovered_block=None)
 
 
-def between_rounds(state: RuleState, end_block: int, rounds: RoundsSoFar) -> RuleState:
-    """The state once a round is over, its last transaction final in `end_block`: the next may fire at a later block."""
+def between_rounds(
+    state: RuleState, end_block: int, rounds: RoundsSoFar, closing: tuple[DebtPart, ...] | None = None
+) -> RuleState:
+    """The state once a round is over, its last transaction final in `end_block`: the next may fire at a later block.
+    `closing`: all that its firing is to close, with what its transactions repaid (None: as it was).
+    """
     free = replace(without_row(state), latched=False, recovered_block=None, ended_block=end_block)
-    return replace(free, rounds=replace(rounds, planned=None), closing=_repaid_as(state.closing, rounds.parts))
+    return replace(
+        free,
+        rounds=replace(rounds, planned=None),
+        closing=_repaid_as(state.closing if closing is None else closing, rounds.parts),
+    )
 
 
 def stopped_rounds(state: RuleState, end_block: int) -> RuleState:
