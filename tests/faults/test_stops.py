@@ -5,12 +5,15 @@ The whole engine on a node, keystore, signer, journal, pool. The stop lies at 2,
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.faults.test_mempool import _refuse_one_block
 from tests.support.fault_rig import FaultRig, OpenRig
 from tui.engine.defender import MOST_TRIES, TRIES_SECONDS
 from tui.engine.further import time_text
+from tui.engine.outcomes import MOST_LOOKS
 from tui.model.intent import FiringState
 from tui.model.units import WAD
 
@@ -192,6 +195,50 @@ async def test_what_a_person_cancelled_is_not_gone_on_with(open_faulty: OpenRig)
     assert [one.state for one in rig.firings] == [FiringState.FAILED], rig.said
     assert owed(rig) >= OWED
     assert "disarm it and arm it again" in rig.said
+    rig.check()
+
+
+def without_logs(params: list[Any], receipt: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What a node answers that keeps no events."""
+    return None if receipt is None else {**receipt, "logs": []}
+
+
+async def test_where_no_receipt_ever_tells_what_was_closed_it_ends_there_and_says_so(open_faulty: OpenRig) -> None:
+    """How much more would be the part, nobody knows: closing too much is as bad as closing too little."""
+    rig = await stop_loss(open_faulty)
+    hold(rig, 4_500)
+    rig.proxies[0].lie("eth_getTransactionReceipt", without_logs)
+    await rig.fall("2650")
+    await rig.mine(4 + MOST_LOOKS)
+    assert "its receipts cannot be read, so how much it closed is not known: fires once" in rig.said
+    rig.proxies[0].heal()
+    hold(rig, 20_000)
+    await rig.mine(6)
+    assert len(rig.firings) == 1
+    assert is_closed(rig, 2_500)
+    assert any("fires once: disarm it and arm it again" in line for line in rig.view.would_stop)
+    rig.check()
+
+
+async def test_a_restart_while_receipts_are_waited_for_counts_what_was_closed_once(open_faulty: OpenRig) -> None:
+    rig = await stop_loss(open_faulty)
+    hold(rig, 4_500)
+    rig.proxies[0].lie("eth_getTransactionReceipt", without_logs)
+    await rig.fall("2650")
+    await rig.mine(5)
+    assert rig.firing.state is FiringState.DONE
+    assert "has closed" not in rig.said
+    await rig.restart()
+    rig.proxies[0].heal()
+    await rig.arm()
+    await rig.mine(2)
+    assert rig.said.count("has closed 24.99% of 50%") == 1
+    await rig.restart()
+    hold(rig, 20_000)
+    await rig.arm()
+    await rig.mine(6)
+    assert is_closed(rig), "half, by what was owed when it first fired"
+    assert len(rig.firings) == 2
     rig.check()
 
 
