@@ -12,10 +12,11 @@ from tests.support.pool_rules import ALREADY_KNOWN, SEND, UNDERPRICED, GethRules
 from tests.support.proxy import Row, Silent, Told
 from tui.chain.broadcast import ChainBroadcaster
 from tui.engine.budget import day_of
-from tui.engine.defender import MOST_TRIES, TRIES_SECONDS
 from tui.engine.further import time_text
+from tui.engine.retrying import rest_seconds
 from tui.model.intent import AttemptKind, FiringState, IntentState
 from tui.model.network import RelayConfig
+from tui.model.units import WAD
 from tui.model.view import Protection
 from tui.ports.chain import SendOutcome
 from tui.ports.journal import SpendKind
@@ -453,24 +454,38 @@ async def test_31_reverted_on_chain_is_final_with_its_gas_and_planned_anew_from_
     rig.check()
 
 
-async def test_31_what_reverts_again_and_again_rests_for_an_hour_and_says_until_when(open_faulty: OpenRig) -> None:
+async def test_31_what_reverts_again_and_again_rests_longer_each_time_and_says_until_when(open_faulty: OpenRig) -> None:
     rig = await open_faulty()
     await rig.fall()
-    for _ in range(6 * MOST_TRIES):
-        if rig.intent_states == [MAYBE]:
-            await _refuse_one_block(rig)
-        else:
-            await rig.mine()
-    assert [firing.state for firing in rig.firings] == [FiringState.FAILED] * MOST_TRIES
-    assert len(rig.on_chain()) == MOST_TRIES
-    first = rig.firings[-1].block_timestamp + TRIES_SECONDS
-    assert f"its rebalance reverted {MOST_TRIES} times, it is tried again from {time_text(first)} on" in rig.said
-    rest = first - int(rig.chain.block()["timestamp"], 16)
-    for seconds, firings in ((rest - 1, MOST_TRIES), (1, MOST_TRIES + 1)):
+    while len(rig.firings) < 3 or rig.firings[0].state.is_open:
+        await (_refuse_one_block(rig) if rig.intent_states == [MAYBE] else rig.mine())
+    assert [firing.state for firing in rig.firings] == [FiringState.FAILED] * 3
+    await rig.mine()
+    until = rig.firings[0].block_timestamp + rest_seconds(3)
+    assert f"its rebalance reverted 3 times in a row: it is tried again from {time_text(until)} on" in rig.said
+    (shown,) = [line for line in rig.wired.engine.view.would_stop if "it is tried again" in line]
+    assert "already fired" not in shown
+    rest = until - int(rig.chain.block()["timestamp"], 16)
+    for seconds, firings in ((rest - 1, 3), (1, 4)):
         rig.chain.advance(seconds)
         rig.clock.advance(seconds)
         await rig.head()
         assert len(rig.firings) == firings
+    assert (await rig.settle()).state is FiringState.DONE
+    rig.check()
+
+
+async def test_31_in_an_emergency_what_reverts_does_not_rest(open_faulty: OpenRig) -> None:
+    """Somebody makes it revert seven times in a row: it is tried at every block, and the eighth goes through."""
+    rig = await open_faulty()
+    await rig.fall("2240")
+    assert rig.chain.health_factor(rig.account) < 105 * WAD // 100
+    for _ in range(40):
+        if len(rig.firings) == 8:
+            break
+        await (_refuse_one_block(rig) if rig.intent_states == [MAYBE] else rig.mine())
+    assert [firing.state for firing in rig.firings[1:]] == [FiringState.FAILED] * 7
+    assert rig.firings[0].block_timestamp - rig.firings[-1].block_timestamp < 60
     assert (await rig.settle()).state is FiringState.DONE
     rig.check()
 
@@ -508,7 +523,7 @@ async def test_31_out_of_gas_on_chain_is_final_with_its_gas(open_faulty: OpenRig
     gas = [intent.gas_paid_wei or 0 for one in rig.firings for intent in one.intents]
     assert rig.wired.journal.spent(SpendKind.GAS, day, "guard") == sum(gas)
     await rig.mine(20)
-    assert len(rig.firings) == MOST_TRIES, "tried anew a few times, and then no more"
+    assert len(rig.firings) <= 5, "tried anew, with longer and longer rests"
     rig.check()
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from tests.faults.test_mempool import _refuse_one_block
 from tests.support.fault_rig import FaultRig, OpenRig
-from tui.engine.defender import MOST_TRIES, TRIES_SECONDS
 from tui.engine.further import time_text
 from tui.engine.outcomes import MOST_LOOKS
+from tui.engine.retrying import rest_seconds
 from tui.model.intent import FiringState
 from tui.model.units import WAD
 
@@ -86,15 +86,22 @@ async def test_a_stop_that_reverted_is_not_used_up_where_the_price_is_back_when_
     rig.check()
 
 
-async def test_a_stop_that_reverts_again_and_again_rests_and_then_fires(open_faulty: OpenRig) -> None:
+async def test_a_stop_that_reverts_again_and_again_rests_longer_each_time_and_then_fires(open_faulty: OpenRig) -> None:
     rig = await stop_loss(open_faulty)
     await rig.fall("2650")
-    for _ in range(40):
-        await (_refuse_one_block(rig) if rig.firings and rig.firing.state.is_open else rig.mine())
-    assert [one.state for one in rig.firings] == [FiringState.FAILED] * MOST_TRIES
-    assert f"reverted {MOST_TRIES} times, it is tried again from " in rig.said
-    rig.chain.advance(TRIES_SECONDS)
-    rig.clock.advance(TRIES_SECONDS)
+    for _ in range(30):
+        if rig.firings and rig.firing.state.is_open:
+            await _refuse_one_block(rig)
+            continue
+        if len(rig.firings) == 4:
+            break
+        rig.chain.advance(rest_seconds(len(rig.firings)))
+        await rig.mine()
+    assert [one.state for one in rig.firings] == [FiringState.FAILED] * 4
+    rest = "its rebalance reverted 4 times in a row: it is tried again from "
+    assert rest in rig.said
+    assert any(rest in line for line in rig.wired.engine.view.would_stop)
+    rig.chain.advance(rest_seconds(4))
     await rig.mine(5)
     assert is_closed(rig), rig.said
     rig.check()

@@ -10,14 +10,15 @@ import contextlib
 
 from tui.engine.budget import may_have_spent
 from tui.engine.executor import Executor
-from tui.engine.further import goes_on, going_on_words, rest_words, time_text
+from tui.engine.further import goes_on, going_on_words, rest_words
 from tui.engine.outcomes import MOST_LOOKS, Outcomes
 from tui.engine.prospect import Prospect
+from tui.engine.retrying import RESTS, has_reverted
 from tui.engine.rounds import after_round, left_words, repaid_by
 from tui.engine.rulebook import RuleBook
 from tui.engine.rulevoice import RuleVoice
 from tui.model.calls import Log
-from tui.model.intent import Firing, FiringState, IntentState
+from tui.model.intent import Firing, FiringState
 from tui.model.plan import Refusal
 from tui.model.position import Position
 from tui.model.rounds import MOST_ROUNDS, DebtPart, RoundsSoFar
@@ -34,14 +35,10 @@ from tui.rules.evaluate import again_text
 from tui.rules.rounds import is_closed, rounds_met
 from tui.rules.state import RuleState, fires_once, rest_to_close
 
-MOST_TRIES = 3
-"""A rule whose transactions revert rests at this many of them ..."""
-TRIES_SECONDS = 60 * 60
-"""... within so many seconds of chain time, and is tried again after that."""
 _UNDONE = "did not do all that it was to do"
 
 _PASSING = frozenset({"simulation-unavailable", "wallet-unknown", "native-unknown", "cost-unknown"})
-"""Refusals that say nothing of the next round: something could not be read."""
+"""Refusals that say nothing of the next round: something could not be read. A rest (`RESTS`) says nothing either."""
 _MAX_COST = "max-cost"
 
 
@@ -99,20 +96,18 @@ class Conclusions:
             await self._settle_part(rule, position, snapshot, firing, state.closing, end)
             return
         below = self._prospect.is_crossed(rule, position)
-        if (below or fires_once(rule)) and self._may_try_again(rule, firing, snapshot.block.timestamp):
+        if (below or fires_once(rule)) and self._may_try_again(rule, firing):
             self._plan_anew(rule, position, snapshot)
             return
         self._book.conclude(rule, position, state.episode, end, now)
         if self._go_on(rule, position, snapshot):
             return
         if firing.state is FiringState.FAILED and fires_once(rule):
-            self._tell_undone(rule, position, snapshot, firing)
+            self._tell_undone(rule, position)
         if below and not fires_once(rule):  # what is done then moves no price back, and health only further up
             said = "below its trigger after its rebalance, and will not fire again before health was above it"
             if rule.boosts:
                 said = "above its trigger after its boost, and will not fire again before health was below it"
-            if goes_on(rule) and _reverted(firing):
-                said = f"below its trigger: its rebalance {self._reverted_words(firing, snapshot)}"
             self._voice.say_once(Severity.ALARM, rule, position, f"is still {said}")
 
     async def _settle_part(
@@ -135,24 +130,23 @@ class Conclusions:
         done = repaid_by(parts, self._prospect.market(position), position, logs)
         closed = is_closed(done, position, rule.close_bps or 0)
         unread = spent and not logs
-        more = not closed and not unread and (firing.state is FiringState.DONE or _reverted(firing))
+        more = not closed and not unread and (firing.state is FiringState.DONE or has_reverted(firing))
         self._book.settle_part(rule, position, firing.episode, end, done if more else (), now)
         if more:
             if not self._go_on(rule, position, snapshot):
-                self._tell_undone(rule, position, snapshot, firing)
+                self._tell_undone(rule, position)
         elif not closed:
             why = "its receipts cannot be read, so how much it closed is not known" if unread else _UNDONE
             self._voice.say(Severity.ALARM, rule, position, snapshot, f"{why}: {again_text(rule)}")
 
-    def _tell_undone(self, rule: Rule, position: Position, snapshot: Snapshot, firing: Firing) -> None:
-        """That a firing failed and is not followed by another now, and whether it will be."""
-        said = f"{_UNDONE}: {again_text(rule)}"
-        if _reverted(firing) and len(self._tries(firing, snapshot.block.timestamp)) >= MOST_TRIES:
-            said = f"its rebalance {self._reverted_words(firing, snapshot)}"
-        self._voice.say_once(Severity.ALARM, rule, position, said)
+    def _tell_undone(self, rule: Rule, position: Position) -> None:
+        """That a firing failed and is not followed by another now, and what it takes until it is."""
+        self._voice.say_once(Severity.ALARM, rule, position, f"{_UNDONE}: {again_text(rule)}")
 
     def _plan_anew(self, rule: Rule, position: Position, snapshot: Snapshot) -> None:
-        """Let go of a firing that the chain refused, whatever the trigger says by then: it is not used up by that."""
+        """Let go of a firing that the chain refused, whatever the trigger says by then: it is not used up by that. How
+        long it rests first is for its next plan to say (`retrying`).
+        """
         self._book.forget(rule, position, self._clock.now())
         anew = "it is planned anew"
         if not self._prospect.is_crossed(rule, position):
@@ -180,7 +174,7 @@ class Conclusions:
             self._book.stop_rounds(rule, position, end, now)
             self._voice.say(Severity.WARNING, rule, position, snapshot, f"{told} was its last: it was disarmed{left}")
             return
-        again = well or self._may_try_again(rule, firing, snapshot.block.timestamp, counted=True)
+        again = well or has_reverted(firing)
         if again and not well and not rounds.rounds and not any(map(may_have_spent, firing.intents)):
             # Nothing was done yet: whether it still fires is for the trigger to say, as where one transaction reverted.
             self._book.forget(rule, position, now)
@@ -197,7 +191,7 @@ class Conclusions:
             return
         self._book.end_rounds(rule, position, firing.episode, end, () if unread else closing, now)
         if not well or not rounds_met(rule, done, position):
-            why = "is not tried again" if not well else f"was the last of {MOST_ROUNDS}"
+            why = f"was the last of {MOST_ROUNDS}" if again else "is not tried again"
             # How much more would be the part that is to be closed, nobody knows then.
             why = "is not followed by another, because its receipts cannot be read" if unread else why
             self._voice.say(Severity.ALARM, rule, position, snapshot, f"{told} {why}, and its target is not met{left}")
@@ -243,7 +237,7 @@ class Conclusions:
         if firing is None or not self._has_more(rule, position, state, firing):
             return False
         well, rest = firing.state is FiringState.DONE, bool(rest_to_close(state))
-        if not well and not self._may_try_again(rule, firing, snapshot.block.timestamp, counted=bool(state.closing)):
+        if not well and not self._may_try_again(rule, firing, counted=bool(state.closing)):
             return False
         if not well and not rest:
             self._plan_anew(rule, position, snapshot)
@@ -282,43 +276,21 @@ class Conclusions:
         done = f"has closed {part_text(closing.closed_bps)} of {part_text(closing.bps)}"
         return f"{done}: as long as it is beyond its trigger it goes on with the rest{rest}"
 
-    def _reverted_words(self, firing: Firing, snapshot: Snapshot) -> str:
-        last = self._tries(firing, snapshot.block.timestamp)[MOST_TRIES - 1]
-        again = time_text(last.block_timestamp + TRIES_SECONDS)
-        return f"reverted {MOST_TRIES} times, it is tried again from {again} on"
-
-    def _may_try_again(self, rule: Rule, firing: Firing, now: int, *, counted: bool = False) -> bool:
+    def _may_try_again(self, rule: Rule, firing: Firing, *, counted: bool = False) -> bool:
         """Whether a firing failed only because the chain refused it: a price that moved on, somebody who came first.
 
-        What a person cancelled and what a lost nonce stopped is not tried again, and nothing more than `MOST_TRIES`
-        times in `TRIES_SECONDS`: what reverts costs gas. A part that is to be closed is a part of what is owed: where
-        some of it went through, and that is not `counted`, as large a part of the rest would be too much.
+        What a person cancelled and what a lost nonce stopped is not tried again. A part that is to be closed is a part
+        of what is owed: where some of it went through, and that is not `counted`, as large a part of the rest would be
+        too much.
         """
         if not counted and rule.close_bps is not None and any(map(may_have_spent, firing.intents)):
             return False
-        return _reverted(firing) and len(self._tries(firing, now)) < MOST_TRIES
-
-    def _tries(self, firing: Firing, now: int) -> tuple[Firing, ...]:
-        """The firings of a rule on a position that reverted within `TRIES_SECONDS` before `now` (chain time)."""
-        assert self._journal is not None
-        return tuple(
-            one
-            for one in self._journal.signed_firings(self._chain_id, now - TRIES_SECONDS)
-            if (one.rule_digest, one.position) == (firing.rule_digest, firing.position)
-            and one.block_timestamp > now - TRIES_SECONDS
-            and _reverted(one)
-        )
+        return has_reverted(firing)
 
 
 def _is_bound(rule: Rule, rounds: RoundsSoFar | None, refused: Refusal) -> bool:
     """Whether rounds have used of a limit of one firing, so that another may do what the next of them may not."""
-    if rounds is None or refused.code in _PASSING:
+    if rounds is None or refused.code in _PASSING or refused.code.startswith(RESTS):
         return False
     used = any(step.maximum is not None and rounds.used_of(number) for number, step in enumerate(rule.steps))
     return used or (refused.code == _MAX_COST and rounds.cost_usd > 0)
-
-
-def _reverted(firing: Firing) -> bool:
-    """Whether a firing ended by a transaction that the chain refused, and by nothing else."""
-    states = {intent.state for intent in firing.intents}
-    return firing.state is FiringState.FAILED and states <= {IntentState.FINAL_OK, IntentState.FINAL_REVERTED}

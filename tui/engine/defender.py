@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from tui.crash import FIX, described
-from tui.engine.concluding import MOST_TRIES as MOST_TRIES
-from tui.engine.concluding import TRIES_SECONDS as TRIES_SECONDS
 from tui.engine.concluding import Conclusions
 from tui.engine.conditions import Consequence, first
 from tui.engine.describing import describe as describe
@@ -28,6 +26,7 @@ from tui.engine.prospect import Prospect
 from tui.engine.questions import CONFIRM_SECONDS, Pair, Questions
 from tui.engine.resuming import STALE_TRIES as STALE_TRIES
 from tui.engine.resuming import Resuming
+from tui.engine.retrying import refuse_retry
 from tui.engine.rounds import agreed_to, is_agreed, known_of, left_words, next_round, refuse_scrap, so_far_of
 from tui.engine.rulebook import RuleBook
 from tui.engine.rulevoice import RuleVoice
@@ -250,12 +249,19 @@ class Defender:
         )
         if isinstance(plan, Refusal):
             return plan
+        rests = self._rests(rule, position, plan, snapshot)
         if known is not None and known.rounds:
-            return refuse_scrap(rule, plan) or plan  # of one firing, that has bounds of its own
+            return rests or refuse_scrap(rule, plan) or plan  # of one firing, that has bounds of its own
         out = first(self._guard.conditions.get((rule.name, position.id), ()), Consequence.STEP_OUT)
         plan = lacking_steps(rule, acting, plan, out)
         waits = self._patience.hold((rule.name, position.id), plan, rule.for_blocks)
-        return waits or self._further(rule, position, plan, state) or plan
+        return rests or waits or self._further(rule, position, plan, state) or plan
+
+    def _rests(self, rule: Rule, position: Position, plan: Plan, snapshot: Snapshot) -> Refusal | None:
+        if self._journal is None:
+            return None
+        fired = self._journal.signed_firings(self._chain_id, plan.block.timestamp - SPAN)
+        return refuse_retry(rule, position.id, plan, fired, snapshot.native_price_usd)
 
     def _was_undone(self, rule: Rule, position: Position, snapshot: Snapshot) -> bool:
         if self._journal is None or not any(map(may_swap_itself, rule.steps)):

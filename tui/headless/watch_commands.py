@@ -12,6 +12,7 @@ from tui.engine.conditions import Condition, Consequence, acting_rule, first
 from tui.engine.further import SPAN, refuse_further
 from tui.engine.live_rules import live_errors
 from tui.engine.patience import BLOCKS
+from tui.engine.retrying import refuse_retry
 from tui.engine.rulebook import recalled, why_waits
 from tui.engine.validation import problems_of, said_once
 from tui.headless.as_json import block_json, evaluation_json, positions_json, usd, wad
@@ -90,24 +91,32 @@ async def evaluate(wired: Wired, rule: Rule, position: Position, snapshot: Snaps
     price = wired.engine.prospect.price_of(rule, position)
     waits = why_waits(wired.record, rule, position, snapshot.block, price)
     if waits is None and found.plan is not None:
-        waits = _why_not_yet(wired, rule, position, found.plan, conditions)
+        waits = _why_not_yet(wired, rule, position, found.plan, conditions, snapshot.native_price_usd)
     return replace(found, waits=waits)
 
 
 def _why_not_yet(
-    wired: Wired, rule: Rule, position: Position, plan: Plan, conditions: Sequence[Condition]
+    wired: Wired,
+    rule: Rule,
+    position: Position,
+    plan: Plan,
+    conditions: Sequence[Condition],
+    native_price_usd: int | None,
 ) -> str | None:
     """Why an engine would not carry a plan out at its block, though it can be done; None where it would."""
     held = first(conditions, Consequence.DISARM) or first(conditions, Consequence.HOLD_BACK)
     if held is not None:
         return f"held back: {held}"
+    since = plan.block.timestamp - SPAN
+    firings = () if wired.record is None else wired.record.signed_firings(wired.network.chain_id, since)
+    rests = refuse_retry(rule, position.id, plan, firings, native_price_usd)
+    if rests is not None:
+        return rests.reason
     if plan.awaits is not None:
         return (
             f"{plan.awaits}, and without that it only {plan.shortfall}: an engine tries again at every block, and does "
             f"that much once it has waited for {BLOCKS} blocks"
         )
-    since = plan.block.timestamp - SPAN
-    firings = () if wired.record is None else wired.record.signed_firings(wired.network.chain_id, since)
     is_rest = bool(recalled(wired.record, rule, position).closing)
     further = refuse_further(rule, position.id, plan, firings, is_rest=is_rest)
     return None if further is None else further.reason

@@ -1,0 +1,61 @@
+"""A sale that is simulated well and reverts in its block, again and again: it is tried on while the means suffice.
+
+Somebody moves the pool before each inclusion and back after it, waits for the liquidation, and takes its bonus: no rest
+of the rule may be long enough for that.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from eth_utils.crypto import keccak
+
+from tests.support.fault_rig import FaultRig
+from tests.support.on_exchange import SELL, Open, fall, health, wallet
+from tests.support.positions import PPM, follow
+from tui.model.intent import FiringState
+from tui.model.units import WAD
+
+pytestmark = [pytest.mark.node, pytest.mark.timeout(240)]
+
+
+def unmined(rig: FaultRig) -> list[bytes]:
+    """What was signed and is in no block yet."""
+    chain = rig.chain
+    raws = [attempt.raw for firing in rig.firings for intent in firing.intents for attempt in intent.attempts]
+    return [raw for raw in raws if chain.rpc("eth_getTransactionReceipt", "0x" + keccak(raw).hex()) is None]
+
+
+async def include_in_moved_pools(rig: FaultRig, raws: list[bytes]) -> None:
+    """What was sent is mined while the pool of WETH is 3% off; after it the pool is well again."""
+    chain = rig.chain
+    chain.rpc("anvil_dropAllTransactions")
+    follow(chain, {"WETH": PPM - 30_000})
+    for raw in raws:
+        chain.rpc("eth_sendRawTransaction", "0x" + raw.hex())
+    chain.mine()
+    follow(chain)
+    rig.clock.advance(2)
+    await rig.head()
+
+
+async def test_a_sale_that_somebody_makes_revert_is_tried_on_in_an_emergency(defending: Open) -> None:
+    rig = await defending(SELL.format("2%"))
+    usd = Decimal("2500")
+    await fall(rig, usd=usd)
+    while len(rig.firings) < 7:
+        if raws := unmined(rig):
+            await include_in_moved_pools(rig, raws)
+            continue
+        usd = max(usd - 40, Decimal("2230"))
+        rig.chain.advance(12)
+        await fall(rig, usd=usd)
+    assert {one.state for one in rig.firings[1:]} == {FiringState.FAILED}
+    assert WAD < health(rig) < 105 * WAD // 100
+    held = wallet(rig)
+    assert (await rig.settle()).state is FiringState.DONE, rig.said
+    assert health(rig) > 149 * WAD // 100
+    assert wallet(rig)["USDC"] >= held["USDC"], "sold out of the position, and nothing of the wallet"
+    assert not any("already fired" in line for line in rig.wired.engine.view.would_stop)
+    rig.check()
