@@ -173,7 +173,9 @@ async def test_more_that_may_be_taken_than_is_needed_is_refused_anew_and_remarke
     assert (await rig.wired.commands.arming_report("guard")).problems == ()
     await rig.arm()
     (alarm,) = {one.text for one in rig.wired.journal.decisions() if "all the same" in one.text}
-    assert "may take more of the wallet's USDC (without limit) than a plan will need: it would not act" in alarm
+    assert (
+        "may take more of the wallet's USDC (without limit) than a plan will need: the step would not be done" in alarm
+    )
     assert 'standing_allowance = "use"' in alarm
     await rig.wired.commands.disarm("guard", "by hand")
     with pytest.raises(CommandRefused, match="may take more of the wallet's USDC"):

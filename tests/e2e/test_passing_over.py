@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
 from tests.support.fault_rig import ADD, REPAY
-from tests.support.on_exchange import Open, evaluation_of, fall, health
+from tests.support.on_exchange import SWAP, Open, allowed, evaluation_of, fall, health
+from tests.support.positions import PPM, follow
+from tui.model.intent import FiringState
 from tui.model.units import WAD
 
 pytestmark = pytest.mark.node
@@ -36,4 +40,34 @@ async def test_what_the_owner_allowed_the_market_is_left_alone_and_the_rest_is_d
     assert [step.action.kind.word for step in plan.steps] == ["add-collateral"]
     assert "(without limit)" in plan.left_out[0]
     await rig.mine(2)
+    assert health(rig) > 125 * WAD // 100
+
+
+async def test_what_a_firing_that_reverted_left_approved_holds_no_later_one(defending: Open) -> None:
+    rig = await defending(SWAP.format("0.6%") + 'max = "2"\n', partial=True)
+    chain = rig.chain
+    rig.clock.advance(-3 * 86_400)  # no permit would be valid: approvals, as for a token that knows none
+    chain.send(
+        rig.account, chain.token("USDC").address, "transfer(address,uint256)", chain.market.pool,
+        chain.balance("USDC", rig.account),
+    )  # fmt: skip
+    await rig.head()
+    await fall(rig)
+    raws = [attempt.raw for intent in rig.firing.intents for attempt in intent.attempts]
+    chain.rpc("anvil_dropAllTransactions")
+    follow(chain, {"WETH": PPM - 4_000})  # the pools fall before it is mined
+    for raw in raws:
+        chain.rpc("eth_sendRawTransaction", "0x" + raw.hex())
+    chain.mine()
+    left = allowed(rig)
+    assert list(left.values()) != [], "the repayment that was approved could not be made"
+    chain.set_price("WETH", Decimal(2_200))
+    follow(chain)
+    # Of a lower price less comes out: what is left approved is more than is needed.
+    for _ in range(6):
+        await rig.mine()
+    latest = rig.firings[0]
+    assert latest.state is FiringState.DONE
+    assert any("Take back what an earlier firing let" in intent.words for intent in latest.intents)
+    assert allowed(rig) == {}
     assert health(rig) > 125 * WAD // 100

@@ -57,7 +57,7 @@ async def test_gas_money_tokens_and_allowances_of_the_payer_are_each_looked_at(
     code, report, wrong = await looked(rig, tmp_path, attendants)
     assert code == 1
     assert f"may take more of {short_address(HOT)}'s USDC (without limit)" in wrong["rule guard"]
-    assert "it would not act" in wrong["rule guard"]
+    assert "the step would not be done" in wrong["rule guard"]
     notes = {one["name"]: one["detail"] for one in report["checks"] if one["level"] == "note"}
     assert f"without limit of {short_address(HOT)}'s USDC" in notes["allowance USDC"]
     usdc, weth = (chain.token(symbol).address for symbol in ("USDC", "WETH"))

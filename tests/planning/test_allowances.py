@@ -21,7 +21,7 @@ from tui.model.plan import Plan, PlannedCall, SaleTerms
 from tui.model.position import Asset, Position
 from tui.model.rule import FROM_WALLET, Order, StandingAllowance, Step
 from tui.model.units import USD, WAD, whole
-from tui.model.wallet import PermitFacts, TokenHolding, Wallet
+from tui.model.wallet import Allowance, PermitFacts, TokenHolding, Wallet
 from tui.planning.calling import UNLIMITED
 from tui.planning.plan import build_plan
 from tui.planning.sales import offers_of, wanted_sales
@@ -152,7 +152,8 @@ def test_no_plan_leaves_an_allowance(positions: list[Position], data: st.DataObj
         order=draw(st.sampled_from(tuple(Order))),
         standing_allowance=draw(st.sampled_from(tuple(StandingAllowance))),
     )
-    around = circumstances(wrapped_native=wrapped)
+    pool = frozenset(Allowance(wallet.account, *pair, left) for pair, left in allowed.items() if left)
+    around = circumstances(wrapped_native=wrapped, ours=draw(st.sampled_from((frozenset(), pool))))
     wanted = wanted_sales(rule, market, position, wallet, around)
     terms: list[SaleTerms] = []
     for one in wanted:

@@ -10,13 +10,14 @@ from tests.planning.test_payers import HOT, by, held_by, paid
 from tests.support.plain_market import FEES, POOL, USDC, WETH, PlainMarket, circumstances, wallet_of
 from tests.support.plain_rules import repay, rule_of, supply
 from tui.model.plan import Plan, Refusal
-from tui.model.rule import Rule
+from tui.model.rule import Rule, StandingAllowance
 from tui.model.units import USD, WAD
-from tui.model.wallet import Wallet
+from tui.model.wallet import Allowance, Wallet
 from tui.planning.circumstances import Circumstances
 from tui.planning.costs import least_fee
 from tui.planning.leaving_out import Trials
 from tui.planning.plan import build_plan, price_plan
+from tui.protocols.erc20 import approve_data
 
 MARKET = PlainMarket()
 POSITION = MARKET.position({WETH: 100 * WAD}, {USDC: 156_000 * 10**6})
@@ -86,6 +87,33 @@ def test_a_step_whose_asset_the_market_may_take_more_of_is_passed_over(rule: Rul
     alone = planned(rule_of(repay()), allowing(wallet_of(USDC=9_000 * 10**6)))
     assert isinstance(alone, Refusal)
     assert alone.code == "standing-allowance"
+
+
+@pytest.mark.parametrize("more", [0, 1, -1])
+def test_what_an_earlier_firing_of_ours_left_approved_is_taken_back_first(more: int) -> None:
+    wallet = allowing(wallet_of(USDC=9_000 * 10**6), amount=12_000 * 10**6)
+    ours = frozenset({Allowance(wallet.account, USDC.address, POOL, 12_000 * 10**6 + more)})
+    plan = planned(rule_of(repay()), wallet, circumstances(ours=ours))
+    if more:
+        assert isinstance(plan, Refusal), "not to the unit what we approved: its owner gave it"
+        assert plan.code == "standing-allowance"
+        return
+    assert isinstance(plan, Plan)
+    words = [call.words for call in plan.calls]
+    assert words == ["Take back what an earlier firing let 0x9090…9090 take: 12,000.00 USDC", "Approve", "repay"]
+    assert plan.calls[0].data == approve_data(POOL, 0)
+    used = planned(rule_of(repay(), standing_allowance=StandingAllowance.USE), wallet, circumstances(ours=ours))
+    assert isinstance(used, Plan)
+    assert [call.words for call in used.calls] == ["repay"]
+
+
+def test_what_was_left_approved_is_taken_back_once_and_by_whose_it_is() -> None:
+    hot = replace(allowing(held_by(HOT, USDC=9_000 * 10**6), amount=12_000 * 10**6), account=HOT)
+    around = replace(paid(hot), ours=frozenset({Allowance(HOT, USDC.address, POOL, 12_000 * 10**6)}))
+    plan = planned(rule_of(by(HOT, repay(maximum="100")), by(HOT, repay())), wallet_of(), around)
+    assert isinstance(plan, Plan)
+    assert [call.data == approve_data(POOL, 0) for call in plan.calls] == [True, False, False, False, False]
+    assert {call.sender for call in plan.calls} == {HOT}
 
 
 def test_a_rule_of_many_steps_does_what_it_can_as_well() -> None:

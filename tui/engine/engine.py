@@ -102,6 +102,7 @@ class Engine:
             Venues(setup.aggregators, ports.clock, self.faults.told_of_venue),
             setup.dialects,
             self.recorded.barred,
+            self.recorded.given_by_us,
         )
         self.rechecks = Rechecks(self.book, self.prospect, self.teller)
         self.guard = Guard(self.book, self.prospect, setup.network, ports.reader.degraded)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -21,7 +21,7 @@ from tui.model.rounds import DebtPart, RoundsSoFar
 from tui.model.rule import BORROWING, SALES, ActionKind, Rule
 from tui.model.snapshot import Snapshot
 from tui.model.units import WAD
-from tui.model.wallet import Wallet
+from tui.model.wallet import Allowance, Wallet, standing
 from tui.planning.circumstances import Circumstances
 from tui.planning.fee_caps import FeeCap
 from tui.planning.leaving_out import LeftOut, Trials, is_refused
@@ -71,7 +71,8 @@ class Prospect:
     the block that stands at a height now. `offers` asks what sales cost; `wrapped_native` is the token that the native
     coin can be wrapped into, `best_seen` the best price (wad) that a trailing rule saw, `swapper` what an account swaps
     with by itself, `signer_fees` what the signer lets gas cost for a rule, `venues` who else may make such calls, which
-    read as `dialects` say, `barred` the accounts for which nothing may be signed now, and why.
+    read as `dialects` say, `barred` the accounts for which nothing may be signed now, and why, `given_by_us` which of
+    some allowances we gave ourselves.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Prospect:
         venues: Venues | None = None,
         dialects: Sequence[Dialect] = (),
         barred: Callable[[], Mapping[str, str]] = dict,
+        given_by_us: Callable[[Collection[Allowance]], frozenset[Allowance]] = lambda _standing: frozenset(),
     ) -> None:
         self._markets = {str(market.key): market for market in markets}
         self._simulator = simulator
@@ -101,6 +103,7 @@ class Prospect:
         self.venues = venues
         self.dialects = tuple(dialects)
         self._barred = barred
+        self._given_by_us = given_by_us
         self._looked = 0
         self._looked_at: frozenset[tuple[str, str]] = frozenset()
 
@@ -175,6 +178,7 @@ class Prospect:
     def circumstances(self, rule: Rule, snapshot: Snapshot, fees: FeeQuote) -> Circumstances:
         """What a plan of `rule` depends on at a snapshot."""
         spent = self._spent_today(rule.name, snapshot.block.timestamp)
+        stands = [one for wallet in snapshot.wallets.values() for one in standing(wallet)]
         return Circumstances(
             fees,
             snapshot.native_price_usd,
@@ -185,6 +189,7 @@ class Prospect:
             signer_fees=self.signer_fees(rule, snapshot),
             payers={one: snapshot.wallets[one] for one in rule.wallets if one in snapshot.wallets},
             barred=self._barred(),
+            ours=self._given_by_us(stands),
         )
 
     def wallet(self, rule: Rule, position: Position, snapshot: Snapshot) -> Wallet | None:

@@ -5,7 +5,7 @@ Only reads. Where the record fails that is told to `failed`, where it is to hold
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from tui.engine.budget import day_of
 from tui.engine.history import shown_firings
@@ -14,12 +14,16 @@ from tui.model.intent import Firing, Intent
 from tui.model.outcome import Row, carried_out
 from tui.model.rule import Rule
 from tui.model.text import short_address
+from tui.model.wallet import Allowance
 from tui.ports.journal import JournalError, JournalReader, SpendKind
+from tui.protocols.erc20 import APPROVE
 
 MOST_OF_LATE = 50
 """So many of our own firings are looked at where a position shrank."""
 
 
+APPROVE_BYTES = 4 + 2 * 32
+"""Calldata of an approval: the selector, who may take, how much."""
 MOST_OUTCOMES = 200
 """So many of our own firings are held against what was expected of them."""
 
@@ -52,6 +56,19 @@ class Recorded:
             return ()
         rows = carried_out(self._record.outcomes(MOST_OUTCOMES))
         return tuple(row for row in rows if row[0].chain_id == self._chain_id)
+
+    def given_by_us(self, standing: Collection[Allowance]) -> frozenset[Allowance]:
+        """Which of the allowances that stand are what our own firings of late approved, to the unit: what was to use
+        them was undone. None where the record fails.
+        """
+        if not standing:
+            return frozenset()
+        try:
+            firings = self.firings_of_late()
+        except JournalError:
+            return frozenset()
+        approved = {one for firing in firings for intent in firing.intents if (one := _approval(intent)) is not None}
+        return frozenset(one for one in standing if one in approved)
 
     def barred(self) -> Mapping[str, str]:
         """Accounts for which nothing may be signed until a person has looked, and why. Where the record fails nobody
@@ -87,3 +104,12 @@ class Recorded:
         except JournalError as error:
             self._failed(error)
             return (), {}, {}, ()
+
+
+def _approval(intent: Intent) -> Allowance | None:
+    """What an intent approves, if that is what it does."""
+    data = intent.data
+    if data[:4] != APPROVE or len(data) != APPROVE_BYTES:
+        return None
+    spender, amount = "0x" + data[16:36].hex(), int.from_bytes(data[36:68], "big")
+    return Allowance(intent.account.lower(), intent.to.lower(), spender, amount)

@@ -64,6 +64,26 @@ class Wallet:
 
 
 @dataclass(frozen=True, slots=True)
+class Allowance:
+    """What `spender` may take of an account's token, in base units; all addresses lower-case."""
+
+    account: str
+    token: str
+    spender: str
+    amount: int
+
+
+def standing(wallet: Wallet) -> tuple[Allowance, ...]:
+    """All that anybody may take of a wallet, as far as it was read."""
+    return tuple(
+        Allowance(wallet.account, token, spender, amount)
+        for token, holding in wallet.tokens.items()
+        for spender, amount in holding.allowances.items()
+        if amount
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class WalletQuery:
     """What to read of one account beside its native balance, nonce and code: balances of `tokens`, what each of
     `spenders` may take of them, and (where `permits`) what an EIP-2612 signature would need.

@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
 from tui.model.plan import Action, PlannedCall, Refusal, Sale, SaleTerms
 from tui.model.rule import FROM_WALLET, ActionKind, Rule, StandingAllowance
+from tui.model.signing import WordRule
 from tui.model.text import short_address
-from tui.model.wallet import PermitFacts, Wallet
+from tui.model.wallet import Allowance, PermitFacts, Wallet
 from tui.planning.circumstances import LIFETIME
 from tui.planning.payers import wallets_by_payer
 from tui.planning.texts import amount_text
 from tui.planning.waterfall import Waterfall
 from tui.protocols.base import LendingMarket
+from tui.protocols.erc20 import approve_data
 
 UNLIMITED = 2**255
 """Allowances from here on are counted as without limit: many tokens never lower them."""
 
 
 def calls_of(
-    market: LendingMarket, fall: Waterfall, wallet: Wallet, payers: Mapping[str, Wallet] = MappingProxyType({})
+    market: LendingMarket,
+    fall: Waterfall,
+    wallet: Wallet,
+    payers: Mapping[str, Wallet] = MappingProxyType({}),
+    ours: Collection[Allowance] = (),
 ) -> tuple[PlannedCall, ...]:
     """The transactions that do a waterfall, in order, each with who signs it. `wallet` is that of the position's
-    account, `payers` those of the others by account. Raises ActionImpossible where one cannot be built.
+    account, `payers` those of the others by account. What stands of `ours`, that we gave ourselves, is taken back
+    before a step that needs less of it. Raises ActionImpossible where one cannot be built.
     """
     calls: list[PlannedCall] = []
     receipts: dict[str, SaleTerms] = {}
     wallets = wallets_by_payer(wallet, payers)
+    needed = _needed(market, fall)
     for step, before in zip(fall.steps, fall.befores, strict=True):
         action = _on_terms(step.action, receipts)
         pays = wallets[action.payer]
+        spender = _spender(market, action)
+        left = None if spender is None else left_by_us(pays, action.asset.address, spender, ours)
+        if left is not None and spender is not None and left.amount > needed[action.payer, left.token, spender]:
+            back = _taken_back(left, pays)
+            calls.append(back if action.payer is None else signed_by(back, action.payer))
+            pays = wallets[action.payer] = _without(pays, left)
         made = market.calls_for(before, action, pays, before.block.timestamp + LIFETIME)
         calls.extend(made if action.payer is None else (signed_by(call, action.payer) for call in made))
         signed = any(call.permit is not None for call in made)
@@ -107,27 +121,24 @@ def refuse_standing_allowance(
     fall: Waterfall,
     wallet: Wallet,
     payers: Mapping[str, Wallet] = MappingProxyType({}),
+    ours: Collection[Allowance] = (),
 ) -> Refusal | None:
     """Why the rule does not act where the market may take more than this plan needs; None where it may act.
 
     A token with permits is no exception: a permit would silently replace an allowance that its owner gave for
     something else, and a pool that swallows a failed permit falls back to what stands. What a seller of collateral or
-    the router of an exchange may take does not matter: they act for the sender of the transaction alone.
+    the router of an exchange may take does not matter: they act for the sender of the transaction alone. Nor does what
+    is left of an approval of ours (`ours`), whose use was undone: it is taken back first.
     """
     if rule.limits.standing_allowance is StandingAllowance.USE:
         return None
-    needed: dict[tuple[str | None, str, str], int] = {}
     wallets = wallets_by_payer(wallet, payers)
-    for action in fall.actions:
-        pays = action.kind in FROM_WALLET or action.kind is ActionKind.SWAP_TO_REPAY
-        spender = market.spender(action.kind) if pays else None
-        if spender is not None:
-            key = (action.payer, action.asset.address, spender)
-            needed[key] = needed.get(key, 0) + action.amount
-    for (payer, token, spender), amount in needed.items():
+    for (payer, token, spender), amount in _needed(market, fall).items():
         holding = wallets[payer].holding(token)
         allowed = None if holding is None else holding.allowances.get(spender)
         if holding is None or allowed is None or allowed <= amount:
+            continue
+        if left_by_us(wallets[payer], token, spender, ours) is not None:
             continue
         much = "without limit" if allowed >= UNLIMITED else amount_text(allowed, holding.asset)
         whose = "the wallet's" if payer is None else f"{short_address(payer)}'s"
@@ -138,3 +149,49 @@ def refuse_standing_allowance(
             'standing_allowance = "use" under [rule.limits]',
         )
     return None
+
+
+def _spender(market: LendingMarket, action: Action) -> str | None:
+    """Who takes what an action pays out of a wallet into the market."""
+    pays = action.kind in FROM_WALLET or action.kind is ActionKind.SWAP_TO_REPAY
+    return market.spender(action.kind) if pays else None
+
+
+def _needed(market: LendingMarket, fall: Waterfall) -> dict[tuple[str | None, str, str], int]:
+    """What the market takes out of wallets in all, by who pays, token and spender."""
+    needed: dict[tuple[str | None, str, str], int] = {}
+    for action in fall.actions:
+        spender = _spender(market, action)
+        if spender is not None:
+            key = (action.payer, action.asset.address, spender)
+            needed[key] = needed.get(key, 0) + action.amount
+    return needed
+
+
+def left_by_us(wallet: Wallet, token: str, spender: str, ours: Collection[Allowance]) -> Allowance | None:
+    """What stands of a wallet's token for a spender, where that is what we approved ourselves."""
+    holding = wallet.holding(token)
+    amount = None if holding is None else holding.allowances.get(spender)
+    left = None if amount is None else Allowance(wallet.account, token, spender, amount)
+    return left if left is not None and left in ours else None
+
+
+def _taken_back(left: Allowance, wallet: Wallet) -> PlannedCall:
+    """An approval of nothing in place of one of ours."""
+    holding = wallet.tokens[left.token]
+    return PlannedCall(
+        to=left.token,
+        data=approve_data(left.spender, 0),
+        value=0,
+        words=f"Take back what an earlier firing let {short_address(left.spender)} take: "
+        f"{amount_text(left.amount, holding.asset)}",
+        action=None,
+        rules=(WordRule(0, int(left.spender, 16)), WordRule(1, equals=0)),
+    )
+
+
+def _without(wallet: Wallet, left: Allowance) -> Wallet:
+    """The wallet once an allowance is taken back."""
+    holding = wallet.tokens[left.token]
+    none = replace(holding, allowances={**holding.allowances, left.spender: 0})
+    return replace(wallet, tokens={**wallet.tokens, left.token: none})

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from tui.model.plan import PlannedCall, Refusal
 from tui.model.position import Position
-from tui.model.rule import Order, Rule
+from tui.model.rule import Order, Rule, StandingAllowance
 from tui.model.units import UINT256_MAX
 from tui.model.wallet import Wallet
 from tui.planning.calling import calls_of, refuse_standing_allowance
@@ -170,11 +170,13 @@ class Ways:
         if not fall.steps:
             return Way(fall, refusal=Refusal("nothing-available", "; ".join(fall.skipped) or "no step adds anything"))
         payers = self._circumstances.payers
-        refusal = refuse_standing_allowance(self._rule, self._market, fall, self._wallet, payers)
+        uses = self._rule.limits.standing_allowance is StandingAllowance.USE
+        ours = frozenset() if uses else self._circumstances.ours
+        refusal = refuse_standing_allowance(self._rule, self._market, fall, self._wallet, payers, ours)
         if refusal is not None:
             return Way(fall, refusal=refusal)
         try:
-            calls = calls_of(self._market, fall, self._wallet, payers)
+            calls = calls_of(self._market, fall, self._wallet, payers, ours)
         except ActionImpossible as impossible:
             return Way(fall, refusal=Refusal("action-impossible", str(impossible)))
         return Way(fall, calls, gas_of(self._market, calls), gas_by=gas_by_sender(self._market, calls))

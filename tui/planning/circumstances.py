@@ -13,7 +13,7 @@ from tui.model.rounds import DebtPart, RoundsSoFar
 from tui.model.rule import ActionKind
 from tui.model.swap import SwapAnswer
 from tui.model.units import WAD
-from tui.model.wallet import Wallet
+from tui.model.wallet import Allowance, Wallet
 from tui.planning.fee_caps import FeeCap
 from tui.quotes.base import Quote, Swapper
 
@@ -76,7 +76,8 @@ class Circumstances:
     for which nothing may be signed now and why; both by lower-case account. `absent` are the collaterals (addresses)
     that no helper is there to sell, as far as that is known before offers are. `so_far`: the rounds that a firing has
     done already; the rule is then only what is left of it. `closing`: the debts of which an earlier firing closed less
-    than its part, with what was owed of them then. `undone`: the chain undid the last firing of the rule.
+    than its part, with what was owed of them then. `ours` are the allowances that stand because we gave them, and
+    what was to use them was undone. `undone`: the chain undid the last firing of the rule.
     """
 
     fees: FeeQuote
@@ -94,6 +95,7 @@ class Circumstances:
     absent: frozenset[str] = frozenset()
     so_far: RoundsSoFar | None = None
     closing: tuple[DebtPart, ...] = ()
+    ours: frozenset[Allowance] = frozenset()
     undone: bool = False
 
     @property

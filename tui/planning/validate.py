@@ -6,7 +6,7 @@ over it), or at the price that it waits for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 from tui.model.plan import SaleTerms
@@ -26,8 +26,8 @@ from tui.model.rule import (
 )
 from tui.model.text import clean_text, short_address
 from tui.model.units import BPS, WAD, parse_units
-from tui.model.wallet import Wallet
-from tui.planning.calling import UNLIMITED, calls_of
+from tui.model.wallet import Allowance, Wallet
+from tui.planning.calling import UNLIMITED, calls_of, left_by_us
 from tui.planning.choice import Ways
 from tui.planning.circumstances import Circumstances, Offer, OfferKey, offer_key
 from tui.planning.payers import payer_wallet
@@ -218,11 +218,19 @@ def _of_steps(
             yield from _of_sale(rule, number, step, market, position, now, circumstances, collateral, asset)
         else:
             pays = payer_wallet(step.wallet, wallet, circumstances)
-            yield from _of_plain(rule, number, step, market, position, pays or Wallet("", None, None), asset)
+            pays = pays or Wallet("", None, None)
+            yield from _of_plain(rule, number, step, market, position, pays, asset, circumstances.ours)
 
 
 def _of_plain(
-    rule: Rule, number: int, step: Step, market: LendingMarket, position: Position, wallet: Wallet, asset: Asset
+    rule: Rule,
+    number: int,
+    step: Step,
+    market: LendingMarket,
+    position: Position,
+    wallet: Wallet,
+    asset: Asset,
+    ours: Collection[Allowance],
 ) -> Iterator[RuleProblem]:
     """A supply cap, nothing supplied, nothing owed, an allowance that stands."""
     symbol = asset.symbol
@@ -248,13 +256,15 @@ def _of_plain(
     if allowed is None or holding is None:
         yield _problem(number, step, "allowance-unknown", f"what the market may take of {symbol} could not be read",
                        "check again later", decisive=False)  # fmt: skip
+    elif left_by_us(wallet, asset.address, spender or "", ours) is not None:
+        return  # it is taken back first
     elif rule.limits.standing_allowance is StandingAllowance.REFUSE and 0 < (holding.balance or 0) < allowed:
         much = "without limit" if allowed >= UNLIMITED else amount_text(allowed, asset)
         whose = "the wallet's" if step.wallet is None else f"{short_address(step.wallet)}'s"
         yield _problem(
             number, step, STANDING_ALLOWANCE,
             f"{short_address(spender or '')} may take more of {whose} {symbol} ({much}) than a plan will need: "
-            "it would not act",
+            "the step would not be done",
             'take that allowance back (approve 0), or write standing_allowance = "use" under [rule.limits]',
             decisive=rule.order is Order.WRITTEN,
         )  # fmt: skip
