@@ -394,7 +394,7 @@ class Defender:
         if so_far_of(state) is None:
             market = self._prospect.market(position)
             state = begin_closing(state, parts_to_close(rule, market, position, rest_to_close(state)))
-        if plan.lacks is not None:
+        if plan.lacks is not None and state.rounds is None:  # between rounds nothing rests
             # It is not the firing that was wanted: what is missing is done as soon as it can be, and of use.
             state = replace(state, cooldown_until=None)
         if state.rounds is not None:
