@@ -55,13 +55,19 @@ async def test_from_105_to_150_by_another_token_of_the_wallet(swapping: Open) ->
 async def test_what_came_of_it_is_booked_beside_what_was_expected(swapping: Open) -> None:
     rig = await swapping()
     await fall(rig)
-    sale = plan_of(rig).steps[0].action.sale
+    sale, plan_cost = plan_of(rig).steps[0].action.sale, plan_of(rig).cost.swap_usd
     assert sale is not None
     assert (await rig.settle()).state is FiringState.DONE
     assert rig.wired.journal is not None
     found = rig.wired.journal.outcome(rig.firing.id)
     assert found is not None
     assert [(one.symbol, one.expected, one.actual) for one in found.sales] == [("WETH", sale.sold, sale.sold)]
+    (bought,) = found.buys
+    assert bought.expected is not None
+    assert bought.actual is not None
+    assert abs(bought.actual - bought.expected) <= bought.expected // 1_000_000
+    assert found.swap_actual_usd is not None
+    assert abs(found.swap_actual_usd - plan_cost) < USD // 100
     assert found.health_actual is not None
     assert found.health_simulated is not None
     assert abs(found.health_actual - found.health_simulated) < WAD // 10_000
@@ -98,6 +104,22 @@ async def _mined_at_a_worse_price(rig: FaultRig, below: int) -> FiringState:
         if not told.is_open:
             return told
     raise AssertionError("it has no end")
+
+
+async def test_what_a_swap_really_cost_is_booked_and_not_what_was_expected(swapping: Open) -> None:
+    rig = await swapping()
+    await fall(rig)
+    plan, before = plan_of(rig), wallet(rig)
+    assert await _mined_at_a_worse_price(rig, 800) is FiringState.DONE
+    after, chain = wallet(rig), rig.chain
+    given = (before["WETH"] - after["WETH"]) * chain.price("WETH") // WAD
+    came = (after["USDC"] - before["USDC"] + plan.steps[0].action.amount) * chain.price("USDC") // 10**6
+    found = rig.wired.journal.outcome(rig.firings[-1].id)
+    assert found is not None
+    assert found.swap_expected_usd == plan.cost.swap_usd
+    assert found.swap_actual_usd is not None
+    assert abs(found.swap_actual_usd - (given - came)) <= 1_000, "to a thousandth of a cent"
+    assert found.swap_actual_usd > 2 * found.swap_expected_usd
 
 
 async def test_a_maximum_counts_what_is_sold_and_the_next_step_does_the_rest(swapping: Open) -> None:

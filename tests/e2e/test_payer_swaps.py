@@ -131,7 +131,14 @@ def assert_booked(rig: FaultRig, sale: Sale) -> None:
     found = rig.wired.journal.outcome(rig.firing.id)
     assert found is not None
     assert [(one.symbol, one.expected, one.actual) for one in found.sales] == [("WETH", sale.sold, sale.sold)]
+    assert sale.swap is not None
+    (bought,) = found.buys
+    assert (bought.symbol, bought.expected) == ("USDC", sale.swap.least_out + sale.surplus)
+    assert bought.actual is not None
+    assert abs(bought.actual - sale.swap.least_out - sale.surplus) <= sale.swap.least_out // 100_000
     assert found.slippage_actual is not None
+    assert found.slippage_expected is not None
+    assert abs(found.slippage_actual - found.slippage_expected) < WAD // 100_000
 
 
 async def test_from_105_to_150_by_a_token_of_the_payer(paying: Open) -> None:

@@ -43,6 +43,19 @@ def test_what_a_sale_really_cost_is_what_was_sold_beyond_what_was_expected() -> 
     assert less.slippage_actual < 0
 
 
+def test_what_own_swaps_brought_in_counts_as_well() -> None:
+    came = SoldAsset("USDC", 13_986 * 10**6, 13_979 * 10**6, "0x" + "cc" * 20, 6, USD)
+    swapped = replace(selling(actual=7 * WAD), buys=(came,))
+    assert swapped.swap_actual_usd == 21 * USD
+    assert swapped.slippage_actual == 21 * WAD // 14_000
+    told = {"asset": "USDC", "expected": "13986000000", "actual": "13979000000", "decimals": 6}
+    assert outcome_json(a_row(swapped))["buys"] == [told]
+    for gone in (replace(came, actual=None), SoldAsset("", None)):
+        unknown = replace(swapped, buys=(gone,))
+        assert unknown.swap_actual_usd is None
+        assert unknown.slippage_actual is None
+
+
 def test_what_is_not_known_is_not_made_up() -> None:
     for gone in ("actual", "price_usd", "decimals", "expected", ""):
         one = selling(**{gone: None}) if gone else replace(SALE, swap_expected_usd=None)

@@ -450,17 +450,44 @@ def test_outcomes_of_the_version_before_are_brought_up_to_date(state: Path, monk
     assert new.outcome("f-none") is None
     paying = SoldAsset("WETH", 2**199, None, "0x" + "ee" * 20, 18, 2**70)
     other = replace(paying, symbol="DAI", token="0x" + "dd" * 20)
-    whole = replace(kept, sales=(paying, other), swap_expected_usd=3)
+    whole = replace(kept, sales=(paying, other), buys=(other,), swap_expected_usd=3)
     new.save_outcome(whole)
     new.book_outcome(firing.id, 2 * WAD, 5)
     new.book_sold(firing.id, paying.token, 2**200)
+    new.book_bought(firing.id, other.token, 2**201)
     new.book_health(firing.id, 3 * WAD)
     new.close()
     again = read_journal(state)
     assert again.outcome(firing.id) == replace(
-        whole, sales=(replace(paying, actual=2**200), other), health_actual=3 * WAD, gas_actual_usd=5
+        whole,
+        sales=(replace(paying, actual=2**200), other),
+        buys=(replace(other, actual=2**201),),
+        health_actual=3 * WAD,
+        gas_actual_usd=5,
     )
     again.close()
+
+
+def test_what_own_swaps_of_the_version_before_cost_is_not_known(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("file", "reading"):
+        monkeypatch.setattr(f"tui.journal.{module}.MIGRATIONS", MIGRATIONS[:6])
+    old = open_journal(state)
+    swapped, sold = a_firing(1), a_firing(2, account="0x" + "77" * 20)
+    for nonce, firing in ((7, swapped), (8, sold)):
+        reserve(old, firing, [nonce])
+    old.close()
+    with sqlite3.connect(state / JOURNAL_FILE) as raw:
+        for firing, words in ((swapped, "Swap exactly 2 WETH on Uniswap V3"), (sold, "Sell at most 2 WETH")):
+            raw.execute("UPDATE intents SET words = ? WHERE firing_id = ?", (words, firing.id))
+            raw.execute("INSERT INTO outcomes (firing_id, swap_expected_usd) VALUES (?, 5)", (firing.id,))
+            raw.execute("INSERT INTO sold VALUES (?, 0, 'WETH', '0xee', 18, '100000000', '7000', '7000')", (firing.id,))
+    raw.close()
+    monkeypatch.undo()
+    new = open_journal(state)
+    found = [new.outcome(firing.id) for firing in (swapped, sold)]
+    assert [None if one is None else one.swap_actual_usd for one in found] == [None, 5]
+    assert [None if one is None else one.sales[0].actual for one in found] == [7000, 7000]
+    new.close()
 
 
 def test_a_newer_version_is_refused(state: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from tui.model.errand import Errand
 from tui.model.intent import AttemptKind, Firing, FiringState, Intent, IntentState
 from tui.model.outcome import Outcome, SoldAsset
-from tui.model.plan import Plan, PlannedCall, Sale
+from tui.model.plan import Action, Plan, PlannedCall, Sale
 from tui.model.text import short_address
 from tui.planning.payers import sender_of, senders_of
 
@@ -77,7 +77,8 @@ def intents_of(firing: Firing, plan: Plan | Errand, nonces: Mapping[str, int]) -
 
 def expected_of(firing: Firing, plan: Plan | Errand) -> Outcome:
     """What a plan promises, to be held against what comes of it."""
-    sales = [step.action.sale for step in plan.steps if step.action.sale is not None]
+    actions = [step.action for step in plan.steps]
+    sales = [one.sale for one in actions if one.sale is not None]
     first: dict[str, Sale] = {}
     for one in sales:
         first.setdefault(one.collateral.address, one)
@@ -98,7 +99,23 @@ def expected_of(firing: Firing, plan: Plan | Errand) -> Outcome:
             )
             for token, of in first.items()
         ),
+        buys=_bought_by(actions),
     )
+
+
+def _bought_by(actions: Iterable[Action]) -> tuple[SoldAsset, ...]:
+    """What the account's own swaps are expected to bring in, each asset once."""
+    found: dict[str, SoldAsset] = {}
+    for action in actions:
+        asset, sale = action.asset, action.sale
+        if sale is None or sale.swap is None:
+            continue
+        before = found.get(asset.address)
+        expected = (before.expected or 0 if before is not None else 0) + sale.swap.least_out + sale.surplus
+        found[asset.address] = SoldAsset(
+            asset.symbol, expected, None, asset.address, asset.decimals, sale.bought_price_usd
+        )
+    return tuple(found.values())
 
 
 def call_of(intent: Intent) -> PlannedCall:

@@ -1,4 +1,5 @@
-"""What came of a firing, beside what was expected of it: health at its own block, gas, what its sales really sold.
+"""What came of a firing, beside what was expected of it: health at its own block, gas, what its sales really sold
+and bought.
 
 Figures only: nothing here decides anything, and nothing waits for it.
 """
@@ -28,11 +29,14 @@ MOST_LOOKS = 10
 
 @dataclass(slots=True)
 class _Unsold:
-    """An ended firing whose receipts are to be read yet, for what they tell of `tokens`."""
+    """An ended firing whose receipts are to be read yet, for what they tell of what was `sold`, and `bought` by own
+    swaps (tokens).
+    """
 
     firing: Firing
     position: Position
-    tokens: tuple[str, ...]
+    sold: tuple[str, ...]
+    bought: tuple[str, ...]
     looks: int = MOST_LOOKS
 
 
@@ -85,9 +89,9 @@ class Outcomes:
         if missed and last is not None and there is not None:
             self._unread[firing.id] = _Unread(firing.id, position, last.included_block or 0, there)
         expected = self._journal.outcome(firing.id) if firing.state is FiringState.DONE else None
-        unknown = () if expected is None else tuple(one.token for one in expected.sales if one.actual is None)
-        if any(unknown):
-            self._unsold[firing.id] = _Unsold(firing, position, unknown)
+        if expected is not None and any(one.token and one.actual is None for one in (*expected.sales, *expected.buys)):
+            sold, bought = (tuple(one.token for one in of) for of in (expected.sales, expected.buys))
+            self._unsold[firing.id] = _Unsold(firing, position, sold, bought)
 
     async def look(self) -> None:
         """Read what ended firings left and sold. Raises JournalError, and nothing for what nodes do."""
@@ -102,10 +106,15 @@ class Outcomes:
                 logs = None
             if logs is not None:
                 owners = [one.position.key.account, *(intent.account for intent in one.firing.intents)]
-                for token in one.tokens:
-                    sold = sold_by(self._prospect.market(one.position), logs, owners, token)
+                market = self._prospect.market(one.position)
+                for token in one.sold:
+                    sold = sold_by(market, logs, owners, token)
                     if sold is not None:
                         self._journal.book_sold(one.firing.id, token, sold)
+                for token in one.bought:
+                    bought = bought_by(market, logs, owners, one.sold, token)
+                    if bought is not None:
+                        self._journal.book_bought(one.firing.id, token, bought)
             if logs is not None or one.looks <= 0:
                 self._unsold.pop(one.firing.id, None)
 
@@ -134,6 +143,26 @@ def sold_by(
     told = (market.sold_in(logs, owner, token) for logs in transactions for owner in whose)
     known = [sold for sold in told if sold is not None]
     return sum(known) if known else None
+
+
+def bought_by(
+    market: LendingMarket,
+    transactions: Iterable[Sequence[Log]],
+    owners: Iterable[str],
+    sold: Sequence[str],
+    token: str,
+) -> int | None:
+    """Base units of `token` that came to `owners`, each counted once, in those transactions in which they sold any of
+    the tokens `sold`. None where none of them did.
+    """
+    whose = tuple(dict.fromkeys(owners))
+    came = [
+        market.moved_in(logs, owner, token)
+        for logs in transactions
+        for owner in whose
+        if any(market.sold_in(logs, owner, one) is not None for one in sold)
+    ]
+    return sum(came) if came else None
 
 
 def _cost_usd(firing: Firing, snapshot: Snapshot) -> int | None:

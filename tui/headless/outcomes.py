@@ -32,7 +32,7 @@ _SOLD_PLACES = 6
 def outcome_json(row: Row) -> Json:
     """One firing's expected and actual figures; null: not known, or nothing of that kind. Slippage is all that sales
     cost (fees, price, the lender's premium) as a share of what was sold, at the market's own prices. `sold_...` are of
-    the first asset that pays, `sales` of each.
+    the first asset that pays, `sales` of each; `buys` what own swaps brought in.
     """
     firing, outcome = row
     first = outcome.sales[0] if outcome.sales else SoldAsset("", None)
@@ -53,18 +53,20 @@ def outcome_json(row: Row) -> Json:
         "sold_expected": _integer(first.expected),
         "sold_actual": _integer(first.actual),
         "sold_decimals": first.decimals,
-        "sales": [
-            {
-                "asset": one.symbol,
-                "expected": _integer(one.expected),
-                "actual": _integer(one.actual),
-                "decimals": one.decimals,
-            }
-            for one in outcome.sales
-        ],
+        "sales": [_asset_json(one) for one in outcome.sales],
+        "buys": [_asset_json(one) for one in outcome.buys],
         "swap_actual_usd": usd(outcome.swap_actual_usd, 4),
         "slippage_expected": wad(outcome.slippage_expected, 6),
         "slippage_actual": wad(outcome.slippage_actual, 6),
+    }
+
+
+def _asset_json(one: SoldAsset) -> Json:
+    return {
+        "asset": one.symbol or None,
+        "expected": _integer(one.expected),
+        "actual": _integer(one.actual),
+        "decimals": one.decimals,
     }
 
 

@@ -54,10 +54,13 @@ class SqliteNotes(SqliteWriter):
         """What is expected of a firing, in place of what was expected before: what came of it is known later."""
         with self._transaction():
             self._write("DELETE FROM sold WHERE firing_id = ?", outcome.firing_id)
+            self._write("DELETE FROM bought WHERE firing_id = ?", outcome.firing_id)
             self._write("DELETE FROM outcomes WHERE firing_id = ?", outcome.firing_id)
             self._insert("outcomes", outcome_row(outcome))
             for place, sold in enumerate(outcome.sales):
                 self._insert("sold", sold_row(outcome.firing_id, place, sold))
+            for place, bought in enumerate(outcome.buys):
+                self._insert("bought", sold_row(outcome.firing_id, place, bought))
 
     def book_outcome(self, firing_id: str, health_actual: int | None, gas_actual_usd: int | None) -> None:
         """What came of a firing that something was expected of."""
@@ -83,6 +86,13 @@ class SqliteNotes(SqliteWriter):
         with self._transaction():
             self._write(
                 "UPDATE sold SET actual = ? WHERE firing_id = ? AND token = ?", str(sold_actual), firing_id, token
+            )
+
+    def book_bought(self, firing_id: str, token: str, bought_actual: int) -> None:
+        """What own swaps of a firing really brought in of one token that was expected to come in, in base units."""
+        with self._transaction():
+            self._write(
+                "UPDATE bought SET actual = ? WHERE firing_id = ? AND token = ?", str(bought_actual), firing_id, token
             )
 
     def save_rule_state(self, rule_digest: str, position: str, state: str, at: float) -> None:

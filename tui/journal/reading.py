@@ -226,7 +226,8 @@ class SqliteReader:
 
     def _outcome_of(self, row: sqlite3.Row) -> Outcome:
         sales = self._rows("SELECT * FROM sold WHERE firing_id = ? ORDER BY place", row["firing_id"])
-        return outcome_of(row, map(sold_of, sales))
+        buys = self._rows("SELECT * FROM bought WHERE firing_id = ? ORDER BY place", row["firing_id"])
+        return outcome_of(row, map(sold_of, sales), map(sold_of, buys))
 
     def rule_state(self, rule_digest: str, position: str) -> str | None:
         """A rule's latch and counters for a position, as the JSON text that was kept."""

@@ -183,7 +183,7 @@ def outcome_row(outcome: Outcome) -> dict[str, Value]:
 
 
 def sold_row(firing_id: str, place: int, sold: SoldAsset) -> dict[str, Value]:
-    """The columns of one asset that pays, by name; `place` from 0."""
+    """The columns of one asset that pays or comes in, by name; `place` from 0."""
     return {
         "firing_id": firing_id,
         "place": place,
@@ -197,7 +197,7 @@ def sold_row(firing_id: str, place: int, sold: SoldAsset) -> dict[str, Value]:
 
 
 def sold_of(row: sqlite3.Row) -> SoldAsset:
-    """One asset that pays, of its row."""
+    """One asset that pays or comes in, of its row."""
     return SoldAsset(
         row["symbol"],
         int_of(row["expected"]),
@@ -208,7 +208,7 @@ def sold_of(row: sqlite3.Row) -> SoldAsset:
     )
 
 
-def outcome_of(row: sqlite3.Row, sales: Iterable[SoldAsset]) -> Outcome:
+def outcome_of(row: sqlite3.Row, sales: Iterable[SoldAsset], buys: Iterable[SoldAsset]) -> Outcome:
     """The outcome of a row."""
     return Outcome(
         firing_id=row["firing_id"],
@@ -219,6 +219,7 @@ def outcome_of(row: sqlite3.Row, sales: Iterable[SoldAsset]) -> Outcome:
         gas_actual_usd=row["gas_actual_usd"],
         swap_expected_usd=row["swap_expected_usd"],
         sales=tuple(sales),
+        buys=tuple(buys),
     )
 
 

@@ -338,6 +338,25 @@ _EVERY_SALE = (
     ),
 )
 
+_WHAT_CAME_IN = (
+    """
+    CREATE TABLE bought (
+        firing_id TEXT NOT NULL REFERENCES outcomes (firing_id),
+        place INTEGER NOT NULL,
+        symbol TEXT NOT NULL,
+        token TEXT NOT NULL,
+        decimals INTEGER,
+        price_usd TEXT,
+        expected TEXT,
+        actual TEXT,
+        PRIMARY KEY (firing_id, place)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "INSERT INTO bought SELECT DISTINCT intents.firing_id, 0, '', '', NULL, NULL, NULL, NULL FROM intents"
+    " JOIN outcomes ON outcomes.firing_id = intents.firing_id WHERE words LIKE 'Swap exactly %'",
+)
+"""Of own swaps before it nobody noted what came in, so what they cost is not known."""
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _FIRST,
     _GAS_IN_DOLLARS,
@@ -345,5 +364,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _WHAT_WAS_SOLD,
     _WHOSE_CODE,
     _EVERY_SALE,
+    _WHAT_CAME_IN,
 )
 """One step a version; `user_version` counts those that were taken."""

@@ -12,7 +12,8 @@ from tui.model.units import WAD
 
 @dataclass(frozen=True, slots=True)
 class SoldAsset:
-    """What one asset is expected to pay and really paid, in base units; None: not known.
+    """What one asset is expected to pay and really paid, or to bring in by own swaps and really did, in base units.
+    None: not known.
 
     `price_usd` is the market's own price of it (8 decimals) at the plan's block. What an earlier version did not note
     is missing: `token` (the address) is empty then, `decimals` and the price None.
@@ -39,6 +40,8 @@ class Outcome:
 
     `health_expected` is as sized, `health_simulated` as simulated before it was signed, `health_actual` as read from
     the chain at the block of the last transaction. `sales`: what pays, each asset once, in the order of the plan.
+    `buys`: what the account's own swaps bring in, each asset once: exactly so much goes in, and what comes out is not
+    known before. What a helper buys is exact, and stands nowhere. One of which nothing is known: it was not noted.
     """
 
     firing_id: str
@@ -49,16 +52,18 @@ class Outcome:
     gas_actual_usd: int | None = None
     swap_expected_usd: int | None = None
     sales: tuple[SoldAsset, ...] = ()
+    buys: tuple[SoldAsset, ...] = ()
 
     @property
     def swap_actual_usd(self) -> int | None:
         """What the sales really cost: what was expected, and what was sold beyond that at prices of the plan's block
-        (negative: less was). What is bought is exact, so nothing else can differ.
+        (negative: less was), less what came in by own swaps beyond what was expected.
         """
         expected, actual = self._sold_usd(really=False), self._sold_usd(really=True)
-        if self.swap_expected_usd is None or expected is None or actual is None:
+        foretold, came = self._bought_usd(really=False), self._bought_usd(really=True)
+        if self.swap_expected_usd is None or expected is None or actual is None or foretold is None or came is None:
             return None
-        return self.swap_expected_usd + round(actual - expected)
+        return self.swap_expected_usd + round((actual - expected) - (came - foretold))
 
     @property
     def slippage_expected(self) -> int | None:
@@ -72,9 +77,17 @@ class Outcome:
 
     def _sold_usd(self, *, really: bool) -> Fraction | None:
         """Dollars (8 decimals) of all that was to be sold, or was; None where any is not known, or nothing was."""
-        values = [one.value(one.actual if really else one.expected) for one in self.sales]
-        known = [value for value in values if value is not None]
-        return sum(known, Fraction()) if known and len(known) == len(values) else None
+        return _worth(self.sales, really=really) if self.sales else None
+
+    def _bought_usd(self, *, really: bool) -> Fraction | None:
+        """Dollars (8 decimals) of all that own swaps were to bring in, or did; None where any is not known."""
+        return _worth(self.buys, really=really)
+
+
+def _worth(assets: Sequence[SoldAsset], *, really: bool) -> Fraction | None:
+    values = [one.value(one.actual if really else one.expected) for one in assets]
+    known = [value for value in values if value is not None]
+    return sum(known, Fraction()) if len(known) == len(values) else None
 
 
 def _share(cost_usd: int | None, sold_usd: Fraction | None) -> int | None:

@@ -96,7 +96,7 @@ class Sale:
 
     `path` as the exchange packs it for an exact output, `venue` for people. `min_health` (wad) is the floor that the
     chain holds the position against afterwards. `price_usd` (8 decimals) is the market's own price of the collateral
-    that it was sized with; None: not told.
+    that it was sized with, `bought_price_usd` the same of what an own swap buys; None: not told.
 
     `swap` is set where no helper sells but the account itself, `sold` to the unit: then no floor under the health holds
     on chain (`min_health` is 0), and what must come out is what is repaid. `surplus` is expected to come out beyond
@@ -116,6 +116,7 @@ class Sale:
     price_usd: int | None = None
     swap: SwapCall | None = None
     surplus: int = 0
+    bought_price_usd: int | None = None
     withdrawn: int | None = None
     added: int = 0
 

@@ -8,7 +8,7 @@ that they allow, as in a sale by the helper: what comes out beyond the repayment
 
 from __future__ import annotations
 
-from tui.model.plan import Action, Sale
+from tui.model.plan import Action, Sale, SwapCost
 from tui.model.position import Position
 from tui.model.rule import Rule
 from tui.model.swap import SwapAnswer
@@ -82,11 +82,18 @@ def own_sale(sizing: Sizing, swapper: Swapper, repaid: int, asked: int, given: S
         path=path,
         venue=ASSUMED_VENUE if quote is None else call.venue,
         terms=exchange.terms,
-        cost=exchange.cost(repaid, asked),
+        cost=_of_all(exchange.cost(repaid, asked), amount_in, asked),
         price_usd=exchange.prices[order.collateral.address],
         swap=call,
         surplus=repaid * (amount_in - asked) // asked,
+        bought_price_usd=exchange.prices[order.debt.address],
     )
+
+
+def _of_all(cost: SwapCost, amount_in: int, asked: int) -> SwapCost:
+    """The cost of selling `asked` as that of all that goes in, at the same price."""
+    parts = (cost.fees_usd, cost.impact_usd, cost.gap_usd, cost.premium_usd)
+    return SwapCost(*(part * amount_in // asked for part in parts))
 
 
 def with_room(asked: int, limit: int, order: SaleOrder) -> int:

@@ -293,6 +293,9 @@ class Journal(JournalReader, Protocol):
     def book_sold(self, firing_id: str, token: str, sold_actual: int) -> None:
         """What the sales of a firing really sold of one token that was expected to be sold, in base units."""
 
+    def book_bought(self, firing_id: str, token: str, bought_actual: int) -> None:
+        """What own swaps of a firing really brought in of one token that was expected to come in, in base units."""
+
     def save_rule_state(self, rule_digest: str, position: str, state: str, at: float) -> None:
         """Keep a rule's latch and counters for a position, as opaque JSON text."""
 
