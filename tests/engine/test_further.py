@@ -12,7 +12,7 @@ from tests.support.plain_rules import repay, rule_of
 from tui.engine.further import MOST, SPAN, refuse_further, short_ones, time_text, was_undone
 from tui.model.intent import Firing, FiringState, IntentState
 from tui.model.plan import Plan
-from tui.model.rule import Rule, close, health_above, health_below
+from tui.model.rule import Rule, Trigger, TriggerKind, close, health_above, health_below
 from tui.model.units import USD, WAD
 
 RULE = rule_of(repay())
@@ -159,6 +159,16 @@ def test_the_rest_of_a_part_has_to_be_of_use_too() -> None:
     many = tuple(replace(fired(10 * one, None), rule_digest=part.digest) for one in range(1, MOST + 1))
     assert refused(plan(110, 111, reaches=True), *many) == "too-many-firings"
     assert refused(emergency(1_002, 1_003, 9), *many[1:]) is None
+
+
+def test_what_restores_health_on_a_price_has_to_be_of_use_too() -> None:
+    """It goes on where it was too short for its target: what is missing is missing to that."""
+    stop = replace(RULE, trigger=Trigger(TriggerKind.PRICE_BELOW, 2_000 * WAD, "WETH"))
+    before = replace(fired(10, 126), rule_digest=stop.digest)
+    assert code(stop, plan(126, 127)) is None
+    assert code(stop, plan(126, 127), before) == "adds-too-little"
+    assert code(stop, plan(126, 129), before) is None, "a tenth of what is missing to 1.50"
+    assert code(stop, plan(149, 150, reaches=True), before) is None
 
 
 def test_unknown_health_counts_as_below() -> None:

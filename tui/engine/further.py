@@ -18,6 +18,7 @@ from tui.model.rule import Rule
 from tui.model.units import format_units, usd_text
 from tui.planning.shortfalls import ends_at, is_emergency, suffices
 from tui.planning.texts import health_text
+from tui.rules.state import fires_once
 
 SPAN = 60 * 60
 """Seconds of chain time over which firings that left health below the trigger are counted."""
@@ -56,7 +57,7 @@ def refuse_further(
     """Why a plan is not carried out after what `firings` (the newest first) have done already, and when it is tried
     again; None where it is carried out. `is_rest`: it is what an earlier firing left of a part that is to be closed.
     """
-    if not goes_on(rule) and not is_rest:
+    if not goes_on(rule) and not is_rest and not (fires_once(rule) and rule.target_health_factor is not None):
         return None
     before = short_ones(rule, position, firings, plan.block.timestamp)
     if not before or (is_emergency(rule, plan.health_factor_before) and _pays(rule, plan, len(before))):
