@@ -12,9 +12,10 @@ from tui.model.data_fee import DataFees
 from tui.model.plan import Plan, Refusal
 from tui.model.position import Position
 from tui.model.rule import EMERGENCY_HEALTH
-from tui.model.units import USD, WAD, parse_units
+from tui.model.units import USD, WAD, parse_units, usd_text
 from tui.planning.circumstances import Circumstances
 from tui.planning.costs import least_fee
+from tui.planning.limits import gas_reserve_usd
 from tui.planning.plan import build_plan, price_plan
 from tui.planning.simulation import with_margin
 from tui.risk.probability import VOLATILITY_BPS, liquidation_probability
@@ -33,7 +34,8 @@ def plan_of(health: int, around: Circumstances | None = None, **limits: int) -> 
 
 
 def dear(gwei: int, **changes: object) -> Circumstances:
-    return circumstances(fees=replace(FEES, base_fee=gwei * GWEI, max_fee=3 * gwei * GWEI, ceiling=9 * gwei * GWEI))
+    fees = replace(FEES, base_fee=gwei * GWEI, max_fee=3 * gwei * GWEI, ceiling=9 * gwei * GWEI)
+    return circumstances(fees=fees, **changes)
 
 
 def test_what_is_avoided_and_what_is_expected() -> None:
@@ -302,3 +304,57 @@ def test_lost_yield_is_apart_and_none_where_a_rate_is_not_known() -> None:
     plan = build_plan(rule, MARKET, blind, RICH, circumstances())
     assert isinstance(plan, Plan)
     assert plan.cost.lost_yield_usd_year is None
+
+
+def _sized(gwei: int, daily: int, spent: int = 0, **limits: int) -> Plan | Refusal:
+    """As the engine sizes it: again with a reserve for gas where the day's limit does not reach for both."""
+    rule, around = rule_of(repay(), daily_spend_usd=daily * USD, **limits), dear(gwei, spent_today_usd=spent * USD)
+    plan = build_plan(rule, MARKET, at(106), RICH, around)
+    if isinstance(plan, Refusal) or (around.spent_today_usd + plan.spend_usd
+                                     + gas_reserve_usd(plan, rule, around) <= daily * USD):  # fmt: skip
+        return plan
+    return build_plan(rule, MARKET, at(106), RICH, replace(around, reserved_usd=gas_reserve_usd(plan, rule, around)))
+
+
+@pytest.mark.parametrize("gwei", [10, 100, 500, 600, 1_900])
+def test_a_gas_storm_takes_three_times_its_gas_of_a_daily_limit_and_no_more(gwei: int) -> None:
+    plan = _sized(gwei, 6_000)
+    assert isinstance(plan, Plan)
+    expected = 260_000 * (gwei + 1) * GWEI * 2_000 * USD // WAD
+    assert plan.spend_usd == pytest.approx(6_000 * USD - 3 * expected, abs=USD)
+    assert plan.shortfall is not None
+    assert f"the daily spend leaves no more beside ${usd_text(3 * expected)} for gas" in plan.shortfall
+    priced = price_plan(simulated(plan, 130_000), rule_of(repay(), daily_spend_usd=6_000 * USD), RICH, dear(gwei))
+    assert isinstance(priced, Plan)
+    # Room for raised attempts, and all that may be booked for gas stays within the limit.
+    assert priced.fees.ceiling >= 2 * (gwei + 1) * GWEI
+    booked = sum(-(-(call.gas_limit or 0) * priced.fees.ceiling * 2_000 * USD // WAD) for call in priced.calls)
+    assert priced.spend_usd + booked <= 6_000 * USD
+
+
+def test_of_a_small_limit_gas_is_left_half_or_what_it_takes_now() -> None:
+    for gwei, times in ((2_500, None), (4_000, 2)):
+        plan = _sized(gwei, 6_000)
+        assert isinstance(plan, Plan)
+        gas = 3_000 * USD if times is None else 260_000 * (gwei + 1) * GWEI * 2_000 * USD // WAD * times
+        assert plan.spend_usd == pytest.approx(6_000 * USD - gas, abs=USD)
+        rule = rule_of(repay(), daily_spend_usd=6_000 * USD)
+        priced = price_plan(simulated(plan, 130_000), rule, RICH, dear(gwei))
+        assert isinstance(priced, Plan)
+        assert priced.fees.ceiling * 100 >= 112 * (gwei + 1) * GWEI
+
+
+def test_what_gas_leaves_nothing_of_is_refused_with_that_reason() -> None:
+    refused = _sized(8_000, 6_000)
+    assert isinstance(refused, Refusal)
+    assert refused.code == "daily-spend"
+    assert "gas may take $8,321.04, which today's limit of $6,000.00 does not leave ($0.00 are spent)" in refused.reason
+    spent = _sized(10, 6_000, spent=6_000)
+    assert isinstance(spent, Refusal)
+    assert spent.reason == "today's $6,000.00 are spent"
+
+
+def test_what_gas_may_cost_at_all_is_all_that_is_left_for_it() -> None:
+    plan = _sized(600, 6_000, max_cost_usd=800 * USD)
+    assert isinstance(plan, Plan)
+    assert plan.spend_usd == pytest.approx(5_200 * USD, abs=USD)

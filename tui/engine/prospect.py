@@ -20,11 +20,11 @@ from tui.model.position import Asset, Position
 from tui.model.rounds import DebtPart, RoundsSoFar
 from tui.model.rule import BORROWING, SALES, ActionKind, Rule
 from tui.model.snapshot import Snapshot
-from tui.model.units import WAD
 from tui.model.wallet import Allowance, Wallet, standing
 from tui.planning.circumstances import Circumstances
 from tui.planning.fee_caps import FeeCap
 from tui.planning.leaving_out import LeftOut, Trials, is_refused
+from tui.planning.limits import gas_reserve_usd
 from tui.planning.plan import balances_of, build_plan, price_plan
 from tui.planning.rounds_rule import rest_of
 from tui.planning.simulation import judge, simulation_calls, simulation_reads, wallets_left
@@ -47,8 +47,6 @@ from tui.quotes.base import Dialect, Swapper
 from tui.rules.match import applies
 from tui.rules.prices import PriceSeen, price_seen
 
-GAS_ROOM = 2
-"""How much more than such calls usually take a plan's gas limit may come to, once it is simulated."""
 LOOK_BLOCKS = 20
 """How often what would stop a sale is looked at between sales."""
 _ITS_FAULT = frozenset({"simulation-reverted", "simulation-disagrees", "simulation-unknown", "foreign-call"})
@@ -213,20 +211,17 @@ class Prospect:
         return self._sized(rule, position, wallet, circumstances)
 
     def _sized(self, rule: Rule, position: Position, wallet: Wallet, circumstances: Circumstances) -> Plan | Refusal:
-        """The plan as sized. Where what it moves and the most that its gas may cost would pass the daily limit, it is
+        """The plan as sized. Where what it moves and a reserve for its gas would pass the daily limit, it is
         sized again to move so much less: a smaller defence is better than none.
         """
         market, daily = self.market(position), rule.limits.daily_spend_usd
         plan = build_plan(rule, market, position, wallet, circumstances)
-        price, spent = circumstances.native_price_usd, circumstances.spent_today_usd
-        if isinstance(plan, Refusal) or daily is None or price is None:
+        if isinstance(plan, Refusal) or daily is None:
             return plan
-        room = (GAS_ROOM * plan.cost.gas_units * plan.fees.ceiling + (plan.cost.l1_fee_wei or 0)) * price // WAD
-        if rule.limits.max_cost_usd is not None:
-            room = min(room, rule.limits.max_cost_usd)  # the ceiling of its fees is held to that
-        if spent + plan.spend_usd + room <= daily:
+        reserve = gas_reserve_usd(plan, rule, circumstances)
+        if circumstances.spent_today_usd + plan.spend_usd + reserve <= daily:
             return plan
-        return build_plan(rule, market, position, wallet, replace(circumstances, spent_today_usd=spent + room))
+        return build_plan(rule, market, position, wallet, replace(circumstances, reserved_usd=reserve))
 
     async def simulated_plan(
         self,

@@ -77,7 +77,8 @@ class Circumstances:
     that no helper is there to sell, as far as that is known before offers are. `so_far`: the rounds that a firing has
     done already; the rule is then only what is left of it. `closing`: the debts of which an earlier firing closed less
     than its part, with what was owed of them then. `ours` are the allowances that stand because we gave them, and
-    what was to use them was undone. `undone`: the chain undid the last firing of the rule.
+    what was to use them was undone. `reserved_usd`: what the day's limit is to leave for gas.
+    `undone`: the chain undid the last firing of the rule.
     """
 
     fees: FeeQuote
@@ -96,6 +97,7 @@ class Circumstances:
     so_far: RoundsSoFar | None = None
     closing: tuple[DebtPart, ...] = ()
     ours: frozenset[Allowance] = frozenset()
+    reserved_usd: int = 0
     undone: bool = False
 
     @property

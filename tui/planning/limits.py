@@ -25,6 +25,10 @@ from tui.risk.probability import HORIZON, health_worth_acting, liquidation_proba
 
 UNSIMULATED_GAS = 450_000
 """Gas booked for a call before a simulation has said what it takes, where its market does not say it either."""
+GAS_TIMES = 3
+"""How many times the gas expected, at the fee of now, a daily limit leaves: a third more is in gas limits, and the rest
+lets attempts be raised to twice that fee. Where that is more than half of the limit it is twice: an eighth more
+than that fee and a third for gas limits. The whole ceiling, eight times the base fee, would eat small limits whole."""
 _DAY = 24 * 60 * 60
 _UNKNOWN_DATA_FEE = "what layer 1 charges for its data is not known: l1_fee_oracle of the network file gives no answer"
 
@@ -53,6 +57,14 @@ def refuse_before_sizing(
     daily = rule.limits.daily_spend_usd
     if daily is not None and circumstances.spent_today_usd >= daily:
         return Refusal("daily-spend", f"today's ${usd_text(daily)} are spent")
+    left = 0 if daily is None else daily - circumstances.spent_today_usd
+    if daily is not None and circumstances.reserved_usd >= left:
+        return Refusal(
+            "daily-spend",
+            f"gas may take ${usd_text(circumstances.reserved_usd)}, which today's limit of ${usd_text(daily)} does not "
+            f"leave (${usd_text(circumstances.spent_today_usd)} are spent): protection is suspended until gas costs "
+            "less, or until tomorrow",
+        )
     if daily is not None and daily < USD // 100:
         return Refusal("daily-spend", "the daily spend is nothing")
     return None
@@ -91,7 +103,7 @@ def price_plan(
         refusal = over_cap(circumstances.signer_fees, circumstances.fees, largest(plan.calls, UNSIMULATED_GAS))
     if refusal is not None:
         return refusal
-    fees = with_ceiling(circumstances.fees, _ceiling(plan, rule, cost, circumstances))
+    fees = with_ceiling(circumstances.fees, _ceiling(plan, rule, cost, circumstances, sum(most_by.values())))
     paid_for = _paid_for(plan, wallet, circumstances, fees, most_by)
     if isinstance(paid_for, Refusal):
         return paid_for
@@ -100,6 +112,20 @@ def price_plan(
     cost = plan_cost(gas, plan.calls, swap, lost_yield, held_to, most)
     rounds = None if rounds is None else replace(rounds, gas_units=gas * rounds.ahead)
     return replace(plan, cost=cost, fees=fees, rounds=rounds)
+
+
+def gas_reserve_usd(plan: Plan, rule: Rule, circumstances: Circumstances) -> int:
+    """Dollars (8 decimals) that the day's limit is to leave for the gas of a plan that is not simulated yet. The
+    ceiling of its fees is then held to what it does leave. 0 where the native coin has no price.
+    """
+    fees, price = circumstances.fees, circumstances.native_price_usd
+    if price is None:
+        return 0
+    wei = plan.cost.gas_units * (fees.base_fee + fees.priority_fee) + (plan.cost.l1_fee_wei or 0)
+    expected, most = wei * price // WAD, rule.limits.max_cost_usd
+    left = (rule.limits.daily_spend_usd or 0) - circumstances.spent_today_usd
+    usd = min(GAS_TIMES * expected, max(left // 2, 2 * expected))
+    return usd if most is None else min(usd, most)  # the ceiling of its fees is held to that
 
 
 def _units(plan: Plan, of: Callable[[PlannedCall], int]) -> GasBySender:
@@ -121,20 +147,28 @@ def swap_of(plan: Plan) -> SwapCost:
     )
 
 
-def _ceiling(plan: Plan, rule: Rule, cost: PlanCost, circumstances: Circumstances) -> int:
+def _ceiling(plan: Plan, rule: Rule, cost: PlanCost, circumstances: Circumstances, units: int) -> int:
     """The most wei a unit of gas that any attempt may pay. A limit in dollars holds even for a call that takes all of
-    its gas limit; a share, being one of what is expected, for what it is expected to take.
+    its gas limit, that of a day for the `units` of what is signed now; a share, being one of what is expected, for what
+    it is expected to take.
     """
     ceiling, limit, data = circumstances.fees.ceiling, rule.limits.max_cost_usd, cost.l1_fee_wei or 0
     if circumstances.signer_fees is not None:
         ceiling = min(ceiling, circumstances.signer_fees.ceiling(largest(plan.calls, UNSIMULATED_GAS)))
     if limit is not None:
         ceiling = min(ceiling, gas_ceiling_wei(limit - cost.swap_usd, cost.most_gas, data, circumstances))
+    asked = circumstances.fees.base_fee + circumstances.fees.priority_fee
+    daily = rule.limits.daily_spend_usd
+    if daily is not None and circumstances.native_price_usd:
+        # What is booked for gas is rounded up for each transaction.
+        left = daily - circumstances.spent_today_usd - plan.spend_usd - len(plan.calls)
+        # A plan that takes all that is left is sized anew with less, or refused as it is booked.
+        ceiling = min(ceiling, max(gas_ceiling_wei(left, units, data, circumstances), asked))
     most = _most_worth_paying(plan, rule, circumstances.fees)
     if most is not None and cost.gas_usd:
         cap = gas_ceiling_wei(most - cost.swap_usd, cost.gas_units, data, circumstances)
         # Dollars are cut, wei are not: what was priced and found cheap enough is to go out all the same.
-        ceiling = min(ceiling, max(cap, circumstances.fees.base_fee + circumstances.fees.priority_fee))
+        ceiling = min(ceiling, max(cap, asked))
     return ceiling
 
 

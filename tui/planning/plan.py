@@ -45,7 +45,7 @@ def build_plan(
     chosen = pricing.first(ways.candidates())
     if isinstance(chosen, Refusal) and chosen.code in PASSED_OVER and rule.order is Order.WRITTEN:
         left_out = pricing.passed_over(ways, chosen)
-        if left_out:
+        if not left_out.keys() <= circumstances.left_out.keys():
             around = replace(circumstances, left_out={**circumstances.left_out, **left_out})
             chosen = build_plan(rule, market, position, wallet, around, alternatives=False)
     if not alternatives:

@@ -9,7 +9,7 @@ from tui.model.plan import Action, PlannedStep
 from tui.model.position import Asset, Position
 from tui.model.rounds import Rounds
 from tui.model.rule import ActionKind, Rule, Step
-from tui.model.units import USD, parse_units, value_usd, whole
+from tui.model.units import USD, parse_units, usd_text, value_usd, whole
 from tui.model.wallet import Wallet
 from tui.planning.apart import NOTHING_APART, Apart
 from tui.planning.circumstances import Circumstances
@@ -95,7 +95,8 @@ class Standing:
     def spend_left(self) -> int | None:
         """Dollars (8 decimals) that may still be moved; None: no limit."""
         daily = self.rule.limits.daily_spend_usd
-        return None if daily is None else max(daily - self.circumstances.spent_today_usd - self.spent, 0)
+        around = self.circumstances
+        return None if daily is None else max(daily - around.spent_today_usd - around.reserved_usd - self.spent, 0)
 
     @property
     def _account(self) -> str:
@@ -142,7 +143,9 @@ class Standing:
         left = self.spend_left
         if left is None:
             return []
-        return [(left * whole(asset.decimals) // price, DAILY_SPENT)]
+        reserved = self.circumstances.reserved_usd
+        note = f"{DAILY_SPENT} beside ${usd_text(reserved)} for gas" if reserved else DAILY_SPENT
+        return [(left * whole(asset.decimals) // price, note)]
 
     def _left(self, asset: Asset) -> int:
         """Base units that earlier rounds of this firing left in the wallet, and that are still there."""
