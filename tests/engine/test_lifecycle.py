@@ -26,7 +26,7 @@ from tui.engine.lifecycle import (
     settled,
     unmined,
 )
-from tui.model.intent import AttemptKind, FiringState, Intent, IntentState
+from tui.model.intent import Attempt, AttemptKind, FiringState, Intent, IntentState
 from tui.model.transitions import FIRING_TRANSITIONS, INTENT_TRANSITIONS, IllegalTransition, advance
 from tui.ports.chain import Receipt
 
@@ -159,3 +159,14 @@ def test_a_firing_ends_when_all_that_was_signed_has(states: list[IntentState]) -
         assert outcome is None
     else:
         assert outcome is (FiringState.DONE if set(counted) == {IntentState.FINAL_OK} else FiringState.FAILED)
+
+
+def test_gas_of_a_transaction_without_a_receipt_is_not_known() -> None:
+    firing = a_firing()
+    sent = Attempt(1, AttemptKind.ORIGINAL, "0x" + "aa" * 32, b"", 1, 1, 0.0)
+    known = replace(an_intent(firing, 1), state=IntentState.FINAL_OK, attempts=(sent,), gas_paid_wei=5)
+    lost = replace(an_intent(firing, 2, 1), state=IntentState.NONCE_LOST, attempts=(sent,))
+    unsigned = replace(an_intent(firing, 3, 2), state=IntentState.DROPPED)
+    assert replace(firing, intents=(known, unsigned)).gas_paid_wei == 5
+    assert replace(firing, intents=(known, lost, unsigned)).gas_paid_wei is None
+    assert firing.gas_paid_wei == 0

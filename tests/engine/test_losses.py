@@ -71,6 +71,27 @@ def test_what_may_be_ours_waits_until_it_is_final() -> None:
     assert watched.see(at(13, 10.9, 16_900)) == [], "once"
 
 
+def test_our_own_sale_at_good_health_is_not_unclear_while_it_may_be_undone_yet() -> None:
+    watched = Watched()
+    watched.see(at(10, 20, 30_000))
+    after = at(11, 15, 19_000)
+    watched.firings = (ours(IntentState.INCLUDED, 11_000, 11),)
+    assert watched.losses.see(Snapshot(after.block, (after,))).unclear_since is None
+    watched.firings = (ours(IntentState.FINAL_OK, 11_000, 11),)
+    final = at(12, 15, 19_000)
+    assert watched.losses.see(Snapshot(final.block, (final,))).unclear_since is None
+    sold = at(13, 14, 16_800)
+    assert watched.losses.see(Snapshot(sold.block, (sold,))).unclear_since == 12, "not ours"
+
+
+def test_what_of_ours_is_never_final_becomes_unclear() -> None:
+    watched = Watched()
+    watched.see(at(10, 20, 30_000))
+    watched.firings = (ours(IntentState.MAYBE_SENT, 11_000, None),)
+    late = at(10 + MOST_WAIT_BLOCKS, 15, 19_000)
+    assert watched.losses.see(Snapshot(late.block, (late,))).unclear_since == 10
+
+
 def test_what_is_never_final_is_not_waited_for_without_end() -> None:
     watched = Watched()
     watched.see(at(10, 20, 36_889))

@@ -468,6 +468,15 @@ def test_outcomes_of_the_version_before_are_brought_up_to_date(state: Path, monk
     again.close()
 
 
+def test_what_was_dropped_takes_no_place_among_the_outcomes(journal: SqliteJournal) -> None:
+    journal.save_outcome(Outcome(reserve(journal, a_firing(1), [7]).id))
+    for number in (2, 3):
+        dropped = reserve(journal, a_firing(number, account="0x" + "77" * 20), [7])
+        journal.save_outcome(Outcome(dropped.id))
+        journal.release(dropped, FiringState.DROPPED, "simulation disagrees")
+    assert [firing.id for firing, _ in journal.outcomes(limit=2)] == ["f1"]
+
+
 def test_what_own_swaps_of_the_version_before_cost_is_not_known(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("file", "reading"):
         monkeypatch.setattr(f"tui.journal.{module}.MIGRATIONS", MIGRATIONS[:6])

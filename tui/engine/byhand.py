@@ -258,9 +258,9 @@ class ByHand:
 
     async def _book(self, firing: Firing) -> Firing:
         """What its gas really cost in dollars, where the price is to be had."""
-        wei = sum(intent.gas_paid_wei or 0 for intent in firing.intents)
+        wei = firing.gas_paid_wei
         price = await self._price(self.newest or await self.head())
-        if price is not None:
+        if price is not None and wei is not None:
             self._executor.book_outcome(firing.id, None, wei * price // WAD)
         return self._firing(firing.id)
 

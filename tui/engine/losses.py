@@ -60,10 +60,10 @@ class Losses:
                 waited = position.block.number - before.block.number
                 if own.done and _accounts_for(own.done, before, position):
                     text = None
-                elif text is None:
-                    unclear.append(before.block.number)
                 elif waited < MOST_WAIT_BLOCKS and own.possible and _accounts_for(own.possible, before, position):
                     continue
+                elif text is None:
+                    unclear.append(before.block.number)
             self._last[position.id] = position
             if text is not None:
                 found.append((position, text))

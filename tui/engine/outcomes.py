@@ -166,6 +166,8 @@ def bought_by(
 
 
 def _cost_usd(firing: Firing, snapshot: Snapshot) -> int | None:
-    """What the firing's gas really cost in dollars (8 decimals), None where the native coin has no price."""
-    price = snapshot.native_price_usd
-    return None if price is None else sum(intent.gas_paid_wei or 0 for intent in firing.intents) * price // WAD
+    """What the firing's gas really cost in dollars (8 decimals). None where the native coin has no price, or something
+    that was signed has no receipt: what it paid is not known.
+    """
+    price, paid = snapshot.native_price_usd, firing.gas_paid_wei
+    return None if price is None or paid is None else paid * price // WAD

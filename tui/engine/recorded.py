@@ -11,7 +11,7 @@ from tui.engine.budget import day_of
 from tui.engine.history import shown_firings
 from tui.engine.intents import is_stuck, stuck_words
 from tui.model.intent import Firing, Intent
-from tui.model.outcome import Row, carried_out
+from tui.model.outcome import Row
 from tui.model.rule import Rule
 from tui.model.text import short_address
 from tui.model.wallet import Allowance
@@ -54,7 +54,7 @@ class Recorded:
         """
         if self._record is None:
             return ()
-        rows = carried_out(self._record.outcomes(MOST_OUTCOMES))
+        rows = self._record.outcomes(MOST_OUTCOMES)
         return tuple(row for row in rows if row[0].chain_id == self._chain_id)
 
     def given_by_us(self, standing: Collection[Allowance]) -> frozenset[Allowance]:

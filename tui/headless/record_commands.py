@@ -18,7 +18,6 @@ from tui.headless.output import Exit, data, data_json, talk
 from tui.journal.lock import holder_pid, is_held
 from tui.journal.reading import SqliteReader
 from tui.model.intent import Firing
-from tui.model.outcome import carried_out
 from tui.ports.journal import Decision, JournalError, JournalMissing, SpendEntry, SpendKind
 from tui.wiring import open_record, state_directory
 
@@ -70,7 +69,7 @@ def run_journal(args: argparse.Namespace) -> int:
 
 def _outcomes(record: SqliteReader, since: float, *, as_json: bool) -> int:
     try:
-        rows = carried_out(record.outcomes(1_000, since))
+        rows = record.outcomes(1_000, since)
     except JournalError as error:
         talk(f"trimtab journal: {error}")
         return Exit.REFUSED

@@ -209,10 +209,12 @@ class SqliteReader:
         return tuple(map(decision_of, reversed(rows)))
 
     def outcomes(self, limit: int = 50, since: float = 0.0) -> tuple[tuple[Firing, Outcome], ...]:
-        """The latest firings opened at or after `since` (unix seconds) with what was expected of them, oldest first."""
+        """The latest firings opened at or after `since` (unix seconds) and not dropped, with what was expected of them,
+        oldest first.
+        """
         rows = self._rows(
             "SELECT outcomes.* FROM outcomes JOIN firings ON firings.id = outcomes.firing_id"
-            " WHERE block_timestamp >= ? ORDER BY firings.number DESC LIMIT ?",
+            " WHERE block_timestamp >= ? AND firings.state <> 'DROPPED' ORDER BY firings.number DESC LIMIT ?",
             since,
             max(0, limit),
         )

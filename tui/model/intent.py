@@ -137,3 +137,10 @@ class Firing:
     spend_usd: int = 0
     cost_usd: int | None = None
     intents: tuple[Intent, ...] = ()
+
+    @property
+    def gas_paid_wei(self) -> int | None:
+        """Wei that its transactions paid for gas. None where one that may have been sent has no receipt."""
+        sent = [one for one in self.intents if one.attempts and one.state is not IntentState.DROPPED]
+        paid = [one.gas_paid_wei for one in sent if one.gas_paid_wei is not None]
+        return sum(paid) if len(paid) == len(sent) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -109,11 +109,6 @@ class Differences:
     gas_usd: int | None
     slippage: int | None
     done: int
-
-
-def carried_out(rows: Iterable[Row]) -> tuple[Row, ...]:
-    """Those of which something was signed: a firing that was dropped came to nothing, and was to."""
-    return tuple(row for row in rows if row[0].state is not FiringState.DROPPED)
 
 
 def differences(rows: Sequence[Row]) -> Differences:

@@ -179,7 +179,9 @@ class JournalReader(Protocol):
         """The latest decisions at or after `since` (unix seconds), oldest first."""
 
     def outcomes(self, limit: int = 50, since: float = 0.0) -> tuple[tuple[Firing, Outcome], ...]:
-        """The latest firings opened at or after `since` (unix seconds) with what was expected of them, oldest first."""
+        """The latest firings opened at or after `since` (unix seconds) and not dropped, with what was expected of them,
+        oldest first: what was dropped came to nothing, and was to.
+        """
 
     def outcome(self, firing_id: str) -> Outcome | None:
         """What was expected of one firing and what came of it; None where nothing was."""
