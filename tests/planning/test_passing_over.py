@@ -123,6 +123,15 @@ def test_a_rule_of_many_steps_does_what_it_can_as_well() -> None:
     assert plan.taken == (0, 2, 3, 4)
 
 
+def test_a_token_whose_allowance_could_not_be_read_keeps_no_other_from_being_used() -> None:
+    wallet = wallet_of(USDC=9_000 * 10**6, WETH=9 * WAD)
+    blind = replace(wallet, tokens={**wallet.tokens, USDC.address: replace(wallet.tokens[USDC.address], allowances={})})
+    plan = planned(rule_of(repay(), supply()), blind)
+    assert isinstance(plan, Plan)
+    assert plan.taken == (1,)
+    assert "could not be read" in plan.left_out[0]
+
+
 def test_a_limit_on_cost_holds_all_of_a_written_rule_as_before() -> None:
     rule = rule_of(repay(maximum="40000"), supply(), max_cost_usd=USD)
     held = planned(rule, wallet_of(native=9 * WAD, USDC=40_000 * 10**6, WETH=9 * WAD))

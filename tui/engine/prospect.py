@@ -21,6 +21,7 @@ from tui.model.rounds import DebtPart, RoundsSoFar
 from tui.model.rule import BORROWING, SALES, ActionKind, Rule
 from tui.model.snapshot import Snapshot
 from tui.model.wallet import Allowance, Wallet, standing
+from tui.planning.calling import UNLIMITED
 from tui.planning.circumstances import Circumstances
 from tui.planning.fee_caps import FeeCap
 from tui.planning.leaving_out import LeftOut, Trials, is_refused
@@ -176,7 +177,7 @@ class Prospect:
     def circumstances(self, rule: Rule, snapshot: Snapshot, fees: FeeQuote) -> Circumstances:
         """What a plan of `rule` depends on at a snapshot."""
         spent = self._spent_today(rule.name, snapshot.block.timestamp)
-        stands = [one for wallet in snapshot.wallets.values() for one in standing(wallet)]
+        stands = [one for wallet in snapshot.wallets.values() for one in standing(wallet) if one.amount < UNLIMITED]
         return Circumstances(
             fees,
             snapshot.native_price_usd,
