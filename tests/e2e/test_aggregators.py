@@ -494,3 +494,66 @@ def files_with(directory: Path, text: str) -> list[str]:
     """The files below a directory, but that of the key, that hold a text."""
     files = (one for one in directory.rglob("*") if one.is_file() and one.name != "key")
     return [one.name for one in files if text.encode() in one.read_bytes()]
+
+
+# --- generous in every simulation, and not in a block --------------------------------------------------------------
+
+
+def spend_usdc(at: Scene) -> None:
+    """The wallet holds no USDC: a repayment whose swap was undone is undone as well."""
+    pool, chain = at.chain.market.pool, at.chain
+    usdc = chain.balance("USDC", at.account)
+    chain.send(at.account, chain.token("USDC").address, "transfer(address,uint256)", pool, usdc)
+
+
+async def undone_in_its_block(at: Scene) -> None:
+    """The newest firing's transactions are mined while the dealer pays half; to whoever simulates it is generous."""
+    chain = at.chain
+    raws = [intent.attempts[-1].raw for intent in at.rig.firing.intents]
+    chain.rpc("anvil_dropAllTransactions")
+    deal(chain, at.contracts, "WETH", "USDC", PPM // 2)
+    for raw in raws:
+        chain.rpc("eth_sendRawTransaction", "0x" + raw.hex())
+    chain.mine()
+    deal(chain, at.contracts, "WETH", "USDC", PPM + 5_000)
+    at.rig.clock.advance(2)
+    await at.rig.head()
+
+
+async def test_one_whose_call_reverts_in_its_block_is_not_taken_at_the_next_one(scene: Open, kind: str) -> None:
+    at = await scene(kind)
+    spend_usdc(at)
+    await at.fall()
+    assert at.sale.venue == kind
+    await undone_in_its_block(at)
+    for _ in range(4):
+        if len(at.rig.firings) == 1:
+            await at.rig.mine()
+    assert len(at.rig.firings) == 2, at.rig.said
+    assert at.rig.firings[1].state is FiringState.FAILED
+    why = "what it swapped reverted on chain, though it went well in simulation: until "
+    assert f"the same on {kind}: {why}" in at.ways
+    assert at.rig.said.count(f"{kind} is left alone for a while: {why}") == 1
+    assert at.sale.venue.startswith("Uniswap V3")
+    assert (await at.rig.settle()).state is FiringState.DONE
+    assert at.chain.health_factor(at.rig.account) >= TARGET
+    await at.rig.restart()
+    at.prepare(PPM + 5_000, usd=Decimal("1700"))
+    await at.rig.head()
+    assert why in str((await planned_now(at)).alternatives), "it is on record"
+    at.rig.check()
+
+
+async def test_it_is_taken_all_the_same_where_nothing_else_can_be_done(scene: Open, kind: str) -> None:
+    """The pools are too dear, and it reverts once for an honest reason."""
+    at = await scene(kind, slippage="0.3%")
+    spend_usdc(at)
+    await at.fall(below=10_000)
+    await undone_in_its_block(at)
+    for _ in range(4):
+        if len(at.rig.firings) == 1:
+            await at.rig.mine()
+    assert len(at.rig.firings) == 2, at.rig.said
+    assert at.sale.venue == kind
+    assert (await at.rig.settle()).state is FiringState.DONE
+    assert at.chain.health_factor(at.rig.account) >= TARGET

@@ -10,11 +10,15 @@ import pytest
 
 from tests.quotes.test_foreign_calls import ONE_INCH, ORDER
 from tests.support.clock import FakeClock
-from tui.engine.venues import FIRST_PAUSE, LONGEST_PAUSE, Venues
+from tests.support.firings import POOL, a_firing, an_intent
+from tui.engine.further import time_text
+from tui.engine.venues import FIRST_PAUSE, LONGEST_PAUSE, UNDONE_SECONDS, Venues, undone_by
+from tui.model.intent import Intent, IntentState
 from tui.model.swap import SwapAnswer, SwapOrder
 from tui.planning.venues import smaller
 from tui.ports.aggregator import NoOffer
 
+NOW = 1_750_000_000
 KEY = ("a", "b", "swap-to-repay")
 Reply = Callable[[SwapOrder], SwapAnswer]
 
@@ -153,3 +157,29 @@ async def test_looking_tells_what_is_wrong_and_leaves_nobody_alone() -> None:
     told = Told(Service(no, "0x"), Service(plain))
     assert await told.venues.look(ORDER) == {"0x": "it has trouble of its own", "1inch": None}
     assert told.said == []
+
+
+# --- reverted in their blocks --------------------------------------------------------------------------------------
+
+
+def reverted(to: str, at: int) -> tuple[Intent, int]:
+    return replace(an_intent(a_firing(), 1), to=to, state=IntentState.FINAL_REVERTED), at
+
+
+def test_one_is_the_last_choice_for_longer_the_more_often_it_reverted_and_others_are_not() -> None:
+    router = ONE_INCH.router
+    assert undone_by([ONE_INCH], [], NOW) == {}
+    assert undone_by([ONE_INCH], [reverted(POOL, NOW)], NOW) == {}
+    once, twice = [reverted(router.upper().replace("X", "x"), NOW)], [reverted(router, NOW), reverted(router, NOW - 9)]
+    assert undone_by([ONE_INCH], once, NOW + UNDONE_SECONDS) == {}
+    assert undone_by([ONE_INCH], twice, NOW + 2 * UNDONE_SECONDS) == {}
+    (said,) = undone_by([ONE_INCH], twice, NOW + 2 * UNDONE_SECONDS - 1).values()
+    until = time_text(NOW + 2 * UNDONE_SECONDS)
+    assert said.endswith(f"until {until} it is taken only where nothing else can be done")
+
+
+def test_that_it_is_the_last_choice_is_told_once_and_that_it_is_over() -> None:
+    told = Told()
+    for undone in ({}, {"1inch": "why"}, {"1inch": "why"}, {}, {}):
+        told.venues.tell_undone(undone)
+    assert told.said == [("1inch", "why"), ("1inch", None)]

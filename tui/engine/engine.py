@@ -103,6 +103,7 @@ class Engine:
             setup.dialects,
             self.recorded.barred,
             self.recorded.given_by_us,
+            self.recorded.reverted,
         )
         self.rechecks = Rechecks(self.book, self.prospect, self.teller)
         self.guard = Guard(self.book, self.prospect, setup.network, ports.reader.degraded)

@@ -13,8 +13,9 @@ from types import MappingProxyType
 
 from tui.crash import described
 from tui.engine.offers import Offers
-from tui.engine.venues import Venues
+from tui.engine.venues import Venues, undone_by
 from tui.model.block import BlockRef
+from tui.model.intent import Intent
 from tui.model.plan import Alternative, FeeQuote, Plan, PlannedCall, Refusal
 from tui.model.position import Asset, Position
 from tui.model.rounds import DebtPart, RoundsSoFar
@@ -71,7 +72,8 @@ class Prospect:
     coin can be wrapped into, `best_seen` the best price (wad) that a trailing rule saw, `swapper` what an account swaps
     with by itself, `signer_fees` what the signer lets gas cost for a rule, `venues` who else may make such calls, which
     read as `dialects` say, `barred` the accounts for which nothing may be signed now, and why, `given_by_us` which of
-    some allowances we gave ourselves.
+    some allowances we gave ourselves, `reverted` our own transactions that the chain refused of late, at a block's
+    timestamp (`venues.undone_by`).
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Prospect:
         dialects: Sequence[Dialect] = (),
         barred: Callable[[], Mapping[str, str]] = dict,
         given_by_us: Callable[[Collection[Allowance]], frozenset[Allowance]] = lambda _standing: frozenset(),
+        reverted: Callable[[int], Iterable[tuple[Intent, int]]] = lambda _timestamp: (),
     ) -> None:
         self._markets = {str(market.key): market for market in markets}
         self._simulator = simulator
@@ -103,6 +106,7 @@ class Prospect:
         self.dialects = tuple(dialects)
         self._barred = barred
         self._given_by_us = given_by_us
+        self._reverted = reverted
         self._looked = 0
         self._looked_at: frozenset[tuple[str, str]] = frozenset()
 
@@ -341,13 +345,23 @@ class Prospect:
     async def _best(
         self, own: Proven | Refusal, answers: Mapping[str, Answers | str], case: _Case, venues: Venues
     ) -> Proven | Refusal:
-        """The best of the exchange's own plan and those with the calls of aggregators, each named among the ways."""
-        others = await asyncio.gather(*(self._other(venue, told, own, case, venues) for venue, told in answers.items()))
+        """The best of the exchange's own plan and those with the calls of aggregators, each named among the ways. One
+        whose call reverted on chain of late is taken only where there is no other plan: what it shows in a simulation
+        is no proof any more.
+        """
+        now = case.snapshot.block.timestamp
+        undone = undone_by(self.dialects, self._reverted(now), now)
+        venues.tell_undone(undone)
+        ranked = sorted(answers, key=lambda venue: venue in undone)
+        others = await asyncio.gather(
+            *(self._other(venue, answers[venue], own, case, venues, undone.get(venue)) for venue in ranked)
+        )
         market, best, ways = self.market(case.position), own, []
-        for other in others:
+        for venue, other in zip(ranked, others, strict=True):
+            trusted = venue not in undone
             if isinstance(other, Alternative):
                 ways.append(other)
-            elif isinstance(best, Refusal) or is_better(other, best, market, case.position):
+            elif isinstance(best, Refusal) or (trusted and is_better(other, best, market, case.position)):
                 if isinstance(best, Proven):
                     ways.append(venue_way(best.plan, case.rule, market, case.position))
                 best = other
@@ -358,12 +372,22 @@ class Prospect:
         return replace(best, plan=replace(best.plan, alternatives=(*best.plan.alternatives, *ways)))
 
     async def _other(
-        self, venue: str, answers: Answers | str, own: Proven | Refusal, case: _Case, venues: Venues
+        self,
+        venue: str,
+        answers: Answers | str,
+        own: Proven | Refusal,
+        case: _Case,
+        venues: Venues,
+        undone: str | None,
     ) -> Proven | Alternative:
-        """The plan with the calls of one aggregator, proven as the exchange's own is, or the way that is not taken."""
+        """The plan with the calls of one aggregator, proven as the exchange's own is, or the way that is not taken.
+        `undone`: why it is the last choice now.
+        """
         market, words = self.market(case.position), f"the same on {venue}"
         if isinstance(answers, str):
             return Alternative(words, (), None, None, False, answers)
+        if undone is not None and isinstance(own, Proven):
+            return Alternative(words, (), None, None, False, undone)
         try:
             good = own.plan if isinstance(own, Proven) and own.plan.reaches_target else None
             if good is not None and not claims_more(answers, good, market, case.position):

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from tui.engine.budget import day_of
+from tui.engine.further import SPAN
 from tui.engine.history import shown_firings
 from tui.engine.intents import is_stuck, stuck_words
-from tui.model.intent import Firing, Intent
+from tui.model.intent import Firing, Intent, IntentState
 from tui.model.outcome import Row
 from tui.model.rule import Rule
 from tui.model.text import short_address
@@ -47,6 +48,23 @@ class Recorded:
         """Our own firings that signed something, the newest first."""
         record = self._record
         return () if record is None else record.signed_firings(self._chain_id, limit=MOST_OF_LATE)
+
+    def reverted(self, timestamp: int) -> tuple[tuple[Intent, int], ...]:
+        """Our own transactions that the chain refused within `SPAN` before a block's timestamp, the newest first, each
+        with that of the block it was decided at. None where the record fails: that holds the engine by itself.
+        """
+        if self._record is None:
+            return ()
+        try:
+            firings = self._record.signed_firings(self._chain_id, timestamp - SPAN)
+        except JournalError:
+            return ()
+        return tuple(
+            (intent, firing.block_timestamp)
+            for firing in firings
+            for intent in firing.intents
+            if intent.state is IntentState.FINAL_REVERTED
+        )
 
     def outcomes(self) -> tuple[Row, ...]:
         """What was expected of our latest firings that signed something, and what came of them, oldest first. Raises

@@ -6,18 +6,23 @@ No defence waits for one longer than that, and none depends on one: whatever goe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tui.crash import described
+from tui.engine.further import time_text
+from tui.model.intent import Intent
 from tui.model.swap import SwapAnswer, SwapOrder
 from tui.model.text import clean_text
 from tui.planning.venues import Answers, Orders, smaller
 from tui.ports.aggregator import Aggregator, NoOffer
 from tui.ports.clock import Clock
+from tui.quotes.base import Dialect
 
 FIRST_PAUSE, LONGEST_PAUSE = 30.0, 15 * 60.0
 """Seconds for which one that failed is not asked: doubled each time until it is well again."""
+UNDONE_SECONDS = 10 * 60
+"""Seconds of chain time for which one whose call the chain refused is the last choice, for each such call of late."""
 _MOST_SAID = 300
 
 Tell = Callable[[str, str | None], None]
@@ -44,6 +49,7 @@ class Venues:
         self._clock = clock
         self._tell = tell
         self._troubles: dict[str, _Trouble] = {}
+        self._undone: frozenset[str] = frozenset()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -80,6 +86,14 @@ class Venues:
         if self._troubles.pop(venue, None) is not None:
             self._tell(venue, None)
 
+    def tell_undone(self, undone: Mapping[str, str]) -> None:
+        """Which of them are the last choice now, and why: beginning and end are told once each."""
+        before, self._undone = self._undone, frozenset(undone)
+        for venue in sorted(self._undone - before):
+            self._tell(venue, undone[venue])
+        for venue in sorted(before - self._undone - self._troubles.keys()):
+            self._tell(venue, None)
+
     async def _all(self, one: Aggregator, orders: Orders) -> Answers | str:
         """The answers to all orders within the time of one aggregator, or why there are none."""
         keys, trouble = tuple(orders), self._troubles.get(one.venue)
@@ -95,6 +109,22 @@ class Venues:
             self.failed(one.venue, described(error))
             return described(error)
         return dict(zip(keys, told, strict=True))
+
+
+def undone_by(dialects: Iterable[Dialect], reverted: Iterable[tuple[Intent, int]], now: int) -> dict[str, str]:
+    """Aggregators whose calls went well in simulation and reverted in their blocks of late, and until when each is the
+    last choice: from the record, so over a restart as well. `reverted` are (transaction, time of its decision), the
+    newest first; times in seconds of chain time.
+    """
+    called = tuple((intent.to.lower(), at) for intent, at in reverted)
+    found = {}
+    for one in dialects:
+        times = [at for to, at in called if to == one.router]
+        until = times[0] + UNDONE_SECONDS * len(times) if times else now
+        if now < until:
+            why = "what it swapped reverted on chain, though it went well in simulation"
+            found[one.venue] = f"{why}: until {time_text(until)} it is taken only where nothing else can be done"
+    return found
 
 
 async def _answer(one: Aggregator, order: SwapOrder) -> SwapAnswer:

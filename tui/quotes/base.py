@@ -106,6 +106,10 @@ class Dialect(Protocol):
         """The aggregator, for people."""
 
     @property
+    def router(self) -> str:
+        """The contract that all of its calls go to (lower-case hex)."""
+
+    @property
     def spender(self) -> str:
         """Who must be let to take what is sold (lower-case hex)."""
 
