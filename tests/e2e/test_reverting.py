@@ -11,10 +11,11 @@ from decimal import Decimal
 import pytest
 from eth_utils.crypto import keccak
 
-from tests.support.fault_rig import FaultRig
-from tests.support.on_exchange import SELL, Open, fall, health, wallet
+from tests.support.fault_rig import REPAY, FaultRig
+from tests.support.on_exchange import SELL, Open, fall, health, on_target, plan_of, wallet
 from tests.support.positions import PPM, follow
 from tui.model.intent import FiringState
+from tui.model.rule import ActionKind
 from tui.model.units import WAD
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(240)]
@@ -58,4 +59,24 @@ async def test_a_sale_that_somebody_makes_revert_is_tried_on_in_an_emergency(def
     assert health(rig) > 149 * WAD // 100
     assert wallet(rig)["USDC"] >= held["USDC"], "sold out of the position, and nothing of the wallet"
     assert not any("already fired" in line for line in rig.wired.engine.view.would_stop)
+    rig.check()
+
+
+async def test_what_reverted_twice_is_left_out_where_the_rest_of_the_rule_suffices(defending: Open) -> None:
+    """The sale is first in the rule and would do it all; nobody can make a repayment out of the wallet revert."""
+    rig = await defending(f"{SELL.format('2%')}\n{REPAY}")
+    await fall(rig)
+    for _ in range(12):
+        if len(rig.firings) == 3:
+            break
+        if raws := unmined(rig):
+            await include_in_moved_pools(rig, raws)
+            continue
+        rig.chain.advance(10)
+        await rig.mine()
+    assert [one.state for one in rig.firings[1:]] == [FiringState.FAILED] * 2
+    assert [step.action.kind for step in plan_of(rig).steps] == [ActionKind.REPAY]
+    assert "left out: deleverage WETH for USDC: its transaction reverted on chain twice in a row" in rig.said
+    assert (await rig.settle()).state is FiringState.DONE
+    on_target(rig)
     rig.check()

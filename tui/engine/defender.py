@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from tui.crash import FIX, described
 from tui.engine.concluding import Conclusions
@@ -26,11 +27,12 @@ from tui.engine.prospect import Prospect
 from tui.engine.questions import CONFIRM_SECONDS, Pair, Questions
 from tui.engine.resuming import STALE_TRIES as STALE_TRIES
 from tui.engine.resuming import Resuming
-from tui.engine.retrying import refuse_retry
+from tui.engine.retrying import refuse_retry, reverts_in_row
 from tui.engine.rounds import agreed_to, is_agreed, known_of, left_words, next_round, refuse_scrap, so_far_of
 from tui.engine.rulebook import RuleBook
 from tui.engine.rulevoice import RuleVoice
 from tui.engine.sending import Teller
+from tui.engine.undone_steps import UndoneSteps
 from tui.model.agreement import SPEND_ROOM_PERCENT, differs
 from tui.model.intent import Firing, FiringState
 from tui.model.plan import Evaluation, FeeQuote, Plan, PlannedCall, Refusal
@@ -40,7 +42,7 @@ from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
 from tui.model.view import Confirmation, Notice, Severity
 from tui.planning.closing import parts_to_close
-from tui.planning.shortfalls import lacking_steps
+from tui.planning.shortfalls import ends_at, lacking_steps, suffices
 from tui.planning.venues import may_swap_itself
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.clock import Clock
@@ -100,6 +102,7 @@ class Defender:
         self._told_refusal: dict[Pair, str] = {}
         self._patience = Patience()
         self._doubts = Doubts()
+        self._undone = UndoneSteps()
         self._odd: dict[Pair, str] = {}
         self.verdicts: dict[Pair, Verdict] = {}
         self.evaluations: dict[Pair, Evaluation] = {}
@@ -235,18 +238,25 @@ class Defender:
         are left out, `because` of what refused them.
         """
         acting = self._guard.acting(rule, position)
-        known, left_out = known_of(state, rule, acting), numbered(acting, doubts)
-        plan = await self._prospect.simulated_plan(
+        known = known_of(state, rule, acting)
+        simulated = partial(
+            self._prospect.simulated_plan,
             acting,
             position,
             snapshot,
             fees,
             known,
             closing=rest_to_close(state),
-            doubts=left_out,
             because=because,
             undone=self._was_undone(rule, position, snapshot),
         )
+        plan = await simulated(doubts=numbered(acting, doubts))
+        again = {} if known is not None or isinstance(plan, Refusal) else self._undone_steps(rule, position, plan)
+        if again:
+            # Simulated well, it reverted twice: what does as much without it is taken, and nothing that does less.
+            without = await simulated(doubts=numbered(acting, {**again, **doubts}))
+            if isinstance(without, Plan) and (without.reaches_target or suffices(rule, ends_at(without))):
+                plan = without
         if isinstance(plan, Refusal):
             return plan
         rests = self._rests(rule, position, plan, snapshot)
@@ -262,6 +272,13 @@ class Defender:
             return None
         fired = self._journal.signed_firings(self._chain_id, plan.block.timestamp - SPAN)
         return refuse_retry(rule, position.id, plan, fired, snapshot.native_price_usd)
+
+    def _undone_steps(self, rule: Rule, position: Position, plan: Plan) -> Doubted:
+        if self._journal is None:
+            return NONE
+        now = plan.block.timestamp
+        row = reverts_in_row(rule, position.id, self._journal.signed_firings(self._chain_id, now - SPAN), now)
+        return self._undone.of(row)
 
     def _was_undone(self, rule: Rule, position: Position, snapshot: Snapshot) -> bool:
         if self._journal is None or not any(map(may_swap_itself, rule.steps)):
@@ -421,6 +438,7 @@ class Defender:
             short = f"; left out: {'; '.join(plan.left_out)}"
         self._voice.say(severity, rule, position, snapshot, f"{verdict.why}: {describe(plan)}{short}")
 
+        self._undone.fired(firing.id, self._guard.acting(rule, position), plan)
         last_word: list[Refusal] = []
 
         async def verify(calls: Sequence[PlannedCall]) -> str | None:
