@@ -81,6 +81,15 @@ async def test_from_105_to_150_in_one_transaction(selling: Open) -> None:
     rig.check()
 
 
+async def test_its_own_way_costs_what_the_plan_does(selling: Open) -> None:
+    rig = await selling()
+    await fall(rig)
+    plan = plan_of(rig)
+    assert plan.simulated
+    (own,) = [one for one in plan.alternatives if one.steps == plan.taken]
+    assert own.cost == plan.cost
+
+
 async def test_a_clock_far_from_chain_time_sells_by_an_exact_approval(selling: Open) -> None:
     rig = await selling()
     rig.clock.advance(-3 * 86_400)
@@ -273,7 +282,10 @@ async def test_the_cheapest_that_reaches_is_taken(selling: Open, held: tuple[str
     reaching = [one.cost.total_usd for one in plan.alternatives if one.reaches_target and one.cost and not one.why_not]
     assert len(reaching) == len(held) + 1
     assert None not in reaching
-    assert reaching == sorted(reaching, key=lambda cost: cost or 0)
+    assert [one.simulated for one in plan.alternatives] == [one.steps == plan.taken for one in plan.alternatives]
+    usual = [one.cost.total_usd or 0 for one in plan.alternatives if one.cost and not (one.why_not or one.simulated)]
+    assert usual == sorted(usual)
+    assert plan.alternatives[0].simulated, "the cheapest by what is usual is the one that was taken"
     assert (await rig.settle()).state is FiringState.DONE
     on_target(rig)
     rig.check()
@@ -327,7 +339,9 @@ async def test_plan_shows_every_way_with_its_reason(commands: list[object], worl
     assert [one["reaches_target"] for one in ways] == [True] * 3
     assert [one["why_not"] for one in ways] == [None] * 3
     costs = [Decimal(one["cost_usd"]["total"]) for one in ways]
-    assert costs == sorted(costs)
+    assert [one["simulated"] for one in ways] == [True, False, False]
+    assert costs[1:] == sorted(costs[1:])
+    assert ways[0]["cost_usd"] == rule["plan"]["cost_usd"], "one plan, one price"
     assert Decimal(ways[2]["cost_usd"]["swap"]) > 5
     assert rule["plan"]["steps"][0]["sale"] is None
 
@@ -360,7 +374,7 @@ async def test_plan_shows_every_way_with_its_reason(commands: list[object], worl
     assert "    sells 5." in out or "    sells 4." in out
     assert ", on Uniswap V3 0.05%; undone if health would end under 1." in out
     assert "it costs: pools $" in out
-    assert "ways to do it at this block:\n      deleverage WETH for USDC: $" in out
+    assert "ways to do it at this block:\n      deleverage WETH for USDC: about $" in out
     assert "repay USDC: no (repay USDC: the wallet holds none)" in out
 
     dearer_than(commands, "0.01")

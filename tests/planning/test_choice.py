@@ -28,7 +28,7 @@ from tui.model.wallet import Wallet
 from tui.planning.calling import calls_of
 from tui.planning.choice import Ways
 from tui.planning.circumstances import Circumstances
-from tui.planning.plan import build_plan
+from tui.planning.plan import build_plan, with_its_way
 from tui.planning.waterfall import run_waterfall
 
 Scene = tuple[PlainMarket, Position, Wallet, Rule, Circumstances]
@@ -294,3 +294,24 @@ def test_two_sales_of_one_collateral_share_its_allowance_and_its_nonces() -> Non
     assert second.sale is not None
     assert second.sale.terms.allowed == 6 * WAD - first.sale.most_sold
     assert USDC in (first.asset, second.asset)
+
+
+def test_a_simulated_plan_and_its_own_way_tell_one_cost() -> None:
+    market = PlainMarket()
+    position = market.position({WETH: 100 * WAD}, {USDC: 156_000 * 10**6})
+    wallet = wallet_of(USDC=100_000 * 10**6, WETH=100 * WAD)
+    plan = build_plan(rule_of(repay(), supply()), market, position, wallet, circumstances())
+    assert isinstance(plan, Plan)
+    assert plan.taken == (0,)
+    gas = plan.cost.gas_usd
+    assert gas is not None
+    simulated = replace(plan, cost=replace(plan.cost, gas_usd=gas * 100), health_factor_after=plan.health_factor_before)
+    told = with_its_way(simulated)
+    (own,) = [one for one in told.alternatives if one.steps == (0,)]
+    assert own.cost == simulated.cost
+    assert own.health_factor_after == simulated.health_factor_after
+    assert [one.steps for one in plan.alternatives] == [(0,), (1,)]
+    assert [one.steps for one in told.alternatives] == [(0,), (1,)], "what is usual for both was compared"
+    assert [one.simulated for one in told.alternatives] == [True, False]
+    (other,) = [one for one in told.alternatives if one.steps == (1,)]
+    assert other in plan.alternatives

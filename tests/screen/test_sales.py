@@ -47,7 +47,7 @@ def test_a_sale_says_what_where_how_far_and_for_how_much(width: int) -> None:
         "yield $41.20 lost a year; in no sum",
         "avoids $1,109.44 of liquidation penalty; $130.20 weighed by how likely it is",
         "Ways to defend at this block",
-        "repay 5,214.20 USDC $0.41 → 1.5004",
+        "repay 5,214.20 USDC about $0.41 → 1.5004",
         "add 0.4000 WETH cost unknown → 1.3110 short",
         "✖ sell WBTC for USDC: selling WBTC for USDC would lose 0.91% now, over 0.50%",
     ):

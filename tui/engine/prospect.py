@@ -27,7 +27,7 @@ from tui.planning.circumstances import Circumstances
 from tui.planning.fee_caps import FeeCap
 from tui.planning.leaving_out import LeftOut, Trials, is_refused
 from tui.planning.limits import gas_reserve_usd
-from tui.planning.plan import balances_of, build_plan, price_plan
+from tui.planning.plan import balances_of, build_plan, price_plan, with_its_way
 from tui.planning.rounds_rule import rest_of
 from tui.planning.simulation import judge, simulation_calls, simulation_reads, wallets_left
 from tui.planning.triggering import FiresAt, at_trigger, beyond_words, fires_at, is_crossed, liquidation_first
@@ -298,7 +298,7 @@ class Prospect:
                 continue
             priced = price_plan(proven.plan, case.rule, case.wallet, tried.circumstances)
             if isinstance(priced, Plan):
-                return replace(proven, plan=priced), left_out
+                return replace(proven, plan=with_its_way(priced)), left_out
             priced = replace(priced, alternatives=plan.alternatives)
             if priced.code == "no-gas":
                 trials.short(left_out, proven.plan, priced)
@@ -340,7 +340,7 @@ class Prospect:
         if isinstance(proven, Refusal):
             return proven
         priced = price_plan(proven.plan, case.rule, case.wallet, case.circumstances)
-        return priced if isinstance(priced, Refusal) else replace(proven, plan=priced)
+        return priced if isinstance(priced, Refusal) else replace(proven, plan=with_its_way(priced))
 
     async def _best(
         self, own: Proven | Refusal, answers: Mapping[str, Answers | str], case: _Case, venues: Venues

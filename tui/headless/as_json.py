@@ -249,6 +249,7 @@ def _alternative_json(way: Alternative) -> Json:
         "health_factor_after": wad(way.health_factor_after),
         "reaches_target": way.reaches_target,
         "why_not": way.why_not,
+        "simulated": way.simulated,
     }
 
 

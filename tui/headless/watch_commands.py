@@ -298,12 +298,15 @@ def _print_ways(ways: Sequence[Alternative]) -> None:
 
 
 def _way_text(way: Alternative) -> str:
-    """`repay USDC: $1.20, HF 1.5003`, with the reason where it cannot be taken or does not suffice."""
+    """`repay USDC: $1.20, HF 1.5003` (`about $1.20` where that was not simulated), with the reason where it cannot be
+    taken or does not suffice.
+    """
     why = "" if way.why_not is None else f" ({way.why_not})"
     if way.cost is None:
         return f"{way.words}: no{why}"
     health = "no debt" if way.health_factor_after is None else f"HF {wad(way.health_factor_after, 4)}"
-    return f"{way.words}: {_dollars(way.cost.total_usd)}, {health}{why}"
+    about = "" if way.simulated or way.cost.total_usd is None else "about "
+    return f"{way.words}: {about}{_dollars(way.cost.total_usd)}, {health}{why}"
 
 
 def _dollars(amount: int | None) -> str:

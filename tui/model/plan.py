@@ -260,7 +260,7 @@ class Alternative:
     """Another way to defend the same position at the same block, or one that cannot be taken and `why_not`.
 
     `words` names its steps, `steps` are their numbers in the rule, from 0. Health in wad (None with a reached target:
-    no debt left).
+    no debt left). Unless it was `simulated` its gas is what such calls usually take.
     """
 
     words: str
@@ -269,6 +269,7 @@ class Alternative:
     health_factor_after: int | None
     reaches_target: bool
     why_not: str | None = None
+    simulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

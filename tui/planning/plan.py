@@ -165,6 +165,22 @@ def _alternatives(rule: Rule, ways: Ways, pricing: _Pricing) -> tuple[Alternativ
     return tuple(one for _, one in sorted(found, key=lambda ranked: ranked[0]))
 
 
+def with_its_way(plan: Plan) -> Plan:
+    """A simulated plan whose own way among the alternatives is told as it was simulated, not as such calls usually are:
+    two figures for one thing cannot both be true. The order stays: ways are compared by what is usual for all of them,
+    and by all of their rounds, of which a plan is one.
+    """
+    if plan.rounds is not None:
+        return plan
+    told = tuple(
+        replace(one, cost=plan.cost, health_factor_after=plan.health_factor_after, simulated=True)
+        if one.steps == plan.taken and one.cost is not None
+        else one
+        for one in plan.alternatives
+    )
+    return replace(plan, alternatives=told)
+
+
 def _shortfall(rule: Rule, fall: Waterfall) -> str:
     notes = [step.note for step in fall.steps if step.note] + list(fall.skipped)
     if rule.close_bps is not None:

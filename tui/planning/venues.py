@@ -209,6 +209,7 @@ def venue_way(
         health_factor_after=plan.health_factor_after,
         reaches_target=plan.reaches_target,
         why_not=why_not,
+        simulated=plan.simulated,
     )
 
 

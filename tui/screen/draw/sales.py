@@ -197,13 +197,15 @@ def _way(way: Alternative, width: int, indent: str) -> list[Line]:
     role = "" if way.reaches_target else "warn"
     short = "" if way.reaches_target else " short"
     words = clean_text(way.words, 80)
-    right = [Span(_total(way.cost)), Span(f" → {reach}{short}", role or "muted")]
+    right = [Span(_total(way)), Span(f" → {reach}{short}", role or "muted")]
     left = [Span(f"{indent}{words}", role)]
     if width_of(left) + width_of(right) + 1 <= width:
         return [split(left, right, width)]
     return [*wrap(words, width, role, indent, indent), split([], right, width)]
 
 
-def _total(cost: PlanCost | None) -> str:
-    total = None if cost is None else cost.total_usd
-    return "cost unknown" if total is None else dollars(total)
+def _total(way: Alternative) -> str:
+    """What a way costs: to the cent only where it was simulated."""
+    total = None if way.cost is None else way.cost.total_usd
+    about = "" if way.simulated else "about "
+    return "cost unknown" if total is None else f"{about}{dollars(total)}"
