@@ -5,6 +5,7 @@ The whole engine on a node, keystore, signer, journal, pool. The stop lies at 2,
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -23,6 +24,8 @@ HEALTH = '{ health_factor_below = "1.25", for_blocks = 1 }'
 TARGET = '{ health_factor = "1.50" }'
 OWED = 18_000 * 10**6
 DOLLAR = 10**6
+A_QUARTER = r"has closed (24\.99|25)% of 50%"
+"""What was owed has the interest of the seconds since it was borrowed, or of none."""
 
 
 async def stop_loss(opens: OpenRig, goal: str = '{ close = "50%" }', blocks: int = 1) -> FaultRig:
@@ -139,7 +142,7 @@ async def test_a_stop_that_closed_less_than_its_part_goes_on_with_the_rest_over_
     await rig.fall("2650")
     await rig.mine(6)
     assert is_closed(rig, 2_500)
-    assert "has closed 24.99% of 50%: as long as it is beyond its trigger it goes on with the rest" in rig.said
+    assert re.search(f"{A_QUARTER}: as long as it is beyond its trigger it goes on with the rest", rig.said)
     await rig.restart()
     await rig.arm()
     await price(rig, "2705")
@@ -239,7 +242,7 @@ async def test_a_restart_while_receipts_are_waited_for_counts_what_was_closed_on
     rig.proxies[0].heal()
     await rig.arm()
     await rig.mine(2)
-    assert rig.said.count("has closed 24.99% of 50%") == 1
+    assert len(re.findall(A_QUARTER, rig.said)) == 1
     await rig.restart()
     hold(rig, 20_000)
     await rig.arm()
