@@ -12,8 +12,9 @@ from tests.support.http import BadServer, bad_server, relay
 from tui.chain.broadcast import ChainBroadcaster
 from tui.chain.client import open_chain
 from tui.chain.evm import assemble, op
-from tui.chain.providers import Pool, build_pool
+from tui.chain.providers import Pool, Provider, build_pool
 from tui.chain.reader import ChainReader
+from tui.chain.rpc import RpcUnreachable
 from tui.chain.simulate import ChainSimulator
 from tui.model.block import BlockRef
 from tui.model.calls import Call
@@ -133,6 +134,70 @@ async def test_pauses_grow_and_a_rate_limit_is_respected(
     clock.advance(40)
     assert await read(pool, head) == b"hello"
     assert provider.failures == 0
+    await pool.aclose()
+
+
+async def latest(provider: Provider) -> object:
+    """The one question that cannot wait."""
+    return await provider.ask_one("eth_getBlockByNumber", "latest", False)
+
+
+async def set_aside(reader: ChainReader, one: Relayed, head: BlockRef, clock: FakeClock, times: int) -> None:
+    """The only node fails so often in a row that it is left alone for long."""
+    for _ in range(times):
+        with pytest.raises(ChainUnreachable):
+            await reader.read(head, [CALL])
+        clock.advance(max(0.0, reader.pool.providers[0].retry_at - clock.monotonic()))
+    with pytest.raises(ChainUnreachable):
+        await reader.read(head, [CALL])
+    one.status = 200
+
+
+@pytest.mark.parametrize(("status", "alone"), [(500, 7), (429, 30)])
+async def test_a_node_that_answers_what_cannot_wait_is_read_from_again(
+    nodes: list[Relayed], head: BlockRef, clock: FakeClock, status: int, alone: int
+) -> None:
+    """One that failed now and then was left alone for a minute: the engine was blind beside a node that was well."""
+    reader = ChainReader(pool_of(nodes[:1], clock), CHAIN_ID)
+    nodes[0].status = status
+    await set_aside(reader, nodes[0], head, clock, times=6)
+    assert reader.pool.providers[0].retry_at - clock.monotonic() > alone
+    with pytest.raises(ChainUnreachable):
+        await reader.read(head, [CALL])
+    await reader.pool.first(latest, urgent=True)
+    assert (await reader.read(head, [CALL]))[0].data == b"hello"
+    assert reader.pool.providers[0].failures == 0
+    await reader.pool.aclose()
+
+
+async def test_a_node_that_says_how_long_to_wait_is_left_alone_so_long(
+    nodes: list[Relayed], head: BlockRef, clock: FakeClock
+) -> None:
+    reader = ChainReader(pool_of(nodes[:1], clock), CHAIN_ID)
+    nodes[0].status, nodes[0].headers = 429, {"Retry-After": "30"}
+    await set_aside(reader, nodes[0], head, clock, times=0)
+    await reader.pool.first(latest, urgent=True)
+    with pytest.raises(ChainUnreachable):
+        await reader.read(head, [CALL])
+    clock.advance(31)
+    assert (await reader.read(head, [CALL]))[0].data == b"hello"
+    await reader.pool.aclose()
+
+
+async def test_what_was_asked_before_a_node_failed_says_nothing_of_it(
+    nodes: list[Relayed], head: BlockRef, clock: FakeClock
+) -> None:
+    pool = pool_of(nodes[:1], clock)
+    await pool.first(latest)
+    provider = pool.providers[0]
+    before = provider.faults
+    provider.failed(RpcUnreachable("rate-limited", "asks for fewer requests"))
+    provider.answered(agreed=False, since=before)
+    assert provider.retry_at > clock.monotonic()
+    provider.accuse("told other values")
+    provider.answered(agreed=True, since=provider.faults)
+    assert provider.state == "lying"
+    assert provider.retry_at > clock.monotonic()
     await pool.aclose()
 
 

@@ -61,6 +61,8 @@ class Provider:
     limited: bool = False
     lies: int = 0
     odd_heads: int = 0
+    faults: int = 0
+    told_to_wait: bool = False
     budget: Budget | None = None
     _verifying: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
@@ -91,6 +93,7 @@ class Provider:
     def failed(self, error: RpcUnreachable | Malformed | RpcError) -> None:
         """Set the node aside for a while: the next use asks its chain id again."""
         self.failures += 1
+        self.faults += 1
         if self.state not in ("wrong-chain", "lying"):
             self.state = "failing"
             self.detail = clean_text(str(error), 200)
@@ -100,6 +103,7 @@ class Provider:
         self.verified = self.verified and limit
         longest = _LONGEST_BACKOFF_WHEN_ASKED if limit else _LONGEST_BACKOFF
         pause = min(_FIRST_BACKOFF * 2.0 ** min(self.failures - 1, 10), longest)
+        self.told_to_wait = isinstance(error, RpcUnreachable) and error.retry_after is not None
         if isinstance(error, RpcUnreachable) and error.retry_after is not None:
             pause = max(error.retry_after, _FIRST_BACKOFF)
         if self.state == "wrong-chain":
@@ -117,10 +121,16 @@ class Provider:
         self.detail = clean_text(what, 200)
         self.retry_at = max(self.retry_at, self.clock.monotonic() + pause)
 
-    def answered(self, *, agreed: bool) -> None:
-        """Note a good answer. One that others gave too ends the suspicion of a node that is asked again."""
+    def answered(self, *, agreed: bool, since: int | None = None) -> None:
+        """Note a good answer. One that others gave too ends the suspicion of a node that is asked again.
+
+        `since`: the `faults` there were when it was asked for. Who is set aside and answers all the same what could not
+        wait is well again, unless it said itself how long to wait: what does wait for it would be blind for nothing.
+        """
         if self.retry_at > self.clock.monotonic():
-            return
+            if since != self.faults or self.told_to_wait or self.state != "failing":
+                return
+            self.retry_at = self.clock.monotonic()
         self.failures = 0
         self.limited = False
         if self.state == "failing" or (self.state == "lying" and agreed):
@@ -379,6 +389,7 @@ class Pool:
     async def _try(
         self, provider: Provider, work: Callable[[Provider], Awaitable[_T]], urgent: bool = False
     ) -> _T | _Fault:
+        since = provider.faults
         try:
             with urgent_lane() if urgent else nullcontext():
                 result = await work(provider)
@@ -398,7 +409,7 @@ class Pool:
             odd = Malformed(f"what it answers cannot be used ({type(error).__name__})")
             provider.failed(odd)
             return _Fault(f"{provider.shown_url}: {odd}", unreachable=True)
-        provider.answered(agreed=False)
+        provider.answered(agreed=False, since=since)
         return result
 
     def _no_answer(self, faults: Sequence[tuple[Provider, _Fault]]) -> ChainUnreachable | ReadFailed:
