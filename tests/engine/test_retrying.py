@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine.test_further import NOW, POSITION, RULE, fired, plan
 from tests.support.firings import an_intent
-from tui.engine.retrying import LONGEST_REST, refuse_retry, rest_seconds
+from tui.engine.retrying import LONGEST_REST, has_reverted, refuse_retry, rest_seconds
 from tui.model.intent import Firing, FiringState, IntentState
 from tui.model.plan import Plan
 from tui.model.units import USD, WAD
@@ -60,9 +60,20 @@ def test_firings_of_others_neither_count_nor_end_the_row(change: dict[str, str])
     assert reason(CALM, reverted(1), other, reverted(3)) is not None
 
 
-def test_what_is_an_hour_ago_counts_no_more() -> None:
-    assert reason(CALM, reverted(1), reverted(3_600)) is None
-    assert reason(CALM, reverted(1), reverted(3_599)) is not None
+def test_what_is_a_day_ago_counts_no_more() -> None:
+    assert reason(CALM, reverted(1), reverted(86_400)) is None
+    assert reason(CALM, reverted(1), reverted(86_399)) is not None
+
+
+def test_what_was_given_up_unsigned_before_in_the_same_firing_says_nothing() -> None:
+    firing = reverted(1)
+    dropped = replace(an_intent(firing, 2), state=IntentState.DROPPED)
+    again = replace(firing, intents=(dropped, *firing.intents))
+    assert has_reverted(again)
+    assert reason(CALM, again, reverted(30)) is not None
+    assert not has_reverted(replace(firing, intents=(dropped,)))
+    lost = replace(firing.intents[0], state=IntentState.NONCE_LOST)
+    assert not has_reverted(replace(firing, intents=(dropped, lost)))
 
 
 def costing(usd: int) -> Sequence[Firing]:
@@ -79,6 +90,9 @@ def test_in_an_emergency_nothing_rests_before_it_has_cost_what_a_liquidation_tak
     assert reason(danger, reverted(90), *costing(400)[1:]) is None, "it is tried again all the same"
     assert reason(danger, *costing(400), native=None) is None, "unknown is no reason to let a position go"
     assert reason(replace(danger, avoided_loss_usd=None), *costing(400)) is None
+    many = [reverted(ago, 10**15) for ago in (1, 2, 3, 4, 5, 6)]
+    assert reason(danger, *many, native=None) is not None, "and none to burn gas without any bound"
+    assert reason(replace(danger, avoided_loss_usd=None), *many) is not None
     calm = replace(CALM, avoided_loss_usd=400 * USD)
     assert reason(calm, *costing(1)) is not None, "above the emergency it rests whatever it cost"
     assert CALM.block.timestamp == NOW

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tests.support import views
 from tests.support.firings import a_firing, an_intent
-from tests.support.plain_rules import repay, rule_of
+from tests.support.plain_rules import repay, rule_of, sell
 from tui.engine.undone_steps import MOST_FIRINGS, UndoneSteps
 from tui.model.intent import Firing, IntentState
 
@@ -29,6 +29,22 @@ def test_a_step_has_to_revert_in_both_of_the_last_two() -> None:
     assert undone.of([ended(1)]) == {}
     assert undone.of([ended(3), ended(2, IntentState.FINAL_OK)]) == {}
     assert undone.of([ended(9), ended(2)]) == {}, "a firing of an earlier run"
+
+
+def test_what_was_given_up_before_in_a_firing_shifts_nothing() -> None:
+    """It was opened again in its block: what it then carried out is numbered after what was dropped."""
+    two = rule_of(repay(), sell())
+    calls = tuple(replace(call, action=step.action) for call, step in zip(MADE.calls[:1], MADE.steps[:1], strict=True))
+    made = replace(MADE, calls=calls)
+    undone = UndoneSteps()
+    again = []
+    for number in (1, 2):
+        undone.fired(f"f{number}", two, made)
+        firing = a_firing(number)
+        dropped = replace(an_intent(firing, 1, 0), state=IntentState.DROPPED)
+        sent = replace(an_intent(firing, 2, 1), state=IntentState.FINAL_REVERTED)
+        again.append(replace(firing, intents=(dropped, sent)))
+    assert list(undone.of(again)) == [two.steps[0]]
 
 
 def test_no_more_than_so_many_firings_are_kept() -> None:

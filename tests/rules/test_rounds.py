@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from tui.model.position import Asset, Debt
 from tui.model.rounds import DebtPart, PlannedRound, RoundsSoFar, floor_of
-from tui.model.rule import Limits, Mode, Rule, close, health_below, restore
+from tui.model.rule import Limits, Mode, Rule, Trigger, TriggerKind, close, health_below, restore
 from tui.model.units import USD, WAD
 from tui.rules.evaluate import VerdictKind, held_back, step
+from tui.rules.prices import PriceSeen
 from tui.rules.rounds import round_episode, rounds_from_data, rounds_to_data
 from tui.rules.state import (
     RuleState,
@@ -71,6 +72,21 @@ def test_at_the_target_the_firing_is_over_and_the_rule_free(after_one, block_at,
     _, fires = step(RULE, state, position_at(later, 12 * WAD // 10), later)
     assert fires.fires
     assert fires.episode != verdict.episode
+
+
+def test_what_fires_once_is_done_where_its_rounds_have_met_their_target(block_at, position_at):
+    """A price moved it over the target, or its owner: the plan of its last round fell short, and says nothing then."""
+    rule = replace(RULE, trigger=Trigger(TriggerKind.PRICE_BELOW, 2_000 * WAD, "WETH"))
+    price = PriceSeen(1_950 * USD)
+    begun, _ = step(rule, initial_state(rule, ID), position_at(block_at(10), 11 * WAD // 10), block_at(10), price)
+    met, verdict = step(rule, between_rounds(begun, 12, ONE), position_at(block_at(13), TARGET), block_at(13), price)
+    assert verdict.kind is VerdictKind.CALM
+    assert (met.rounds, met.latched, met.episode) == (None, True, None)
+    low = position_at(block_at(5_000), 11 * WAD // 10)
+    kept, verdict = step(rule, met, low, block_at(5_000), price)
+    assert verdict.kind is VerdictKind.LATCHED
+    assert state_from_data(state_to_data(met)).episode is None
+    assert step(rule, disarmed(rule, kept), replace(low, block=block_at(5_001)), block_at(5_001), price)[1].fires
 
 
 def test_a_part_that_is_closed_ends_the_rounds_and_not_a_health_factor(block_at, position_at):

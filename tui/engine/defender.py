@@ -9,6 +9,7 @@ is settled and how what was left unsigned is taken up live beside it: `questions
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -27,7 +28,7 @@ from tui.engine.prospect import Prospect
 from tui.engine.questions import CONFIRM_SECONDS, Pair, Questions
 from tui.engine.resuming import STALE_TRIES as STALE_TRIES
 from tui.engine.resuming import Resuming
-from tui.engine.retrying import refuse_retry, reverts_in_row
+from tui.engine.retrying import REVERTS_SPAN, refuse_retry, reverts_in_row
 from tui.engine.rounds import agreed_to, is_agreed, known_of, left_words, next_round, refuse_scrap, so_far_of
 from tui.engine.rulebook import RuleBook
 from tui.engine.rulevoice import RuleVoice
@@ -254,7 +255,11 @@ class Defender:
         again = {} if known is not None or isinstance(plan, Refusal) else self._undone_steps(rule, position, plan)
         if again:
             # Simulated well, it reverted twice: what does as much without it is taken, and nothing that does less.
-            without = await simulated(doubts=numbered(acting, {**again, **doubts}))
+            without: Plan | Refusal | None = None
+            with suppress(
+                ReadFailed, ChainUnreachable
+            ):  # the first plan is good: a node that is away takes it from none
+                without = await simulated(doubts=numbered(acting, {**again, **doubts}))
             if isinstance(without, Plan) and (without.reaches_target or suffices(rule, ends_at(without))):
                 plan = without
         if isinstance(plan, Refusal):
@@ -270,7 +275,7 @@ class Defender:
     def _rests(self, rule: Rule, position: Position, plan: Plan, snapshot: Snapshot) -> Refusal | None:
         if self._journal is None:
             return None
-        fired = self._journal.signed_firings(self._chain_id, plan.block.timestamp - SPAN)
+        fired = self._journal.signed_firings(self._chain_id, plan.block.timestamp - REVERTS_SPAN)
         return refuse_retry(rule, position.id, plan, fired, snapshot.native_price_usd)
 
     def _undone_steps(self, rule: Rule, position: Position, plan: Plan) -> Doubted:

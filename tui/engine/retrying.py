@@ -7,10 +7,10 @@ an emergency there is none before what reverted has cost as much as a liquidatio
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import takewhile
 
-from tui.engine.further import SPAN, time_text
+from tui.engine.further import time_text
 from tui.model.intent import Firing, FiringState, IntentState
 from tui.model.plan import Plan, Refusal
 from tui.model.rule import Rule
@@ -22,24 +22,34 @@ FIRST_REST, REST_GROWS, LONGEST_REST = 10, 3, 10 * 60
 times as long after each further one, up to the longest. After the first it is planned anew at once.
 """
 
+REVERTS_SPAN = 24 * 60 * 60
+"""Seconds of chain time in which reverts count: what they cost is held against one loss, not against one an hour."""
+MOST_UNKNOWN = 6
+"""So many in a row are tried without a rest in an emergency where what they cost, or the loss, is not known."""
+
 RESTS = "reverted"
 """How the codes of refusals for a rest begin: each rest has its own, and is told once with its own end."""
 
 
 def has_reverted(firing: Firing) -> bool:
-    """Whether a firing ended by a transaction that the chain refused, and by nothing else."""
-    states = {intent.state for intent in firing.intents}
-    return firing.state is FiringState.FAILED and states <= {IntentState.FINAL_OK, IntentState.FINAL_REVERTED}
+    """Whether a firing ended by a transaction that the chain refused, and by nothing else. What was planned in it
+    before and given up unsigned (it was opened again in its block) says nothing of that.
+    """
+    states = {intent.state for intent in firing.intents} - {IntentState.DROPPED}
+    refused = IntentState.FINAL_REVERTED in states
+    return (
+        firing.state is FiringState.FAILED and refused and states <= {IntentState.FINAL_OK, IntentState.FINAL_REVERTED}
+    )
 
 
 def reverts_in_row(rule: Rule, position: str, firings: Iterable[Firing], now: int) -> tuple[Firing, ...]:
-    """The last firings of a rule on a position that reverted one after the other within `SPAN` before `now` (chain
-    time), the newest first, as `firings` are.
+    """The last firings of a rule on a position that reverted one after the other within `REVERTS_SPAN` before `now`
+    (chain time), the newest first, as `firings` are.
     """
     own = (
         one
         for one in firings
-        if (one.rule_digest, one.position) == (rule.digest, position) and one.block_timestamp > now - SPAN
+        if (one.rule_digest, one.position) == (rule.digest, position) and one.block_timestamp > now - REVERTS_SPAN
     )
     return tuple(takewhile(has_reverted, own))
 
@@ -74,10 +84,10 @@ def refuse_retry(
     )
 
 
-def _is_worth_it(row: Iterable[Firing], plan: Plan, native_price_usd: int | None) -> bool:
-    """Whether the gas of what reverted comes to less than a liquidation would take; it is where one is not known."""
+def _is_worth_it(row: Sequence[Firing], plan: Plan, native_price_usd: int | None) -> bool:
+    """Whether the gas of what reverted comes to less than a liquidation would take; a few are, where one is unknown."""
     loss = plan.avoided_loss_usd
     if loss is None or native_price_usd is None:
-        return True
+        return len(row) < MOST_UNKNOWN
     paid = sum(intent.gas_paid_wei or 0 for firing in row for intent in firing.intents)
     return paid * native_price_usd // WAD < loss

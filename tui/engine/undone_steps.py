@@ -49,10 +49,12 @@ class UndoneSteps:
 
     def _reverted(self, firing: Firing) -> tuple[Step, ...]:
         steps = self._steps.get(firing.id, ())
+        # What was planned before in a firing that was opened again has the first numbers, and was given up.
+        given_up = sum(intent.state is IntentState.DROPPED for intent in firing.intents)
         found = (
-            steps[intent.sequence]
+            steps[intent.sequence - given_up]
             for intent in firing.intents
-            if intent.state is IntentState.FINAL_REVERTED and intent.sequence < len(steps)
+            if intent.state is IntentState.FINAL_REVERTED and 0 <= intent.sequence - given_up < len(steps)
         )
         return tuple(step for step in found if step is not None)
 

@@ -284,6 +284,9 @@ def _judge_rounds(
         bps, rest = rule.close_bps, state.closing
         closed = bps is None or is_closed(rest, position, bps, nothing_left=bps >= BPS)
         ended = replace(without_row(state), rounds=None, latched=True, closing=() if closed else rest)
+        if closed and fires_once(rule):
+            # It has done all that it was for: no firing of it is looked back on, and it stays latched.
+            ended = replace(ended, episode=None)
         # What closes a part may leave health beyond the trigger: then it rests there, as after one transaction.
         ended = ended if fires_once(rule) or side is not _Side.CLEAR else _recover(ended, block)
         return ended, Verdict(VerdictKind.CALM, f"{told}: its rounds have met their target", state.episode)
