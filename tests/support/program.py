@@ -58,6 +58,14 @@ class Program:
         except TimeoutError:
             raise AssertionError(f"{words!r} never came:\n{self.text[-6000:]}") from None
 
+    def anew(self) -> None:
+        """Forget what was printed so far, as far as `more` goes."""
+        self._more.clear()
+
+    async def more(self) -> None:
+        """Until anything more was printed."""
+        await self._more.wait()
+
     async def ended(self) -> int:
         """The exit code, once everything was read."""
         async with asyncio.timeout(WAIT):
