@@ -272,29 +272,27 @@ class Defender:
         waits = self._patience.hold((rule.name, position.id), plan, rule.for_blocks)
         return rests or waits or self._further(rule, position, plan, state) or plan
 
+    def _signed_since(self, since: int) -> tuple[Firing, ...]:
+        """Our own firings since then (chain time) that signed anything, the newest first; none without a record."""
+        return () if self._journal is None else self._journal.signed_firings(self._chain_id, since)
+
     def _rests(self, rule: Rule, position: Position, plan: Plan, snapshot: Snapshot) -> Refusal | None:
-        if self._journal is None:
-            return None
-        fired = self._journal.signed_firings(self._chain_id, plan.block.timestamp - REVERTS_SPAN)
+        fired = self._signed_since(plan.block.timestamp - REVERTS_SPAN)
         return refuse_retry(rule, position.id, plan, fired, snapshot.native_price_usd)
 
     def _undone_steps(self, rule: Rule, position: Position, plan: Plan) -> Doubted:
-        if self._journal is None:
-            return NONE
         now = plan.block.timestamp
-        row = reverts_in_row(rule, position.id, self._journal.signed_firings(self._chain_id, now - SPAN), now)
+        row = reverts_in_row(rule, position.id, self._signed_since(now - SPAN), now)
         return self._undone.of(row)
 
     def _was_undone(self, rule: Rule, position: Position, snapshot: Snapshot) -> bool:
-        if self._journal is None or not any(map(may_swap_itself, rule.steps)):
+        if not any(map(may_swap_itself, rule.steps)):
             return False
-        fired = self._journal.signed_firings(self._chain_id, snapshot.block.timestamp - SPAN)
+        fired = self._signed_since(snapshot.block.timestamp - SPAN)
         return was_undone(rule, position.id, fired)
 
     def _further(self, rule: Rule, position: Position, plan: Plan, state: RuleState) -> Refusal | None:
-        if self._journal is None:
-            return None
-        fired = self._journal.signed_firings(self._chain_id, plan.block.timestamp - SPAN)
+        fired = self._signed_since(plan.block.timestamp - SPAN)
         return refuse_further(rule, position.id, plan, fired, is_rest=bool(rest_to_close(state)))
 
     def _refuse(self, rule: Rule, position: Position, snapshot: Snapshot, verdict: Verdict, refusal: Refusal) -> None:

@@ -316,9 +316,11 @@ _WHOSE_CODE = (
 )
 """The code that a transaction sets the account to run, as a line of `tui.model.pinned`; NULL in all others."""
 
-_EVERY_SALE = (
-    """
-    CREATE TABLE sold (
+
+def _assets_of_outcomes(name: str) -> str:
+    """A table of the assets of outcomes: what pays, or what comes in."""
+    return f"""
+    CREATE TABLE {name} (
         firing_id TEXT NOT NULL REFERENCES outcomes (firing_id),
         place INTEGER NOT NULL,
         symbol TEXT NOT NULL,
@@ -329,7 +331,11 @@ _EVERY_SALE = (
         actual TEXT,
         PRIMARY KEY (firing_id, place)
     ) STRICT, WITHOUT ROWID
-    """,
+    """
+
+
+_EVERY_SALE = (
+    _assets_of_outcomes("sold"),
     "INSERT INTO sold SELECT firing_id, 0, sold_asset, coalesce(sold_token, ''), sold_decimals, sold_price_usd,"
     " sold_expected, sold_actual FROM outcomes WHERE sold_asset IS NOT NULL",
     *(
@@ -339,19 +345,7 @@ _EVERY_SALE = (
 )
 
 _WHAT_CAME_IN = (
-    """
-    CREATE TABLE bought (
-        firing_id TEXT NOT NULL REFERENCES outcomes (firing_id),
-        place INTEGER NOT NULL,
-        symbol TEXT NOT NULL,
-        token TEXT NOT NULL,
-        decimals INTEGER,
-        price_usd TEXT,
-        expected TEXT,
-        actual TEXT,
-        PRIMARY KEY (firing_id, place)
-    ) STRICT, WITHOUT ROWID
-    """,
+    _assets_of_outcomes("bought"),
     "INSERT INTO bought SELECT DISTINCT intents.firing_id, 0, '', '', NULL, NULL, NULL, NULL FROM intents"
     " JOIN outcomes ON outcomes.firing_id = intents.firing_id WHERE words LIKE 'Swap exactly %'",
 )
