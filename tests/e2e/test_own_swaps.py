@@ -14,9 +14,13 @@ from tests.support.deleverage import WAD
 from tests.support.fault_rig import ADD, FaultRig, World
 from tests.support.on_exchange import SWAP, Open, allowed, fall, health, on_target, plan_of, refusal_of, usually, wallet
 from tests.support.positions import PPM, follow
+from tui.config.paths import resolve_paths
+from tui.headless.watch_commands import evaluate
 from tui.model.intent import FiringState, IntentState
+from tui.model.plan import Plan
 from tui.model.units import USD
 from tui.quotes.router02 import EXACT_INPUT_SINGLE, FIRST_WORD, MULTICALL, within
+from tui.wiring import assemble
 
 pytestmark = pytest.mark.node
 
@@ -86,6 +90,58 @@ async def test_what_a_falling_pool_undid_goes_through_the_second_time(swapping: 
     assert len(rig.firings) == 2
     on_target(rig)
     rig.check()
+
+
+async def test_the_app_and_a_look_from_outside_show_the_room_that_is_signed(swapping: Open) -> None:
+    rig = await swapping()
+    chain, token = rig.chain, rig.chain.token("USDC").address
+    chain.send(rig.account, token, "transfer(address,uint256)", chain.market.pool, chain.balance("USDC", rig.account))
+    await rig.head()
+    await fall(rig, usd=Decimal("2500"))
+    usual = _swap_of(plan_of(rig))
+    assert await _shown(rig) == [usual, usual]
+    assert await _mined_at_a_worse_price(rig, 3_000) is FiringState.FAILED
+    if not rig.firing.state.is_open:
+        await rig.mine()
+    assert len(rig.firings) == 2
+    wide = _swap_of(plan_of(rig))
+    assert wide[0] * usual[1] > usual[0] * wide[1] * 101 // 100, "the undone one has all the room of its 2%"
+    assert await _shown(rig) == [wide, wide]
+    assert await _mined_at_a_worse_price(rig, 6_000) is FiringState.DONE
+
+
+def _swap_of(plan: Plan | None) -> tuple[int, int]:
+    """What goes into the swap of a plan, and what must come out."""
+    assert plan is not None
+    sale = plan.steps[0].action.sale
+    assert sale is not None
+    assert sale.swap is not None
+    return sale.sold, sale.swap.least_out
+
+
+async def _shown(rig: FaultRig) -> list[tuple[int, int]]:
+    """The same as the editor's preview shows it, and `trimtab plan` in an engine of its own that finds the journal."""
+    engine = rig.wired.engine
+    assert engine.snapshot is not None
+    assert engine.fees is not None
+    (shown,) = (await rig.wired.commands.preview(rig.rules.read_text())).evaluations
+    outside = assemble(
+        rig.network,
+        resolve_paths(*rig.paths),
+        accounts=[rig.account],
+        rules_files=[rig.rules],
+        keystores={},
+        signing=False,
+        clock=rig.clock,
+    )
+    try:
+        outside.engine.watch.defend(outside.engine.watch.accounts)
+        snapshot = await outside.engine.watch.snapshot(engine.snapshot.block)
+        (rule,) = engine.book.rules
+        looked = await evaluate(outside, rule, snapshot.positions[0], snapshot, engine.fees)
+    finally:
+        await outside.aclose()
+    return [_swap_of(shown.plan), _swap_of(looked.plan)]
 
 
 async def _mined_at_a_worse_price(rig: FaultRig, below: int) -> FiringState:

@@ -19,7 +19,7 @@ from tui.engine.conditions import Consequence, first
 from tui.engine.describing import describe as describe
 from tui.engine.doubts import MOST_DOUBTS, NONE, Doubted, Doubts, doubted, numbered
 from tui.engine.executor import Executor
-from tui.engine.further import SPAN, refuse_further, was_undone
+from tui.engine.further import SPAN, refuse_further
 from tui.engine.guard import Guard
 from tui.engine.hindrances import Hindrances
 from tui.engine.outcomes import Outcomes
@@ -44,7 +44,6 @@ from tui.model.text import short_address
 from tui.model.view import Confirmation, Notice, Severity
 from tui.planning.closing import parts_to_close
 from tui.planning.shortfalls import ends_at, lacking_steps, suffices
-from tui.planning.venues import may_swap_itself
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.clock import Clock
 from tui.ports.journal import Journal, JournalError
@@ -249,7 +248,6 @@ class Defender:
             known,
             closing=rest_to_close(state),
             because=because,
-            undone=self._was_undone(rule, position, snapshot),
         )
         plan = await simulated(doubts=numbered(acting, doubts))
         again = {} if known is not None or isinstance(plan, Refusal) else self._undone_steps(rule, position, plan)
@@ -284,12 +282,6 @@ class Defender:
         now = plan.block.timestamp
         row = reverts_in_row(rule, position.id, self._signed_since(now - SPAN), now)
         return self._undone.of(row)
-
-    def _was_undone(self, rule: Rule, position: Position, snapshot: Snapshot) -> bool:
-        if not any(map(may_swap_itself, rule.steps)):
-            return False
-        fired = self._signed_since(snapshot.block.timestamp - SPAN)
-        return was_undone(rule, position.id, fired)
 
     def _further(self, rule: Rule, position: Position, plan: Plan, state: RuleState) -> Refusal | None:
         fired = self._signed_since(plan.block.timestamp - SPAN)

@@ -104,6 +104,7 @@ class Engine:
             self.recorded.barred,
             self.recorded.given_by_us,
             self.recorded.reverted,
+            self.recorded.was_undone,
         )
         self.rechecks = Rechecks(self.book, self.prospect, self.teller)
         self.guard = Guard(self.book, self.prospect, setup.network, ports.reader.degraded)

@@ -73,7 +73,8 @@ class Prospect:
     with by itself, `signer_fees` what the signer lets gas cost for a rule, `venues` who else may make such calls, which
     read as `dialects` say, `barred` the accounts for which nothing may be signed now, and why, `given_by_us` which of
     some allowances we gave ourselves, `reverted` our own transactions that the chain refused of late, at a block's
-    timestamp (`venues.undone_by`).
+    timestamp (`venues.undone_by`), `was_undone` whether the last firing of a rule on a position (its id) was one that
+    the chain refused, at such a time: whatever plans or shows a plan knows of it from here.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Prospect:
         barred: Callable[[], Mapping[str, str]] = dict,
         given_by_us: Callable[[Collection[Allowance]], frozenset[Allowance]] = lambda _standing: frozenset(),
         reverted: Callable[[int], Iterable[tuple[Intent, int]]] = lambda _timestamp: (),
+        was_undone: Callable[[Rule, str, int], bool] = lambda _rule, _position, _timestamp: False,
     ) -> None:
         self._markets = {str(market.key): market for market in markets}
         self._simulator = simulator
@@ -107,6 +109,7 @@ class Prospect:
         self._barred = barred
         self._given_by_us = given_by_us
         self._reverted = reverted
+        self._was_undone = was_undone
         self._looked = 0
         self._looked_at: frozenset[tuple[str, str]] = frozenset()
 
@@ -178,9 +181,10 @@ class Prospect:
         assets = (None if name is None else market.find_asset(position, name) for name in named)
         return (asset for asset in assets if asset is not None)
 
-    def circumstances(self, rule: Rule, snapshot: Snapshot, fees: FeeQuote) -> Circumstances:
-        """What a plan of `rule` depends on at a snapshot."""
-        spent = self._spent_today(rule.name, snapshot.block.timestamp)
+    def circumstances(self, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote) -> Circumstances:
+        """What a plan of `rule` for a position depends on at a snapshot."""
+        now = snapshot.block.timestamp
+        spent = self._spent_today(rule.name, now)
         stands = [one for wallet in snapshot.wallets.values() for one in standing(wallet) if one.amount < UNLIMITED]
         return Circumstances(
             fees,
@@ -193,6 +197,7 @@ class Prospect:
             payers={one: snapshot.wallets[one] for one in rule.wallets if one in snapshot.wallets},
             barred=self._barred(),
             ours=self._given_by_us(stands),
+            undone=any(map(may_swap_itself, rule.steps)) and self._was_undone(rule, position.id, now),
         )
 
     def wallet(self, rule: Rule, position: Position, snapshot: Snapshot) -> Wallet | None:
@@ -212,7 +217,7 @@ class Prospect:
         wallet = self.wallet(rule, position, snapshot)
         if wallet is None:
             return Refusal("wallet-unknown", "the account's wallet was not read")
-        circumstances = replace(self.circumstances(rule, snapshot, fees), absent=self.offers.absent(position))
+        circumstances = replace(self.circumstances(rule, position, snapshot, fees), absent=self.offers.absent(position))
         return self._sized(rule, position, wallet, circumstances)
 
     def _sized(self, rule: Rule, position: Position, wallet: Wallet, circumstances: Circumstances) -> Plan | Refusal:
@@ -240,24 +245,22 @@ class Prospect:
         ask_others: bool = True,
         doubts: LeftOut = MappingProxyType({}),
         because: Refusal | None = None,
-        undone: bool = False,
     ) -> Plan | Refusal:
         """The plan, proven by simulation at the snapshot's block, with its true gas; or why it must not be done. A step
         that the simulation refuses is left out of it, and the rest is sized anew. With `so_far` that of the next round:
         `rule` is the one that fired. Aggregators are asked for its own swaps as well where `ask_others`.
         The steps of `doubts` are left out from the first on, `because` of what refused them. `closing`: what an earlier
-        firing has left of the part that it was to close; `undone`: the chain undid it.
+        firing has left of the part that it was to close.
         """
         wallet = self.wallet(rule, position, snapshot)
         if wallet is None:
             return Refusal("wallet-unknown", "the account's wallet was not read")
         market = self.market(position)
         circumstances = replace(
-            self.circumstances(rule, snapshot, fees),
+            self.circumstances(rule, position, snapshot, fees),
             absent=self.offers.absent(position),
             so_far=so_far,
             closing=closing,
-            undone=undone,
         )
         if so_far is not None:
             rule = rest_of(rule, so_far, market, position)
@@ -328,7 +331,7 @@ class Prospect:
         if wallet is None or position.unknown is not None or position.health_factor is None:
             return {}
         there = self.at_trigger(rule, position)
-        around = replace(self.circumstances(rule, snapshot, fees), absent=self.offers.absent(position))
+        around = replace(self.circumstances(rule, position, snapshot, fees), absent=self.offers.absent(position))
         case = _Case(rule, there, wallet, snapshot, around)
         return self.orders(Refusal("not-asked", ""), case)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from tui.engine.budget import day_of
-from tui.engine.further import SPAN
+from tui.engine.further import SPAN, was_undone
 from tui.engine.history import shown_firings
 from tui.engine.intents import is_stuck, stuck_words
 from tui.model.intent import Firing, Intent, IntentState
@@ -65,6 +65,18 @@ class Recorded:
             for intent in firing.intents
             if intent.state is IntentState.FINAL_REVERTED
         )
+
+    def was_undone(self, rule: Rule, position: str, timestamp: int) -> bool:
+        """Whether the chain refused a transaction of a rule's last firing on a position (its id) that is over, within
+        `SPAN` before a block's timestamp. False where the record fails: that holds the engine by itself.
+        """
+        if self._record is None:
+            return False
+        try:
+            firings = self._record.signed_firings(self._chain_id, timestamp - SPAN)
+        except JournalError:
+            return False
+        return was_undone(rule, position, firings)
 
     def outcomes(self) -> tuple[Row, ...]:
         """What was expected of our latest firings that signed something, and what came of them, oldest first. Raises

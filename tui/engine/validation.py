@@ -22,7 +22,7 @@ async def problems_of(
     if wallet is None or position.unknown is not None or position.health_factor is None:
         return ()
     market = prospect.market(position)
-    circumstances = prospect.circumstances(rule, snapshot, fees)
+    circumstances = prospect.circumstances(rule, position, snapshot, fees)
     there = prospect.at_trigger(rule, position)
     offers = await prospect.offers.gather(rule, market, there, wallet, circumstances)
     circumstances = replace(circumstances, offers=offers or None)
