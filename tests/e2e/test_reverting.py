@@ -62,18 +62,28 @@ async def test_a_sale_that_somebody_makes_revert_is_tried_on_in_an_emergency(def
     rig.check()
 
 
-async def test_what_reverted_twice_is_left_out_where_the_rest_of_the_rule_suffices(defending: Open) -> None:
-    """The sale is first in the rule and would do it all; nobody can make a repayment out of the wallet revert."""
+@pytest.mark.parametrize("restarts", [False, True], ids=["one run", "a restart"])
+async def test_what_reverted_twice_is_left_out_where_the_rest_of_the_rule_suffices(
+    defending: Open, restarts: bool
+) -> None:
+    """The sale is first in the rule and would do it all; nobody can make a repayment out of the wallet revert. What
+    reverted is on record: a restart has not to learn it anew.
+    """
     rig = await defending(f"{SELL.format('2%')}\n{REPAY}")
     await fall(rig)
     for _ in range(12):
         if len(rig.firings) == 3:
             break
+        if restarts and len(rig.firings) == 2 and not unmined(rig):
+            restarts = False
+            await rig.restart()
+            await rig.arm()
         if raws := unmined(rig):
             await include_in_moved_pools(rig, raws)
             continue
         rig.chain.advance(10)
         await rig.mine()
+    assert not restarts, "it was restarted"
     assert [one.state for one in rig.firings[1:]] == [FiringState.FAILED] * 2
     assert [step.action.kind for step in plan_of(rig).steps] == [ActionKind.REPAY]
     assert "left out: deleverage WETH for USDC: its transaction reverted on chain twice in a row" in rig.said

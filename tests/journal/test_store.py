@@ -477,26 +477,50 @@ def test_what_was_dropped_takes_no_place_among_the_outcomes(journal: SqliteJourn
     assert [firing.id for firing, _ in journal.outcomes(limit=2)] == ["f1"]
 
 
-def test_what_own_swaps_of_the_version_before_cost_is_not_known(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("file", "reading"):
-        monkeypatch.setattr(f"tui.journal.{module}.MIGRATIONS", MIGRATIONS[:6])
+SINCE_VERSION_6 = (
+    "DROP TRIGGER what_it_is_for_stays",
+    "ALTER TABLE intents DROP COLUMN step",
+    "ALTER TABLE intents DROP COLUMN takes",
+    "DROP TABLE bought",
+    "PRAGMA user_version = 6",
+)
+"""What takes a journal back to its version 6."""
+
+
+def test_what_a_version_before_did_not_note_is_not_known(state: Path) -> None:
+    """What own swaps brought in, and so what they cost; which step a transaction is for."""
     old = open_journal(state)
     swapped, sold = a_firing(1), a_firing(2, account="0x" + "77" * 20)
     for nonce, firing in ((7, swapped), (8, sold)):
         reserve(old, firing, [nonce])
     old.close()
     with sqlite3.connect(state / JOURNAL_FILE) as raw:
+        for statement in SINCE_VERSION_6:
+            raw.execute(statement)
         for firing, words in ((swapped, "Swap exactly 2 WETH on Uniswap V3"), (sold, "Sell at most 2 WETH")):
             raw.execute("UPDATE intents SET words = ? WHERE firing_id = ?", (words, firing.id))
             raw.execute("INSERT INTO outcomes (firing_id, swap_expected_usd) VALUES (?, 5)", (firing.id,))
             raw.execute("INSERT INTO sold VALUES (?, 0, 'WETH', '0xee', 18, '100000000', '7000', '7000')", (firing.id,))
     raw.close()
-    monkeypatch.undo()
     new = open_journal(state)
     found = [new.outcome(firing.id) for firing in (swapped, sold)]
     assert [None if one is None else one.swap_actual_usd for one in found] == [None, 5]
     assert [None if one is None else one.sales[0].actual for one in found] == [7000, 7000]
+    assert {(one.step, one.takes) for firing in new.firings() for one in firing.intents} == {(None, None)}
     new.close()
+
+
+def test_which_step_a_transaction_is_for_is_kept_and_stays(journal: SqliteJournal) -> None:
+    firing = a_firing()
+    journal.open_firing(firing)
+    planned = advance_firing(firing, FiringState.PLANNED)
+    journal.save_firing(firing, planned)
+    noted = replace(an_intent(firing, 7), step=2, takes=2**200)
+    journal.reserve(planned, advance_firing(planned, FiringState.RUNNING), [noted], a_debit(firing), None)
+    assert journal.intent(noted.id) == noted
+    for column in ("step", "takes"):
+        with pytest.raises(sqlite3.IntegrityError, match="one step of its rule"):
+            journal._connection.execute(f"UPDATE intents SET {column} = 3")
 
 
 def test_a_newer_version_is_refused(state: Path) -> None:

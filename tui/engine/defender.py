@@ -33,7 +33,7 @@ from tui.engine.rounds import agreed_to, is_agreed, known_of, left_words, next_r
 from tui.engine.rulebook import RuleBook
 from tui.engine.rulevoice import RuleVoice
 from tui.engine.sending import Teller
-from tui.engine.undone_steps import UndoneSteps
+from tui.engine.undone_steps import as_written, undone_steps
 from tui.model.agreement import SPEND_ROOM_PERCENT, differs
 from tui.model.intent import Firing, FiringState
 from tui.model.plan import Evaluation, FeeQuote, Plan, PlannedCall, Refusal
@@ -102,7 +102,6 @@ class Defender:
         self._told_refusal: dict[Pair, str] = {}
         self._patience = Patience()
         self._doubts = Doubts()
-        self._undone = UndoneSteps()
         self._odd: dict[Pair, str] = {}
         self.verdicts: dict[Pair, Verdict] = {}
         self.evaluations: dict[Pair, Evaluation] = {}
@@ -250,7 +249,8 @@ class Defender:
             because=because,
         )
         plan = await simulated(doubts=numbered(acting, doubts))
-        again = {} if known is not None or isinstance(plan, Refusal) else self._undone_steps(rule, position, plan)
+        in_rounds = known is not None and bool(known.rounds)
+        again = {} if in_rounds or isinstance(plan, Refusal) else self._undone_steps(rule, position, plan)
         if again:
             # Simulated well, it reverted twice: what does as much without it is taken, and nothing that does less.
             without: Plan | Refusal | None = None
@@ -263,7 +263,7 @@ class Defender:
         if isinstance(plan, Refusal):
             return plan
         rests = self._rests(rule, position, plan, snapshot)
-        if known is not None and known.rounds:
+        if in_rounds:
             return rests or refuse_scrap(rule, plan) or plan  # of one firing, that has bounds of its own
         out = first(self._guard.conditions.get((rule.name, position.id), ()), Consequence.STEP_OUT)
         plan = lacking_steps(rule, acting, plan, out)
@@ -281,7 +281,7 @@ class Defender:
     def _undone_steps(self, rule: Rule, position: Position, plan: Plan) -> Doubted:
         now = plan.block.timestamp
         row = reverts_in_row(rule, position.id, self._signed_since(now - SPAN), now)
-        return self._undone.of(row)
+        return undone_steps(rule, row)
 
     def _further(self, rule: Rule, position: Position, plan: Plan, state: RuleState) -> Refusal | None:
         fired = self._signed_since(plan.block.timestamp - SPAN)
@@ -433,7 +433,6 @@ class Defender:
             short = f"; left out: {'; '.join(plan.left_out)}"
         self._voice.say(severity, rule, position, snapshot, f"{verdict.why}: {describe(plan)}{short}")
 
-        self._undone.fired(firing.id, self._guard.acting(rule, position), plan)
         last_word: list[Refusal] = []
 
         async def verify(calls: Sequence[PlannedCall]) -> str | None:
@@ -446,7 +445,7 @@ class Defender:
 
         refused = await self._executor.execute(
             firing,
-            plan,
+            as_written(plan, rule, acting),
             verify,
             daily_cap_usd=rule.limits.daily_spend_usd,
             mined_nonces={

@@ -70,6 +70,8 @@ def intents_of(firing: Firing, plan: Plan | Errand, nonces: Mapping[str, int]) -
             state=IntentState.RESERVED,
             nonce=nonces[signers[place]] + signers[:place].count(signers[place]),
             delegate=call.delegate,
+            step=call.step,
+            takes=call.takes,
         )
         for place, call in enumerate(plan.calls)
     ]

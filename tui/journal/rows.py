@@ -98,6 +98,8 @@ def intent_row(intent: Intent) -> dict[str, Value]:
         "signing_began": int(intent.signing_began),
         "withheld": int(intent.withheld),
         "delegate": pinned_text(intent.delegate),
+        "step": intent.step,
+        "takes": text_of(intent.takes),
     }
 
 
@@ -127,6 +129,8 @@ def intent_of(row: sqlite3.Row, attempts: Iterable[Attempt]) -> Intent:
         signing_began=bool(row["signing_began"]),
         withheld=bool(row["withheld"]),
         delegate=pinned_of(row["delegate"]),
+        step=row["step"],
+        takes=int_of(row["takes"]),
     )
 
 

@@ -351,6 +351,17 @@ _WHAT_CAME_IN = (
 )
 """Of own swaps before it nobody noted what came in, so what they cost is not known."""
 
+_WHICH_STEP = (
+    "ALTER TABLE intents ADD COLUMN step INTEGER CHECK (step >= 0)",
+    "ALTER TABLE intents ADD COLUMN takes TEXT",
+    """
+    CREATE TRIGGER what_it_is_for_stays BEFORE UPDATE OF step, takes ON intents
+    WHEN NEW.step IS NOT OLD.step OR NEW.takes IS NOT OLD.takes
+    BEGIN SELECT RAISE(ABORT, 'an intent is for one step of its rule'); END
+    """,
+)
+"""The step of its rule that a transaction is for, what it takes of that step's `max`; NULL where that was not noted."""
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _FIRST,
     _GAS_IN_DOLLARS,
@@ -359,5 +370,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _WHOSE_CODE,
     _EVERY_SALE,
     _WHAT_CAME_IN,
+    _WHICH_STEP,
 )
 """One step a version; `user_version` counts those that were taken."""

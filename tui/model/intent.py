@@ -86,7 +86,9 @@ class Intent:
     `signing_began` says that the signer was asked, so that the nonce keeps its meaning even where no signature is
     recorded; `withheld` that it must not be sent any more (the kill switch): then only a no-op may use the nonce.
     After inclusion: the block, the winning attempt's hash, the gas it used and what it really paid, in wei. `delegate`:
-    the code that it sets the account to run, and nothing else; None in all other transactions.
+    the code that it sets the account to run, and nothing else; None in all other transactions. `step`: the number, from
+    0, of the step of its rule as it is written that it is for, `takes` the most that it takes of that step's `max`;
+    None where it is for none, or an earlier version did not note it.
     """
 
     id: str
@@ -112,6 +114,8 @@ class Intent:
     signing_began: bool = False
     withheld: bool = False
     delegate: PinnedCode | None = None
+    step: int | None = None
+    takes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

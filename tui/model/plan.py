@@ -172,7 +172,9 @@ class PlannedCall:
     is set, the argument word `spend_word` says how much of it the call moves. With a `delegate` the transaction sets
     the account's own code to it and does nothing else: it is a call of the account itself, without value or data.
     `gas_used` is what it took when it was simulated (0: it was not), `gas_limit` the most that it may take.
-    `sender` (lower-case hex): who signs it, where that is not the position's own account.
+    `sender` (lower-case hex): who signs it, where that is not the position's own account. `step` is the number of the
+    step that it is for, as in `Plan.taken`, and `takes` the most that it takes of that step's `max`, in base units:
+    nothing where it only prepares what does. None where it is for no step.
     """
 
     to: str
@@ -189,6 +191,8 @@ class PlannedCall:
     delegate: PinnedCode | None = None
     gas_used: int = 0
     sender: str | None = None
+    step: int | None = None
+    takes: int | None = None
 
     @property
     def selector(self) -> bytes:

@@ -37,16 +37,17 @@ def calls_of(
     receipts: dict[str, SaleTerms] = {}
     wallets = wallets_by_payer(wallet, payers)
     needed = _needed(market, fall)
-    for step, before in zip(fall.steps, fall.befores, strict=True):
+    for number, step, before in zip(fall.taken, fall.steps, fall.befores, strict=True):
         action = _on_terms(step.action, receipts)
         pays = wallets[action.payer]
         spender = _spender(market, action)
         left = None if spender is None else left_by_us(pays, action.asset.address, spender, ours)
         if left is not None and spender is not None and left.amount > needed[action.payer, left.token, spender]:
-            back = _taken_back(left, pays)
+            back = replace(_taken_back(left, pays), step=number, takes=0)
             calls.append(back if action.payer is None else signed_by(back, action.payer))
             pays = wallets[action.payer] = _without(pays, left)
         made = market.calls_for(before, action, pays, before.block.timestamp + LIFETIME)
+        made = tuple(replace(call, step=number, takes=_takes(call, action)) for call in made)
         calls.extend(made if action.payer is None else (signed_by(call, action.payer) for call in made))
         signed = any(call.permit is not None for call in made)
         if action.sale is not None and action.sale.swap is None:
@@ -54,6 +55,14 @@ def calls_of(
         else:
             wallets[action.payer] = _wallet_after(market, _swapped(pays, action), action, signed)
     return tuple(calls)
+
+
+def _takes(call: PlannedCall, action: Action) -> int:
+    """Base units that one of the calls of an action takes, at the most, of what the maximum of its step is of."""
+    sale = action.sale
+    if sale is None or sale.swap is None:
+        return (action.amount if sale is None else sale.most_sold) if call.action is not None else 0
+    return sale.swap.amount_in if (call.to, call.data) == (sale.swap.to, sale.swap.data) else 0
 
 
 def signed_by(call: PlannedCall, payer: str) -> PlannedCall:
