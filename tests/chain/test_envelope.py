@@ -37,7 +37,9 @@ def test_fees_do_not_change_the_meaning_and_all_else_does(nonce: int, value: int
 
 @given(st.one_of(st.binary(max_size=300), st.binary(max_size=300).map(lambda tail: b"\x02\xf8" + tail)))
 def test_any_bytes_have_a_meaning_or_none(raw: bytes) -> None:
-    meaning_of(raw)
+    meaning = meaning_of(raw)
+    told = () if meaning is None else (meaning.chain_id, meaning.nonce, meaning.to, meaning.value, meaning.data)
+    assert all(one in raw for one in told), "what is told stands in the bytes"
 
 
 def test_cut_short_it_has_none() -> None:

@@ -288,3 +288,4 @@ def test_hex_readers_raise_nothing_but_malformed(value: object) -> None:
             read(value)
         except Malformed:
             continue
+        assert str(value).startswith("0x")

@@ -114,7 +114,9 @@ async def test_a_program_that_talks_without_end_is_not_listened_to(tmp_path: Pat
 
 
 async def test_a_program_that_does_not_read_is_no_failure(tmp_path: Path, make_alert: MakeAlert) -> None:
-    await CommandWay(program(tmp_path, "import os; os.close(0)")).deliver(make_alert())
+    code = "import os, sys; os.close(0); open(sys.argv[1], 'w').write('it ran')"
+    await CommandWay(program(tmp_path, code)).deliver(make_alert())
+    assert (tmp_path / "out").read_text() == "it ran"
 
 
 # --- webhook -------------------------------------------------------------------------------------------------------
@@ -218,6 +220,7 @@ async def test_a_huge_answer_is_not_read(hook: Hook, make_alert: MakeAlert) -> N
     way = WebhookWay(hook.url, FakeClock())
     await way.deliver(make_alert())
     await way.aclose()
+    assert len(hook.got) == 1, "it counts as delivered, and is not told again"
 
 
 async def test_nobody_there(hook: Hook, make_alert: MakeAlert) -> None:
