@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from eth_account import Account
 
+from tests.vault.bench import Bench
 from tui.vault.keystore import MIN_PBKDF2_ROUNDS
 
 
@@ -44,3 +46,13 @@ def own_key_file(tmp_path: Path, key_file: KeyFile) -> KeyFile:
     path.write_bytes(key_file.path.read_bytes())
     path.chmod(0o600)
     return KeyFile(path, key_file.password, key_file.key, key_file.address)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, key_file: KeyFile) -> Iterator[Bench]:
+    """Unlocked and armed."""
+    bench = Bench(tmp_path / "state", key_file)
+    assert bench.unlock()["result"]["address"] == key_file.address
+    assert bench.arm()["ok"]
+    yield bench
+    bench.ask("shutdown")

@@ -4,124 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import resource
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from eth_account import Account
-from eth_account.messages import encode_typed_data
 
+from tests.vault.bench import DAY, GWEI, NOON, POOL, SELECTOR, USDC, Bench, call_data, refused
 from tui.model.signing import (
     KILLED_LATE,
     AllowedCall,
-    AllowedPermit,
-    PermitKind,
-    PermitRequest,
-    SigningPolicy,
-    TransactionRequest,
     WordRule,
 )
 from tui.vault import protocol
-from tui.vault.encoding import domain_separator
-from tui.vault.ledger import KILL_FILE, LEDGER_FILE, Ledger
+from tui.vault.ledger import KILL_FILE, Ledger
 from tui.vault.service import ARMING_SECONDS, Service
-
-POOL = "0x" + "11" * 20
-USDC = "0x" + "33" * 20
-SELECTOR = "0x573ade81"
-GWEI = 10**9
-DAY = 86_400
-NOON = 1_700_006_400
-
-
-def call_data(amount: int) -> bytes:
-    return bytes.fromhex(SELECTOR[2:]) + amount.to_bytes(32, "big")
-
-
-@dataclass
-class Bench:
-    """A service, its clocks and short ways to speak to it."""
-
-    state: Path
-    key_file: Any
-    now: float = NOON
-    ticks: float = 0.0
-    service: Service = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        if hasattr(self, "service"):
-            self.ask("shutdown")
-        self.service = Service(self.state, now=lambda: self.now, monotonic=lambda: self.ticks)
-
-    def ask(self, op: str, **fields: object) -> dict[str, Any]:
-        """Through JSON and back, as over the pipe."""
-        message = json.loads(json.dumps({"id": 1, "op": op, **fields}))
-        return json.loads(json.dumps(self.service.handle(message)))
-
-    def unlock(self, password: str | None = None) -> dict[str, Any]:
-        chosen = self.key_file.password if password is None else password
-        return self.ask("unlock", path=str(self.key_file.path), password=chosen)
-
-    def policy(self, **changes: Any) -> SigningPolicy:
-        policy = SigningPolicy(
-            chain_id=31337,
-            account=self.key_file.address,
-            calls=(AllowedCall(POOL, SELECTOR, (WordRule(0, maximum=5_000),), USDC, 0),),
-            permits=(AllowedPermit(USDC, POOL, 5_000),),
-            daily_caps=((USDC, 8_000),),
-            max_fee_per_gas=100 * GWEI,
-            max_gas=1_000_000,
-            max_fee_wei=50_000_000 * GWEI,
-            max_daily_fee_wei=10**18,
-            expires_at=NOON + 30 * DAY,
-        )
-        return replace(policy, **changes)
-
-    def arm(self, **changes: Any) -> dict[str, Any]:
-        return self.ask("set_policy", policy=protocol.policy_to_wire(self.policy(**changes)))
-
-    def request(self, **changes: Any) -> TransactionRequest:
-        nonce = changes.get("nonce", 0)
-        request = TransactionRequest(
-            intent_id=f"intent-{nonce}",
-            chain_id=31337,
-            account=self.key_file.address,
-            nonce=0,
-            to=POOL,
-            value=0,
-            data=call_data(1_000),
-            gas=300_000,
-            max_fee_per_gas=50 * GWEI,
-            max_priority_fee_per_gas=GWEI,
-        )
-        return replace(request, **changes)
-
-    def sign(self, **changes: Any) -> dict[str, Any]:
-        return self.ask("sign_transaction", request=protocol.transaction_to_wire(self.request(**changes)))
-
-    def cancel(self, **changes: Any) -> dict[str, Any]:
-        return self.sign(**{"to": self.key_file.address, "data": b"", "gas": 21_000, "intent_id": "c", **changes})
-
-
-@pytest.fixture
-def bench(tmp_path: Path, key_file: Any) -> Iterator[Bench]:
-    bench = Bench(tmp_path / "state", key_file)
-    assert bench.unlock()["result"]["address"] == key_file.address
-    assert bench.arm()["ok"]
-    yield bench
-    bench.ask("shutdown")
-
-
-def refused(reply: dict[str, Any], words: str) -> None:
-    assert reply["ok"] is False, reply
-    assert reply["error"] == "refused", reply
-    assert words in reply["reason"], reply
 
 
 def test_a_signature_is_the_senders_and_says_exactly_what_was_asked(bench: Bench) -> None:
@@ -290,7 +187,7 @@ def test_what_a_nonce_means_is_on_the_disk_before_its_signature_leaves(
     monkeypatch.setattr(os, "fsync", fsync)
     for nonce in range(3):
         assert bench.sign(nonce=nonce, intent_id=f"intent-{nonce}")["ok"]
-        kept = ledger(bench).stat()
+        kept = bench.ledger.stat()
         assert synced.get(kept.st_ino) == kept.st_size
 
 
@@ -312,7 +209,7 @@ def test_the_kill_switch_between_two_signatures(bench: Bench) -> None:
     assert bench.sign()["ok"]
     (bench.state / KILL_FILE).symlink_to("nowhere")
     refused(bench.sign(nonce=1), "kill switch")
-    refused(bench.ask("sign_permit", request=protocol.permit_to_wire(permit(bench))), "kill switch")
+    refused(bench.ask("sign_permit", request=protocol.permit_to_wire(bench.permit())), "kill switch")
     assert bench.ask("status")["result"]["killed"] is True
     (bench.state / KILL_FILE).unlink()
     assert bench.sign(nonce=1)["ok"]
@@ -410,178 +307,6 @@ def test_a_policy_only_narrows_and_renews_once_the_time_of_arming_is_over(bench:
     assert bench.unlock()["ok"]
     assert bench.arm(expires_at=NOON + 60 * DAY, calls=(more,), max_gas=2_000_000)["result"] == {"withheld": []}
     assert bench.sign(nonce=2, to=USDC, gas=900_000)["ok"]
-
-
-def permit(bench: Bench, **changes: Any) -> PermitRequest:
-    separator = "0x" + domain_separator("USD Coin", "2", 31337, USDC).hex()
-    request = PermitRequest(
-        "intent-0", 31337, USDC, "USD Coin", "2", separator, bench.key_file.address, POOL, 5_000, 3, NOON + 600
-    )
-    return replace(request, **changes)
-
-
-def test_a_permit_is_what_another_implementation_makes_of_the_typed_data(bench: Bench) -> None:
-    reply = bench.ask("sign_permit", request=protocol.permit_to_wire(permit(bench)))["result"]
-    uint, address = "uint256", "address"
-    message = encode_typed_data(
-        {"name": "USD Coin", "version": "2", "chainId": 31337, "verifyingContract": USDC},
-        {
-            "Permit": [
-                {"name": "owner", "type": address},
-                {"name": "spender", "type": address},
-                {"name": "value", "type": uint},
-                {"name": "nonce", "type": uint},
-                {"name": "deadline", "type": uint},
-            ]
-        },
-        {"owner": bench.key_file.address, "spender": POOL, "value": 5_000, "nonce": 3, "deadline": NOON + 600},
-    )
-    expected = Account.sign_message(message, bench.key_file.key)
-    assert (reply["v"], reply["r"], reply["s"]) == (expected.v, expected.r, expected.s)
-    assert Account.recover_message(message, vrs=(reply["v"], reply["r"], reply["s"])).lower() == bench.key_file.address
-
-
-def test_a_permit_with_another_domain_than_the_tokens_is_refused_with_the_way_out(bench: Bench) -> None:
-    for changes in ({"version": "1"}, {"name": "USDC"}, {"domain_separator": "0x" + "00" * 32}):
-        reply = bench.ask("sign_permit", request=protocol.permit_to_wire(permit(bench, **changes)))
-        refused(reply, "use approve instead")
-
-
-DEBT_TOKEN, HELPER = "0x" + "55" * 20, "0x" + "66" * 20
-
-
-def delegation(bench: Bench, **changes: Any) -> PermitRequest:
-    separator = "0x" + domain_separator("Aave Variable Debt DAI", "1", 31337, DEBT_TOKEN).hex()
-    request = PermitRequest(
-        "intent-0", 31337, DEBT_TOKEN, "Aave Variable Debt DAI", "1", separator, bench.key_file.address, HELPER,
-        5_000, 3, NOON + 600, PermitKind.DELEGATION,
-    )  # fmt: skip
-    return replace(request, **changes)
-
-
-def test_a_delegation_is_what_another_implementation_makes_of_the_typed_data(bench: Bench) -> None:
-    bench.arm(permits=(AllowedPermit(DEBT_TOKEN, HELPER, 5_000, PermitKind.DELEGATION),))
-    asked = protocol.permit_to_wire(delegation(bench))
-    reply = bench.ask("sign_permit", request=asked)["result"]
-    uint = "uint256"
-    message = encode_typed_data(
-        {"name": "Aave Variable Debt DAI", "version": "1", "chainId": 31337, "verifyingContract": DEBT_TOKEN},
-        {
-            "DelegationWithSig": [
-                {"name": "delegatee", "type": "address"},
-                {"name": "value", "type": uint},
-                {"name": "nonce", "type": uint},
-                {"name": "deadline", "type": uint},
-            ]
-        },
-        {"delegatee": HELPER, "value": 5_000, "nonce": 3, "deadline": NOON + 600},
-    )
-    expected = Account.sign_message(message, bench.key_file.key)
-    assert (reply["v"], reply["r"], reply["s"]) == (expected.v, expected.r, expected.s)
-
-
-def test_what_is_no_delegation_as_agreed_is_refused(bench: Bench) -> None:
-    refused(bench.ask("sign_permit", request=protocol.permit_to_wire(delegation(bench))), "not on the list")
-    bench.arm(permits=(AllowedPermit(DEBT_TOKEN, HELPER, 5_000, PermitKind.DELEGATION),))
-    for changes, words in (
-        ({"kind": PermitKind.PERMIT}, "a permit of token"),
-        ({"value": 5_001}, "above the limit"),
-        ({"spender": POOL}, "not on the list"),
-        ({"name": "DAI"}, "another delegation domain"),
-    ):
-        refused(bench.ask("sign_permit", request=protocol.permit_to_wire(delegation(bench, **changes))), words)
-    good = protocol.permit_to_wire(delegation(bench))
-    for kind in ("", "Delegation", "permit ", "approval", None, True, 1, ["permit"], {"permit": 1}):
-        refused(bench.ask("sign_permit", request={**good, "kind": kind}), "no kind of signature")
-    refused(bench.ask("sign_permit", request={name: one for name, one in good.items() if name != "kind"}), "lacks kind")
-    policy = protocol.policy_to_wire(bench.policy(permits=(AllowedPermit(DEBT_TOKEN, HELPER, 1),)))
-    policy["permits"][0]["kind"] = "delegate"
-    refused(bench.ask("set_policy", policy=policy), "no kind of signature")
-
-
-def ledger(bench: Bench) -> Path:
-    return bench.state / LEDGER_FILE
-
-
-def test_the_ledger_is_private_and_holds_no_secret(bench: Bench) -> None:
-    bench.sign()
-    assert ledger(bench).stat().st_mode & 0o777 == 0o600
-    assert bench.state.stat().st_mode & 0o777 == 0o700
-    content = ledger(bench).read_bytes()
-    assert content.count(b"\n") == 1
-    for secret in (bench.key_file.password.encode(), bench.key_file.key, bench.key_file.key.hex().encode()):
-        assert secret not in content
-
-
-def test_a_second_signer_on_the_same_state_is_refused(bench: Bench) -> None:
-    second = Bench(bench.state, bench.key_file)
-    refused(second.unlock(), "another signer is at work")
-    bench.ask("lock")
-    assert second.unlock()["ok"]
-    second.ask("shutdown")
-
-
-def test_a_torn_last_line_is_dropped_and_a_broken_one_refused(bench: Bench) -> None:
-    bench.sign(nonce=0)
-    bench.sign(nonce=1)
-    bench.ask("lock")
-    whole = ledger(bench).read_bytes()
-    ledger(bench).write_bytes(whole[:-20])
-    assert bench.unlock()["ok"]
-    bench.arm()
-    refused(bench.sign(nonce=0, data=call_data(9)), "another meaning")
-    assert bench.sign(nonce=1, data=call_data(9))["ok"]
-    bench.ask("lock")
-    ledger(bench).write_bytes(whole.replace(b'"nonce":0', b'"nonce":-0.5'))
-    refused(bench.unlock(), "damaged at line 1")
-    ledger(bench).write_bytes(b"[" * 5_000 + b"\n")
-    refused(bench.unlock(), "damaged at line 1")
-
-
-@pytest.mark.parametrize("spoil", ["remove", "replace", "truncate", "append"])
-def test_a_ledger_changed_behind_its_back_stops_the_signer(bench: Bench, spoil: str) -> None:
-    bench.sign()
-    path = ledger(bench)
-    content = path.read_bytes()
-    if spoil in ("remove", "replace"):
-        path.unlink()
-    if spoil == "replace":
-        path.write_bytes(content)
-        path.chmod(0o600)
-    if spoil == "truncate":
-        os.truncate(path, 0)
-    if spoil == "append":
-        with path.open("ab") as stream:
-            stream.write(content)
-    reply = bench.sign(nonce=1)
-    assert reply["ok"] is False
-    assert LEDGER_FILE in reply["reason"]
-    assert "lock" in bench.sign(nonce=2)["reason"]
-
-
-def test_a_full_disk_stops_the_signer_until_it_is_unlocked_anew(bench: Bench) -> None:
-    bench.sign(nonce=0)
-    before = ledger(bench).read_bytes()
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, hard))
-    try:
-        refused(bench.sign(nonce=1), "cannot be written")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert ledger(bench).read_bytes() == before
-    refused(bench.sign(nonce=1), "cannot be written")
-    bench.ask("lock")
-    bench.unlock()
-    bench.arm()
-    assert bench.sign(nonce=1)["ok"]
-
-
-@pytest.mark.parametrize(("what", "mode"), [("state", 0o777), ("state", 0o720), ("ledger", 0o644)])
-def test_a_loose_state_is_refused_with_the_command_that_mends_it(bench: Bench, what: str, mode: int) -> None:
-    bench.ask("lock")
-    (bench.state if what == "state" else ledger(bench)).chmod(mode)
-    reply = bench.unlock()
-    refused(reply, "chmod")
 
 
 def test_an_unforeseen_error_gives_away_its_class_only(tmp_path: Path, key_file: Any) -> None:
