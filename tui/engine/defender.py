@@ -9,31 +9,26 @@ is settled and how what was left unsigned is taken up live beside it: `questions
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 
 from tui.crash import FIX, described
 from tui.engine.concluding import Conclusions
-from tui.engine.conditions import Consequence, first
+from tui.engine.deciding import Deciding
 from tui.engine.describing import describe as describe
-from tui.engine.doubts import MOST_DOUBTS, NONE, Doubted, Doubts, doubted, numbered
+from tui.engine.doubts import MOST_DOUBTS, Doubts, doubted
 from tui.engine.executor import Executor
-from tui.engine.further import SPAN, refuse_further
 from tui.engine.guard import Guard
 from tui.engine.hindrances import Hindrances
 from tui.engine.outcomes import Outcomes
-from tui.engine.patience import Patience
 from tui.engine.prospect import Prospect
 from tui.engine.questions import CONFIRM_SECONDS, Pair, Questions
 from tui.engine.resuming import STALE_TRIES as STALE_TRIES
 from tui.engine.resuming import Resuming
-from tui.engine.retrying import REVERTS_SPAN, refuse_retry, reverts_in_row
-from tui.engine.rounds import agreed_to, is_agreed, known_of, left_words, next_round, refuse_scrap, so_far_of
+from tui.engine.rounds import agreed_to, is_agreed, left_words, next_round, so_far_of
 from tui.engine.rulebook import RuleBook
 from tui.engine.rulevoice import RuleVoice
 from tui.engine.sending import Teller
-from tui.engine.undone_steps import as_written, undone_steps
+from tui.engine.undone_steps import as_written
 from tui.model.agreement import SPEND_ROOM_PERCENT, differs
 from tui.model.intent import Firing, FiringState
 from tui.model.plan import Evaluation, FeeQuote, Plan, PlannedCall, Refusal
@@ -43,7 +38,6 @@ from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
 from tui.model.view import Confirmation, Notice, Severity
 from tui.planning.closing import parts_to_close
-from tui.planning.shortfalls import ends_at, lacking_steps, suffices
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.clock import Clock
 from tui.ports.journal import Journal, JournalError
@@ -100,7 +94,7 @@ class Defender:
         )
         self._resuming = Resuming(rulebook, prospect, executor, teller, guard, may_act)
         self._told_refusal: dict[Pair, str] = {}
-        self._patience = Patience()
+        self._deciding = Deciding(rulebook, prospect, journal, guard, chain_id)
         self._doubts = Doubts()
         self._odd: dict[Pair, str] = {}
         self.verdicts: dict[Pair, Verdict] = {}
@@ -167,7 +161,7 @@ class Defender:
             self._book.keep(rule, position, state, self._clock.now())
             self._told_refusal.pop(pair, None)
             if verdict.kind is not VerdictKind.COUNTING:
-                self._patience.forget(pair)
+                self._deciding.forget(pair)
             self._doubts.forget(pair)
             self._questions.withdraw(pair, verdict)
             self.evaluations[pair] = Evaluation(rule.name, position.id, snapshot.block, False, verdict.why, None, None)
@@ -192,7 +186,7 @@ class Defender:
             code = "fees-unknown" if fees is None else f"not-acting: {reason[:24]}"
             self._refuse(rule, position, snapshot, verdict, Refusal(code, reason))
             return
-        plan = await self._planned(rule, position, snapshot, fees, state, self._doubts.of(pair))
+        plan = await self._deciding.plan(rule, position, snapshot, fees, state, self._doubts.of(pair))
         if isinstance(plan, Refusal):
             self._doubts.forget(pair)
             self._refuse(rule, position, snapshot, verdict, plan)
@@ -222,70 +216,6 @@ class Defender:
             resting = self._book.rests(rule, position, snapshot.block)
             if resting is not None:
                 self._voice.say_once(Severity.ALARM, rule, position, resting)
-
-    async def _planned(
-        self,
-        rule: Rule,
-        position: Position,
-        snapshot: Snapshot,
-        fees: FeeQuote,
-        state: RuleState,
-        doubts: Doubted = NONE,
-        because: Refusal | None = None,
-    ) -> Plan | Refusal:
-        """The plan of a rule as far as it may act now: of its next round where it is between two. The steps of `doubts`
-        are left out, `because` of what refused them.
-        """
-        acting = self._guard.acting(rule, position)
-        known = known_of(state, rule, acting)
-        simulated = partial(
-            self._prospect.simulated_plan,
-            acting,
-            position,
-            snapshot,
-            fees,
-            known,
-            closing=rest_to_close(state),
-            because=because,
-        )
-        plan = await simulated(doubts=numbered(acting, doubts))
-        in_rounds = known is not None and bool(known.rounds)
-        again = {} if in_rounds or isinstance(plan, Refusal) else self._undone_steps(rule, position, plan)
-        if again:
-            # Simulated well, it reverted twice: what does as much without it is taken, and nothing that does less.
-            without: Plan | Refusal | None = None
-            with suppress(
-                ReadFailed, ChainUnreachable
-            ):  # the first plan is good: a node that is away takes it from none
-                without = await simulated(doubts=numbered(acting, {**again, **doubts}))
-            if isinstance(without, Plan) and (without.reaches_target or suffices(rule, ends_at(without))):
-                plan = without
-        if isinstance(plan, Refusal):
-            return plan
-        rests = self._rests(rule, position, plan, snapshot)
-        if in_rounds:
-            return rests or refuse_scrap(rule, plan) or plan  # of one firing, that has bounds of its own
-        out = first(self._guard.conditions.get((rule.name, position.id), ()), Consequence.STEP_OUT)
-        plan = lacking_steps(rule, acting, plan, out)
-        waits = self._patience.hold((rule.name, position.id), plan, rule.for_blocks)
-        return rests or waits or self._further(rule, position, plan, state) or plan
-
-    def _signed_since(self, since: int) -> tuple[Firing, ...]:
-        """Our own firings since then (chain time) that signed anything, the newest first; none without a record."""
-        return () if self._journal is None else self._journal.signed_firings(self._chain_id, since)
-
-    def _rests(self, rule: Rule, position: Position, plan: Plan, snapshot: Snapshot) -> Refusal | None:
-        fired = self._signed_since(plan.block.timestamp - REVERTS_SPAN)
-        return refuse_retry(rule, position.id, plan, fired, snapshot.native_price_usd)
-
-    def _undone_steps(self, rule: Rule, position: Position, plan: Plan) -> Doubted:
-        now = plan.block.timestamp
-        row = reverts_in_row(rule, position.id, self._signed_since(now - SPAN), now)
-        return undone_steps(rule, row)
-
-    def _further(self, rule: Rule, position: Position, plan: Plan, state: RuleState) -> Refusal | None:
-        fired = self._signed_since(plan.block.timestamp - SPAN)
-        return refuse_further(rule, position.id, plan, fired, is_rest=bool(rest_to_close(state)))
 
     def _refuse(self, rule: Rule, position: Position, snapshot: Snapshot, verdict: Verdict, refusal: Refusal) -> None:
         pair, armed = (rule.name, position.id), self._book.armed_for(rule, position)
@@ -334,7 +264,7 @@ class Defender:
         if not verdict.fires:
             # The same block judged twice does not fire twice; its first verdict stands.
             state, verdict = asked.state, asked.verdict
-        plan = await self._planned(rule, position, snapshot, fees, state, self._doubts.of(pair))
+        plan = await self._deciding.plan(rule, position, snapshot, fees, state, self._doubts.of(pair))
         if isinstance(plan, Refusal):
             return plan.reason
         agreed = asked.plans.get(digest)
@@ -350,7 +280,7 @@ class Defender:
             return None if refused is None else refused.reason
         # Without that step it is another plan than the one that was agreed to.
         doubts = {**self._doubts.of(pair), step: refused.reason}
-        rest = await self._planned(rule, position, snapshot, fees, state, doubts, refused)
+        rest = await self._deciding.plan(rule, position, snapshot, fees, state, doubts, refused)
         if isinstance(rest, Refusal):
             self._doubts.forget(pair)
             return rest.reason
@@ -380,7 +310,7 @@ class Defender:
             if refused is None or step is None or step in doubts:
                 return
             doubts[step] = refused.reason
-            rest = await self._planned(rule, position, snapshot, fees, state, doubts, refused)
+            rest = await self._deciding.plan(rule, position, snapshot, fees, state, doubts, refused)
             if isinstance(rest, Refusal):
                 if rest.code != refused.code:
                     self._refuse(rule, position, snapshot, verdict, rest)

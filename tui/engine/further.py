@@ -69,7 +69,7 @@ def refuse_further(
             "too-many-firings",
             f"it fired {len(before)} times within an hour and {still}: it is tried again from {again} on",
         )
-    if plan.reaches_target or suffices(rule, ends_at(plan)) or _is_useful(rule, plan):
+    if is_useful(rule, plan):
         return None
     now, after = (health_text(one, 4) for one in (plan.health_factor_before, ends_at(plan)))
     gas, again = plan.cost.gas_usd, time_text(before[0].block_timestamp + SPAN)
@@ -120,7 +120,10 @@ def _goal(rule: Rule) -> int | None:
     return rule.health_factor_below if goes_on(rule) else rule.target_health_factor
 
 
-def _is_useful(rule: Rule, plan: Plan) -> bool:
+def is_useful(rule: Rule, plan: Plan) -> bool:
+    """Whether a plan gets where the rule is to get, or adds something that is worth its gas."""
+    if plan.reaches_target or suffices(rule, ends_at(plan)):
+        return True
     after, goal, gas = ends_at(plan), _goal(rule), plan.cost.gas_usd
     if after is None:
         return True

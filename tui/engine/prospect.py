@@ -28,7 +28,7 @@ from tui.planning.fee_caps import FeeCap
 from tui.planning.leaving_out import LeftOut, Trials, is_refused
 from tui.planning.limits import gas_reserve_usd
 from tui.planning.plan import balances_of, build_plan, price_plan, with_its_way
-from tui.planning.rounds_rule import rest_of
+from tui.planning.rounds_rule import rest_of, with_less
 from tui.planning.simulation import judge, simulation_calls, simulation_reads, wallets_left
 from tui.planning.triggering import FiresAt, at_trigger, beyond_words, fires_at, is_crossed, liquidation_first
 from tui.planning.venues import (
@@ -245,12 +245,14 @@ class Prospect:
         ask_others: bool = True,
         doubts: LeftOut = MappingProxyType({}),
         because: Refusal | None = None,
+        taken: Mapping[int, int] = MappingProxyType({}),
     ) -> Plan | Refusal:
         """The plan, proven by simulation at the snapshot's block, with its true gas; or why it must not be done. A step
         that the simulation refuses is left out of it, and the rest is sized anew. With `so_far` that of the next round:
         `rule` is the one that fired. Aggregators are asked for its own swaps as well where `ask_others`.
         The steps of `doubts` are left out from the first on, `because` of what refused them. `closing`: what an earlier
-        firing has left of the part that it was to close.
+        firing has left of the part that it was to close; `taken`: what it took of maxima (base units by step number)
+        where it is gone on with.
         """
         wallet = self.wallet(rule, position, snapshot)
         if wallet is None:
@@ -261,7 +263,10 @@ class Prospect:
             absent=self.offers.absent(position),
             so_far=so_far,
             closing=closing,
+            goes_on=bool(taken),
         )
+        if taken:
+            rule = with_less(rule, taken, market, position)
         if so_far is not None:
             rule = rest_of(rule, so_far, market, position)
         offers = await self.offers.gather(rule, market, position, wallet, circumstances)

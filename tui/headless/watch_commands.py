@@ -9,11 +9,12 @@ from dataclasses import replace
 
 from tui.config.options import Options, UsageError, options_from
 from tui.engine.conditions import Condition, Consequence, acting_rule, first
+from tui.engine.continuing import Begun, begun, by_number, firings_since, going_on, is_worth_it, refuse_again
 from tui.engine.further import SPAN, refuse_further
 from tui.engine.live_rules import live_errors
 from tui.engine.patience import BLOCKS
 from tui.engine.retrying import refuse_retry
-from tui.engine.rulebook import recalled, why_waits
+from tui.engine.rulebook import on_record, recalled, why_waits
 from tui.engine.validation import problems_of, said_once
 from tui.headless.as_json import block_json, evaluation_json, positions_json, usd, wad
 from tui.headless.output import Exit, data, data_json, talk
@@ -89,7 +90,7 @@ async def evaluate(wired: Wired, rule: Rule, position: Position, snapshot: Snaps
     if not found.fires and found.plan is None and found.refused is None:
         return found
     price = wired.engine.prospect.price_of(rule, position)
-    waits = why_waits(wired.record, rule, position, snapshot.block, price)
+    waits = why_waits(wired.record, rule, position, snapshot.block, price) or found.waits
     if waits is None and found.plan is not None:
         waits = _why_not_yet(wired, rule, position, found.plan, conditions, snapshot.native_price_usd)
     return replace(found, waits=waits)
@@ -142,7 +143,9 @@ async def _evaluate_anew(
     fees: FeeQuote,
     conditions: Sequence[Condition],
 ) -> Evaluation:
-    """The same, as if it had never fired. Steps that `conditions` take out are left out, as the engine does."""
+    """The same, as if it had never fired, but for a firing that it goes on with. Steps that `conditions` take out are
+    left out, as the engine does.
+    """
     state = recalled(wired.record, rule, position)
     price = wired.engine.prospect.price_of(rule, position)
     _, verdict = step(rule, state, position, snapshot.block, price)
@@ -159,11 +162,30 @@ async def _evaluate_anew(
     if rule.steps and not acting.steps:
         refused = Refusal("step-out", first(conditions, Consequence.STEP_OUT) or "")
         return Evaluation(rule.name, position.id, snapshot.block, verdict.fires, verdict.why, None, refused)
-    plan = await wired.engine.prospect.simulated_plan(acting, position, snapshot, fees, closing=state.closing)
+    before = _begun(wired, rule, position, snapshot.block)
+    plan, before = await going_on(
+        before,
+        snapshot.block.timestamp,
+        lambda taken: wired.engine.prospect.simulated_plan(
+            acting, position, snapshot, fees, closing=state.closing, taken=by_number(acting, taken)
+        ),
+        lambda made: is_worth_it(rule, made),
+    )
+    rests = None if before is None else refuse_again(rule, acting, plan, before, snapshot.block.timestamp)
     if isinstance(plan, Refusal):
-        return Evaluation(rule.name, position.id, snapshot.block, verdict.fires, verdict.why, None, plan)
+        return Evaluation(rule.name, position.id, snapshot.block, verdict.fires, verdict.why, None, rests or plan)
     plan = lacking_steps(rule, acting, plan, first(conditions, Consequence.STEP_OUT))
-    return Evaluation(rule.name, position.id, snapshot.block, verdict.fires, verdict.why, plan, None)
+    waits = None if rests is None else rests.reason
+    return Evaluation(rule.name, position.id, snapshot.block, verdict.fires, verdict.why, plan, None, waits=waits)
+
+
+def _begun(wired: Wired, rule: Rule, position: Position, block: BlockRef) -> Begun | None:
+    """What a firing at a block would go on with, by the record."""
+    if wired.record is None:
+        return None
+    fired = wired.record.signed_firings(wired.network.chain_id, firings_since(rule, block.timestamp))
+    state = on_record(wired.record, rule, position)
+    return begun(rule, position.id, state, position.health_factor, fired, block.timestamp)
 
 
 def _ahead(wired: Wired, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote) -> Plan | Refusal | None:

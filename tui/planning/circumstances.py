@@ -78,7 +78,8 @@ class Circumstances:
     done already; the rule is then only what is left of it. `closing`: the debts of which an earlier firing closed less
     than its part, with what was owed of them then. `ours` are the allowances that stand because we gave them, and
     what was to use them was undone. `reserved_usd`: what the day's limit is to leave for gas.
-    `undone`: the chain undid the last firing of the rule.
+    `undone`: the chain undid the last firing of the rule. `goes_on`: the last firing is gone on with, and the rule has
+    only what that left of its maxima.
     """
 
     fees: FeeQuote
@@ -99,6 +100,12 @@ class Circumstances:
     ours: frozenset[Allowance] = frozenset()
     reserved_usd: int = 0
     undone: bool = False
+    goes_on: bool = False
+
+    @property
+    def continues(self) -> bool:
+        """Whether the rule has only what is left of its maxima, by rounds or by a firing that is gone on with."""
+        return self.goes_on or (self.so_far is not None and self.so_far.rounds > 0)
 
     @property
     def parts(self) -> tuple[DebtPart, ...]:

@@ -21,17 +21,22 @@ def rest_of(rule: Rule, so_far: RoundsSoFar, market: LendingMarket, position: Po
     """
     if not so_far.rounds:
         return rule
-    steps, limits = [], rule.limits
-    for number, step in enumerate(rule.steps):
-        used = so_far.used_of(number)
-        asset = market.find_asset(position, (step.collateral if step.action in SALES else step.asset) or "")
-        if step.maximum is not None and asset is not None and used:
-            step = replace(step, maximum=_less(step.maximum, used, asset))
-        steps.append(step)
+    rule, limits = with_less(rule, dict(so_far.used), market, position), rule.limits
     if limits.max_cost_usd is not None:
         limits = replace(limits, max_cost_usd=max(limits.max_cost_usd - so_far.cost_usd, 0))
     limits = replace(limits, max_cost_share_bps=None)
-    return replace(rule, steps=tuple(steps), limits=limits)
+    return replace(rule, limits=limits)
+
+
+def with_less(rule: Rule, used: Mapping[int, int], market: LendingMarket, position: Position) -> Rule:
+    """A rule whose steps, by number, have so many base units less of their maxima."""
+    steps = []
+    for number, step in enumerate(rule.steps):
+        asset = market.find_asset(position, (step.collateral if step.action in SALES else step.asset) or "")
+        if step.maximum is not None and asset is not None and used.get(number):
+            step = replace(step, maximum=_less(step.maximum, used[number], asset))
+        steps.append(step)
+    return replace(rule, steps=tuple(steps))
 
 
 def _less(maximum: str, used: int, asset: Asset) -> str:

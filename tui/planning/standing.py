@@ -134,10 +134,13 @@ class Standing:
             most = parse_units(step.maximum, asset.decimals)
         except ValueError as wrong:
             return f"{step_text(step)}: max {wrong}"
-        price, so_far = self.market.price_usd(self.current, asset), self.circumstances.so_far
-        if so_far is not None and so_far.rounds and price and value_usd(most, asset.decimals, price) < LEAST_ROUND_USD:
-            return [(0, "its rounds have used up its maximum")]
-        return [(most, f"the rule's maximum is {step.maximum}")]
+        if not self.circumstances.continues:
+            return [(most, f"the rule's maximum is {step.maximum}")]
+        price, who = self.market.price_usd(self.current, asset), "its rounds have"
+        who = "its firing has" if self.circumstances.goes_on else who
+        if not most or (price and value_usd(most, asset.decimals, price) < LEAST_ROUND_USD):
+            return [(0, f"{who} used up its maximum")]
+        return [(most, f"{who} left {amount_text(most, asset)} of the rule's maximum")]
 
     def _spendable(self, asset: Asset, price: int) -> list[tuple[int, str]]:
         left = self.spend_left
