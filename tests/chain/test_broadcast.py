@@ -6,11 +6,12 @@ import pytest
 from eth_hash.auto import keccak
 
 from tests.support.clock import FakeClock
+from tests.support.proxy import proxies
 from tui.chain.broadcast import ChainBroadcaster
 from tui.chain.client import ChainClient
 from tui.chain.evm import assemble, op
 from tui.chain.providers import build_pool
-from tui.ports.chain import ReadFailed
+from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.practice.node import Node
 
 ACCOUNT = "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266"
@@ -133,6 +134,28 @@ async def test_a_nonce_is_given_up_on_the_word_of_two_nodes_where_there_are_two(
     with pytest.raises(ReadFailed, match="only 1 of the 2 nodes that must agree"):
         await ChainBroadcaster(one_down).final_nonce(ACCOUNT, block_hash)
     await one_down.aclose()
+
+
+@pytest.mark.parametrize(("quorum", "low", "high"), [(1, True, False), (2, False, False), (2, False, True)])
+async def test_money_is_what_as_many_nodes_as_must_agree_say_at_least(
+    node: Node, clock: FakeClock, quorum: int, low: bool, high: bool
+) -> None:
+    """One of two nodes lags behind a top-up, or tells of money that is not there; then none answers at all."""
+    chain_id = int(node.rpc.call("eth_chainId"), 16)
+    true = int(node.rpc.call("eth_getBalance", ACCOUNT, "latest"), 16)
+    async with proxies(node.url, 2) as (first, second):
+        pool = build_pool([first.url, second.url], chain_id, clock, quorum=quorum)
+        broadcaster = ChainBroadcaster(pool)
+        if low:
+            second.lie("eth_getBalance", "0x0")
+        if high:
+            second.lie("eth_getBalance", hex(10**30))
+        assert await broadcaster.balance(ACCOUNT) == true
+        first.down()
+        second.down()
+        with pytest.raises((ChainUnreachable, ReadFailed)):
+            await broadcaster.balance(ACCOUNT)
+        await pool.aclose()
 
 
 async def test_nothing_is_sent_to_another_chain(node: Node, clock: FakeClock) -> None:

@@ -107,6 +107,46 @@ async def test_a_cold_position_is_defended_by_a_repayment_on_its_behalf(
     assert rig.allowances(HOT) == {}
 
 
+async def test_what_a_payer_short_of_gas_money_signed_is_raised_once_it_has_more_and_it_is_told_who_lacks_it(
+    market_v32: Chain, make_rig: MakeRig, hot_keystore: Path
+) -> None:
+    """It fires with 28 gwei for each unit of gas at a base fee of 20, and then that is 60."""
+
+    async def at(gwei: int, blocks: int) -> None:
+        for _ in range(blocks):
+            market_v32.rpc("anvil_setNextBlockBaseFeePerGas", hex(gwei * 10**9))
+            await rig.mine()
+
+    fund(market_v32)
+    rig = await cold(make_rig, hot_keystore, step("repay", "USDC"))
+    await rig.arm(passwords=HOT_PASSWORD)
+    before = int(rig.chain.block()["baseFeePerGas"], 16)
+    try:
+        await at(20, 2)
+        rig.chain.set_ether(HOT, 307_000 * 28 * 10**9)
+        rig.chain.set_automine(False)
+        rig.chain.rpc("anvil_setNextBlockBaseFeePerGas", hex(20 * 10**9))
+        rig.chain.set_price("WETH", Decimal("2600"))
+        rig.chain.mine()
+        await rig.head()
+        await at(60, 4)
+        (firing,) = rig.firings()
+        (intent,) = firing.intents
+        assert (intent.account, intent.state, len(intent.attempts)) == (HOT, IntentState.MAYBE_SENT, 1)
+        (line,) = [one for one in rig.wired.engine.view.would_stop if "cannot be raised for want of money" in one]
+        assert HOT[:6] in line
+        assert TRADER[:6] not in line.split("waits")[1]
+        rig.chain.set_ether(HOT, ETHER)
+        await at(60, 4)
+    finally:
+        market_v32.rpc("anvil_setNextBlockBaseFeePerGas", hex(before))
+        market_v32.set_automine(True)
+    (firing,) = rig.firings()
+    assert firing.state is FiringState.DONE, firing.reason
+    assert len(firing.intents[0].attempts) == 2
+    assert TARGET <= rig.health(TRADER) <= TARGET * 1001 // 1000
+
+
 async def test_without_permits_the_payer_approves_exactly_what_it_supplies_and_wraps_what_it_lacks(
     market_v32: Chain, make_rig: MakeRig, hot_keystore: Path
 ) -> None:

@@ -7,10 +7,11 @@ import asyncio
 import pytest
 
 from tests.engine.conftest import FEES, Bench, signed_but_not_recorded
-from tests.support.firings import ACCOUNT, a_plan
+from tests.support.firings import ACCOUNT, GWEI, a_plan
 from tui.engine.budget import day_of
 from tui.engine.executor import CannotCancel
 from tui.model.intent import FiringState, IntentState
+from tui.model.view import Severity
 from tui.ports.journal import JournalFull, SpendKind
 
 
@@ -48,6 +49,27 @@ async def test_signed_but_not_recorded_nothing_was_sent_and_the_same_is_signed_a
     assert [(one.nonce, one.data) for one in first] == [(one.nonce, one.data) for one in second]
     assert [call.data for call in bench.verified[-1]] == [one.data for one in second]
     assert bench.executor.resume_planned() == ()
+
+
+async def test_signed_but_not_recorded_and_poorer_since_it_is_offered_what_there_is(bench: Bench) -> None:
+    """Two calls of 100,000 gas: at the fees of now they may take 10 gwei each, and the next blocks want 3.125."""
+    await signed_but_not_recorded(bench)
+    bench.chain.money = 200_000 * 3 * GWEI
+    await bench.restart()
+    (firing,) = bench.executor.resume_planned()
+    asked = len(bench.signer.requests)
+    for _ in range(2):
+        await bench.executor.resume_reserved(firing, FEES, bench.verify)
+    assert len(bench.signer.requests) == asked, "nothing is signed that could not be mined"
+    assert bench.said().count("can pay 3.00 gwei a unit of gas") == 1
+    assert [line.severity for line in bench.lines if "can pay" in line.text] == [Severity.ALARM]
+    bench.chain.money = 200_000 * 4 * GWEI
+    await bench.executor.resume_reserved(firing, FEES, bench.verify)
+    assert [one.max_fee_per_gas for one in bench.signer.requests[asked:]] == [4 * GWEI] * 2
+    assert {intent.fee_ceiling for intent in bench.firing(firing).intents} == {40 * GWEI}
+    bench.chain.mine(2)
+    await bench.head()
+    assert bench.states(firing) == [IntentState.FINAL_OK] * 2
 
 
 async def test_signed_but_not_recorded_and_no_longer_wanted_the_nonces_are_closed(bench: Bench) -> None:

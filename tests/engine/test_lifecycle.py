@@ -17,6 +17,7 @@ from tui.engine.lifecycle import (
     Replace,
     Send,
     Settle,
+    Short,
     Sight,
     Unmine,
     decide,
@@ -65,7 +66,10 @@ def sights(draw: st.DrawFn) -> Sight:
     latest = draw(st.none() | st.integers(NONCE - 2, NONCE + 2))
     final = None if latest is None else draw(st.none() | st.integers(0, latest))
     head = replace(BLOCK, number=100)
-    return Sight(head, draw(st.integers(1, 10)), receipt, latest, final, draw(st.booleans()))
+    affordable = draw(st.none() | st.integers(0, 120).map(lambda gwei: gwei * GWEI))
+    may_send, unpaid = draw(st.booleans()), draw(st.booleans())
+    confirmations = draw(st.integers(1, 10))
+    return Sight(head, confirmations, receipt, latest, final, may_send, affordable=affordable, unpaid=unpaid)
 
 
 def kinds(effects: tuple[Effect, ...]) -> set[type]:
@@ -86,7 +90,8 @@ def test_what_is_done_is_what_may_be_done(intent: Intent, sight: Sight) -> None:
         known = (intent.included_hash, intent.included_block_hash) == (sight.receipt.hash, sight.receipt.block_hash)
         assert (Include in done) == (not known)
         return
-    assert done <= {Unmine, Lose, Send, Replace, AtCeiling}
+    assert done <= {Unmine, Lose, Send, Replace, AtCeiling, Short}
+    assert Short not in done or (sight.affordable is not None and not sight.unpaid)
     assert (Unmine in done) == (intent.state is IntentState.INCLUDED)
     if Lose in done:
         assert sight.nonce_final is not None
@@ -104,8 +109,36 @@ def test_what_is_done_is_what_may_be_done(intent: Intent, sight: Sight) -> None:
             latest = intent.attempts[-1]
             assert latest.max_fee < effect.max_fee <= intent.fee_ceiling
             assert 100 - latest.block >= sight.bump_after
+            assert sight.affordable is None or effect.max_fee <= sight.affordable
+            assert not sight.unpaid
         if isinstance(effect, Send):
             assert effect.attempt is intent.attempts[-1]
+
+
+@pytest.mark.parametrize(
+    ("affordable", "effects", "raised"),
+    [
+        (None, (Replace,), 13.5 * GWEI + 1),
+        (14, (Replace,), 13.5 * GWEI + 1),
+        (13.4, (Short, Replace), 13.4 * GWEI),
+        (12, (Short, Send), None),  # enough of a raise, and not over the base fee
+        (11, (Short, Send), None),  # no raise that nodes would take
+        (0, (Short, Send), None),
+    ],
+)
+def test_it_is_raised_as_far_as_it_can_be_paid(
+    affordable: float | None, effects: tuple[type, ...], raised: float | None
+) -> None:
+    """Ten gwei are offered, and a base fee of twelve may be 13.5 in the next block; the tip is nothing."""
+    intent = an_intent(a_firing(), NONCE)
+    first = replace(an_attempt(intent, IntentState.SIGNED).attempt, priority_fee=0, block=97)
+    intent = replace(intent, state=IntentState.MAYBE_SENT, attempts=(first,))
+    head = replace(BLOCK, number=100, base_fee=12 * GWEI)
+    wei = None if affordable is None else int(affordable * GWEI)
+    found = decide(intent, Sight(head, 2, None, NONCE, None, True, affordable=wei))
+    assert tuple(type(one) for one in found) == effects
+    assert [one.max_fee for one in found if isinstance(one, Replace)] == ([] if raised is None else [raised])
+    assert decide(intent, Sight(head, 2, None, NONCE, None, True, affordable=wei, unpaid=True)) == (Send(first),)
 
 
 @given(intents(), sights())

@@ -298,6 +298,11 @@ class Machine(RuleBasedStateMachine):
     def base_fee(self, gwei: int) -> None:
         self.chain.base_fee = gwei * GWEI
 
+    @rule(wei=st.sampled_from([10**13, 10**15, 3 * 10**15, 10**16, 10**24]))
+    def gas_money(self, wei: int) -> None:
+        """A plain call may take a thousandth of a coin at first, and four at its ceiling."""
+        self.chain.money = wei
+
     @rule(trouble=st.sampled_from(["down", "deaf", "silent"]), on=st.booleans())
     def node_trouble(self, trouble: str, on: bool) -> None:
         setattr(self.chain, trouble, on)
@@ -465,6 +470,7 @@ class Machine(RuleBasedStateMachine):
         """With all trouble over, everything signed is settled, and what was withheld can be cancelled."""
         self.chain.down = self.chain.deaf = self.chain.silent = self.killed = self.signer.gone = False
         self.chain.base_fee, self.verdict, self.signer.refuse_from = GWEI, None, None
+        self.chain.money = 10**24
         self.begin_again()
         for _ in range(CONFIRMATIONS + 6):
             for account, _why in self.executor.halted_accounts():

@@ -183,6 +183,10 @@ class Line:
         stands: bool = self.ask("is_mined", receipt, account, nonce, block_hash)
         return stands
 
+    async def balance(self, account: str) -> int:
+        wei: int = self.ask("balance", account)
+        return wei
+
     async def transfer_gas(self, account: str) -> int:
         gas: int = self.ask("transfer_gas", account)
         return gas

@@ -83,7 +83,9 @@ class Mined:
 
 @dataclass
 class MemoryChain:
-    """Blocks and a pool. Satisfies `Broadcaster` and `Reader`. A call whose data contain `revert` reverts."""
+    """Blocks and a pool. Satisfies `Broadcaster` and `Reader`. A call whose data contain `revert` reverts. Each account
+    has `money` (wei), which nothing is taken from.
+    """
 
     base_fee: int = 10**9
     blocks: list[Mined] = field(default_factory=list)
@@ -93,6 +95,7 @@ class MemoryChain:
     deaf: bool = False
     silent: bool = False
     short: str | None = None
+    money: int = 10**24
     _forks: int = 0
     _foreign: int = 0
 
@@ -174,6 +177,9 @@ class MemoryChain:
     def _accept(self, tx: Tx) -> SendOutcome:
         if tx.nonce < self.count(tx.account):
             return SendOutcome("nonce-too-low", "nonce too low")
+        pooled = [one for (account, nonce), one in self.pool.items() if account == tx.account and nonce != tx.nonce]
+        if sum(one.gas * one.max_fee + one.value for one in (*pooled, tx)) > self.money:
+            return SendOutcome("insufficient-funds", "insufficient funds for gas * price + value")
         there = self.pool.get((tx.account, tx.nonce))
         if there is not None:
             if there.hash == tx.hash:
@@ -208,6 +214,10 @@ class MemoryChain:
 
     async def is_mined(self, receipt: Receipt, account: str, nonce: int, block_hash: str) -> bool:
         return await self.nonce(account, block_hash) > nonce and await self.receipt(receipt.hash) == receipt
+
+    async def balance(self, account: str) -> int:
+        self._reach()
+        return self.money
 
     async def transfer_gas(self, account: str) -> int:
         return 0 if self.down else 21_000

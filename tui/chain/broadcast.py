@@ -233,6 +233,15 @@ class ChainBroadcaster:
             return True
         raise ReadFailed(f"{backers} of {len(told)} nodes have its receipt and count its nonce at the final block")
 
+    async def balance(self, account: str) -> int:
+        """Wei of `account` at the newest block: the most that as many nodes as the quorum (or all that answer, where
+        those are fewer) tell at least, so that one that lags does not keep a top-up from being seen. Raises
+        ChainUnreachable, ReadFailed.
+        """
+        told = await self.pool.everyone(lambda provider: _balance(provider, account), urgent=True)
+        amounts = sorted((wei for _, wei in told), reverse=True)
+        return amounts[min(self.pool.quorum, len(amounts)) - 1]
+
     async def transfer_gas(self, account: str) -> int:
         """Gas that a transfer of nothing by `account` takes, where no code runs: the most that as many nodes as the
         quorum (or all that answer) ask for at least. 0 where no node tells.
@@ -273,6 +282,10 @@ async def _nonce(provider: Provider, account: str, at: object) -> int:
         if is_unknown_block(error):
             raise BlockUnknown(error.message) from None
         raise
+
+
+async def _balance(provider: Provider, account: str) -> int:
+    return quantity(await provider.ask_one("eth_getBalance", account, "latest"), "the balance")
 
 
 async def _transfer_gas(provider: Provider, account: str) -> int:

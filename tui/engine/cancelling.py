@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tui.engine.gas_money import GasMoney, read_gas_money
 from tui.engine.intents import unsigned
 from tui.engine.lifecycle import is_cancelling
 from tui.engine.sending import Sender, Teller
@@ -10,8 +11,10 @@ from tui.model.fees import bump, highest_next_base_fee
 from tui.model.intent import AttemptKind, Intent, IntentState
 from tui.model.plan import FeeQuote
 from tui.model.signing import NEVER_SIGNED, SignerRefused, SignerUnavailable
-from tui.model.text import clean_text
+from tui.model.text import clean_text, short_address
+from tui.model.units import format_units
 from tui.model.view import Severity
+from tui.ports.chain import Broadcaster
 from tui.ports.journal import Journal
 
 _CANCELLABLE = (IntentState.RESERVED, IntentState.SIGNED, IntentState.MAYBE_SENT)
@@ -24,9 +27,10 @@ class CannotCancel(Exception):
 class Canceller:
     """Signs, records and sends no-ops."""
 
-    def __init__(self, journal: Journal, sender: Sender, teller: Teller) -> None:
+    def __init__(self, journal: Journal, sender: Sender, broadcaster: Broadcaster, teller: Teller) -> None:
         self._journal = journal
         self._sender = sender
+        self._broadcaster = broadcaster
         self._teller = teller
 
     async def cancel(self, intent: Intent, fees: FeeQuote | None, head: BlockRef | None) -> None:
@@ -35,7 +39,8 @@ class Canceller:
             return
         if intent.state not in _CANCELLABLE:
             raise CannotCancel(f"{intent.words} is {intent.state}; there is nothing to cancel now")
-        bid = _fees(intent, fees, head)
+        money = await read_gas_money(self._journal, self._broadcaster, intent, cancel=True)
+        bid = _paid_for(_fees(intent, fees, head), intent, money, head)
         number = 0 if head is None else head.number
         try:
             new = await self._sender.sign(intent, IntentState.CANCELLING, AttemptKind.CANCEL, bid, number)
@@ -91,3 +96,25 @@ def _fees(intent: Intent, fees: FeeQuote | None, head: BlockRef | None) -> tuple
     if raised is None and intent.state is not IntentState.SIGNED and not intent.withheld:
         raise CannotCancel(f"{intent.words}: its fee is at the rule's ceiling, a no-op cannot outbid it")
     return raised or (latest.max_fee, latest.priority_fee)
+
+
+def _paid_for(bid: tuple[int, int], intent: Intent, money: GasMoney | None, head: BlockRef | None) -> tuple[int, int]:
+    """The bid, or less where the account cannot pay for it and less will do. A no-op that nobody pays for would take
+    the place of what it was to cancel and never go out. Where the money is not known, or nothing is recorded that could
+    go out instead, it is bid as it is.
+    """
+    if money is None or not intent.attempts or bid[0] <= (most := money.affordable(intent, cancel=True)):
+        return bid
+    base_fee = 0 if head is None else head.base_fee
+    if intent.state is IntentState.MAYBE_SENT and not intent.withheld:
+        latest = intent.attempts[-1]
+        less = bump(latest.max_fee, latest.priority_fee, most, highest_next_base_fee(base_fee))
+    else:
+        less = (most, min(bid[1], most)) if most > base_fee else None
+    if less is None:
+        raise CannotCancel(
+            f"{intent.words}: {short_address(intent.account)} has {format_units(money.balance, 18, 6)} of the native "
+            f"coin, and a no-op may take {format_units(money.no_op * bid[0], 18, 6)} of what its other transactions "
+            "leave; add some"
+        )
+    return less

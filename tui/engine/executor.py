@@ -15,6 +15,7 @@ from tui.engine.budget import day_of, degraded_cap, gas_debits, refuse_spend
 from tui.engine.cancelling import Canceller, CannotCancel
 from tui.engine.carrying import NO_PERMIT, REFUSED, Carrier, Verify
 from tui.engine.finality import Finality
+from tui.engine.gas_money import affordable_together
 from tui.engine.intents import (
     awaits_signature,
     call_of,
@@ -39,7 +40,9 @@ from tui.model.intent import Firing, FiringState, IntentState
 from tui.model.plan import FeeQuote, Plan, Refusal
 from tui.model.text import clean_text, short_address
 from tui.model.transitions import IllegalTransition, advance_firing
+from tui.model.units import format_units
 from tui.model.view import Severity
+from tui.planning.costs import least_fee
 from tui.ports.chain import Broadcaster, ChainUnreachable, Reader, ReadFailed
 from tui.ports.clock import Clock
 from tui.ports.journal import Journal, JournalConflict, SpendEntry, SpendKind
@@ -85,7 +88,7 @@ class Executor:
         self._teller = Teller(journal, clock, notify)
         self._sender = Sender(journal, signer, broadcaster, clock, kill_switch, self._teller)
         self._carrier = Carrier(journal, signer, self._sender, self._teller, kill_switch)
-        self._canceller = Canceller(journal, self._sender, self._teller)
+        self._canceller = Canceller(journal, self._sender, broadcaster, self._teller)
         self._tracker = Tracker(
             journal,
             self._sender,
@@ -324,7 +327,21 @@ class Executor:
             )
             return
         ceiling = min(intent.fee_ceiling for intent in waiting)
-        max_fee = min(fees.max_fee, ceiling)
+        affordable = await affordable_together(self._journal, self._broadcaster, waiting)
+        least = min(least_fee(fees), ceiling)
+        if affordable is not None and affordable < least:
+            names = " and ".join(map(short_address, senders(waiting)))
+            self._teller.say_once(
+                Severity.ALARM,
+                f"{firing.rule}: not signed after the restart: {names} can pay {format_units(affordable, 9, 2)} gwei "
+                "a unit of gas, which is less than the next blocks may take; add native coin, or cancel it to free "
+                "its nonces",
+                kind="not-resumed",
+                about=firing.id,
+                firing_id=firing.id,
+            )
+            return
+        max_fee = min(fees.max_fee, ceiling, fees.max_fee if affordable is None else affordable)
         head = self._head.number if self._head is not None else 0
         await self._carrier.sign_and_send(firing, (max_fee, min(fees.priority_fee, max_fee)), head)
 

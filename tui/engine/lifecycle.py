@@ -25,6 +25,8 @@ class Sight:
     `receipt` is that of any of its attempts, on a block that is canonical. `nonce_latest` and `nonce_final` count the
     account's mined transactions at the head and at the block that is final there; None: not known. `may_send` is
     False under the kill switch or where the account is halted. `settles`: the receipt is more than one node's word.
+    `affordable` is the most wei a unit of gas that the account can pay for its next attempt (None: not known), `unpaid`
+    that nodes refused its newest one because the account cannot pay for it.
     """
 
     head: BlockRef
@@ -35,6 +37,8 @@ class Sight:
     may_send: bool
     bump_after: int = BUMP_AFTER_BLOCKS
     settles: bool = True
+    affordable: int | None = None
+    unpaid: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,12 @@ class AtCeiling:
     """It waits, and its fees may not be raised any more."""
 
 
-Effect = Include | Settle | Unmine | Lose | Send | Replace | AtCeiling
+@dataclass(frozen=True, slots=True)
+class Short:
+    """It waits, and the account has no money for the fees that the rule would let it pay."""
+
+
+Effect = Include | Settle | Unmine | Lose | Send | Replace | AtCeiling | Short
 
 
 def decide(intent: Intent, sight: Sight) -> tuple[Effect, ...]:
@@ -114,20 +123,35 @@ def _mined(intent: Intent, sight: Sight, receipt: Receipt) -> tuple[Effect, ...]
 
 
 def _push(intent: Intent, sight: Sight) -> tuple[Effect, ...]:
-    """Raise the fees where it has waited long enough; else, and where they cannot be raised, send again."""
+    """Raise the fees where it has waited long enough; else, and where they cannot be raised, send again. What is not
+    paid for is not raised further: each signature counts in the signer, and none of them could go out.
+    """
     latest = intent.attempts[-1]
-    if intent.state is IntentState.SIGNED or sight.head.number - latest.block < sight.bump_after:
+    if not has_waited(intent, sight.head, sight.bump_after) or sight.unpaid:
         return (Send(latest),)
-    return raise_fees(intent, sight.head)
+    return raise_fees(intent, sight.head, sight.affordable)
 
 
-def raise_fees(intent: Intent, head: BlockRef) -> tuple[Effect, ...]:
-    """A replacement within the ceiling, or the same bytes again and a word about the ceiling."""
-    latest = intent.attempts[-1]
-    fees = bump(latest.max_fee, latest.priority_fee, intent.fee_ceiling, highest_next_base_fee(head.base_fee))
+def has_waited(intent: Intent, head: BlockRef, bump_after: int) -> bool:
+    """Whether the newest attempt was out for as many blocks as one may wait."""
+    return intent.state is not IntentState.SIGNED and head.number - intent.attempts[-1].block >= bump_after
+
+
+def raise_fees(intent: Intent, head: BlockRef, affordable: int | None = None) -> tuple[Effect, ...]:
+    """A replacement within the ceiling and within what the account can pay (None: not known, then nodes have to say),
+    or the same bytes again and a word about what is in the way.
+    """
+    latest, following = intent.attempts[-1], highest_next_base_fee(head.base_fee)
+    fees = bump(latest.max_fee, latest.priority_fee, intent.fee_ceiling, following)
     if fees is None:
         return (AtCeiling(), Send(latest))
-    return (Replace(*fees),)
+    if affordable is None or fees[0] <= affordable:
+        return (Replace(*fees),)
+    # Less than is wanted may do as well: enough of a raise for nodes to take it, and over the base fee of now.
+    less = bump(latest.max_fee, latest.priority_fee, min(intent.fee_ceiling, affordable), following)
+    if less is None or less[0] <= head.base_fee:
+        return (Short(), Send(latest))
+    return (Short(), Replace(*less))
 
 
 def is_cancelling(intent: Intent) -> bool:

@@ -29,6 +29,9 @@ the no-op is mined. What is not used is not paid."""
 MOST_CANCEL_GAS = 5_000_000
 """No more gas for a no-op, whatever the nodes say."""
 
+TAKEN = ("accepted", "already-known")
+"""The kinds of outcome by which a node has the bytes."""
+
 Notify = Callable[[Decision], None]
 
 _SENDABLE = (IntentState.MAYBE_SENT, IntentState.CANCELLING)
@@ -105,6 +108,12 @@ class Teller:
     def over(self, kind: str, about: str) -> None:
         """It is no more: where it comes back it is said again."""
         self._said.pop((kind, about), None)
+
+
+def is_unpaid(outcomes: Sequence[SendOutcome]) -> bool:
+    """Whether no node has the bytes, and one says that the account cannot pay for them."""
+    kinds = {outcome.kind for outcome in outcomes}
+    return "insufficient-funds" in kinds and kinds.isdisjoint(TAKEN)
 
 
 def no_op_gas(transfer: int) -> int:
@@ -187,9 +196,10 @@ class Sender:
         attempt = Attempt(number, kind, signed.hash, signed.raw, *fees, signed_at=self._clock.now(), block=head)
         return NewAttempt(intent, to, attempt, request)
 
-    async def send(self, intent_id: str, attempt: Attempt) -> tuple[SendOutcome, ...] | None:
-        """Hand an attempt to every node and keep what they said. Nothing is sent under the kill switch but a no-op;
-        None where that keeps back what this process has never handed out, see `withhold`.
+    async def send(self, intent_id: str, attempt: Attempt, *, quietly: bool = False) -> tuple[SendOutcome, ...] | None:
+        """Hand an attempt to every node and keep what they said; `quietly`: what they said of the newest one is what
+        is told. Nothing is sent under the kill switch but a no-op; None where that keeps back what this process has
+        never handed out, see `withhold`.
         """
         intent = self._journal.intent(intent_id)
         assert intent is not None
@@ -206,11 +216,12 @@ class Sender:
         if first or answer != attempt.answer:
             sent_at = self._clock.now() if attempt.sent_at is None else attempt.sent_at
             self._journal.record_answer(intent.id, attempt.number, sent_at, answer)
-        self._tell(intent, attempt, outcomes)
+        if not quietly:
+            self._tell(intent, attempt, outcomes)
         return outcomes
 
     def _tell(self, intent: Intent, attempt: Attempt, outcomes: tuple[SendOutcome, ...]) -> None:
-        took = sum(outcome.kind in ("accepted", "already-known") for outcome in outcomes)
+        took = sum(outcome.kind in TAKEN for outcome in outcomes)
         if took:
             self._teller.over("send-trouble", intent.id)
             if attempt.sent_at is None:

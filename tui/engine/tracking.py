@@ -9,6 +9,7 @@ from collections.abc import Callable
 from itertools import groupby
 
 from tui.engine.budget import day_of, gas_correction, may_have_spent
+from tui.engine.funds import Funds
 from tui.engine.lifecycle import (
     AtCeiling,
     Effect,
@@ -17,10 +18,12 @@ from tui.engine.lifecycle import (
     Replace,
     Send,
     Settle,
+    Short,
     Sight,
     Unmine,
     decide,
     firing_outcome,
+    has_waited,
     included,
     is_cancelling,
     lost,
@@ -77,6 +80,7 @@ class Tracker:
         self._bump_after = bump_after
         self._lost = LostNonces(journal, broadcaster, reader, teller, chain_id, self._confirmations)
         self._settling = Settling(broadcaster, reader, teller, self._confirmations)
+        self._funds = Funds(journal, sender, broadcaster, teller)
 
     async def look(self, head: BlockRef) -> None:
         """One look at everything unsettled. An account whose facts cannot be had is left as it is until the next."""
@@ -119,6 +123,12 @@ class Tracker:
                     receipt = await self._receipt(intent)
             if receipt is None and intent is intents[0]:
                 self._tell_of_a_gap(intent, latest)
+            # What was raised by less than it should have been goes on as soon as there is money, and waits no turn.
+            bump_after = 0 if self._funds.is_short(intent) else self._bump_after
+            waits = receipt is None and has_waited(intent, head, bump_after)
+            affordable = await self._funds.affordable(intent) if waits else None
+            current = self._journal.intent(intent.id)
+            assert current is not None
             sight = Sight(
                 head,
                 self._confirmations,
@@ -126,12 +136,15 @@ class Tracker:
                 latest,
                 final,
                 self._may_send(account),
-                self._bump_after,
+                bump_after,
                 settles=settles is True,
+                affordable=affordable,
+                unpaid=self._funds.is_unpaid(current),
             )
-            current = self._journal.intent(intent.id)
-            assert current is not None
-            for effect in decide(current, sight):
+            effects = decide(current, sight)
+            if waits and not sight.unpaid and Short() not in effects:
+                self._funds.over(current)
+            for effect in effects:
                 await self._do(current.id, effect, head)
 
     def _tell_of_a_gap(self, intent: Intent, latest: int | None) -> None:
@@ -195,6 +208,8 @@ class Tracker:
                 await self._send(intent, attempt, head)
             case Replace(max_fee, priority_fee):
                 await self._replace(intent, (max_fee, priority_fee), head)
+            case Short():
+                await self._funds.tell_short(intent, head)
             case AtCeiling():
                 self._teller.say_once(
                     Severity.ALARM,
@@ -229,11 +244,12 @@ class Tracker:
         if outcomes is None:
             self._sender.withhold([fresh] if first else [])
             return
+        await self._funds.sent(fresh, attempt, outcomes, head)
         if not any(outcome.kind == "underpriced-replacement" for outcome in outcomes):
             return
         if fresh.state.is_final or not (self._may_send(fresh.account) or is_cancelling(fresh)):
             return
-        for effect in raise_fees(fresh, head):
+        for effect in raise_fees(fresh, head, await self._funds.affordable(fresh)):
             if not isinstance(effect, Send):
                 await self._do(fresh.id, effect, head)
 
@@ -254,7 +270,10 @@ class Tracker:
             return
         self._journal.record_attempts([new])
         self._say(Severity.INFO, intent, f"fee raised to {format_units(fees[0], 9, 3)} gwei at most")
-        await self._sender.send(intent.id, new.attempt)
+        outcomes = await self._sender.send(intent.id, new.attempt)
+        fresh = self._journal.intent(intent.id)
+        assert fresh is not None
+        await self._funds.sent(fresh, new.attempt, outcomes or (), head)
 
     def close_firings(self) -> tuple[Firing, ...]:
         """Give every running firing its end where all of its transactions have theirs; those that ended now.

@@ -8,7 +8,7 @@ from tui.engine.intents import awaits_signature
 from tui.engine.sending import Teller
 from tui.model.intent import Firing, IntentState
 
-_OF_INTENT = ("ceiling", "gap", "send-trouble", "no-bump", "doubtful", "unsettled")
+_OF_INTENT = ("ceiling", "short-of-gas", "gap", "send-trouble", "no-bump", "doubtful", "unsettled")
 _OF_MINED = ("unsettled",)
 _OF_FIRING = ("signing-stopped", "not-resumed")
 

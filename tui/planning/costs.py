@@ -79,6 +79,11 @@ def with_ceiling(fees: FeeQuote, ceiling: int) -> FeeQuote:
     return FeeQuote(fees.base_fee, min(fees.max_fee, ceiling), min(fees.priority_fee, ceiling), max(ceiling, 1))
 
 
+def offering(fees: FeeQuote, most: int) -> FeeQuote:
+    """Fees whose first attempt offers no more than `most`; what raised ones may come to stays."""
+    return FeeQuote(fees.base_fee, min(fees.max_fee, most), min(fees.priority_fee, most), fees.ceiling)
+
+
 def least_fee(fees: FeeQuote) -> int:
     """Wei a unit of gas that a transaction has to offer to be taken into the next block, and into the one after it if
     the base fee rises by an eighth, as much as it can.

@@ -17,7 +17,7 @@ from tui.model.text import short_address
 from tui.model.units import BPS, USD, WAD, format_units, usd_text
 from tui.model.wallet import Wallet
 from tui.planning.circumstances import Circumstances
-from tui.planning.costs import GasBySender, gas_ceiling_wei, least_fee, plan_cost, with_ceiling
+from tui.planning.costs import GasBySender, gas_ceiling_wei, least_fee, offering, plan_cost, with_ceiling
 from tui.planning.fee_caps import largest, over_cap
 from tui.planning.payers import payer_wallet, refuse_signers
 from tui.planning.texts import health_text, percent_text
@@ -288,8 +288,8 @@ def _paid_for(
     plan: Plan, own: Wallet, circumstances: Circumstances, fees: FeeQuote, units_by: GasBySender
 ) -> FeeQuote | Refusal:
     """The fees that there is money for, or why the gas cannot be paid: each account pays for what it signs, `units_by`
-    of gas at the most. Where there is less than the fee to be offered and enough for the next blocks, no attempt
-    offers more than there is.
+    of gas at the most. Where there is less than the fee to be offered and enough for the next blocks, the first attempt
+    offers what there is. Later ones may come to the ceiling of the rule all the same: money may be added meanwhile.
     """
     for sender, units in units_by.items():
         wallet = payer_wallet(sender, own, circumstances)
@@ -309,5 +309,5 @@ def _paid_for(
                 f"{format_units(left, 18, 6)}; add some",
                 account=plan.position.account if sender is None else sender,
             )
-        fees = with_ceiling(fees, (left - data) // units)
+        fees = offering(fees, (left - data) // units)
     return fees

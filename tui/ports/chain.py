@@ -159,6 +159,11 @@ class Broadcaster(Protocol):
         Raises ChainUnreachable, ReadFailed where it is neither.
         """
 
+    async def balance(self, account: str) -> int:
+        """Wei that `account` has at least, by as many nodes as must agree, or all that answer where those are fewer.
+        Raises ChainUnreachable, ReadFailed.
+        """
+
     async def transfer_gas(self, account: str) -> int:
         """Gas that a transfer of nothing by `account` takes on this chain, where no code runs: 21,000, and on some
         chains what layer 1 asks for. 0 where no node tells. Never raises for what a node does.
