@@ -218,7 +218,8 @@ def test_a_market_without_sales_names_what_it_can_and_what_it_wants():
     found = check(SALE, (replace(SOUND[0], actions=can),), {})
     assert found == [
         'E8 step.0.action deleverage is not possible in aave-v3/core; write "repay" or "repay-with-atokens"; '
-        "sales want an exchange and the helper contract in the network file"
+        "sales want router02 in the network file's [[swap]] table, and no other helper than this market's under "
+        "[helpers]: `trimtab helper verify` tells"
     ]
     other = LiveMarket(MarketKey("aave-v3", "prime"), can, (USDC, WETH), ())
     found = check(SALE.replace('"aave-v3/core"', '"*"'), (*SOUND, other), {})

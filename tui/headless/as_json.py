@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tui.model.block import BlockRef
 from tui.model.intent import Attempt, Firing, Intent
-from tui.model.plan import Action, Alternative, Evaluation, Plan, PlanCost, PlannedStep, SwapCost
+from tui.model.plan import Action, Alternative, Evaluation, Plan, PlanCost, PlannedStep, Refusal, SwapCost
 from tui.model.position import Collateral, Debt, Position
 from tui.model.rounds import Rounds
 from tui.model.rule import RuleProblem
@@ -126,6 +126,7 @@ def evaluation_json(evaluation: Evaluation) -> Json:
         "refused_alternatives": [] if refused is None else [_alternative_json(one) for one in refused.alternatives],
         "problems": None if evaluation.problems is None else [_problem_json(one) for one in evaluation.problems],
         "at_trigger": plan_json(evaluation.ahead) if isinstance(evaluation.ahead, Plan) else None,
+        "at_trigger_refused": evaluation.ahead.reason if isinstance(evaluation.ahead, Refusal) else None,
     }
 
 
@@ -149,7 +150,7 @@ def plan_json(plan: Plan) -> Json:
                 "to": call.to,
                 "words": call.words,
                 "selector": "0x" + call.selector.hex(),
-                "gas_limit": call.gas_limit,
+                "gas_limit": call.gas_limit or None,  # null until it is simulated
                 "gas_expected": call.gas_used or None,
             }
             for call in plan.calls

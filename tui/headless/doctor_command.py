@@ -262,6 +262,8 @@ async def _defence_checks(wired: Wired, block: BlockRef, unarmed: Set[str] = fro
         if fault.severity == "error"
     ]
     signing = tuple(dict.fromkeys((*own, *paying)))
+    unwatched = [notice for notice in engine.setup.notices if "NOT watched" in notice]
+    checks += [Check("market", False, one, "what is there is not defended from here", stops=False) for one in unwatched]
     checks += [*position_checks(snapshot), *wallet_checks(snapshot, signing if own else own)]
     guarded = False
     bad = unarmed | {check.name for check in checks if check.level in ("bad", "unknown")}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Set
 from dataclasses import replace
 
 from tui.config.options import Options, UsageError, options_from
 from tui.engine.conditions import Condition, Consequence, acting_rule, first
 from tui.engine.continuing import Begun, begun, by_number, firings_since, going_on, is_worth_it, refuse_again
 from tui.engine.further import SPAN, refuse_further
-from tui.engine.live_rules import live_errors
+from tui.engine.live_rules import live_errors, live_faults
 from tui.engine.patience import BLOCKS
 from tui.engine.retrying import refuse_retry
 from tui.engine.rulebook import on_record, recalled, why_waits
@@ -62,7 +62,9 @@ def run_plan(args: argparse.Namespace) -> int:
         wired.engine.book.reload(force=True)
         for fault in wired.engine.book.faults:
             talk(f"rules: {fault}")
-        wired.engine.watch.defend(wired.engine.watch.accounts)
+        # Whoever pays: a plan is made up of what is in all of these wallets, whether their keys are here or not.
+        paying = [one for rule in wired.engine.book.rules if rule.mode is not Mode.NOTIFY for one in rule.wallets]
+        wired.engine.watch.defend([*wired.engine.watch.accounts, *paying])
         snapshot, fees = await asyncio.gather(wired.engine.watch.snapshot(block), wired.engine.ports.fees.quote(block))
         found = [
             await evaluate(wired, rule, position, snapshot, fees)
@@ -70,13 +72,28 @@ def run_plan(args: argparse.Namespace) -> int:
             for position in snapshot.positions
             if applies(rule, position.key)
         ]
+        unmatched = _unmatched(wired, snapshot, {one.rule for one in found})
         if args.json:
-            data_json({"block": block_json(block), "rules": [evaluation_json(one) for one in found]})
+            told = {"block": block_json(block), "rules": [evaluation_json(one) for one in found]}
+            data_json({**told, "unmatched": [{"rule": rule, "why": why} for rule, why in unmatched.items()]})
         else:
             _print_plans(found)
+            for rule, why in unmatched.items():
+                data(f"{rule}: covers NOTHING here: {why}")
         return Exit.FOUND if any(fault.severity == "error" for fault in wired.engine.book.faults) else Exit.DONE
 
     return _run(args, look, forever=False)
+
+
+def _unmatched(wired: Wired, snapshot: Snapshot, matched: Set[str]) -> dict[str, str]:
+    """Why each rule that is not `matched` to any position covers nothing: silence would look like a calm rule."""
+    faults = live_faults(wired.engine.book.sets, snapshot, wired.engine.prospect.markets)
+    found = {}
+    for rule in wired.engine.book.rules:
+        if rule.name not in matched:
+            why = next((str(one) for one in faults if one.rule == rule.name and one.field == "position"), None)
+            found[rule.name] = why or f"no watched account has a position at {rule.position}"
+    return found
 
 
 async def evaluate(wired: Wired, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote) -> Evaluation:
@@ -206,6 +223,8 @@ def _run(args: argparse.Namespace, look: Look, forever: bool) -> int:
     except JournalError as error:
         talk(f"trimtab: {error}")
         return Exit.REFUSED
+    for notice in wired.engine.setup.notices:
+        talk(f"trimtab: {notice}")
     try:
         return asyncio.run(_look(wired, options, look, forever))
     except KeyboardInterrupt:

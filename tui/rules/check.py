@@ -134,7 +134,10 @@ class _RuleCheck:
             if step.action is ActionKind.SWAP_TO_REPAY:
                 fix += "; a swap wants router02 in the network file's [[swap]] table"
             elif step.action in SALES:
-                fix += "; sales want an exchange and the helper contract in the network file"
+                fix += (
+                    "; sales want router02 in the network file's [[swap]] table, and no other helper than this "
+                    "market's under [helpers]: `trimtab helper verify` tells"
+                )
             say = self.error if len(without) == len(markets) else self.warn
             where = " and ".join(str(market.key) for market in without)
             swaps = step.action is ActionKind.SWAP_TO_REPAY
