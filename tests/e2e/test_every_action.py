@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contracts.test_deleverage import check_nothing_left, told
-from tests.protocols.carry_out import carry_out
-from tests.protocols.reading import UINT256_MAX, adapter, contract_health, read_one
+from tests.contracts.test_deleverage import told
+from tests.e2e.seeded import Tried, tried, wallet_of
 from tests.support.chain import ETHER, Chain
 from tests.support.deleverage import WAD, Holder, the_helper
 from tests.support.positions import (
@@ -178,23 +177,15 @@ async def test_a_seeded_position_ends_where_its_plan_says(market_v32: Chain, tmp
             holder = opened(chain, rng, 7_000 + number, shape)
             steps = way.ready(chain, rng, holder, shape)
             target = holder.health + rng.randint(2, way.rise) * WAD // 100
-            about = (name, number, shape, holder.health, target)
-            position, plan = await plans.plan(holder, rule_of(steps, target), permits=way.permits)
-            assert isinstance(plan, Plan), (about, plan)
-            _check_calls(way, plan, about)
-            before, wallet = holder.health, wallet_of(chain, holder)
-            done = carry_out(holder, plan.calls, position.block.timestamp + rng.choice((2, 12, 300)))
-            assert all(one.ok for one in done), about
-            assert all(one.gas <= call.gas_limit for one, call in zip(done, plan.calls, strict=True)), about
-            health = check_read_alike(chain, holder)
-            _check_health(plan, health, before, target, about)
+            one = await tried(plans, rng, holder, rule_of(steps, target), name, number, shape, permits=way.permits)
+            _check_calls(way, one.plan, one.about)
+            _check_health(one, target)
             if way.kind is ActionKind.DELEVERAGE:
-                assert plan.steps[0].action.sale is not None
-                assert told(done[-1].logs, the_helper(chain).address)[1] <= plan.steps[0].action.sale.most_sold
-            check_nothing_left(chain, the_helper(chain), holder)
-            check_no_allowance(chain, holder)
-            _check_wallet(chain, holder, plan, wallet, about)
-            reached += plan.reaches_target
+                assert one.plan.steps[0].action.sale is not None
+                sold = told(one.done[-1].logs, the_helper(chain).address)[1]
+                assert sold <= one.plan.steps[0].action.sale.most_sold
+            _check_wallet(chain, holder, one)
+            reached += one.plan.reaches_target
             chain.revert(snapshot)
     assert reached >= POSITIONS // 3, "hardly any of them reached its target"
 
@@ -217,53 +208,29 @@ def _check_calls(way: Way, plan: Plan, about: object) -> None:
         assert [call.permit is None for call in plan.calls] == [False], about
 
 
-def _check_health(plan: Plan, health: int | None, before: int, target: int, about: object) -> None:
-    if health is None:
-        assert plan.health_factor_after is None, about
+def _check_health(one: Tried, target: int) -> None:
+    if one.health is None:
+        assert one.plan.health_factor_after is None, one.about
         return
-    assert health > before, about
-    if plan.reaches_target:
-        assert target <= health <= target * 1_001 // 1_000, about
+    assert one.health > one.before, one.about
+    if one.plan.reaches_target:
+        assert target <= one.health <= target * 1_001 // 1_000, one.about
     else:
-        assert plan.shortfall, about
-        assert plan.health_factor_after is not None, about
-        assert abs(health - plan.health_factor_after) <= plan.health_factor_after // 1_000, about
-        assert health < target, about
+        assert one.plan.shortfall, one.about
+        assert one.plan.health_factor_after is not None, one.about
+        assert abs(one.health - one.plan.health_factor_after) <= one.plan.health_factor_after // 1_000, one.about
+        assert one.health < target, one.about
 
 
-def check_read_alike(chain: Chain, holder: Holder) -> int | None:
-    """The contract's own health, which is also what the adapter reads."""
-    health = contract_health(chain, holder.address)
-    assert read_one(chain, holder.address, adapter(chain)).health_factor == health
-    return health
-
-
-def check_no_allowance(chain: Chain, holder: Holder) -> None:
-    """Neither pool nor exchange may take anything more out of the wallet. A debt paid in full takes less than what was
-    permitted.
-    """
-    for token in chain.market.tokens.values():
-        for spender in (chain.market.pool, chain.market.router02):
-            left = chain.call(token.address, "allowance(address,address)", ["uint256"], holder.address, spender)
-            assert left < UINT256_MAX // 2, token.symbol
-            assert left == 0, token.symbol
-
-
-def wallet_of(chain: Chain, holder: Holder) -> dict[str, int]:
-    return {
-        token.address.lower(): chain.balance(symbol, holder.address) for symbol, token in chain.market.tokens.items()
-    }
-
-
-def _check_wallet(chain: Chain, holder: Holder, plan: Plan, before: dict[str, int], about: object) -> None:
+def _check_wallet(chain: Chain, holder: Holder, one: Tried) -> None:
     """Of what the wallet swaps exactly what was planned is gone, and nothing of anything else."""
-    (only,) = plan.steps
+    (only,) = one.plan.steps
     sale = only.action.sale
     if sale is None or sale.swap is None:
         return
-    gained = {token: amount - before[token] for token, amount in wallet_of(chain, holder).items()}
-    assert gained.pop(sale.collateral.address) == only.action.wrap - sale.sold, about
+    gained = {token: amount - one.wallet[token] for token, amount in wallet_of(chain, holder).items()}
+    assert gained.pop(sale.collateral.address) == only.action.wrap - sale.sold, one.about
     # What it came to beyond the repayment is there, and hardly differs from what was told.
     kept = gained.pop(only.action.asset.address)
-    assert 0 <= kept <= sale.surplus + only.action.amount // 500, about
-    assert not any(gained.values()), about
+    assert 0 <= kept <= sale.surplus + only.action.amount // 500, one.about
+    assert not any(gained.values()), one.about

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contracts.test_deleverage import check_nothing_left
-from tests.e2e.test_every_action import OTHERS, check_no_allowance, check_read_alike, wallet_of
+from tests.e2e.seeded import Tried, check_no_allowance, check_read_alike, tried, wallet_of
+from tests.e2e.test_every_action import OTHERS
 from tests.protocols.carry_out import carry_out
 from tests.support.chain import Chain
 from tests.support.deleverage import WAD, Holder, remove_code, the_helper
@@ -127,19 +127,11 @@ async def test_a_seeded_position_is_reshaped_as_its_plan_says(market_v32: Chain,
             shape = way.shape(rng)
             holder = opened(chain, rng, 7_400 + number, shape)
             rule = way.rule(chain, rng, holder, shape)
-            about = (name, number, shape, holder.health, rule)
-            position, plan = await plans.plan(holder, rule, permits=way.permits)
-            assert isinstance(plan, Plan), (about, plan)
-            _check_calls(way, plan, about)
-            before, wallet = holder.health, wallet_of(chain, holder)
-            done = carry_out(holder, plan.calls, position.block.timestamp + rng.choice((2, 12, 300)))
-            assert all(one.ok for one in done), about
-            assert all(one.gas <= call.gas_limit for one, call in zip(done, plan.calls, strict=True)), about
-            _check_health(rule, plan, check_read_alike(chain, holder), before, about)
-            assert wallet_of(chain, holder) == wallet, about
-            check_nothing_left(chain, the_helper(chain), holder)
-            check_no_allowance(chain, holder)
-            reached += plan.reaches_target
+            one = await tried(plans, rng, holder, rule, name, number, shape, permits=way.permits)
+            _check_calls(way, one.plan, one.about)
+            _check_health(rule, one)
+            assert wallet_of(chain, holder) == one.wallet, one.about
+            reached += one.plan.reaches_target
             chain.revert(snapshot)
     assert reached >= POSITIONS // 2, "hardly any of them reached its target"
 
@@ -152,23 +144,24 @@ def _check_calls(way: Way, plan: Plan, about: object) -> None:
     assert [call.permit is not None for call in plan.calls] == ([True] if way.permits else [False, False]), about
 
 
-def _check_health(rule: Rule, plan: Plan, health: int, before: int, about: object) -> None:
-    target = rule.target_health_factor
+def _check_health(rule: Rule, one: Tried) -> None:
+    target, health, expected = rule.target_health_factor, one.health, one.plan.health_factor_after
     assert target is not None
-    assert plan.health_factor_after is not None, about
+    assert health is not None, one.about
+    assert expected is not None, one.about
     if rule.boosts:
-        assert target <= health < before, about
+        assert target <= health < one.before, one.about
         goal = target * BOOST_ROOM // 1_000
     else:
-        assert health > before, about
+        assert health > one.before, one.about
         goal = target
-    if plan.reaches_target:
-        assert goal * 9_995 // 10_000 <= health <= goal * 1_001 // 1_000, about
-        assert health >= target, about
+    if one.plan.reaches_target:
+        assert goal * 9_995 // 10_000 <= health <= goal * 1_001 // 1_000, one.about
+        assert health >= target, one.about
         return
-    assert plan.shortfall, about
-    assert abs(health - plan.health_factor_after) <= plan.health_factor_after // 1_000, about
-    assert health > goal if rule.boosts else health < goal, about
+    assert one.plan.shortfall, one.about
+    assert abs(health - expected) <= expected // 1_000, one.about
+    assert health > goal if rule.boosts else health < goal, one.about
 
 
 @pytest.mark.timeout(240)
