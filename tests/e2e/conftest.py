@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 from eth_account import Account
 
+from tests.support.aggregated import KINDS
 from tests.support.chain import ETHER, Chain, keyed_account
 from tests.support.clock import FakeClock
+from tests.support.deleverage import remove_code, the_helper
 from tests.support.fault_rig import World, open_world, part_way
-from tests.support.on_exchange import Open, open_armed
+from tests.support.on_exchange import SELL, SWAP, Open, open_armed, usually
 from tui.config.paths import resolve_paths
 from tui.engine.configwatch import ConfigWatch
 from tui.engine.facade import Passwords
@@ -225,8 +227,38 @@ def world(
     yield from open_world(anvil, artifact_folders, artifacts_dir, tmp_path_factory.mktemp("world"))
 
 
+@pytest.fixture(scope="module")
+def without_helper(world: World) -> None:
+    """Nobody ever deployed the helper, for a whole module."""
+    remove_code(world.chain, the_helper(world.chain).address)
+
+
 @pytest.fixture
 async def defending(world: World, tmp_path: Path) -> AsyncIterator[Open]:
     """Opens an armed engine whose network names the exchange; `steps` are the rule's, options those of `open_rig`."""
     async with AsyncExitStack() as stack:
         yield partial(open_armed, stack, world, tmp_path)
+
+
+@pytest.fixture
+def selling(defending: Open) -> Open:
+    """Opens an engine armed with a sale of collateral, through the helper."""
+    return usually(defending, SELL.format("2%"))
+
+
+@pytest.fixture
+def swapping(defending: Open) -> Open:
+    """Opens an engine armed with a repayment that another token of the wallet is swapped for."""
+    return usually(defending, SWAP.format("2%"))
+
+
+@pytest.fixture
+def rounds(without_helper: None, defending: Open) -> Open:
+    """Opens an engine armed with a deleverage, for which there is no helper."""
+    return usually(defending, SELL.format("2%"), helpers={})
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of aggregator in turn."""
+    return str(request.param)

@@ -4,133 +4,34 @@ and 1inch's do, the signer, the journal. And every lie there is: refused, and th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from eth_account import Account
 
-from tests.support.aggregators import DEPLOY, PPM, Contracts, Service, cheat, deal, errand
-from tests.support.chain import Chain, keyed_account
-from tests.support.deleverage import WAD
-from tests.support.fault_rig import FaultRig, World, open_rig
+from tests.support.aggregated import KEY, KINDS, LIES, SELECTOR, THIEF, OpenScene, Scene, open_scene
+from tests.support.aggregators import DEPLOY, PPM, Service, deal, errand
+from tests.support.fault_rig import World
 from tests.support.http import bad_server
 from tests.support.on_exchange import SWAP as STEP
-from tests.support.on_exchange import TARGET, USD_AT_105, plan_of
-from tests.support.positions import follow, network_of
+from tests.support.on_exchange import TARGET, resend
 from tui.engine.venues import FIRST_PAUSE
 from tui.headless.checks import Check
 from tui.headless.doctor_command import _defence_checks
 from tui.model.intent import FiringState, IntentState
 from tui.model.network import AggregatorConfig
-from tui.model.plan import Plan, Sale
+from tui.model.plan import Plan
 from tui.practice.abi import calldata
 from tui.practice.accounts import OWNER
-from tui.quotes.one_inch import SWAP
-from tui.quotes.router02 import EXACT_INPUT_SINGLE, within
-from tui.quotes.zero_x import EXEC
 
 pytestmark = pytest.mark.node
 
-KINDS = ("0x", "1inch")
-SELECTOR = {"0x": EXEC, "1inch": SWAP}
-THIEF = "0x" + "bad1" * 10
-KEY = "sk-live-7f3c0a-4242"
-
-
-@dataclass
-class Scene:
-    """An armed engine, the contracts of one aggregator, its service, and the account that swaps, with its key."""
-
-    rig: FaultRig
-    contracts: Contracts
-    service: Service
-    account: str
-    key: str
-
-    @property
-    def chain(self) -> Chain:
-        return self.rig.chain
-
-    async def fall(self, ppm: int = PPM + 5_000, below: int = 0, usd: Decimal = USD_AT_105) -> None:
-        """The oracle falls, the pools `below` it, the aggregator at `ppm` of the oracle's price; the engine sees it."""
-        self.prepare(ppm, below, usd)
-        self.rig.clock.advance(2)
-        await self.rig.head()
-
-    def prepare(self, ppm: int, below: int = 0, usd: Decimal = USD_AT_105) -> None:
-        """The same, with nobody looking yet."""
-        self.chain.set_price("WETH", usd)
-        follow(self.chain, {"WETH": PPM - below})
-        deal(self.chain, self.contracts, "WETH", "USDC", ppm)
-
-    @property
-    def plan(self) -> Plan:
-        return plan_of(self.rig)
-
-    @property
-    def sale(self) -> Sale:
-        (sale,) = [step.action.sale for step in self.plan.steps]
-        assert sale is not None
-        return sale
-
-    @property
-    def ways(self) -> str:
-        return "\n".join(f"{one.words}: {one.why_not}" for one in self.plan.alternatives)
-
-    def allowed(self) -> dict[str, int]:
-        """What of its WETH may still be taken, by whom."""
-        weth, chain = self.chain.token("WETH").address, self.chain
-        spenders = (chain.market.router02, chain.market.pool, self.contracts.router)
-        return {
-            one: left
-            for one in spenders
-            if (left := chain.call(weth, "allowance(address,address)", ["uint256"], self.account, one))
-        }
-
-    async def done_on_the_exchange(self) -> None:
-        """That the same block's plan goes by the exchange on the chain, and does its work."""
-        assert EXACT_INPUT_SINGLE in [within(call.data)[:4] for call in self.plan.calls]
-        assert self.sale.venue.startswith("Uniswap V3")
-        assert (await self.rig.settle()).state is FiringState.DONE
-        assert TARGET <= self.chain.health_factor(self.rig.account) <= TARGET * 1_001 // 1_000
-        assert self.allowed() == {}
-        assert self.chain.balance("USDC", THIEF) == self.chain.balance("WETH", THIEF) == 0
-        self.rig.check()
-
-
-Open = Callable[..., Awaitable[Scene]]
-
-
-async def open_scene(
-    stack: AsyncExitStack, world: World, folder: Path, kind: str, steps: str, *, arm: bool = True, **options: Any
-) -> Scene:
-    """An engine with one aggregator, armed unless it is said; closed with `stack`, the chain put back."""
-    snapshot = world.chain.snapshot()
-    stack.callback(world.chain.revert, snapshot)
-    contracts = DEPLOY[kind](world.chain)
-    service = Service(world.chain, contracts)
-    server = await stack.enter_async_context(bad_server(service))
-    network = network_of(world.chain)
-    key_file = folder / "key"
-    key_file.write_text(f"{KEY}\n")
-    key_file.chmod(0o600)
-    config = service.config(server.url, key_file=str(key_file), timeout=options.pop("timeout", 2.0))
-    others = options.pop("and_config", None)
-    asked = (config,) if others is None else (config, others)
-    named = {"swaps": network.swaps, "wrapped_native": network.wrapped_native, "aggregators": asked}
-    rig = await open_rig(stack, world, folder, steps=steps, **{**named, **options})
-    if arm:
-        await rig.arm()
-    return Scene(rig, contracts, service, rig.account, keyed_account(70)[1])
-
 
 @pytest.fixture
-async def scene(world: World, tmp_path: Path) -> AsyncIterator[Open]:
+async def scene(world: World, tmp_path: Path) -> AsyncIterator[OpenScene]:
     """Opens an armed engine with one aggregator."""
     async with AsyncExitStack() as stack:
 
@@ -140,15 +41,10 @@ async def scene(world: World, tmp_path: Path) -> AsyncIterator[Open]:
         yield make
 
 
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 # --- the honest one ------------------------------------------------------------------------------------------------
 
 
-async def test_what_gives_more_is_taken_and_less_is_sold(scene: Open, kind: str) -> None:
+async def test_what_gives_more_is_taken_and_less_is_sold(scene: OpenScene, kind: str) -> None:
     at = await scene(kind)
     before = {symbol: at.chain.balance(symbol, at.rig.account) for symbol in at.chain.market.tokens}
     await at.fall(ppm=PPM + 5_000)
@@ -186,14 +82,14 @@ async def test_what_gives_more_is_taken_and_less_is_sold(scene: Open, kind: str)
     ],
     ids=["too little", "less"],
 )
-async def test_what_gives_no_more_is_not_taken_and_told(scene: Open, kind: str, ppm: int, told: str) -> None:
+async def test_what_gives_no_more_is_not_taken_and_told(scene: OpenScene, kind: str, ppm: int, told: str) -> None:
     at = await scene(kind)
     await at.fall(ppm=ppm)
     assert told.format(kind) in at.ways
     await at.done_on_the_exchange()
 
 
-async def test_what_gives_less_more_than_its_gas_costs_is_not_taken(scene: Open, kind: str) -> None:
+async def test_what_gives_less_more_than_its_gas_costs_is_not_taken(scene: OpenScene, kind: str) -> None:
     at = await scene(kind)
     at.prepare(PPM - 400)
     # A look at some account on the way costs gas, and gas is dear.
@@ -209,7 +105,7 @@ async def test_what_gives_less_more_than_its_gas_costs_is_not_taken(scene: Open,
     await at.done_on_the_exchange()
 
 
-async def test_where_the_pools_are_too_dear_it_is_taken_all_the_same(scene: Open, kind: str) -> None:
+async def test_where_the_pools_are_too_dear_it_is_taken_all_the_same(scene: OpenScene, kind: str) -> None:
     at = await scene(kind, slippage="0.3%")
     await at.fall(ppm=PPM, below=10_000)
     assert at.sale.venue == kind
@@ -218,14 +114,14 @@ async def test_where_the_pools_are_too_dear_it_is_taken_all_the_same(scene: Open
     assert TARGET <= at.chain.health_factor(at.rig.account) <= TARGET * 1_001 // 1_000
 
 
-async def test_what_loses_more_than_the_step_allows_is_not_taken(scene: Open, kind: str) -> None:
+async def test_what_loses_more_than_the_step_allows_is_not_taken(scene: OpenScene, kind: str) -> None:
     at = await scene(kind, slippage="0.3%")
     await at.fall(ppm=PPM * 98 // 100, below=10_000)
     assert at.rig.firings == ()
     assert "would lose 1.0" in at.rig.said
 
 
-async def test_the_signer_knows_its_calls_and_holds_their_words(scene: Open, kind: str) -> None:
+async def test_the_signer_knows_its_calls_and_holds_their_words(scene: OpenScene, kind: str) -> None:
     at = await scene(kind)
     (policy,) = at.rig.wired.engine.armory.policies.values()
     assert policy is not None
@@ -240,7 +136,7 @@ async def test_the_signer_knows_its_calls_and_holds_their_words(scene: Open, kin
     assert spenders == {int(at.contracts.router, 16), int(at.chain.market.router02, 16)}
 
 
-async def test_without_such_a_table_the_signer_knows_no_such_call(scene: Open, kind: str) -> None:
+async def test_without_such_a_table_the_signer_knows_no_such_call(scene: OpenScene, kind: str) -> None:
     at = await scene(kind, aggregators=())
     (policy,) = at.rig.wired.engine.armory.policies.values()
     assert policy is not None
@@ -253,75 +149,9 @@ async def test_without_such_a_table_the_signer_knows_no_such_call(scene: Open, k
 # --- the lies ------------------------------------------------------------------------------------------------------
 
 
-def less_comes_out(at: Scene) -> None:
-    cheat(at.chain, at.contracts, paid_bps=5_000)
-
-
-def it_goes_elsewhere(at: Scene) -> None:
-    cheat(at.chain, at.contracts, payee=THIEF)
-
-
-def another_token_goes(at: Scene) -> None:
-    chain, account = at.chain, at.account
-    chain.give("DAI", chain.units("DAI", 100), account)
-    chain.approve(account, "DAI", at.contracts.dealer)
-    data = calldata("transferFrom(address,address,uint256)", account, THIEF, chain.units("DAI", 1))
-    errand(chain, at.contracts, chain.token("DAI").address, data)
-
-
-def a_token_nobody_watches_goes(at: Scene) -> None:
-    """A receipt of the market, which no list of assets names."""
-    chain, account = at.chain, at.account
-    atoken = chain.token("WETH").a_token
-    chain.send(account, atoken, "approve(address,uint256)", at.contracts.dealer, WAD)
-    errand(chain, at.contracts, atoken, calldata("transferFrom(address,address,uint256)", account, THIEF, 10**9))
-
-
-def more_is_taken(at: Scene) -> None:
-    chain, account = at.chain, at.account
-    chain.approve(account, "WETH", at.contracts.dealer, WAD)
-    data = calldata("transferFrom(address,address,uint256)", account, THIEF, WAD // 100)
-    errand(chain, at.contracts, chain.token("WETH").address, data)
-
-
-def an_approval_is_left(at: Scene) -> None:
-    """By a permit that its owner signed for something else."""
-    chain, account = at.chain, at.account
-    token = chain.token("USDC").address
-    deadline = 2**63
-    domain = {
-        "name": chain.call(token, "name()", ["string"]),
-        "version": chain.call(token, "version()", ["string"]),
-        "chainId": chain.market.chain_id,
-        "verifyingContract": token,
-    }
-    types = {"Permit": [{"name": name, "type": kind} for name, kind in (
-        ("owner", "address"), ("spender", "address"), ("value", "uint256"), ("nonce", "uint256"),
-        ("deadline", "uint256"),
-    )]}  # fmt: skip
-    nonce = chain.call(token, "nonces(address)", ["uint256"], account)
-    said = {"owner": account, "spender": THIEF, "value": 7, "nonce": nonce, "deadline": deadline}
-    signed = Account.sign_typed_data(at.key, domain, types, said)
-    data = calldata(
-        "permit(address,address,uint256,uint256,uint8,bytes32,bytes32)", account, THIEF, 7, deadline, signed.v,
-        signed.r.to_bytes(32, "big"), signed.s.to_bytes(32, "big"),
-    )  # fmt: skip
-    errand(chain, at.contracts, token, data)
-
-
-def it_reverts(at: Scene) -> None:
-    errand(at.chain, at.contracts, at.chain.token("DAI").address, calldata("transfer(address,uint256)", THIEF, 2**200))
-
-
-LIES = (
-    less_comes_out, it_goes_elsewhere, another_token_goes, a_token_nobody_watches_goes, more_is_taken,
-    an_approval_is_left, it_reverts,
-)  # fmt: skip
-
-
 @pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
 async def test_a_call_that_does_another_thing_is_not_taken(
-    scene: Open, kind: str, lie: Callable[[Scene], None]
+    scene: OpenScene, kind: str, lie: Callable[[Scene], None]
 ) -> None:
     at = await scene(kind)
     at.prepare(PPM + 5_000)
@@ -335,7 +165,7 @@ async def test_a_call_that_does_another_thing_is_not_taken(
 
 
 @pytest.mark.parametrize("turned", ["to another", "away", "off"])
-async def test_a_settler_that_its_registry_does_not_know_is_not_taken(scene: Open, turned: str) -> None:
+async def test_a_settler_that_its_registry_does_not_know_is_not_taken(scene: OpenScene, turned: str) -> None:
     at = await scene("0x")
     none, dealer = "0x" + "0" * 40, at.contracts.dealer
     turns = {"to another": (THIEF, dealer), "away": (THIEF, OWNER), "off": (none, dealer)}
@@ -362,7 +192,7 @@ async def planned_now(at: Scene) -> Plan:
     return plan
 
 
-async def test_a_service_that_never_answers_is_not_waited_for(scene: Open, kind: str) -> None:
+async def test_a_service_that_never_answers_is_not_waited_for(scene: OpenScene, kind: str) -> None:
     at = await scene(kind, timeout=0.4)
     at.service.reply = lambda _request: None
     await at.fall()
@@ -372,7 +202,7 @@ async def test_a_service_that_never_answers_is_not_waited_for(scene: Open, kind:
 
 
 @pytest.mark.parametrize("better", KINDS)
-async def test_of_two_the_better_one_is_taken(scene: Open, world: World, better: str) -> None:
+async def test_of_two_the_better_one_is_taken(scene: OpenScene, world: World, better: str) -> None:
     worse = next(one for one in KINDS if one != better)
     other = DEPLOY[worse](world.chain)
     service = Service(world.chain, other)
@@ -389,7 +219,7 @@ async def test_of_two_the_better_one_is_taken(scene: Open, world: World, better:
         assert at.allowed() == {}
 
 
-async def test_on_a_node_that_tells_no_events_no_call_of_theirs_is_taken(scene: Open, kind: str) -> None:
+async def test_on_a_node_that_tells_no_events_no_call_of_theirs_is_taken(scene: OpenScene, kind: str) -> None:
     at = await scene(kind)
     (provider,) = at.rig.providers
     provider.simulates = False
@@ -398,7 +228,7 @@ async def test_on_a_node_that_tells_no_events_no_call_of_theirs_is_taken(scene: 
     await at.done_on_the_exchange()
 
 
-async def test_a_rule_that_is_being_written_is_told_to_nobody(scene: Open, kind: str) -> None:
+async def test_a_rule_that_is_being_written_is_told_to_nobody(scene: OpenScene, kind: str) -> None:
     at = await scene(kind)
     at.prepare(PPM + 5_000)
     await at.rig.head()
@@ -410,7 +240,7 @@ async def test_a_rule_that_is_being_written_is_told_to_nobody(scene: Open, kind:
     assert len(at.service.asked) == asked > 0
 
 
-async def test_a_service_that_fails_costs_a_defence_nothing_and_is_told_once(scene: Open, kind: str) -> None:
+async def test_a_service_that_fails_costs_a_defence_nothing_and_is_told_once(scene: OpenScene, kind: str) -> None:
     at = await scene(kind)
     at.service.reply = lambda _request: (503, {}, b"{}")
     await at.fall()
@@ -431,7 +261,9 @@ async def test_a_service_that_fails_costs_a_defence_nothing_and_is_told_once(sce
     await at.done_on_the_exchange()
 
 
-async def test_the_doctor_tells_whether_it_offers_anything_and_calls_no_defence_stopped(scene: Open, kind: str) -> None:
+async def test_the_doctor_tells_whether_it_offers_anything_and_calls_no_defence_stopped(
+    scene: OpenScene, kind: str
+) -> None:
     at = await scene(kind)
     deal(at.chain, at.contracts, "WETH", "USDC")
 
@@ -460,7 +292,7 @@ async def test_the_doctor_tells_whether_it_offers_anything_and_calls_no_defence_
     ],
 )
 async def test_a_key_that_cannot_be_used_leaves_the_defence_to_the_exchange(
-    scene: Open, tmp_path: Path, mode: int | None, content: str, said: str
+    scene: OpenScene, tmp_path: Path, mode: int | None, content: str, said: str
 ) -> None:
     file = tmp_path / "other-key"
     if mode is not None:
@@ -476,7 +308,7 @@ async def test_a_key_that_cannot_be_used_leaves_the_defence_to_the_exchange(
     await at.done_on_the_exchange()
 
 
-async def test_the_key_goes_to_the_service_and_nowhere_else(scene: Open, kind: str, tmp_path: Path) -> None:
+async def test_the_key_goes_to_the_service_and_nowhere_else(scene: OpenScene, kind: str, tmp_path: Path) -> None:
     at = await scene(kind)
     at.service.reply = lambda _request: (400, {}, f'{{"description": "no such key as {KEY}"}}'.encode())
     await at.fall()
@@ -501,26 +333,22 @@ def files_with(directory: Path, text: str) -> list[str]:
 
 def spend_usdc(at: Scene) -> None:
     """The wallet holds no USDC: a repayment whose swap was undone is undone as well."""
-    pool, chain = at.chain.market.pool, at.chain
-    usdc = chain.balance("USDC", at.account)
-    chain.send(at.account, chain.token("USDC").address, "transfer(address,uint256)", pool, usdc)
+    at.chain.take("USDC", at.account)
 
 
 async def undone_in_its_block(at: Scene) -> None:
     """The newest firing's transactions are mined while the dealer pays half; to whoever simulates it is generous."""
     chain = at.chain
-    raws = [intent.attempts[-1].raw for intent in at.rig.firing.intents]
     chain.rpc("anvil_dropAllTransactions")
     deal(chain, at.contracts, "WETH", "USDC", PPM // 2)
-    for raw in raws:
-        chain.rpc("eth_sendRawTransaction", "0x" + raw.hex())
+    resend(at.rig)
     chain.mine()
     deal(chain, at.contracts, "WETH", "USDC", PPM + 5_000)
     at.rig.clock.advance(2)
     await at.rig.head()
 
 
-async def test_one_whose_call_reverts_in_its_block_is_not_taken_at_the_next_one(scene: Open, kind: str) -> None:
+async def test_one_whose_call_reverts_in_its_block_is_not_taken_at_the_next_one(scene: OpenScene, kind: str) -> None:
     at = await scene(kind)
     spend_usdc(at)
     await at.fall()
@@ -544,7 +372,7 @@ async def test_one_whose_call_reverts_in_its_block_is_not_taken_at_the_next_one(
     at.rig.check()
 
 
-async def test_it_is_taken_all_the_same_where_nothing_else_can_be_done(scene: Open, kind: str) -> None:
+async def test_it_is_taken_all_the_same_where_nothing_else_can_be_done(scene: OpenScene, kind: str) -> None:
     """The pools are too dear, and it reverts once for an honest reason."""
     at = await scene(kind, slippage="0.3%")
     spend_usdc(at)

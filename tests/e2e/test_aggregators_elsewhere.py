@@ -4,8 +4,7 @@ loopback, contracts that speak as 0x's and 1inch's do. The same lies as for own 
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from decimal import Decimal
@@ -13,43 +12,33 @@ from itertools import cycle
 from pathlib import Path
 
 import pytest
-from eth_account import Account
 
-from tests.e2e.test_aggregators import KINDS, LIES, SELECTOR, THIEF, Open, Scene, open_scene
+from tests.support.aggregated import KINDS, LIES, SELECTOR, THIEF, OpenScene, Scene, open_scene
 from tests.support.aggregators import PPM
-from tests.support.chain import ETHER, keyed_account
-from tests.support.fault_rig import PASSWORD, World, open_world
-from tests.support.on_exchange import SELL, SWAP, TARGET, health
+from tests.support.chain import keyed_account
+from tests.support.fault_rig import World
+from tests.support.on_exchange import SELL, SWAP, TARGET, health, wallet
+from tests.support.payer import HOT, fund, write_keystore
 from tui.model.intent import FiringState, Intent
 from tui.model.rounds import FLOOR
 from tui.model.signing import SignerRefused, TransactionRequest
 from tui.model.units import WAD
-from tui.practice.node import NodeProgram
 from tui.protocols.erc20 import word
-from tui.vault.keystore import MIN_PBKDF2_ROUNDS
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(240)]
 
-HOT = keyed_account(8)[0].lower()
 ROUND = f'{SELL.format("2%")}rounds = "always"\n'
 PAID = f'{SWAP.format("2%")}wallet = "{HOT}"\n'
 
 
 @pytest.fixture(scope="module")
-def world(
-    anvil: NodeProgram, artifact_folders: dict[str, Path], artifacts_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
+def world(world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
     """The keys of the position's account and of one that pays are here."""
-    folder = tmp_path_factory.mktemp("world")
-    hot = folder / "hot.json"
-    hot.write_text(json.dumps(Account.encrypt(keyed_account(8)[1], PASSWORD, "pbkdf2", MIN_PBKDF2_ROUNDS)))
-    hot.chmod(0o600)
-    for one in open_world(anvil, artifact_folders, artifacts_dir, folder):
-        yield replace(one, others={HOT: hot})
+    return replace(world, others={HOT: write_keystore(tmp_path_factory.mktemp("hot"))})
 
 
 @pytest.fixture
-async def in_rounds(world: World, tmp_path: Path) -> AsyncIterator[Open]:
+async def in_rounds(world: World, tmp_path: Path) -> AsyncIterator[OpenScene]:
     """Opens an engine armed with a deleverage that goes in rounds."""
     async with AsyncExitStack() as stack:
 
@@ -60,30 +49,19 @@ async def in_rounds(world: World, tmp_path: Path) -> AsyncIterator[Open]:
 
 
 @pytest.fixture
-async def paid(world: World, tmp_path: Path) -> AsyncIterator[Open]:
+async def paid(world: World, tmp_path: Path) -> AsyncIterator[OpenScene]:
     """Opens an engine armed with a swap that another account makes and pays: it has 8 WETH and 2,000 USDC."""
     async with AsyncExitStack() as stack:
 
         async def make(kind: str) -> Scene:
-            chain, position = world.chain, f"aave-v3/core/{world.account}"
+            position = f"aave-v3/core/{world.account}"
             at = await open_scene(stack, world, tmp_path, kind, PAID, arm=False, position=position)
-            chain.set_ether(HOT, 10 * ETHER)
-            chain.give("USDC", chain.units("USDC", 2_000), HOT)
-            chain.give("WETH", 8 * WAD, HOT)
+            fund(world.chain, 2_000, weth=8)
             await at.rig.mine()
             await at.rig.arm()
             return replace(at, account=HOT, key=keyed_account(8)[1])
 
         yield make
-
-
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-def held(at: Scene, account: str) -> dict[str, int]:
-    return {symbol: at.chain.balance(symbol, account) for symbol in at.chain.market.tokens}
 
 
 def foreign(at: Scene, kind: str) -> list[Intent]:
@@ -95,9 +73,10 @@ def foreign(at: Scene, kind: str) -> list[Intent]:
 # --- rounds ----------------------------------------------------------------------------------------------------------
 
 
-async def test_every_round_goes_by_the_better_call_to_the_target(in_rounds: Open, kind: str) -> None:
+async def test_every_round_goes_by_the_better_call_to_the_target(in_rounds: OpenScene, kind: str) -> None:
     at = await in_rounds(kind)
-    rig, before = at.rig, held(at, at.account)
+    rig = at.rig
+    before = wallet(rig)
     await at.fall(ppm=PPM + 5_000, usd=Decimal("2450"))  # a health of 1.13, from which it is four rounds
     assert at.sale.venue == kind
     assert at.sale.withdrawn == at.sale.sold
@@ -113,7 +92,7 @@ async def test_every_round_goes_by_the_better_call_to_the_target(in_rounds: Open
     assert TARGET <= health(rig) <= TARGET * 1_004 // 1_000
     assert {one.state for one in rig.firings} == {FiringState.DONE}
     assert len(foreign(at, kind)) == len(rig.firings) >= 3
-    after = held(at, at.account)
+    after = wallet(rig)
     assert after["WETH"] == before["WETH"]
     assert before["USDC"] <= after["USDC"] < before["USDC"] + 30 * 10**6
     assert at.allowed() == {}
@@ -122,7 +101,7 @@ async def test_every_round_goes_by_the_better_call_to_the_target(in_rounds: Open
 
 @pytest.mark.parametrize(("kind", "lie"), zip(cycle(KINDS), LIES), ids=lambda one: getattr(one, "__name__", one))
 async def test_a_round_goes_by_no_call_that_does_another_thing(
-    in_rounds: Open, kind: str, lie: Callable[[Scene], None]
+    in_rounds: OpenScene, kind: str, lie: Callable[[Scene], None]
 ) -> None:
     at = await in_rounds(kind)
     at.prepare(PPM + 5_000)
@@ -143,9 +122,10 @@ async def test_a_round_goes_by_no_call_that_does_another_thing(
 # --- another account that pays ---------------------------------------------------------------------------------------
 
 
-async def test_what_another_account_swaps_goes_by_the_better_call(paid: Open, kind: str) -> None:
+async def test_what_another_account_swaps_goes_by_the_better_call(paid: OpenScene, kind: str) -> None:
     at = await paid(kind)
-    rig, before, own = at.rig, held(at, HOT), held(at, at.rig.account)
+    rig = at.rig
+    before, own = wallet(rig, HOT), wallet(rig)
     await at.fall(ppm=PPM + 5_000)
     assert at.sale.venue == kind
     assert {call.sender for call in at.plan.calls} == {HOT}
@@ -155,18 +135,18 @@ async def test_what_another_account_swaps_goes_by_the_better_call(paid: Open, ki
     assert TARGET <= health(rig) <= TARGET * 1_001 // 1_000
     (swap,) = foreign(at, kind)
     assert swap.account == HOT
-    after = held(at, HOT)
+    after = wallet(rig, HOT)
     assert before["WETH"] - after["WETH"] == sold
     assert sold < repaid * 10**12 * 10**8 // at.chain.price("WETH") * 997 // 1_000
     assert 0 <= after["USDC"] - before["USDC"] <= repaid * 2 // 1_000
-    assert held(at, rig.account) == own
+    assert wallet(rig) == own
     assert at.allowed() == {}
     assert at.service.asked[0].query["taker" if kind == "0x" else "from"].lower() == HOT
 
 
 @pytest.mark.parametrize(("kind", "lie"), zip(cycle(KINDS[::-1]), LIES), ids=lambda one: getattr(one, "__name__", one))
 async def test_another_account_goes_by_no_call_that_does_another_thing(
-    paid: Open, kind: str, lie: Callable[[Scene], None]
+    paid: OpenScene, kind: str, lie: Callable[[Scene], None]
 ) -> None:
     at = await paid(kind)
     at.prepare(PPM + 5_000)
@@ -196,7 +176,7 @@ WORDS = {
 
 @pytest.mark.parametrize("who", ["rounds", "payer"])
 async def test_the_signer_signs_no_such_call_with_another_word(
-    in_rounds: Open, paid: Open, kind: str, who: str
+    in_rounds: OpenScene, paid: OpenScene, kind: str, who: str
 ) -> None:
     at = await (in_rounds if who == "rounds" else paid)(kind)
     rules = at.rig.rules
@@ -220,7 +200,7 @@ async def test_the_signer_signs_no_such_call_with_another_word(
     assert signed.raw
 
 
-async def test_both_accounts_policies_know_the_call_and_to_whom_it_pays(paid: Open, kind: str) -> None:
+async def test_both_accounts_policies_know_the_call_and_to_whom_it_pays(paid: OpenScene, kind: str) -> None:
     at = await paid(kind)
     policies = at.rig.wired.engine.armory.policies
     (call,) = [one for one in policies[HOT].calls if one.selector == "0x" + SELECTOR[kind].hex()]
@@ -229,7 +209,7 @@ async def test_both_accounts_policies_know_the_call_and_to_whom_it_pays(paid: Op
     assert at.rig.account not in policies or not policies[at.rig.account].calls
 
 
-async def test_where_the_pools_are_too_dear_a_round_goes_by_it_all_the_same(in_rounds: Open, kind: str) -> None:
+async def test_where_the_pools_are_too_dear_a_round_goes_by_it_all_the_same(in_rounds: OpenScene, kind: str) -> None:
     at = await in_rounds(kind)
     await at.fall(ppm=PPM, below=40_000)
     assert at.sale.venue == kind

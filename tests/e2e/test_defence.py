@@ -120,9 +120,7 @@ async def test_a_yes_is_one_to_the_plan_that_was_looked_at(make_rig: MakeRig) ->
     await rig.head()
     (asked,) = rig.wired.engine.view.confirmations
     assert [step.action.kind for step in asked.plan.steps] == ["add-collateral"]
-    chain, trader = rig.chain, rig.trader.address
-    everything = chain.balance("WETH", trader)
-    chain.send(trader, chain.token("WETH").address, "transfer(address,uint256)", chain.market.pool, everything)
+    rig.chain.take("WETH", rig.trader.address)
     await rig.mine()
     (now,) = rig.wired.engine.view.confirmations
     assert now.id == asked.id
@@ -138,7 +136,7 @@ async def test_a_yes_is_one_to_the_plan_that_was_looked_at(make_rig: MakeRig) ->
     await rig.mine(4)
     (firing,) = rig.firings()
     assert firing.state is FiringState.DONE
-    assert rig.health(trader) >= TARGET
+    assert rig.health(rig.trader.address) >= TARGET
 
 
 async def test_a_yes_that_meets_an_unexpected_error_says_so(make_rig: MakeRig) -> None:

@@ -59,9 +59,7 @@ async def looked_at(rig: FaultRig) -> Evaluation:
 
 def keep_usdc(rig: FaultRig, whole: int) -> None:
     """Take all USDC out of the wallet but so many."""
-    token = rig.chain.token("USDC").address
-    surplus = rig.chain.balance("USDC", rig.account) - rig.chain.units("USDC", whole)
-    rig.chain.send(rig.account, token, "transfer(address,uint256)", rig.chain.market.pool, surplus)
+    rig.chain.take("USDC", rig.account, but=rig.chain.units("USDC", whole))
 
 
 async def test_a_sale_that_reverts_is_left_out_and_the_next_step_does_it_at_the_same_block(defending: Open) -> None:

@@ -10,7 +10,6 @@ import pytest
 from tests.support.fault_rig import FaultRig
 from tests.support.on_exchange import (
     SELL,
-    SWAP,
     TARGET,
     Open,
     allowed,
@@ -18,7 +17,7 @@ from tests.support.on_exchange import (
     health,
     on_target,
     plan_of,
-    usually,
+    resend,
     wallet,
 )
 from tests.support.pool_rules import read_raw
@@ -32,27 +31,18 @@ TOO_OLD = "Transaction too old"
 """What the router says."""
 
 
-@pytest.fixture
-def swapping(defending: Open) -> Open:
-    return usually(defending, SWAP.format("2%"))
-
-
 async def empty_of_usdc(rig: FaultRig) -> None:
     """With nothing of the debt's token in hand, a repayment behind a swap that reverts does so as well."""
-    chain = rig.chain
-    token = chain.token("USDC").address
-    chain.send(rig.account, token, "transfer(address,uint256)", chain.market.pool, chain.balance("USDC", rig.account))
+    rig.chain.take("USDC", rig.account)
     await rig.mine()
 
 
 async def held_up(rig: FaultRig, seconds: int) -> None:
     """The firing's transactions lie somewhere for so long, while the chain goes on, and come back then."""
-    raws = [intent.attempts[-1].raw for intent in rig.firing.intents]
     rig.chain.rpc("anvil_dropAllTransactions")
     rig.chain.rpc("evm_increaseTime", hex(seconds))
     rig.clock.advance(seconds)
-    for raw in raws:
-        rig.chain.rpc("eth_sendRawTransaction", "0x" + raw.hex())
+    resend(rig)
 
 
 def swap_of(rig: FaultRig, at: int = -1) -> Intent:

@@ -12,8 +12,19 @@ import pytest
 from tests.support.chain import Chain
 from tests.support.deleverage import WAD
 from tests.support.fault_rig import ADD, FaultRig, World
-from tests.support.on_exchange import SWAP, Open, allowed, fall, health, on_target, plan_of, refusal_of, usually, wallet
-from tests.support.positions import PPM, follow
+from tests.support.on_exchange import (
+    SWAP,
+    Open,
+    allowed,
+    fall,
+    health,
+    on_target,
+    plan_of,
+    pools_fall_first,
+    refusal_of,
+    wallet,
+)
+from tests.support.positions import follow
 from tui.config.paths import resolve_paths
 from tui.headless.watch_commands import evaluate
 from tui.model.intent import FiringState, IntentState
@@ -23,11 +34,6 @@ from tui.quotes.router02 import EXACT_INPUT_SINGLE, FIRST_WORD, MULTICALL, withi
 from tui.wiring import assemble
 
 pytestmark = pytest.mark.node
-
-
-@pytest.fixture
-def swapping(defending: Open) -> Open:
-    return usually(defending, SWAP.format("2%"))
 
 
 async def test_from_105_to_150_by_another_token_of_the_wallet(swapping: Open) -> None:
@@ -79,8 +85,7 @@ async def test_what_came_of_it_is_booked_beside_what_was_expected(swapping: Open
 
 async def test_what_a_falling_pool_undid_goes_through_the_second_time(swapping: Open) -> None:
     rig = await swapping()
-    chain, token = rig.chain, rig.chain.token("USDC").address
-    chain.send(rig.account, token, "transfer(address,uint256)", chain.market.pool, chain.balance("USDC", rig.account))
+    rig.chain.take("USDC", rig.account)
     await rig.head()
     await fall(rig, usd=Decimal("2500"))
     assert await _mined_at_a_worse_price(rig, 3_000) is FiringState.FAILED
@@ -94,8 +99,7 @@ async def test_what_a_falling_pool_undid_goes_through_the_second_time(swapping: 
 
 async def test_the_app_and_a_look_from_outside_show_the_room_that_is_signed(swapping: Open) -> None:
     rig = await swapping()
-    chain, token = rig.chain, rig.chain.token("USDC").address
-    chain.send(rig.account, token, "transfer(address,uint256)", chain.market.pool, chain.balance("USDC", rig.account))
+    rig.chain.take("USDC", rig.account)
     await rig.head()
     await fall(rig, usd=Decimal("2500"))
     usual = _swap_of(plan_of(rig))
@@ -150,10 +154,7 @@ async def _mined_at_a_worse_price(rig: FaultRig, below: int) -> FiringState:
     """
     firing = rig.firing
     assert firing.state.is_open
-    rig.chain.rpc("anvil_dropAllTransactions")
-    follow(rig.chain, {"WETH": PPM - below})
-    for raw in [attempt.raw for intent in firing.intents for attempt in intent.attempts]:
-        rig.chain.rpc("eth_sendRawTransaction", "0x" + raw.hex())
+    pools_fall_first(rig, below)
     for _ in range(8):
         await rig.mine()
         told = next(one.state for one in rig.firings if one.id == firing.id)
@@ -205,17 +206,12 @@ async def test_a_swap_that_reverts_sells_nothing_and_is_planned_anew(swapping: O
     rig = await swapping(SWAP.format("0.6%"))
     chain: Chain = rig.chain
     # With nothing of the debt token in hand the repayment cannot take the wallet's own.
-    chain.send(rig.account, chain.token("USDC").address, "transfer(address,uint256)", chain.market.pool,
-               chain.balance("USDC", rig.account))  # fmt: skip
+    chain.take("USDC", rig.account)
     await rig.head()
     await fall(rig)
-    raws = [attempt.raw for intent in rig.firing.intents for attempt in intent.attempts]
-    assert len(raws) == 3
+    assert [len(one.attempts) for one in rig.firing.intents] == [1, 1, 1]
     before = wallet(rig)
-    chain.rpc("anvil_dropAllTransactions")
-    follow(chain, {"WETH": PPM - 10_000})
-    for raw in raws:
-        chain.rpc("eth_sendRawTransaction", "0x" + raw.hex())
+    pools_fall_first(rig, 10_000)
     await rig.mine(4)
     first = rig.firings[-1]
     assert first.state is FiringState.FAILED

@@ -7,8 +7,8 @@ from decimal import Decimal
 import pytest
 
 from tests.support.fault_rig import ADD, REPAY
-from tests.support.on_exchange import SWAP, Open, allowed, evaluation_of, fall, health
-from tests.support.positions import PPM, follow
+from tests.support.on_exchange import SWAP, Open, allowed, evaluation_of, fall, health, pools_fall_first
+from tests.support.positions import follow
 from tui.model.intent import FiringState
 from tui.model.units import WAD
 
@@ -47,17 +47,10 @@ async def test_what_a_firing_that_reverted_left_approved_holds_no_later_one(defe
     rig = await defending(SWAP.format("0.6%") + 'max = "2"\n', partial=True)
     chain = rig.chain
     rig.clock.advance(-3 * 86_400)  # no permit would be valid: approvals, as for a token that knows none
-    chain.send(
-        rig.account, chain.token("USDC").address, "transfer(address,uint256)", chain.market.pool,
-        chain.balance("USDC", rig.account),
-    )  # fmt: skip
+    chain.take("USDC", rig.account)
     await rig.head()
     await fall(rig)
-    raws = [attempt.raw for intent in rig.firing.intents for attempt in intent.attempts]
-    chain.rpc("anvil_dropAllTransactions")
-    follow(chain, {"WETH": PPM - 4_000})  # the pools fall before it is mined
-    for raw in raws:
-        chain.rpc("eth_sendRawTransaction", "0x" + raw.hex())
+    pools_fall_first(rig, 4_000)
     chain.mine()
     left = allowed(rig)
     assert list(left.values()) != [], "the repayment that was approved could not be made"

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from eth_account import Account
 
 from tests.e2e.conftest import PASSWORD, MakeRig, Rig
 from tests.support.chain import ETHER, Chain, keyed_account
-from tests.support.fault_rig import PASSWORD as WORLD_PASSWORD
-from tests.support.fault_rig import FaultRig, World, open_rig, open_world
-from tests.support.positions import PPM, follow, network_of
+from tests.support.payer import HOT, fund, write_keystore
 from tui.engine.facade import CommandRefused
 from tui.model.intent import FiringState, IntentState
 from tui.model.signing import SignerRefused, TransactionRequest
 from tui.model.units import WAD
 from tui.model.view import Protection, RuleActivity
-from tui.practice.node import NodeProgram
 from tui.protocols.erc20 import address_word, word
-from tui.vault.keystore import MIN_PBKDF2_ROUNDS
 
 TARGET = 15 * WAD // 10
-TRADER, HOT = (keyed_account(number)[0].lower() for number in (7, 8))
+TRADER = keyed_account(7)[0].lower()
 HOT_PASSWORD = "staple of another battery"
 WITHDRAW = bytes.fromhex("69328dec")
 """withdraw(address,uint256,address)"""
@@ -61,18 +53,7 @@ def hot_keystore(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The key file of the account that pays, under a password of its own."""
     folder = tmp_path_factory.mktemp("hot")
     folder.chmod(0o700)
-    path = folder / "hot.json"
-    path.write_text(json.dumps(Account.encrypt(keyed_account(8)[1], HOT_PASSWORD, "pbkdf2", MIN_PBKDF2_ROUNDS)))
-    path.chmod(0o600)
-    return path
-
-
-def fund(chain: Chain, usdc: int = 20_000, weth: int = 0, ether: int = 10) -> None:
-    """What the paying account has."""
-    chain.set_ether(HOT, ether * ETHER)
-    chain.give("USDC", chain.units("USDC", usdc), HOT)
-    if weth:
-        chain.give("WETH", chain.units("WETH", weth), HOT)
+    return write_keystore(folder, HOT_PASSWORD)
 
 
 async def fall(rig: Rig, usd: str = "2600", blocks: int = 6) -> None:
@@ -370,108 +351,3 @@ async def test_a_payer_alone_without_gas_is_named(market_v32: Chain, make_rig: M
     view = rig.wired.engine.view
     assert [account for account, _ in view.low_gas] == [HOT]
     assert any(f"{HOT[:6]}…{HOT[-4:]} has" in line for line in view.would_stop)
-
-
-# --- beside a sale -------------------------------------------------------------------------------------------------
-
-SELL = '[[rule.step]]\naction = "deleverage"\ncollateral = "WETH"\ndebt = "USDC"\nmax_slippage = "2%"\n'
-
-
-@pytest.fixture(scope="module")
-def world(
-    anvil: NodeProgram, artifact_folders: dict[str, Path], artifacts_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
-    yield from open_world(anvil, artifact_folders, artifacts_dir, tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-async def mixed(world: World, tmp_path: Path) -> AsyncIterator[FaultRig]:
-    """Armed: 500 USDC of the own wallet, 3,000 of the vault's, then a sale for the rest. The node mines when told."""
-    vault = tmp_path / "vault.json"
-    vault.write_text(json.dumps(Account.encrypt(keyed_account(8)[1], WORLD_PASSWORD, "pbkdf2", MIN_PBKDF2_ROUNDS)))
-    vault.chmod(0o600)
-    steps = step("repay", "USDC", paid=False, maximum="500") + step("repay", "USDC", maximum="3000") + SELL
-    named = network_of(world.chain)
-    async with AsyncExitStack() as stack:
-        rig = await open_rig(
-            stack, replace(world, others={HOT: vault}), tmp_path, steps=steps,
-            swaps=named.swaps, wrapped_native=named.wrapped_native, helpers=named.helpers,
-        )  # fmt: skip
-        fund(world.chain, usdc=4_000)
-        await rig.mine()
-        await rig.arm()
-        yield rig
-
-
-async def sell_off(rig: FaultRig) -> None:
-    rig.chain.set_price("WETH", Decimal("2277.11"))
-    follow(rig.chain, {"WETH": PPM})
-    rig.clock.advance(2)
-    await rig.head()
-
-
-async def test_own_wallet_then_vault_then_a_sale(mixed: FaultRig) -> None:
-    await sell_off(mixed)
-    await mixed.settle()
-    assert mixed.firing.state is FiringState.DONE, mixed.said
-    signed = [(intent.account, intent.nonce) for intent in mixed.firing.intents]
-    owners = [account for account, _ in signed]
-    assert owners == [mixed.account, HOT, mixed.account]
-    assert signed[2][1] == (signed[0][1] or 0) + 1
-    assert TARGET <= mixed.chain.health_factor(mixed.account) <= TARGET * 1001 // 1000
-
-
-@pytest.mark.parametrize("first", ["own", "vault"])
-async def test_every_order_of_mining_comes_to_the_same(mixed: FaultRig, first: str) -> None:
-    """The vault's half is mined blocks before the own one, or after it: nothing reverts, and health only rises."""
-    await sell_off(mixed)
-    late = [one for one in mixed.firing.intents if (one.account == HOT) == (first == "own")]
-    for intent in late:
-        mixed.chain.rpc("anvil_dropTransaction", intent.attempts[0].hash)
-    before = mixed.chain.health_factor(mixed.account)
-    mixed.chain.mine()
-    between = mixed.chain.health_factor(mixed.account)
-    assert before < between < TARGET
-    await mixed.head()  # what was dropped is sent again
-    await mixed.settle()
-    assert mixed.firing.state is FiringState.DONE, mixed.said
-    assert {one.state for one in mixed.firing.intents} == {IntentState.FINAL_OK}
-    assert TARGET <= mixed.chain.health_factor(mixed.account) <= TARGET * 1001 // 1000
-
-
-async def test_a_restart_goes_on_with_both_accounts_where_they_were(mixed: FaultRig) -> None:
-    await sell_off(mixed)
-    hashes = [intent.attempts[0].hash for intent in mixed.firing.intents]
-    for tx_hash in hashes:
-        mixed.chain.rpc("anvil_dropTransaction", tx_hash)
-    await mixed.restart()
-    await mixed.settle()
-    assert mixed.firing.state is FiringState.DONE, mixed.said
-    assert [intent.included_hash for intent in mixed.firing.intents] == hashes, "the same bytes, under the same nonces"
-
-
-async def test_a_kill_between_signature_and_send_withholds_both_accounts(mixed: FaultRig) -> None:
-    """Nothing of either goes out, and each nonce is given back by a no-op of its own account."""
-    engine = mixed.wired.engine
-    assert engine.executor is not None
-    journal = mixed.wired.journal
-    assert journal is not None
-    record, killed = journal.record_attempts, []
-
-    def pulling(attempts: object) -> None:
-        record(attempts)  # type: ignore[arg-type]
-        if not killed:
-            killed.append(True)
-            engine.kill_switch.pull("a test")
-
-    journal.record_attempts = pulling  # type: ignore[method-assign,assignment]
-    await sell_off(mixed)
-    assert {intent.withheld for intent in mixed.firing.intents} == {True}
-    assert mixed.pooled() == []
-    await mixed.wired.commands.kill(False, "a test")
-    await mixed.mine()
-    for intent in mixed.firing.intents:
-        await mixed.wired.commands.cancel(intent.id)
-    await mixed.settle()
-    assert {intent.state for intent in mixed.firing.intents} == {IntentState.FINAL_CANCELLED}
-    assert mixed.firing.state is FiringState.FAILED

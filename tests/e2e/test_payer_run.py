@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import MakeRig
-from tests.e2e.test_payer import HEAD, HOT, HOT_PASSWORD, LIMITS, TRADER, fund, step
+from tests.e2e.test_payer import HEAD, HOT_PASSWORD, LIMITS, TRADER, step
 from tests.e2e.test_payer import hot_keystore as hot_keystore
 from tests.support.chain import Chain
+from tests.support.payer import HOT, fund
 from tests.support.program import network_file, trimtab
 from tui.journal.reading import read_journal
 from tui.model.intent import FiringState

@@ -6,42 +6,37 @@ that are not to go.
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from eth_account import Account
 
-from tests.support.chain import ETHER, keyed_account
-from tests.support.fault_rig import PASSWORD, FaultRig, World, open_rig, open_world
-from tests.support.positions import PPM, follow, network_of
+from tests.support.fault_rig import FaultRig, World, open_rig
+from tests.support.on_exchange import (
+    SWAP,
+    Open,
+    allowed,
+    exchange_of,
+    fall,
+    on_target,
+    plan_of,
+    pools_fall_first,
+    wallet,
+)
+from tests.support.payer import HOT, fund, write_keystore
+from tests.support.positions import follow
 from tui.model.intent import FiringState, IntentState
-from tui.model.plan import Plan, Sale
+from tui.model.plan import Sale
 from tui.model.signing import SignerRefused, TransactionRequest
 from tui.model.units import WAD
-from tui.practice.node import NodeProgram
 from tui.protocols.erc20 import address_word, word
 from tui.quotes.router02 import EXACT_INPUT_SINGLE, MULTICALL, within
-from tui.vault.keystore import MIN_PBKDF2_ROUNDS
 
 pytestmark = pytest.mark.node
 
-TARGET = 15 * WAD // 10
-USD_AT_105 = Decimal("2277.11")
-"""The price of WETH at which the position's health is 1.05."""
-HOT = keyed_account(8)[0].lower()
-SWAP = f"""\
-[[rule.step]]
-action = "repay"
-asset = "USDC"
-swap_from = "WETH"
-max_slippage = "{{}}"
-wallet = "{HOT}"
-"""
+PAID = f'{SWAP.format("2%")}wallet = "{HOT}"\n'
 WITHDRAW, BORROW = bytes.fromhex("69328dec"), bytes.fromhex("a415bcad")
 """withdraw(address,uint256,address), borrow(address,uint256,uint256,uint16,address)"""
 REPAY, APPROVE = bytes.fromhex("573ade81"), bytes.fromhex("095ea7b3")
@@ -49,37 +44,22 @@ REPAY, APPROVE = bytes.fromhex("573ade81"), bytes.fromhex("095ea7b3")
 TRANSFER, DEPOSIT = bytes.fromhex("a9059cbb"), bytes.fromhex("d0e30db0")
 """transfer(address,uint256), deposit()"""
 
-Open = Callable[..., Awaitable[FaultRig]]
-
 
 @pytest.fixture(scope="module")
-def world(
-    anvil: NodeProgram, artifact_folders: dict[str, Path], artifacts_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
+def world(world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
     """The key of the account that pays is here, that of the position is not."""
-    folder = tmp_path_factory.mktemp("world")
-    hot = folder / "hot.json"
-    hot.write_text(json.dumps(Account.encrypt(keyed_account(8)[1], PASSWORD, "pbkdf2", MIN_PBKDF2_ROUNDS)))
-    hot.chmod(0o600)
-    for one in open_world(anvil, artifact_folders, artifacts_dir, folder):
-        yield replace(one, others={HOT: hot}, is_cold=True)
+    return replace(world, others={HOT: write_keystore(tmp_path_factory.mktemp("hot"))}, is_cold=True)
 
 
 @pytest.fixture
 async def paying(world: World, tmp_path: Path) -> AsyncIterator[Open]:
-    """Opens an armed engine whose rule names the position; `weth`, `usdc` and `ether` are what the payer has."""
+    """Opens an armed engine whose rule names the position; `weth` and `usdc` are what the payer has."""
     async with AsyncExitStack() as stack:
 
-        async def make(steps: str = SWAP.format("2%"), *, weth: str = "8", usdc: int = 2_000, ether: int = 10,
-                       world: World = world) -> FaultRig:  # fmt: skip
-            chain, named = world.chain, network_of(world.chain)
-            rig = await open_rig(
-                stack, world, tmp_path, steps=steps, position=f"aave-v3/core/{world.account}",
-                swaps=named.swaps, wrapped_native=named.wrapped_native, helpers=named.helpers,
-            )  # fmt: skip
-            chain.set_ether(HOT, ether * ETHER)
-            chain.give("USDC", chain.units("USDC", usdc), HOT)
-            chain.give("WETH", int(Decimal(weth) * WAD), HOT)
+        async def make(steps: str = PAID, *, weth: str = "8", usdc: int = 2_000) -> FaultRig:
+            position = f"aave-v3/core/{world.account}"
+            rig = await open_rig(stack, world, tmp_path, steps=steps, position=position, **exchange_of(world.chain))
+            fund(world.chain, usdc, weth)
             await rig.mine()
             await rig.arm()
             return rig
@@ -87,42 +67,8 @@ async def paying(world: World, tmp_path: Path) -> AsyncIterator[Open]:
         yield make
 
 
-async def fall(rig: FaultRig, below: int = 0) -> None:
-    """The oracle falls, the pools `below` it by so many parts in a million, and the engine sees it."""
-    rig.chain.set_price("WETH", USD_AT_105)
-    follow(rig.chain, {"WETH": PPM - below})
-    rig.clock.advance(2)
-    await rig.head()
-
-
-def wallet(rig: FaultRig, account: str) -> dict[str, int]:
-    return {symbol: rig.chain.balance(symbol, account) for symbol in rig.chain.market.tokens}
-
-
-def allowed(rig: FaultRig, account: str) -> dict[tuple[str, str], int]:
-    """What pool and router may still take of an account."""
-    chain = rig.chain
-    return {
-        (symbol, spender): amount
-        for symbol, token in chain.market.tokens.items()
-        for spender in (chain.market.pool, chain.market.router02)
-        if (amount := chain.call(token.address, "allowance(address,address)", ["uint256"], account, spender))
-    }
-
-
-def plan_of(rig: FaultRig) -> Plan:
-    (evaluation,) = [one for one in rig.wired.engine.defender.evaluations.values() if one.rule == "guard"]
-    assert evaluation.plan is not None, evaluation.refused
-    return evaluation.plan
-
-
 def nonce(rig: FaultRig, account: str) -> int:
     return int(rig.chain.rpc("eth_getTransactionCount", account, "latest"), 16)
-
-
-def on_target(rig: FaultRig) -> None:
-    """By the contract's own word, read from the pool."""
-    assert TARGET <= rig.chain.health_factor(rig.account) <= TARGET * 1_001 // 1_000
 
 
 def assert_booked(rig: FaultRig, sale: Sale) -> None:
@@ -144,7 +90,7 @@ def assert_booked(rig: FaultRig, sale: Sale) -> None:
 async def test_from_105_to_150_by_a_token_of_the_payer(paying: Open) -> None:
     rig = await paying()
     chain = rig.chain
-    mine, theirs, owners_nonce = wallet(rig, rig.account), wallet(rig, HOT), nonce(rig, rig.account)
+    mine, theirs, owners_nonce = wallet(rig), wallet(rig, HOT), nonce(rig, rig.account)
     debt = chain.account_data(rig.account)[1]
     await fall(rig)
     assert 1049 * WAD // 1000 < chain.health_factor(rig.account) < 1051 * WAD // 1000
@@ -168,10 +114,10 @@ async def test_from_105_to_150_by_a_token_of_the_payer(paying: Open) -> None:
     }
     assert chain.account_data(rig.account)[1] < debt
     assert chain.account_data(HOT)[:2] == (0, 0), "it has no position of its own"
-    assert wallet(rig, rig.account) == mine, "what the cold account holds is not touched"
+    assert wallet(rig) == mine, "what the cold account holds is not touched"
     assert nonce(rig, rig.account) == owners_nonce, "the cold account signed nothing"
     assert allowed(rig, HOT) == {}
-    assert allowed(rig, rig.account) == {}
+    assert allowed(rig) == {}
     assert_booked(rig, sale)
 
 
@@ -198,7 +144,7 @@ async def test_the_payer_wraps_what_it_lacks_of_what_it_swaps(paying: Open) -> N
 
 
 async def test_the_paying_key_swaps_and_repays_within_its_rule_and_signs_nothing_else(paying: Open) -> None:
-    rig = await paying(f'{SWAP.format("2%")}max = "3"\n')
+    rig = await paying(f'{PAID}max = "3"\n')
     chain, signer = rig.chain, rig.wired.signer
     assert signer is not None
     status = await signer.status()
@@ -251,16 +197,12 @@ async def test_the_paying_key_swaps_and_repays_within_its_rule_and_signs_nothing
 
 async def test_a_swap_that_reverts_takes_nothing_of_the_payer_and_is_planned_anew(paying: Open) -> None:
     """Nothing of the debt token is in the payer's hand, so the repayment behind the swap reverts with it."""
-    rig = await paying(SWAP.format("0.6%"), usdc=0)
+    rig = await paying(PAID.replace("2%", "0.6%"), usdc=0)
     chain = rig.chain
     await fall(rig)
-    raws = [attempt.raw for intent in rig.firing.intents for attempt in intent.attempts]
-    assert len(raws) == 3
+    assert [len(one.attempts) for one in rig.firing.intents] == [1, 1, 1]
     before, health = wallet(rig, HOT), chain.health_factor(rig.account)
-    chain.rpc("anvil_dropAllTransactions")
-    follow(chain, {"WETH": PPM - 10_000})
-    for raw in raws:
-        chain.rpc("eth_sendRawTransaction", "0x" + raw.hex())
+    pools_fall_first(rig, 10_000)
     await rig.mine(4)
     first = rig.firings[-1]
     assert first.state is FiringState.FAILED

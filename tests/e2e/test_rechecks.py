@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_sales import commands, selling
+from tests.e2e.test_cheapest import commands
 from tests.support.fault_rig import ADD, FaultRig, World, rule_text
 from tests.support.on_exchange import SELL, Open
 from tests.support.positions import PPM, follow
@@ -18,7 +18,7 @@ from tui.practice.accounts import OWNER
 
 pytestmark = [pytest.mark.node, pytest.mark.usefixtures("warm_programs")]
 
-__all__ = ["commands", "selling"]
+__all__ = ["commands"]
 
 LOSES = "deleverage WETH for USDC: now it would lose 1.0"
 BELOW = {"WETH": PPM - 10_000}

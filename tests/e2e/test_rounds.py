@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.deleverage import WAD, remove_code, the_helper
-from tests.support.fault_rig import ADD, FaultRig, World
+from tests.support.deleverage import WAD
+from tests.support.fault_rig import ADD, FaultRig
 from tests.support.on_exchange import (
     SELL,
     TARGET,
@@ -19,28 +19,16 @@ from tests.support.on_exchange import (
     health,
     on_target,
     plan_of,
-    usually,
+    pools_fall_first,
     wallet,
 )
-from tests.support.positions import PPM, follow
+from tests.support.positions import follow
 from tui.model.intent import FiringState, IntentState
 from tui.model.rounds import FLOOR
 from tui.protocols.aave_v3.own_swaps import WITHDRAW
 from tui.quotes.router02 import EXACT_INPUT_SINGLE, within
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(240)]
-
-
-@pytest.fixture(scope="module")
-def world(world: World) -> World:
-    """A world in which nobody ever deployed the helper."""
-    remove_code(world.chain, the_helper(world.chain).address)
-    return world
-
-
-@pytest.fixture
-def rounds(defending: Open) -> Open:
-    return usually(defending, SELL.format("2%"), helpers={})
+pytestmark = [pytest.mark.node, pytest.mark.timeout(240), pytest.mark.usefixtures("without_helper")]
 
 
 async def to_the_end(rig: FaultRig, blocks: int = 120) -> None:
@@ -112,14 +100,11 @@ async def test_a_swap_that_reverts_leaves_collateral_that_the_next_round_sells_f
     rig = await rounds(SELL.format("0.6%"))
     chain = rig.chain
     # With nothing of the debt's token in hand the repayment cannot take the wallet's own.
-    chain.send(rig.account, chain.token("USDC").address, "transfer(address,uint256)", chain.market.pool,
-               chain.balance("USDC", rig.account))  # fmt: skip
+    chain.take("USDC", rig.account)
     await rig.head()
     before = wallet(rig)
-    raws = await mid_round(rig)
-    follow(chain, {"WETH": PPM - 10_000})
-    for raw in raws:
-        chain.rpc("eth_sendRawTransaction", "0x" + raw.hex())
+    await mid_round(rig)
+    pools_fall_first(rig, 10_000)
     await rig.mine(4)
     first = rig.firings[-1]
     assert [one.state for one in first.intents] == [

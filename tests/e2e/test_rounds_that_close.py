@@ -10,31 +10,18 @@ from decimal import Decimal
 import pytest
 
 from tests.e2e.test_rounds import lowest, withdrawals
-from tests.support.deleverage import remove_code, the_helper
-from tests.support.fault_rig import FaultRig, World
-from tests.support.on_exchange import SELL, Open, allowed, fall, health, plan_of, usually, wallet
-from tests.support.positions import PPM, follow
+from tests.support.fault_rig import FaultRig
+from tests.support.on_exchange import SELL, Open, allowed, fall, health, plan_of, pools_fall_first, wallet
+from tests.support.positions import follow
 from tui.model.intent import FiringState, IntentState
 from tui.model.rounds import FLOOR
 from tui.model.units import UINT256_MAX, WAD
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.node, pytest.mark.timeout(240), pytest.mark.usefixtures("without_helper")]
 
 LEVEL, FALLEN = "2700", Decimal("2650")
 OWED = 18_000 * 10**6
 CENT = 10**4
-
-
-@pytest.fixture(scope="module")
-def world(world: World) -> World:
-    """A world in which nobody ever deployed the helper."""
-    remove_code(world.chain, the_helper(world.chain).address)
-    return world
-
-
-@pytest.fixture
-def rounds(defending: Open) -> Open:
-    return usually(defending, SELL.format("2%"), helpers={})
 
 
 async def stop_loss(
@@ -122,8 +109,7 @@ async def test_a_first_round_that_reverts_whole_leaves_it_to_the_trigger_whether
     """Health falls back before it is mined: the withdrawal is undone, and all behind it, for the wallet is empty."""
     rig = await stop_loss(rounds, "80%", when='health_factor_above = "1.5"')
     for symbol in ("WETH", "USDC"):
-        token, held = rig.chain.token(symbol).address, rig.chain.balance(symbol, rig.account)
-        rig.chain.send(rig.account, token, "transfer(address,uint256)", rig.chain.market.pool, held)
+        rig.chain.take(symbol, rig.account)
     at_first = owed(rig)
     await fall(rig, usd=Decimal("3300"))
     await fall(rig, usd=Decimal("3000"))
@@ -164,16 +150,11 @@ async def test_all_of_it_is_closed_and_no_dust_is_owed(rounds: Open) -> None:
 async def test_half_stays_half_where_a_swap_reverts_on_the_way(rounds: Open) -> None:
     rig = await stop_loss(rounds, "50%", SELL.format("0.6%"))
     chain = rig.chain
-    chain.send(rig.account, chain.token("USDC").address, "transfer(address,uint256)", chain.market.pool,
-               chain.balance("USDC", rig.account))  # fmt: skip
+    chain.take("USDC", rig.account)
     await rig.mine(1)
     before, at_first = wallet(rig), owed(rig)
     await fall(rig, usd=FALLEN)
-    raws = [attempt.raw for intent in rig.firing.intents for attempt in intent.attempts]
-    chain.rpc("anvil_dropAllTransactions")
-    follow(chain, {"WETH": PPM - 10_000})
-    for raw in raws:
-        chain.rpc("eth_sendRawTransaction", "0x" + raw.hex())
+    pools_fall_first(rig, 10_000)
     await rig.mine(4)
     states = [one.state for one in rig.firings[-1].intents]
     assert states[-2:] == [IntentState.FINAL_REVERTED, IntentState.FINAL_REVERTED]

@@ -11,8 +11,8 @@ import pytest
 
 from tests.e2e.test_rounds_that_close import owed, to_the_end
 from tests.support.chain import Chain
-from tests.support.deleverage import WAD, remove_code, the_helper
-from tests.support.fault_rig import REPAY, FaultRig, World
+from tests.support.deleverage import WAD
+from tests.support.fault_rig import REPAY, FaultRig
 from tests.support.on_exchange import (
     REVERTS,
     SELL,
@@ -22,27 +22,14 @@ from tests.support.on_exchange import (
     fall,
     health,
     refusal_of,
-    usually,
     wallet,
 )
 from tui.engine.breaker import REFUSALS_TO_HOLD
 from tui.model.intent import FiringState
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.node, pytest.mark.timeout(240), pytest.mark.usefixtures("without_helper")]
 
 SALE = SELL.format("2%")
-
-
-@pytest.fixture(scope="module")
-def world(world: World) -> World:
-    """A world in which nobody ever deployed the helper."""
-    remove_code(world.chain, the_helper(world.chain).address)
-    return world
-
-
-@pytest.fixture
-def rounds(defending: Open) -> Open:
-    return usually(defending, SALE, helpers={})
 
 
 def supplied(rig: FaultRig) -> int:
@@ -52,9 +39,7 @@ def supplied(rig: FaultRig) -> int:
 
 async def keep(rig: FaultRig, usdc: int) -> None:
     """Take all USDC out of the wallet but so many."""
-    chain = rig.chain
-    surplus = chain.balance("USDC", rig.account) - chain.units("USDC", usdc)
-    chain.send(rig.account, chain.token("USDC").address, "transfer(address,uint256)", chain.market.pool, surplus)
+    rig.chain.take("USDC", rig.account, but=rig.chain.units("USDC", usdc))
     await rig.mine(1)
 
 

@@ -6,16 +6,14 @@ Health falls from the position's 1.38 to 1.05 in one block; the wallet is of no 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from decimal import Decimal
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.support.chain import ETHER, Chain
+from tests.support.chain import Chain
 from tests.support.deleverage import WAD, remove_code, the_helper
-from tests.support.fault_rig import ADD, REPAY, FaultRig, World, rule_text
+from tests.support.fault_rig import ADD, FaultRig, World
 from tests.support.on_exchange import (
     SELL,
     USD_AT_105,
@@ -25,28 +23,20 @@ from tests.support.on_exchange import (
     nothing_left,
     on_target,
     plan_of,
+    pools_fall_first,
     refusal_of,
-    usually,
     wallet,
 )
 from tests.support.pool_rules import read_raw
-from tests.support.positions import PPM, follow
-from tests.support.program import run_trimtab
+from tests.support.positions import follow
 from tui.engine.facade import CommandRefused
 from tui.model.intent import FiringState, IntentState
 from tui.model.units import BPS
-from tui.planning.circumstances import GAS_RESERVE_UNITS
-from tui.ports.journal import Outcome
 
-pytestmark = [pytest.mark.node, pytest.mark.usefixtures("warm_programs")]
+pytestmark = pytest.mark.node
 
 SLIPPAGE_BPS = 200
 MOST_SOLD_WORD = 3
-
-
-@pytest.fixture
-def selling(defending: Open) -> Open:
-    return usually(defending, SELL.format("2%"))
 
 
 def within_the_bound(rig: FaultRig) -> None:
@@ -154,12 +144,10 @@ async def test_without_the_helper_the_step_is_passed_over_and_that_is_said_befor
 async def test_a_pool_that_moves_before_inclusion_undoes_it_and_it_is_planned_anew(selling: Open) -> None:
     rig = await selling(SELL.format("0.3%"))
     await fall(rig)
-    (raw,) = [attempt.raw for attempt in rig.intent.attempts]
+    assert [len(one.attempts) for one in rig.firing.intents] == [1]
     most = plan_of(rig).steps[0].action.sale
     assert most is not None
-    rig.chain.rpc("anvil_dropAllTransactions")
-    follow(rig.chain, {"WETH": PPM - 10_000})
-    rig.chain.rpc("eth_sendRawTransaction", "0x" + raw.hex())
+    pools_fall_first(rig, 10_000)
     before = health(rig)
     await rig.settle()
     assert rig.firings[-1].state is FiringState.FAILED
@@ -250,286 +238,3 @@ async def test_prices_of_a_block_that_a_reorg_took_back_are_not_used(selling: Op
     assert (await rig.settle()).state is FiringState.DONE
     on_target(rig)
     rig.check()
-
-
-# --- the cheapest ----------------------------------------------------------------------------------------------------
-
-
-THREE = f'order = "cheapest"\n\n{SELL.format("2%")}\n{REPAY}\n\n{ADD}'
-
-
-def leave(rig: FaultRig, *symbols: str) -> None:
-    """Take everything out of the wallet but these tokens; of the native coin only gas money stays."""
-    for symbol in {"USDC", "WETH"} - set(symbols):
-        amount = rig.chain.balance(symbol, rig.account)
-        rig.chain.send(
-            rig.account, rig.chain.token(symbol).address, "transfer(address,uint256)", rig.chain.market.pool, amount
-        )
-    assert rig.wired.engine.fees is not None
-    rig.chain.set_ether(rig.account, GAS_RESERVE_UNITS * rig.wired.engine.fees.max_fee)
-
-
-@pytest.mark.parametrize(
-    ("held", "chosen"), [(("USDC", "WETH"), "repay"), (("WETH",), "add-collateral"), ((), "deleverage")]
-)
-async def test_the_cheapest_that_reaches_is_taken(selling: Open, held: tuple[str, ...], chosen: str) -> None:
-    rig = await selling(THREE)
-    leave(rig, *held)
-    await fall(rig)
-    plan = plan_of(rig)
-    assert [step.action.kind for step in plan.steps] == [chosen]
-    assert len(plan.alternatives) == 3
-    reaching = [one.cost.total_usd for one in plan.alternatives if one.reaches_target and one.cost and not one.why_not]
-    assert len(reaching) == len(held) + 1
-    assert None not in reaching
-    assert [one.simulated for one in plan.alternatives] == [one.steps == plan.taken for one in plan.alternatives]
-    usual = [one.cost.total_usd or 0 for one in plan.alternatives if one.cost and not (one.why_not or one.simulated)]
-    assert usual == sorted(usual)
-    assert plan.alternatives[0].simulated, "the cheapest by what is usual is the one that was taken"
-    assert (await rig.settle()).state is FiringState.DONE
-    on_target(rig)
-    rig.check()
-
-
-@pytest.fixture
-def commands(world: World, tmp_path: Path) -> Iterator[list[object]]:
-    """What `trimtab plan` is given, on a chain where health is 1.05; put back afterwards."""
-    chain = world.chain
-    snapshot = chain.snapshot()
-    chain.set_price("WETH", USD_AT_105)
-    follow(chain)
-    market = chain.market
-    network = tmp_path / "network.toml"
-    network.write_text(
-        f'name = "test"\nchain_id = 31337\nblock_time = 2.0\nconfirmations = 2\nrpc = ["{chain.url}"]\n'
-        f'native_usd_feed = "{chain.token("WETH").feed}"\nwrapped_native = "{market.wrapped_native}"\n'
-        f'[[market]]\nprotocol = "aave-v3"\nname = "core"\npool_addresses_provider = "{market.provider}"\n'
-        f'[[swap]]\nkind = "uniswap-v3"\nfactory = "{market.uniswap_factory}"\nquoter_v2 = "{market.quoter_v2}"\n'
-        f'router02 = "{market.router02}"\n'
-    )
-    network.chmod(0o600)
-    rules = tmp_path / "rules.toml"
-    rules.write_text(rule_text(THREE.replace("max_slippage", 'max = "9"\nmax_slippage')))
-    yield [
-        *("--network", network, "--rules", rules, "--address", world.account),
-        *("--state", tmp_path / "looked", "--config", tmp_path / "config"),
-    ]
-    chain.revert(snapshot)
-
-
-def dearer_than(commands: list[object], limit: str) -> None:
-    """The rule may cost `limit` dollars."""
-    rules = Path(str(commands[3]))
-    rules.write_text(rules.read_text().replace('max_cost_usd = "200"', f'max_cost_usd = "{limit}"'))
-
-
-def calm_at(commands: list[object], below: str) -> None:
-    """The rule's trigger lies under the health that is there."""
-    rules = Path(str(commands[3]))
-    rules.write_text(rules.read_text().replace('health_factor_below = "1.25"', f'health_factor_below = "{below}"'))
-
-
-async def test_plan_shows_every_way_with_its_reason(commands: list[object], world: World) -> None:
-    code, out, err = await run_trimtab("plan", "--json", *commands)
-    assert code == 0, err
-    (rule,) = json.loads(out)["rules"]
-    ways = rule["plan"]["alternatives"]
-    assert [one["words"] for one in ways] == ["repay USDC", "add-collateral WETH", "deleverage WETH for USDC"]
-    assert [one["steps"] for one in ways] == [[2], [3], [1]]
-    assert [one["reaches_target"] for one in ways] == [True] * 3
-    assert [one["why_not"] for one in ways] == [None] * 3
-    costs = [Decimal(one["cost_usd"]["total"]) for one in ways]
-    assert [one["simulated"] for one in ways] == [True, False, False]
-    assert costs[1:] == sorted(costs[1:])
-    assert ways[0]["cost_usd"] == rule["plan"]["cost_usd"], "one plan, one price"
-    assert Decimal(ways[2]["cost_usd"]["swap"]) > 5
-    assert rule["plan"]["steps"][0]["sale"] is None
-
-    chain = world.chain
-    for symbol in ("USDC", "WETH"):
-        token, amount = chain.token(symbol).address, chain.balance(symbol, world.account)
-        chain.send(world.account, token, "transfer(address,uint256)", chain.market.pool, amount)
-    chain.set_ether(world.account, ETHER // 2)
-    code, out, err = await run_trimtab("plan", "--json", *commands)
-    assert code == 0, err
-    plan = json.loads(out)["rules"][0]["plan"]
-    *_, step = plan["steps"]  # a little of the native coin may be wrapped before
-    sale = step["sale"]
-    assert (sale["collateral"], sale["decimals"], sale["venue"]) == ("WETH", 18, "Uniswap V3 0.05%")
-    assert 0 < int(sale["sold"]) < int(sale["most_sold"]) <= 9 * WAD
-    assert 1 < Decimal(sale["min_health"]) < Decimal(step["health_factor_after"])
-    parts = [Decimal(one) for one in sale["cost_usd"].values()]
-    assert abs(sum(parts) - Decimal(plan["cost_usd"]["swap"])) < Decimal("0.001")
-    assert set(sale["cost_usd"]) == {"fees", "impact", "gap", "premium"}
-    reasons = {one["words"]: one["why_not"] for one in plan["alternatives"]}
-    assert reasons["deleverage WETH for USDC"] is None
-    assert "the wallet holds none" in reasons["repay USDC"]
-
-    code, out, err = await run_trimtab("plan", *commands)
-    assert code == 0, err
-    assert "    gas at most $" in out
-    assert "; yield it gives up $" in out or "; yield it gives up -$" in out
-    assert 0 < Decimal(plan["expected_loss_usd"]) <= Decimal(plan["avoided_loss_usd"])
-    assert 0 < Decimal(plan["volatility"]) < 10
-    assert "    sells 5." in out or "    sells 4." in out
-    assert ", on Uniswap V3 0.05%; undone if health would end under 1." in out
-    assert "it costs: pools $" in out
-    assert "ways to do it at this block:\n      deleverage WETH for USDC: about $" in out
-    assert "repay USDC: no (repay USDC: the wallet holds none)" in out
-
-    dearer_than(commands, "0.01")
-    code, out, err = await run_trimtab("plan", "--json", *commands)
-    assert code == 0, err
-    (told,) = json.loads(out)["rules"]
-    assert (told["plan"], told["refused_code"]) == (None, "max-cost")
-    ways = {one["words"]: one for one in told["refused_alternatives"]}
-    assert set(ways) >= {"repay USDC", "add-collateral WETH", "deleverage WETH for USDC"}
-    assert Decimal(ways["deleverage WETH for USDC"]["cost_usd"]["total"]) > 5
-    code, out, err = await run_trimtab("plan", *commands)
-    assert "ways to do it at this block:" in out.split("    refused: ")[1]
-
-
-async def test_a_calm_rule_tells_its_ways_where_its_trigger_lies(commands: list[object]) -> None:
-    calm_at(commands, "1.03")
-    code, out, err = await run_trimtab("plan", "--json", *commands)
-    assert code == 0, err
-    (told,) = json.loads(out)["rules"]
-    assert (told["fires"], told["plan"], told["refused"]) == (False, None, None)
-    ahead = told["at_trigger"]
-    assert not ahead["simulated"]
-    assert Decimal("1.02") < Decimal(ahead["health_factor_before"]) < Decimal("1.03")
-    assert {one["words"] for one in ahead["alternatives"]} >= {"repay USDC", "add-collateral WETH"}
-    code, out, err = await run_trimtab("plan", *commands)
-    assert code == 0, err
-    assert "    where its trigger lies, at the worst that its steps allow:\n    would " in out
-
-
-def said_by_the_helper(rig: FaultRig) -> list[int]:
-    """What the helper's events of all receipts on the node itself say was sold, without any code of the program."""
-    owner = "0x" + rig.account[2:].lower().rjust(64, "0")
-    receipts = [rig.chain.rpc("eth_getTransactionReceipt", one.included_hash) for one in rig.firing.intents]
-    return [
-        int(log["data"][2 + 64 : 2 + 128], 16)
-        for receipt in receipts
-        for log in receipt["logs"]
-        if log["address"].lower() == the_helper(rig.chain).address.lower() and log["topics"][1] == owner
-    ]
-
-
-def outcome_of(rig: FaultRig) -> Outcome:
-    assert rig.wired.journal is not None
-    found = rig.wired.journal.outcome(rig.firing.id)
-    assert found is not None
-    return found
-
-
-async def test_what_came_of_a_sale_is_of_its_own_block_whatever_the_market_does_next(
-    selling: Open, tmp_path: Path
-) -> None:
-    rig = await selling()
-    await fall(rig)
-    plan = plan_of(rig)
-    (step,) = plan.steps
-    assert step.action.sale is not None
-    await rig.mine()
-    assert rig.intent.state is IntentState.INCLUDED
-    rig.chain.set_price("WETH", USD_AT_105 * Decimal("1.1"))
-    await rig.head()
-    assert (await rig.settle()).state is FiringState.DONE
-    (sold,) = said_by_the_helper(rig)
-    found = outcome_of(rig)
-    assert rig.intent.included_block is not None
-    there = rig.chain.account_data(rig.account, block=hex(rig.intent.included_block))[5]
-    assert found.health_actual == rig.firing.health_factor_after == there
-    assert health(rig) > there * 109 // 100
-    assert found.health_simulated is not None
-    assert abs(there - found.health_simulated) < WAD // 10_000
-    (of,) = found.sales
-    assert (of.actual, of.expected) == (sold, step.action.sale.sold)
-    assert of.price_usd == int(USD_AT_105 * 10**8)
-    beyond = (sold - step.action.sale.sold) * of.price_usd / WAD
-    assert found.swap_actual_usd is not None
-    assert abs(found.swap_actual_usd - plan.cost.swap_usd - beyond) <= 1
-    assert found.slippage_actual is not None
-    assert 0 < found.slippage_actual < WAD * SLIPPAGE_BPS // BPS
-    options = ("--state", rig.wired.paths.state, "--config", tmp_path / "config")
-    code, out, _ = await run_trimtab("journal", "--outcomes", "--json", *options)
-    row, means = (json.loads(line) for line in out.splitlines())
-    assert code == 0
-    assert (row["sold_actual"], row["sold_decimals"]) == (str(sold), 18)
-    assert abs(float(means["health_actual_less_simulated"])) < 1e-4
-    assert abs(float(means["slippage_actual_less_expected"])) < 1e-4
-    rig.check()
-
-
-def _with_lies(rig: FaultRig) -> Callable[[list[Any], Any], Any]:
-    """Receipts in which another contract, and the helper for another owner, tell of sales as well."""
-
-    def lie(_: list[Any], result: Any) -> Any:
-        if not isinstance(result, dict):
-            return result
-        ours = [log for log in result["logs"] if log["address"].lower() == the_helper(rig.chain).address.lower()]
-        false = [{**log, "address": "0x" + "66" * 20} for log in ours]
-        for log in ours:
-            topics = [log["topics"][0], "0x" + "77" * 20 + "00" * 12, *log["topics"][2:]]
-            false.append({**log, "topics": topics})
-        return {**result, "logs": [*false, *result["logs"]]}
-
-    return lie
-
-
-async def test_sales_that_others_tell_of_are_not_counted(selling: Open) -> None:
-    rig = await selling()
-    lies = [proxy.lie("eth_getTransactionReceipt", _with_lies(rig)) for proxy in rig.proxies]
-    await fall(rig)
-    assert (await rig.settle()).state is FiringState.DONE
-    assert all(lie.hits for lie in lies)
-    assert [one.actual for one in outcome_of(rig).sales] == said_by_the_helper(rig)
-
-
-@pytest.mark.parametrize("logs", [None, "0x", [{}], [{"address": 7, "topics": {}, "data": "0x"}], [None] * 300])
-async def test_events_of_no_shape_leave_what_was_sold_unknown_and_nothing_else(selling: Open, logs: object) -> None:
-    rig = await selling()
-
-    def lie(_: list[Any], result: Any) -> Any:
-        return {**result, "logs": logs} if isinstance(result, dict) else result
-
-    for proxy in rig.proxies:
-        proxy.lie("eth_getTransactionReceipt", lie)
-    await fall(rig)
-    assert (await rig.settle()).state is FiringState.DONE
-    found = outcome_of(rig)
-    assert (found.sales[0].actual, found.swap_actual_usd, found.slippage_actual) == (None, None, None)
-    assert found.health_actual is not None
-    on_target(rig)
-    rig.check()
-
-
-async def test_after_a_restart_the_figures_are_booked_all_the_same(selling: Open) -> None:
-    rig = await selling()
-    await fall(rig)
-    await rig.mine()
-    await rig.restart()
-    assert (await rig.settle()).state is FiringState.DONE
-    found = outcome_of(rig)
-    assert [one.actual for one in found.sales] == said_by_the_helper(rig)
-    assert found.health_actual is not None
-    assert found.health_actual == rig.firing.health_factor_after
-
-
-async def test_a_block_that_nothing_saw_is_looked_up_for_what_the_sale_left(selling: Open) -> None:
-    rig = await selling()
-    await fall(rig)
-    assert rig.intent.state is IntentState.MAYBE_SENT
-    rig.chain.mine()
-    rig.chain.set_price("WETH", USD_AT_105 * Decimal("1.1"))
-    rig.clock.advance(4)
-    await rig.restart()
-    assert (await rig.settle()).state is FiringState.DONE
-    await rig.mine()
-    assert rig.intent.included_block is not None
-    there = rig.chain.account_data(rig.account, block=hex(rig.intent.included_block))[5]
-    assert health(rig) > there * 109 // 100
-    assert outcome_of(rig).health_actual == there
-    assert rig.firing.health_factor_after is not None
-    assert rig.firing.health_factor_after > there, "what the rule goes by is the health of now"

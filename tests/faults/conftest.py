@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import keystore_file, make_rig, world
+from tests.e2e.conftest import keystore_file, make_rig, without_helper, world
 from tests.support.fault_rig import FaultRig, OpenRig, World, open_rig
 
-__all__ = ["keystore_file", "make_rig", "world"]
+__all__ = ["keystore_file", "make_rig", "without_helper", "world"]
 
 
 @pytest.fixture

@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.faults.test_crashed_rounds import BLOCKS, Open, mortal
-from tests.support.deleverage import remove_code, the_helper
-from tests.support.fault_rig import World
 from tests.support.mortal import Point, journal_point, signer_point
 from tests.support.positions import follow
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(300), pytest.mark.usefixtures("warm_programs")]
+pytestmark = [pytest.mark.node, pytest.mark.timeout(300), pytest.mark.usefixtures("warm_programs", "without_helper")]
 
 __all__ = ["mortal"]  # the fixture: a position, and an exchange for its rounds
 
@@ -23,13 +21,6 @@ POINTS = {
     "half sent, the last but one of the first": journal_point("record_answer", 3),
     "about to be booked": Point("tui.engine.rulebook", "RuleBook", "between_rounds"),
 }
-
-
-@pytest.fixture(scope="module")
-def world(world: World) -> World:
-    """A world in which nobody ever deployed the helper."""
-    remove_code(world.chain, the_helper(world.chain).address)
-    return world
 
 
 def stops(rules: Path) -> None:

@@ -11,24 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.deleverage import remove_code, the_helper
 from tests.support.fault_rig import World
 from tests.support.mortal import Mortal, Point, journal_point, open_mortal, signer_point
 from tests.support.on_exchange import SELL, TARGET, USD_AT_105
 from tests.support.positions import follow
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(300), pytest.mark.usefixtures("warm_programs")]
+pytestmark = [pytest.mark.node, pytest.mark.timeout(300), pytest.mark.usefixtures("warm_programs", "without_helper")]
 
 BLOCKS = 150
 USD_AT_113 = "2450"
 """From a health of 1.13 four rounds lead to the target, from 1.05 nine: one of the kills is met on the long way."""
-
-
-@pytest.fixture(scope="module")
-def world(world: World) -> World:
-    """A world in which nobody ever deployed the helper."""
-    remove_code(world.chain, the_helper(world.chain).address)
-    return world
 
 
 Open = Callable[[], Awaitable[Mortal]]

@@ -46,8 +46,7 @@ def hold(rig: FaultRig, usdc: int) -> None:
     """The wallet has so many USDC, no more and no less."""
     have, want = rig.chain.balance("USDC", rig.account), usdc * DOLLAR
     if have > want:
-        pool, token = rig.chain.market.pool, rig.chain.token("USDC").address
-        rig.chain.send(rig.account, token, "transfer(address,uint256)", pool, have - want)
+        rig.chain.take("USDC", rig.account, but=want)
     elif have < want:
         rig.chain.give("USDC", want - have, rig.account)
 

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import MakeRig, Rig
-from tests.e2e.test_payer import HEAD, HOT, HOT_PASSWORD, LIMITS, TRADER, fund, step
+from tests.e2e.test_payer import HEAD, HOT_PASSWORD, LIMITS, TRADER, step
 from tests.e2e.test_payer import hot_keystore as hot_keystore
 from tests.headless.test_doctor import _beating, bad, doctor
 from tests.support.chain import ETHER, Chain
+from tests.support.payer import HOT, fund
 from tui.chain.clock import SystemClock
 from tui.headless.attendants import Attendants
 from tui.model.text import short_address
@@ -75,7 +76,7 @@ async def test_gas_money_tokens_and_allowances_of_the_payer_are_each_looked_at(
     assert any(f"{short_address(HOT)} holds 14,999.00 USDC, less than the step's maximum" in text for text in notes), (
         notes
     )
-    chain.send(HOT, usdc, "transfer(address,uint256)", chain.market.pool, chain.balance("USDC", HOT))
+    chain.take("USDC", HOT)
     code, report, wrong = await looked(rig, tmp_path, attendants)
     notes = [one["detail"] for one in report["checks"] if one["level"] == "note"]
     assert code == 1

@@ -113,6 +113,11 @@ class Chain:
         give(deployer, {name: token.address for name, token in self.market.tokens.items()}, symbol, amount, to)
         deployer.flush()
 
+    def take(self, symbol: str, account: str, *, but: int = 0) -> None:
+        """Have ``account`` pay away all that it holds of a token but so many base units."""
+        token, amount = self.token(symbol).address, self.balance(symbol, account) - but
+        self.send(account, token, "transfer(address,uint256)", self.market.pool, amount)
+
     def approve(self, account: str, symbol: str, spender: str, amount: int = MAX_UINT256) -> None:
         self.send(account, self.token(symbol).address, "approve(address,uint256)", spender, amount)
 

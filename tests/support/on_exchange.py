@@ -64,6 +64,19 @@ async def fall(rig: FaultRig, below: int = 0, *, usd: Decimal = USD_AT_105, brok
     await rig.head()
 
 
+def resend(rig: FaultRig) -> None:
+    """What was signed for the newest firing is sent once more, with the engine knowing nothing of it."""
+    for intent in rig.firing.intents:
+        rig.chain.rpc("eth_sendRawTransaction", "0x" + intent.attempts[-1].raw.hex())
+
+
+def pools_fall_first(rig: FaultRig, below: int) -> None:
+    """The pools fall `below` the oracle before the newest firing's transactions are mined, which still wait."""
+    rig.chain.rpc("anvil_dropAllTransactions")
+    follow(rig.chain, {"WETH": PPM - below})
+    resend(rig)
+
+
 # --- what came of it -------------------------------------------------------------------------------------------------
 
 
@@ -99,18 +112,19 @@ def on_target(rig: FaultRig, target: int = TARGET) -> None:
     assert target <= health(rig) <= target * 1_001 // 1_000, health(rig)
 
 
-def wallet(rig: FaultRig) -> dict[str, int]:
-    return {symbol: rig.chain.balance(symbol, rig.account) for symbol in rig.chain.market.tokens}
+def wallet(rig: FaultRig, account: str | None = None) -> dict[str, int]:
+    """What an account has of each token of the market: the position's own, unless it is said."""
+    return {symbol: rig.chain.balance(symbol, account or rig.account) for symbol in rig.chain.market.tokens}
 
 
-def allowed(rig: FaultRig) -> dict[tuple[str, str], int]:
-    """What pool and router may still take of the account."""
-    chain = rig.chain
+def allowed(rig: FaultRig, account: str | None = None) -> dict[tuple[str, str], int]:
+    """What pool and router may still take of an account: the position's own, unless it is said."""
+    chain, owner = rig.chain, account or rig.account
     return {
         (symbol, spender): amount
         for symbol, token in chain.market.tokens.items()
         for spender in (chain.market.pool, chain.market.router02)
-        if (amount := chain.call(token.address, "allowance(address,address)", ["uint256"], rig.account, spender))
+        if (amount := chain.call(token.address, "allowance(address,address)", ["uint256"], owner, spender))
     }
 
 
