@@ -10,12 +10,12 @@ import pytest
 from tests.support import views
 from tests.support.clock import FakeClock
 from tests.support.plain_market import USDC, WETH, PlainMarket
-from tests.support.plain_rules import repay, rule_of, sell, supply
+from tests.support.plain_rules import repay, rule_of, sell, supply, swap
 from tui.engine.hindrances import ROUNDS_SECONDS, Hindrances
 from tui.engine.questions import Questions
-from tui.engine.rounds import USEFUL_GAS, after_round, is_agreed, refuse_scrap
+from tui.engine.rounds import USEFUL_GAS, after_round, refuse_scrap
 from tui.engine.rulebook import RuleBook
-from tui.model.plan import Action, Plan, PlannedStep
+from tui.model.plan import Plan
 from tui.model.position import Position
 from tui.model.rounds import DebtPart, PlannedRound, RoundsSoFar
 from tui.model.rule import ActionKind, Rule, Step, close, health_above, restore
@@ -35,7 +35,7 @@ class Told(PlainMarket):
     """A market whose events say so much."""
 
     moved: dict[str, int] = field(default_factory=dict)
-    sold: int = 0
+    sold: int | None = 0
     repaid: int = 0
 
     def moved_in(self, logs, owner: str, token: str) -> int:
@@ -63,6 +63,45 @@ def test_a_round_takes_of_each_maximum_what_its_receipts_say() -> None:
     assert (after.rounds, after.planned, after.left) == (1, None, ((USDC.address, 900),))
     undone = after_round(planned(*GIVEN), Told(), standing(), RULE, SOME)
     assert undone.used == ((2, 10**8),), "a repayment that reverted has used nothing up"
+
+
+@dataclass
+class Moving(Told):
+    """A market in which each transaction, named by its one event, moved so much of a token."""
+
+    moves: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def moved_in(self, logs, owner: str, token: str) -> int:
+        return self.moves[logs[0]].get(token, 0)
+
+
+def test_what_the_wallets_own_steps_paid_is_not_taken_off_what_a_round_left() -> None:
+    moves = {
+        "repay": {USDC.address: -5_000 * 10**6},
+        "withdraw": {WETH.address: WAD},
+        "swap": {WETH.address: -WAD, USDC.address: 2_003 * 10**6},
+        "repay too": {USDC.address: -2_000 * 10**6},
+        "wrapped": {},
+    }
+    market = Moving(moves=moves, sold=WAD, repaid=10**12)
+    logs = tuple((name,) for name in moves)
+    after = after_round(planned((0, 5_000 * 10**6), (1, WAD)), market, standing(), RULE, logs)
+    assert dict(after.left) == {USDC.address: 3 * 10**6}
+    undone = after_round(planned((0, 5_000 * 10**6), (1, WAD)), market, standing(), RULE, logs[1:])
+    assert dict(undone.left) == {USDC.address: 3 * 10**6}, "what was not paid is not given back"
+
+
+def test_a_swap_of_the_wallet_that_was_undone_has_used_nothing_of_its_maximum() -> None:
+    rule = rule_of(swap("WBTC", maximum="1"), sell())
+    rounds = RoundsSoFar(1, planned=PlannedRound("episode", 10, 1, ((0, 10**8), (1, WAD)), ((1, 2_000 * USD),)))
+    for sold, used in ((None, ()), (10**7, ((0, 10**7), (1, 10**7))), (WAD, ((0, 10**8), (1, WAD)))):
+        after = after_round(rounds, Told(sold=sold), standing(), rule, SOME)
+        assert after.used == used
+    assert after.sold_usd == ((1, 2_000 * USD),)
+    half = after_round(rounds, Told(sold=WAD // 2), standing(), rule, SOME)
+    assert half.sold_usd == ((1, 1_000 * USD),)
+    unread = after_round(rounds, Told(), standing(), rule, ())
+    assert (unread.used, unread.sold_usd) == (((0, 10**8), (1, WAD)), ((1, 2_000 * USD),))
 
 
 def test_without_receipts_all_that_was_planned_is_used_up() -> None:
@@ -106,20 +145,6 @@ def test_a_round_that_leads_to_the_target_and_one_in_an_emergency_are_always_wor
     assert refuse_scrap(half, plan_of(13, 2, 2 * WAD)) is not None
     unpriced = plan_of(13, 2, 1_105 * WAD // 1_000)
     assert refuse_scrap(RULE, replace(unpriced, cost=replace(unpriced.cost, gas_usd=None))) is None
-
-
-def test_one_yes_is_for_rounds_alone_and_for_what_they_bought() -> None:
-    so_far = RoundsSoFar(0, rounds=2, confirmed_usd=10**6 * USD, left=((USDC.address, 900 * 10**6),))
-
-    def repaying(amount: int, *more: PlannedStep) -> Plan:
-        step = PlannedStep(Action(ActionKind.REPAY, USDC, amount), 12 * WAD // 10)
-        return plan_of(900, 1, 12 * WAD // 10, steps=(step, *more))
-
-    assert is_agreed(so_far, repaying(900 * 10**6))
-    assert not is_agreed(so_far, repaying(901 * 10**6)), "the wallet's own was not asked about"
-    more = PlannedStep(Action(ActionKind.ADD_COLLATERAL, WETH, WAD), 13 * WAD // 10)
-    assert not is_agreed(so_far, repaying(900 * 10**6, more))
-    assert not is_agreed(replace(so_far, confirmed_usd=None), repaying(900 * 10**6))
 
 
 def fired(book: RuleBook, rule: Rule, position: Position, rounds: RoundsSoFar) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tui.model.position import Asset, Debt
-from tui.model.rounds import DebtPart, PlannedRound, RoundsSoFar, floor_of
+from tui.model.rounds import Agreed, DebtPart, PlannedRound, RoundsSoFar, floor_of
 from tui.model.rule import Limits, Mode, Rule, Trigger, TriggerKind, close, health_below, restore
 from tui.model.units import USD, WAD
 from tui.rules.evaluate import VerdictKind, held_back, step
@@ -173,6 +173,7 @@ def test_states_of_rules_without_rounds_are_written_as_ever():
 
 
 numbers = st.integers(0, 2**200)
+some_steps = st.just(()) | st.just(((1, 5), (3, 0)))
 some = st.builds(
     RoundsSoFar,
     step=st.integers(0, 15),
@@ -181,11 +182,11 @@ some = st.builds(
     spent_usd=numbers,
     cost_usd=numbers,
     left=st.dictionaries(st.text(max_size=42), numbers, max_size=2).map(lambda found: tuple(found.items())),
-    confirmed_usd=st.none() | numbers,
-    planned=st.none()
-    | st.builds(PlannedRound, st.text(max_size=64), numbers, numbers, st.just(()) | st.just(((1, 5), (3, 0)))),
+    agreed=st.none() | st.builds(Agreed, st.none() | numbers, some_steps, some_steps),
+    planned=st.none() | st.builds(PlannedRound, st.text(max_size=64), numbers, numbers, some_steps, some_steps),
     stopped=st.booleans(),
     parts=st.lists(st.builds(DebtPart, st.text(max_size=42), numbers, numbers), max_size=3).map(tuple),
+    sold_usd=some_steps,
 )
 
 
@@ -200,6 +201,8 @@ def test_rounds_survive_being_written(rounds: RoundsSoFar) -> None:
         {"rounds": -1}, {"rounds": True}, {"sold": "1"}, {"left": []}, {"left": {"0x": -1}}, {"planned": ["a"]},
         {"planned": [1, 2, 3]}, {"stopped": 1}, {"more": 1}, {"confirmed_usd": 0.5}, {"parts": 1}, {"parts": [["0x"]]},
         {"parts": [["0x", 1, -1]]}, {"parts": [[1, 1, 1]]}, {"parts": [["0x", 1, 1]] * 9},
+        {"agreed": 7}, {"agreed": [1, []]}, {"agreed": [-1, [], []]}, {"agreed": [1, [[1]], []]}, {"sold_usd": {}},
+        {"planned": ["a", 1, 2, [], [], []]},
         {"used": 1}, {"used": [[1]]}, {"used": [[0, -1]]}, {"used": [[1, 1]] * 65}, {"planned": ["a", 1, 2, 3]},
     ],
 )  # fmt: skip
@@ -216,6 +219,12 @@ def test_rounds_that_an_earlier_version_wrote_are_read_as_ever() -> None:
     rounds = RoundsSoFar(1, 3, ((1, 7),), 5, 2, (("0xab", 9),), None, PlannedRound("episode", 4, 1))
     assert rounds_from_data(written) == rounds
     assert rounds_to_data(rounds) == written
+
+
+def test_a_yes_of_an_earlier_version_covers_nothing_because_it_does_not_say_which_steps_were_asked_about() -> None:
+    written = {**rounds_to_data(ONE), "confirmed_usd": 10**18}
+    assert rounds_from_data(written) == ONE
+    assert ONE.agreed is None
 
 
 def test_of_rounds_that_are_over_only_what_they_left_is_known(after_one) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from tui.crash import FIX, described
+from tui.engine.agreed import agreed_to, not_agreed
 from tui.engine.concluding import Conclusions
 from tui.engine.deciding import Deciding
 from tui.engine.describing import describe as describe
@@ -24,15 +25,16 @@ from tui.engine.prospect import Prospect
 from tui.engine.questions import CONFIRM_SECONDS, Pair, Questions
 from tui.engine.resuming import STALE_TRIES as STALE_TRIES
 from tui.engine.resuming import Resuming
-from tui.engine.rounds import agreed_to, is_agreed, left_words, next_round, so_far_of
+from tui.engine.rounds import left_words, next_round, so_far_of
 from tui.engine.rulebook import RuleBook
 from tui.engine.rulevoice import RuleVoice
 from tui.engine.sending import Teller
 from tui.engine.undone_steps import as_written
-from tui.model.agreement import SPEND_ROOM_PERCENT, differs
+from tui.model.agreement import differs
 from tui.model.intent import Firing, FiringState
 from tui.model.plan import Evaluation, FeeQuote, Plan, PlannedCall, Refusal
 from tui.model.position import Position
+from tui.model.rounds import Agreed
 from tui.model.rule import Mode, Rule, Step
 from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
@@ -197,9 +199,13 @@ class Defender:
         if before is None or before.refused is None or rule.mode is Mode.CONFIRM:
             # What was refused at the last block stays refused until this attempt is through: else it would seem over.
             self.evaluations[pair] = Evaluation(rule.name, position.id, snapshot.block, True, verdict.why, plan, None)
-        if rule.mode is Mode.CONFIRM and not is_agreed(so_far_of(state), plan):
-            self._questions.ask(rule, position, snapshot, plan, state, verdict)
-            return
+        if rule.mode is Mode.CONFIRM:
+            rounds = so_far_of(state)
+            why = not_agreed(plan, rule, self._guard.acting(rule, position), rounds)
+            if why is not None:
+                again = "" if rounds is None or rounds.agreed is None else why
+                self._questions.ask(rule, position, snapshot, plan, state, verdict, again)
+                return
         try:
             await self._carry_out(rule, position, plan, snapshot, fees, state, verdict)
         except (ChainUnreachable, ReadFailed, JournalError):
@@ -273,8 +279,8 @@ class Defender:
             self._questions.renew(pair, asked.anew(position, plan, state, verdict))
             return f"{changed}; look at the new figures and answer again"
         self._questions.drop(pair)
-        agreed_usd = agreed_to(agreed, so_far_of(state), SPEND_ROOM_PERCENT)
-        refused = await self._fire(rule, position, plan, snapshot, state, verdict, agreed_usd)
+        covers = agreed_to(agreed, plan, rule, self._guard.acting(rule, position), so_far_of(state))
+        refused = await self._fire(rule, position, plan, snapshot, state, verdict, covers)
         step = doubted(self._guard.acting(rule, position), plan, refused)
         if refused is None or step is None:
             return None if refused is None else refused.reason
@@ -325,14 +331,14 @@ class Defender:
         snapshot: Snapshot,
         state: RuleState,
         verdict: Verdict,
-        agreed_usd: int | None = None,
+        agreed: Agreed | None = None,
     ) -> Refusal | None:
         """Open a firing and carry its plan out; why nothing was signed, or None."""
         assert self._executor is not None
         assert verdict.episode is not None
         assert plan.simulated
         acting = self._guard.acting(rule, position)
-        state = replace(state, rounds=next_round(state, plan, rule, acting, verdict.episode, agreed_usd))
+        state = replace(state, rounds=next_round(state, plan, rule, acting, verdict.episode, agreed))
         if so_far_of(state) is None:
             market = self._prospect.market(position)
             state = begin_closing(state, parts_to_close(rule, market, position, rest_to_close(state)))

@@ -82,21 +82,31 @@ class Questions:
         return None
 
     def ask(
-        self, rule: Rule, position: Position, snapshot: Snapshot, plan: Plan, state: RuleState, verdict: Verdict
+        self,
+        rule: Rule,
+        position: Position,
+        snapshot: Snapshot,
+        plan: Plan,
+        state: RuleState,
+        verdict: Verdict,
+        again: str = "",
     ) -> None:
-        """Ask, which is told of each question once; what is asked already goes on with the plan of this block."""
+        """Ask, which is told of each question once; what is asked already goes on with the plan of this block. `again`:
+        why the yes to an earlier round does not cover this one.
+        """
         pair = (rule.name, position.id)
         known = self._asked.get(pair)
         if known is not None:
             self._asked[pair] = known.anew(position, plan, state, verdict)
             return
+        again = f" once more: {again}" if again else ""
         now = self._clock.now()
         shown = Confirmation(
             f"{verdict.episode}:{plan.block.number}", rule.name, position, plan, now, now + self._seconds
         )
         until = self._clock.monotonic() + self._seconds
         self._asked[pair] = Asked(shown, until, state, verdict, {shown.digest: plan})
-        self._voice.say(Severity.ALARM, rule, position, snapshot, f"{verdict.why}: asks for your yes")
+        self._voice.say(Severity.ALARM, rule, position, snapshot, f"{verdict.why}: asks for your yes{again}")
 
     def renew(self, pair: Pair, asked: Asked) -> None:
         """Ask on with another plan than was answered."""

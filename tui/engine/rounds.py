@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from tui.engine.agreed import numbers_of, round_usd, taken_of
 from tui.model.calls import Log
 from tui.model.plan import Plan, Refusal
-from tui.model.position import Position
-from tui.model.rounds import DebtPart, PlannedRound, RoundsSoFar
-from tui.model.rule import REPAYING, SALES, ActionKind, Rule, Step
+from tui.model.position import Asset, Position
+from tui.model.rounds import Agreed, DebtPart, PlannedRound, RoundsSoFar
+from tui.model.rule import FROM_WALLET, REPAYING, SALES, ActionKind, Rule, Step
 from tui.model.units import usd_text
 from tui.planning.shortfalls import ends_at, is_emergency
 from tui.planning.texts import amount_text
@@ -46,30 +47,31 @@ def _number_in(rule: Rule, step: Step) -> int:
 
 
 def next_round(
-    state: RuleState, plan: Plan, rule: Rule, acting: Rule, episode: str, agreed_usd: int | None = None
+    state: RuleState, plan: Plan, rule: Rule, acting: Rule, episode: str, agreed: Agreed | None = None
 ) -> RoundsSoFar | None:
     """What is remembered of the rounds once `plan` fires as `episode`; None where it is no round. Whatever follows on a
-    round is one as well, until the target is met. The plan is of the rule as it may act (`acting`), `agreed_usd` is
-    what a person said yes to.
+    round is one as well, until the target is met. The plan is of the rule as it may act (`acting`), `agreed` is
+    what a person said yes to just now.
     """
     before = so_far_of(state)
     if plan.rounds is None and before is None:
         return None
-    taken = [rule.steps.index(acting.steps[number]) for number in plan.taken]
+    taken = numbers_of(plan, rule, acting)
     if before is None:
         left = () if state.rounds is None else state.rounds.left
         before = RoundsSoFar(taken[-1], left=left)
     if plan.rounds is not None:
         before = replace(before, step=taken[-1], parts=plan.rounds.parts)
-    agreed = before.confirmed_usd if agreed_usd is None else agreed_usd
     used: dict[int, int] = {}
+    sold: dict[int, int] = {}
     for number, one in zip(taken, plan.steps, strict=True):
-        sale, amount = one.action.sale, one.action.amount
-        if rule.steps[number].action in SALES:
-            amount = 0 if sale is None else sale.most_sold  # what was bought before is repaid without selling anything
-        used[number] = used.get(number, 0) + amount
-    planned = PlannedRound(episode, plan.spend_usd, max(plan.cost.total_usd or 0, 0), tuple(used.items()))
-    return replace(before, confirmed_usd=agreed, planned=planned)
+        used[number] = used.get(number, 0) + taken_of(rule, number, one.action)
+        usd = round_usd(one.action)
+        if usd is not None:
+            sold[number] = sold.get(number, 0) + usd
+    cost = max(plan.cost.total_usd or 0, 0)
+    planned = PlannedRound(episode, plan.spend_usd, cost, tuple(used.items()), tuple(sold.items()))
+    return replace(before, agreed=agreed or before.agreed, planned=planned)
 
 
 def after_round(
@@ -81,14 +83,19 @@ def after_round(
     owner, left, planned = position.key.account, dict(rounds.left), rounds.planned
     taken = {rounds.step: 0} if planned is None or not planned.used else dict(planned.used)
     names = dict.fromkeys(name for number in taken for name in rule.steps[number].names)
+    by_itself = [(rule.steps[number], amount) for number, amount in taken.items()]
     for asset in (market.find_asset(position, name) for name in names):
         if asset is not None:
-            moved = sum(market.moved_in(one, owner, asset.address) for one in logs)
+            moves = [market.moved_in(one, owner, asset.address) for one in logs]
+            moved = sum(moves) + _paid_beside(asset, by_itself, moves, market, position)
             left[asset.address] = max(left.get(asset.address, 0) + moved, 0)
-    used = dict(rounds.used)
+    used, sold = dict(rounds.used), dict(rounds.sold_usd)
+    selling = {} if planned is None else dict(planned.sold_usd)
     for number, amount in taken.items():
         spent = _spent(rule.steps[number], amount, market, position, logs) if logs else amount
         used[number] = used.get(number, 0) + spent
+        if number in selling:
+            sold[number] = sold.get(number, 0) + selling[number] * min(spent, amount) // max(amount, 1)
     parts = repaid_by(rounds.parts, market, position, logs)
     return replace(
         rounds,
@@ -99,7 +106,31 @@ def after_round(
         left=tuple((token, amount) for token, amount in left.items() if amount),
         planned=None,
         parts=parts,
+        sold_usd=tuple(sorted((number, usd) for number, usd in sold.items() if usd)),
     )
+
+
+def _paid_beside(
+    asset: Asset,
+    taken: Iterable[tuple[Step, int]],
+    moves: Iterable[int],
+    market: LendingMarket,
+    position: Position,
+) -> int:
+    """Base units of an asset that the wallet's own steps of a round paid, by the transactions in which it moved so much
+    and no more (`moves`, one for each): what the rounds themselves bought or took out is not less for it.
+    """
+    there, owner = list(moves), position.key.account
+    paid = 0
+    for step, amount in taken:
+        by_wallet = step.action in FROM_WALLET or step.action is ActionKind.SWAP_TO_REPAY
+        name = step.asset if step.collateral is None else step.collateral
+        if not by_wallet or step.signer(owner) != owner or market.find_asset(position, name) != asset:
+            continue
+        if -amount in there:
+            there.remove(-amount)
+            paid += amount
+    return paid
 
 
 def repaid_by(
@@ -118,9 +149,12 @@ def _spent(step: Step, planned: int, market: LendingMarket, position: Position, 
     planned.
     """
     owner = position.key.account
-    if step.action is ActionKind.DELEVERAGE:
+    if step.action in (ActionKind.DELEVERAGE, ActionKind.SWAP_TO_REPAY):
         sold = market.find_asset(position, step.collateral or "")
-        return planned if sold is None else sum(market.sold_in(one, owner, sold.address) or 0 for one in logs)
+        if sold is None:
+            return planned
+        total = sum(market.sold_in(one, step.signer(owner), sold.address) or 0 for one in logs)
+        return total if step.action is ActionKind.DELEVERAGE else min(planned, total)
     debt = market.find_asset(position, step.asset)
     if step.action in SALES or step.action not in REPAYING or debt is None:
         return planned
@@ -152,23 +186,3 @@ def refuse_scrap(rule: Rule, plan: Plan) -> Refusal | None:
         f"the next round would move ${usd_text(plan.spend_usd)} for ${usd_text(gas)} of gas{why}: it goes on as soon "
         "as more can be done",
     )
-
-
-def agreed_to(plan: Plan, so_far: RoundsSoFar | None, room_percent: int) -> int:
-    """The dollars (8 decimals) that all rounds together may move once a person says yes to `plan`."""
-    coming = plan.spend_usd + (0 if plan.rounds is None else plan.rounds.spend_usd)
-    return (0 if so_far is None else so_far.spent_usd) + coming * (100 + room_percent) // 100
-
-
-def is_agreed(so_far: RoundsSoFar | None, plan: Plan) -> bool:
-    """Whether a person said yes to this round already, when the first one was asked about: to one of what was asked
-    then, or to the repayment of what those bought.
-    """
-    if so_far is None or so_far.confirmed_usd is None or len(plan.steps) > 1:
-        return False
-    repaid = plan.steps[0].action
-    if plan.rounds is None and (
-        repaid.kind is not ActionKind.REPAY or repaid.amount > so_far.left_of(repaid.asset.address)
-    ):
-        return False
-    return so_far.spent_usd + plan.spend_usd <= so_far.confirmed_usd

@@ -10,7 +10,7 @@ from tui.model.block import BlockRef
 from tui.model.intent import Attempt, Firing, Intent
 from tui.model.plan import Action, Alternative, Evaluation, Plan, PlanCost, PlannedStep, Refusal, SwapCost
 from tui.model.position import Collateral, Debt, Position
-from tui.model.rounds import Rounds
+from tui.model.rounds import Behind, Rounds
 from tui.model.rule import RuleProblem
 from tui.model.snapshot import Snapshot
 from tui.model.units import USD_DECIMALS, format_units
@@ -223,6 +223,26 @@ def _rounds_json(rounds: Rounds) -> Json:
         "ahead_spend_usd": usd(rounds.spend_usd),
         "ahead_swap_usd": usd(rounds.swap_usd, 4),
         "ahead_gas_units": rounds.gas_units,
+        "behind": [_behind_json(one) for one in rounds.behind],
+    }
+
+
+def _behind_json(one: Behind) -> Json:
+    """What another step is likely to do once the rounds are over; what they move ahead has it in it. `paid`: base units
+    of what its maximum is of.
+    """
+    return {
+        "action": one.kind.word,
+        "asset": one.asset.symbol,
+        "address": one.asset.address,
+        "amount": str(one.amount),
+        "decimals": one.asset.decimals,
+        "pays": one.pays.symbol,
+        "pays_address": one.pays.address,
+        "paid": str(one.taken),
+        "pays_decimals": one.pays.decimals,
+        "spend_usd": usd(one.spend_usd),
+        "in_rounds": one.by_rounds,
     }
 
 

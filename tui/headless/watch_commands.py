@@ -327,6 +327,9 @@ def _print_plan(plan: Plan, described: str) -> None:
         data(f"    until this round has repaid, health is down to {wad(plan.rounds.lowest, 4)}")
         data(f"    those ahead: sales of ${usd(plan.rounds.spend_usd)} that lose {_dollars(plan.rounds.swap_usd)}, "
              f"{plan.rounds.gas_units} units of gas")  # fmt: skip
+        for one in plan.rounds.behind:
+            paid = "" if one.pays == one.asset else f" for {amount_text(one.taken, one.pays)}"
+            data(f"    with what follows on them: {one.kind.word} some {amount_text(one.amount, one.asset)}{paid}")
     if len(plan.alternatives) > 1:
         _print_ways(plan.alternatives)
 

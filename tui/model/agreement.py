@@ -6,6 +6,7 @@ import hashlib
 import json
 
 from tui.model.plan import Action, Plan, PlannedStep
+from tui.model.rounds import Behind
 from tui.model.units import USD, mul_div_up, usd_text, whole
 
 SPEND_ROOM_PERCENT = 2
@@ -21,6 +22,7 @@ def digest_of(plan: Plan) -> str:
     parts += [[*_means(step.action), step.action.amount, _most_sold(step.action)] for step in plan.steps]
     if plan.rounds is not None:
         parts += [plan.rounds.number, plan.rounds.ahead, plan.rounds.spend_usd]
+        parts += [[*_behind(one), one.taken, one.amount, one.spend_usd] for one in plan.rounds.behind]
     return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()
 
 
@@ -28,6 +30,8 @@ def differs(agreed: Plan, now: Plan) -> str | None:
     """Why a yes to `agreed` is none to the plan as it is made `now`, in words; None where it is."""
     if [_means(step.action) for step in agreed.steps] != [_means(step.action) for step in now.steps]:
         return "the plan does it in another way now"
+    if _all_behind(agreed) != _all_behind(now):
+        return "what its rounds are to be followed by is another thing now"
     if agreed.reaches_target and not now.reaches_target:
         return f"the plan does not reach its target any more ({now.shortfall})"
     if now.spend_usd * 100 > agreed.spend_usd * (100 + SPEND_ROOM_PERCENT):
@@ -45,6 +49,15 @@ def differs(agreed: Plan, now: Plan) -> str | None:
 def _means(action: Action) -> tuple[str, str, str]:
     """Which kind of step, of which asset, paid for by which other."""
     return str(action.kind), action.asset.address, "" if action.sale is None else action.sale.collateral.address
+
+
+def _behind(one: Behind) -> tuple[str, str, str]:
+    """The same of what is to follow on rounds."""
+    return str(one.kind), one.asset.address, one.pays.address
+
+
+def _all_behind(plan: Plan) -> list[tuple[str, str, str]]:
+    return [] if plan.rounds is None else list(map(_behind, plan.rounds.behind))
 
 
 def _most_sold(action: Action) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tui.model.position import Asset
+from tui.model.rule import ActionKind
 from tui.model.units import WAD
 
 MOST_ROUNDS = 30
@@ -18,13 +19,29 @@ LEAST_FLOOR = 1_005 * WAD // 1_000
 @dataclass(frozen=True, slots=True)
 class PlannedRound:
     """A round that is about to fire or under way, by its episode; what it moves and costs, dollars with 8 decimals.
-    `used`: what it takes of each step, as in `RoundsSoFar`, for every step that has a part in it.
+    `used` and `sold_usd`: what it takes of each step, as in `RoundsSoFar`, for every step that has a part in it.
     """
 
     episode: str
     spend_usd: int
     cost_usd: int
     used: tuple[tuple[int, int], ...] = ()
+    sold_usd: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """The most that all rounds of a firing may do by the yes that a person gave, what they did before it counted in.
+
+    `steps` are (number of a step, base units of what its maximum is of) of what is done at once, `sales` (number of a
+    step, dollars that are sold) of what goes in rounds, as it was shown: a step that is in neither was not asked about.
+    `cost_usd`: gas and sales of all of it; None: what it costs was not known, so no further round is covered. Dollars
+    with 8 decimals.
+    """
+
+    cost_usd: int | None
+    steps: tuple[tuple[int, int], ...] = ()
+    sales: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +60,10 @@ class RoundsSoFar:
     """What a rule remembers between two rounds: the number of the step that went in rounds last (from 0), how many
     rounds have ended, dollars (8 decimals) moved and paid.
 
-    `used` are (number of a step, base units of what its maximum is of) that they took of it. `left` are base units by
-    token (lower-case hex) that the rounds took out of the position or bought, and did not use: they are in the wallet.
-    Without any round it is what the rounds of an earlier firing left there. `confirmed_usd` is what a person said yes
-    to for all rounds; None: nobody was asked.
+    `used` are (number of a step, base units of what its maximum is of) that they took of it, `sold_usd` (number of a
+    step, dollars) that they sold by it. `left` are base units by token (lower-case hex) that the rounds took out of the
+    position or bought, and did not use: they are in the wallet. Without any round it is what the rounds of an earlier
+    firing left there. `agreed` is what a person said yes to for all rounds; None: nobody was asked.
     `planned` is the round that is about to fire or under way; `stopped`: the rule was disarmed by hand, and it is
     the last. `parts` are the debts of which a part is closed, where that is the goal: what was owed when it fired says
     how much that is, whatever a round leaves.
@@ -58,10 +75,11 @@ class RoundsSoFar:
     spent_usd: int = 0
     cost_usd: int = 0
     left: tuple[tuple[str, int], ...] = ()
-    confirmed_usd: int | None = None
+    agreed: Agreed | None = None
     planned: PlannedRound | None = None
     stopped: bool = False
     parts: tuple[DebtPart, ...] = ()
+    sold_usd: tuple[tuple[int, int], ...] = ()
 
     def left_of(self, token: str) -> int:
         """Base units of a token that earlier rounds left in the wallet."""
@@ -71,10 +89,31 @@ class RoundsSoFar:
         """Base units that the rounds took of the maximum of a step."""
         return dict(self.used).get(step, 0)
 
+    def sold_of(self, step: int) -> int:
+        """Dollars (8 decimals) that the rounds sold by a step."""
+        return dict(self.sold_usd).get(step, 0)
+
     @property
     def leftovers(self) -> RoundsSoFar | None:
         """What the next firing is to know of rounds that are over: only what they left in the wallet."""
         return RoundsSoFar(self.step, left=self.left) if self.left else None
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """What a further step of the rule (its number `step`) is likely to do once the rounds before it are over: it repays
+    `amount` base units of `asset` for `taken` of what its maximum is of, which is `pays` where it sells
+    something, else the same asset. `spend_usd` is what it moves; `by_rounds`: it goes in rounds itself.
+    """
+
+    step: int
+    kind: ActionKind
+    asset: Asset
+    amount: int
+    pays: Asset
+    taken: int
+    spend_usd: int
+    by_rounds: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +125,8 @@ class Rounds:
     rounds to come are likely to meet it, `ends_at` the health (wad; None: no debt) they end at. `collateral` and `debt`
     are what the rounds sell and repay. `by_choice`: the step asks for rounds, whether a helper stands or not.
     `parts` are the debts of which a part is closed, as they stood before this round, and `closes_bps` the part that
-    the rounds come to; none and None where they restore a health factor.
+    the rounds come to; none and None where they restore a health factor. `behind` is what other steps are likely to do
+    afterwards, which the sums have in them.
     """
 
     step: int
@@ -103,6 +143,12 @@ class Rounds:
     by_choice: bool = False
     parts: tuple[DebtPart, ...] = ()
     closes_bps: int | None = None
+    behind: tuple[Behind, ...] = ()
+
+    @property
+    def sale_usd(self) -> int:
+        """What the rounds of this step alone are likely to sell that are still to come."""
+        return self.spend_usd - sum(one.spend_usd for one in self.behind)
 
     @property
     def words(self) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
 from tui.model.plan import Action
 from tui.model.position import Asset, Position
-from tui.model.rounds import DebtPart, RoundsSoFar
+from tui.model.rounds import Behind, DebtPart, RoundsSoFar
 from tui.model.rule import REPAYING, SALES, ActionKind, Order, Rule
 from tui.model.units import format_units, parse_units
 from tui.planning.circumstances import Circumstances, kind_of
@@ -81,3 +81,24 @@ def behind_a_round(around: Circumstances) -> Circumstances:
             (absent.add if offer.terms.absent else absent.discard)(key[0])
     so_far = None if around.so_far is None else replace(around.so_far, left=())
     return replace(around, so_far=so_far, given=MappingProxyType({}), absent=frozenset(absent), offers=None)
+
+
+def steps_behind(foreseen: Iterable[tuple[int, Action, int]]) -> tuple[Behind, ...]:
+    """What is foreseen (the number of a step, what it does, the dollars that it moves), together for each step."""
+    found: dict[int, Behind] = {}
+    for number, action, usd in foreseen:
+        sale = action.sale
+        taken = action.amount if sale is None else sale.most_sold
+        pays = action.asset if sale is None else sale.collateral
+        before = found.get(number)
+        found[number] = Behind(
+            number,
+            action.kind,
+            action.asset,
+            action.amount + (0 if before is None else before.amount),
+            pays,
+            taken + (0 if before is None else before.taken),
+            usd + (0 if before is None else before.spend_usd),
+            sale is not None and sale.withdrawn is not None,
+        )
+    return tuple(found.values())

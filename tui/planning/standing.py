@@ -60,6 +60,8 @@ class Standing:
     wallet: Wallet
     purses: Mapping[str, Purse]
     spent: int = 0
+    moved: tuple[int, ...] = ()
+    """The dollars of each of `steps`, of which `spent` is the sum."""
     steps: tuple[PlannedStep, ...] = ()
     taken: tuple[int, ...] = ()
     befores: tuple[Position, ...] = ()

@@ -23,7 +23,7 @@ from tui.planning.closing import Closing
 from tui.planning.own_swaps import is_hurried
 from tui.planning.payers import paid_by, why_passed_over
 from tui.planning.purse import Purse
-from tui.planning.rounds_rule import behind_a_round, less_by
+from tui.planning.rounds_rule import behind_a_round, less_by, steps_behind
 from tui.planning.sale_steps import DEFAULT_SLIPPAGE_BPS as DEFAULT_SLIPPAGE_BPS
 from tui.planning.sale_steps import MOST_LEVERAGE as MOST_LEVERAGE
 from tui.planning.sale_steps import SaleSteps
@@ -197,6 +197,7 @@ class Flow(SaleSteps):
             purses=purses,
             rounds=found.rounds,
             spent=self.spent + spends,
+            moved=(*self.moved, spends),
             closing=None if self.closing is None else _closed_by(self.closing, action, after),
             steps=(*self.steps, PlannedStep(action, after.health_factor, note)),
             taken=(*self.taken, number),
@@ -296,6 +297,8 @@ class Flow(SaleSteps):
         assert own is not None
         sold = value_usd(own.sold, own.collateral.decimals, own.price_usd or 0)
         spend = flow.spent - self.spent
+        done = len(self.steps)
+        foreseen = zip(flow.taken[done:], flow.steps[done:], flow.moved[done:], strict=True)
         rounds = replace(
             first,
             ahead=max(len(flow.steps) - len(self.steps), first.ahead),
@@ -304,6 +307,7 @@ class Flow(SaleSteps):
             spend_usd=spend,
             swap_usd=own.cost.total_usd * spend // sold if sold else first.swap_usd,
             ends_at=flow.current.health_factor,
+            behind=steps_behind((taken, one.action, usd) for taken, one, usd in foreseen if taken != number),
         )
         return replace(self, rounds=rounds)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tui.model.position import Position
-from tui.model.rounds import DebtPart, PlannedRound, RoundsSoFar
+from tui.model.rounds import Agreed, DebtPart, PlannedRound, RoundsSoFar
 from tui.model.rule import Rule
 from tui.model.units import BPS, LEAST_USD, value_usd
 
@@ -16,7 +16,10 @@ MOST_TOKENS = 8
 MOST_USED = 64
 _NUMBERS = ("step", "rounds", "spent_usd", "cost_usd")
 _FIELDS = {*_NUMBERS, "sold", "left", "confirmed_usd", "planned", "stopped"}
-_MORE = {"parts", "used"}
+"""`confirmed_usd` is a sum of dollars that earlier versions wrote for a yes. It does not say which steps were asked
+about, so it covers none: it is read past, and written as nothing.
+"""
+_MORE = {"parts", "used", "agreed", "sold_usd"}
 """Fields that are written only where there is something to say."""
 
 
@@ -65,22 +68,30 @@ def rounds_to_data(rounds: RoundsSoFar) -> dict[str, object]:
     """As plain JSON data."""
     parts = parts_to_data(rounds.parts)
     used = [[step, amount] for step, amount in rounds.used if step != rounds.step]
+    agreed = rounds.agreed
     return {
         **{name: getattr(rounds, name) for name in _NUMBERS},
         "sold": rounds.used_of(rounds.step),
         "left": dict(rounds.left),
-        "confirmed_usd": rounds.confirmed_usd,
+        "confirmed_usd": None,
         "planned": None if rounds.planned is None else _planned_data(rounds.planned),
         "stopped": rounds.stopped,
         # Of what closes a part only: states of other rules are written as they always were.
         **({"parts": parts} if parts else {}),
         **({"used": used} if used else {}),
+        **({} if agreed is None else {"agreed": [agreed.cost_usd, _pairs(agreed.steps), _pairs(agreed.sales)]}),
+        **({"sold_usd": _pairs(rounds.sold_usd)} if rounds.sold_usd else {}),
     }
 
 
 def _planned_data(planned: PlannedRound) -> list[object]:
-    used = [[list(one) for one in planned.used]] if planned.used else []
-    return [planned.episode, planned.spend_usd, planned.cost_usd, *used]
+    used = [_pairs(planned.used)] if planned.used or planned.sold_usd else []
+    sold = [_pairs(planned.sold_usd)] if planned.sold_usd else []
+    return [planned.episode, planned.spend_usd, planned.cost_usd, *used, *sold]
+
+
+def _pairs(found: Iterable[tuple[int, int]]) -> list[list[int]]:
+    return [list(one) for one in found]
 
 
 def rounds_from_data(data: object) -> RoundsSoFar:
@@ -93,18 +104,27 @@ def rounds_from_data(data: object) -> RoundsSoFar:
         raise ValueError("rule state has rounds that left nothing that is known")
     if not isinstance(data["stopped"], bool):
         raise ValueError("rule state has rounds of which nobody knows whether they go on")
-    confirmed = None if data["confirmed_usd"] is None else _number(data["confirmed_usd"])
+    if data["confirmed_usd"] is not None:
+        _number(data["confirmed_usd"])
     sold, others = _number(data["sold"]), dict(_used(data.get("used", [])))
     own = {values["step"]: sold} if sold else {}
     return RoundsSoFar(
         **values,
         used=tuple(sorted({**others, **own}.items())),
         left=tuple((token, _number(amount)) for token, amount in left.items()),
-        confirmed_usd=confirmed,
+        agreed=_agreed(data["agreed"]) if "agreed" in data else None,
         planned=_planned(data["planned"]),
         stopped=data["stopped"],
         parts=parts_from_data(data.get("parts", [])),
+        sold_usd=_used(data.get("sold_usd", [])),
     )
+
+
+def _agreed(data: object) -> Agreed:
+    if not isinstance(data, list) or len(data) != 3:
+        raise ValueError("rule state has rounds that were agreed to in no way that is known")
+    cost, steps, sales = data
+    return Agreed(None if cost is None else _number(cost), _used(steps), _used(sales))
 
 
 def parts_to_data(parts: Iterable[DebtPart]) -> list[list[object]]:
@@ -126,9 +146,9 @@ def _is_part(data: object) -> bool:
 def _planned(data: object) -> PlannedRound | None:
     if data is None:
         return None
-    if not isinstance(data, list) or len(data) not in (3, 4) or not isinstance(data[0], str):
+    if not isinstance(data, list) or len(data) not in (3, 4, 5) or not isinstance(data[0], str):
         raise ValueError("rule state has a round that is none")
-    return PlannedRound(data[0], _number(data[1]), _number(data[2]), _used(data[3]) if len(data) > 3 else ())
+    return PlannedRound(data[0], _number(data[1]), _number(data[2]), *map(_used, data[3:]))
 
 
 def _used(data: object) -> tuple[tuple[int, int], ...]:

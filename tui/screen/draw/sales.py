@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tui.model.plan import Action, Alternative, Plan, PlanCost, Sale, SwapCost
+from tui.model.rounds import Behind
 from tui.model.rule import BORROWING, SUPPLYING, ActionKind
 from tui.model.text import short_address
 from tui.screen.clean import clean_text
@@ -97,12 +98,24 @@ def rounds_lines(plan: Plan, width: int, indent: str = "  ") -> list[Line]:
     unit = None if plan.cost.gas_usd is None or not plan.cost.gas_units else plan.cost.gas_usd / plan.cost.gas_units
     gas = "unknown" if unit is None else dollars(int(unit * rounds.gas_units))
     ends = health_or(rounds.ends_at, "no debt")
-    told = f"{rounds.words}: it goes {rounds.why}. A yes is one for all of them, as long as they keep to these sums."
+    told = f"{rounds.words}: it goes {rounds.why}. A yes is one for all of them, as long as they do no more than this."
     rows = wrap(told, width, "warn", f"{indent}▲ ", f"{indent}  ")
     ahead = f"ahead: sales of {dollars(rounds.spend_usd)}, losing {dollars(rounds.swap_usd)}, gas {gas}; ends at {ends}"
     rows += wrap(ahead, width, "muted", f"{indent}  ", f"{indent}  ")
+    if rounds.behind:
+        then = f"that is with what follows on them: {'; '.join(map(_then, rounds.behind))}"
+        rows += wrap(then, width, "muted", f"{indent}  ", f"{indent}  ")
     exposed = f"until this round has repaid, health is down to {health(rounds.lowest)}"
     return rows + wrap(exposed, width, "muted", f"{indent}  ", f"{indent}  ")
+
+
+def _then(one: Behind) -> str:
+    """`repay some 900.00 DAI`, `sell some 0.4100 WETH, repay 950.00 DAI`: what is foreseen of a step behind rounds."""
+    paid = f"{amount(one.amount, one.asset.decimals)} {clean_text(one.asset.symbol, 12)}"
+    if one.pays == one.asset:
+        return f"{ACTION[one.kind]} some {paid}"
+    sold = f"{amount(one.taken, one.pays.decimals)} {clean_text(one.pays.symbol, 12)}"
+    return f"{'swap' if one.kind is ActionKind.SWAP_TO_REPAY else 'sell'} some {sold}, repay {paid}"
 
 
 def _is_assumed(plan: Plan) -> bool:
