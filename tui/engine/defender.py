@@ -199,19 +199,28 @@ class Defender:
         if before is None or before.refused is None or rule.mode is Mode.CONFIRM:
             # What was refused at the last block stays refused until this attempt is through: else it would seem over.
             self.evaluations[pair] = Evaluation(rule.name, position.id, snapshot.block, True, verdict.why, plan, None)
-        if rule.mode is Mode.CONFIRM:
-            rounds = so_far_of(state)
-            why = not_agreed(plan, rule, self._guard.acting(rule, position), rounds)
-            if why is not None:
-                again = "" if rounds is None or rounds.agreed is None else why
-                self._questions.ask(rule, position, snapshot, plan, state, verdict, again)
-                return
+        if self._asks(rule, position, snapshot, plan, state, verdict):
+            return
         try:
             await self._carry_out(rule, position, plan, snapshot, fees, state, verdict)
         except (ChainUnreachable, ReadFailed, JournalError):
             raise
         except Exception as error:
             raise _NotCarriedOut(error) from error
+
+    def _asks(
+        self, rule: Rule, position: Position, snapshot: Snapshot, plan: Plan, state: RuleState, verdict: Verdict
+    ) -> bool:
+        """Whether a plan waits for a yes, which is asked for then: in confirm mode, unless one given before covers it."""
+        if rule.mode is not Mode.CONFIRM:
+            return False
+        rounds = so_far_of(state)
+        why = not_agreed(plan, rule, self._guard.acting(rule, position), rounds)
+        if why is None:
+            return False
+        again = "" if rounds is None or rounds.agreed is None else why
+        self._questions.ask(rule, position, snapshot, plan, state, verdict, again)
+        return True
 
     def _tell_rest(self, rule: Rule, position: Position, snapshot: Snapshot, verdict: Verdict) -> None:
         """That health fell anew while its rule rests from the fall before; that it rests in the same fall is told when
@@ -320,6 +329,9 @@ class Defender:
             if isinstance(rest, Refusal):
                 if rest.code != refused.code:
                     self._refuse(rule, position, snapshot, verdict, rest)
+                return
+            if self._asks(rule, position, snapshot, rest, state, verdict):
+                self._doubts.keep((rule.name, position.id), doubts)
                 return
             plan = rest
 
