@@ -211,7 +211,7 @@ class Defender:
     def _asks(
         self, rule: Rule, position: Position, snapshot: Snapshot, plan: Plan, state: RuleState, verdict: Verdict
     ) -> bool:
-        """Whether a plan waits for a yes, which is asked for then: in confirm mode, unless one given before covers it."""
+        """Whether a plan waits for a yes, which it asks for then: in confirm mode, unless an earlier one covers it."""
         if rule.mode is not Mode.CONFIRM:
             return False
         rounds = so_far_of(state)
