@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.test_rounds import lowest, withdrawals
 from tests.support.fault_rig import FaultRig
-from tests.support.on_exchange import SELL, Open, allowed, fall, health, plan_of, pools_fall_first, wallet
+from tests.support.on_exchange import REVERTS, SELL, Open, allowed, fall, health, plan_of, pools_fall_first, wallet
 from tests.support.positions import follow
 from tui.model.intent import FiringState, IntentState
 from tui.model.rounds import FLOOR
@@ -80,6 +80,34 @@ async def test_half_is_closed_to_the_cent_and_no_more(rounds: Open) -> None:
         await fall(rig, usd=Decimal(usd))
         await rig.mine(2)
     assert len(rig.firings) == fired
+
+
+async def test_a_later_round_that_is_undone_whole_is_made_again(rounds: Open) -> None:
+    """None of its transactions does anything, an approval neither: so no receipt tells anything of it."""
+    rig = await stop_loss(rounds, "50%")
+    chain, at_first = rig.chain, owed(rig)
+    await fall(rig, usd=FALLEN)
+    while len(rig.firings) == 1:
+        await rig.mine()
+    raws = [intent.attempts[-1].raw for intent in rig.firing.intents]
+    chain.rpc("anvil_dropAllTransactions")
+    broken = (chain.market.pool, chain.market.router02, chain.token("WETH").address, chain.token("USDC").address)
+    codes = [chain.rpc("eth_getCode", one, "latest") for one in broken]
+    for one in broken:
+        chain.rpc("anvil_setCode", one, REVERTS)
+    for raw in raws:
+        chain.rpc("eth_sendRawTransaction", "0x" + raw.hex())
+    chain.mine()
+    for one, code in zip(broken, codes, strict=True):
+        chain.rpc("anvil_setCode", one, code)
+    await to_the_end(rig)
+    undone = rig.firings[-2]
+    assert undone.state is FiringState.FAILED
+    assert {intent.state for intent in undone.intents} == {IntentState.FINAL_REVERTED}
+    assert "cannot be read" not in rig.said
+    assert "round 2 reverted on chain: it is planned anew" in rig.said
+    assert abs(owed(rig) - at_first // 2) < at_first // 10**6 + CENT
+    rig.check()
 
 
 async def test_a_part_is_closed_where_health_is_high_once_and_wherever_it_is_between_rounds(rounds: Open) -> None:

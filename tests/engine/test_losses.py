@@ -12,6 +12,7 @@ from tui.model.intent import Attempt, AttemptKind, Firing, FiringState, IntentSt
 from tui.model.position import Asset, Collateral, Debt, MarketKey, Position, PositionKey
 from tui.model.snapshot import Snapshot
 from tui.model.units import USD, WAD
+from tui.protocols.erc20 import APPROVE
 
 WETH, USDC = Asset("0x" + "01" * 20, "WETH", 18), Asset("0x" + "02" * 20, "USDC", 6)
 KEY = PositionKey(MarketKey("aave-v3", "core"), ACCOUNT)
@@ -120,5 +121,8 @@ def test_only_what_moved_this_position_since_then_counts() -> None:
     assert own_work((firing,), str(KEY), 11, 12) == OwnWork(), "before the first reading"
     assert own_work((firing,), str(KEY), 9, 10) == OwnWork(), "after the second"
     assert own_work((firing,), "aave-v3/core/another", 10, 11) == OwnWork()
+    undone = replace(firing.intents[0], id="undone", state=IntentState.FINAL_REVERTED)
+    approval = replace(firing.intents[0], data=APPROVE + bytes(64))
+    assert own_work((replace(firing, intents=(approval, undone)),), str(KEY), 10, 11) == OwnWork(), "only approved"
     unsigned = replace(firing, intents=(replace(firing.intents[0], attempts=(), included_block=None),))
     assert own_work((unsigned,), str(KEY), 10, 11) == OwnWork()

@@ -13,7 +13,7 @@ from tests.support.plain_market import USDC, WETH, PlainMarket
 from tests.support.plain_rules import repay, rule_of, sell, supply, swap
 from tui.engine.hindrances import ROUNDS_SECONDS, Hindrances
 from tui.engine.questions import Questions
-from tui.engine.rounds import USEFUL_GAS, after_round, refuse_scrap
+from tui.engine.rounds import USEFUL_GAS, after_round, refuse_scrap, undone_round
 from tui.engine.rulebook import RuleBook
 from tui.model.plan import Plan
 from tui.model.position import Position
@@ -108,6 +108,15 @@ def test_without_receipts_all_that_was_planned_is_used_up() -> None:
     after = after_round(planned(*GIVEN, left=((USDC.address, 5),)), Told(), standing(), RULE, ())
     assert after.used == GIVEN
     assert after.left == ((USDC.address, 5),)
+
+
+def test_a_round_that_was_undone_whole_has_moved_and_used_nothing() -> None:
+    rounds = planned(*GIVEN, used=((1, WAD),), spent_usd=100, cost_usd=7)
+    after = after_round(undone_round(rounds), Told(), standing(), RULE, ())
+    assert (after.rounds, after.used, after.spent_usd, after.cost_usd) == (1, ((1, WAD),), 100, 8)
+    earlier = after_round(undone_round(planned(used=((1, WAD),))), Told(), standing(), RULE, ())
+    assert earlier.used == ((1, WAD),), "of an earlier version"
+    assert undone_round(RoundsSoFar(1)) == RoundsSoFar(1)
 
 
 def test_a_round_of_an_earlier_version_is_booked_by_its_step_alone() -> None:

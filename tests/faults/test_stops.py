@@ -178,6 +178,24 @@ async def test_a_stop_that_was_too_short_for_its_target_of_health_goes_on_and_wh
     rig.check()
 
 
+async def test_a_stop_that_was_too_short_says_so_where_the_price_has_lifted_health_to_its_target_since(
+    open_faulty: OpenRig,
+) -> None:
+    """It is under its level still, so it goes on should health fall again."""
+    rig = await stop_loss(open_faulty, '{ health_factor = "1.30" }')
+    hold(rig, 1_000)
+    await rig.fall("2650")
+    await price(rig, "2690")
+    assert rig.firing.state is FiringState.DONE
+    assert rig.chain.health_factor(rig.account) > 13 * WAD // 10
+    assert "did not reach its target" not in rig.said
+    assert "was short of its target of 1.30, where the price has taken health by now: under it, and" in rig.said
+    hold(rig, 20_000)
+    await price(rig, "2600")
+    assert [one.state for one in rig.firings] == [FiringState.DONE] * 2
+    rig.check()
+
+
 async def test_what_a_hand_disarmed_forgets_the_rest_and_closes_a_part_of_what_is_owed_then(
     open_faulty: OpenRig,
 ) -> None:

@@ -97,10 +97,15 @@ def gas_correction(intent: Intent, rule: str, debit: tuple[str, int] | None, pai
     return [SpendEntry(SpendKind.GAS_USD, rule, day, paid - debited, intent.firing_id, intent.id)]
 
 
+def moves(intent: Intent) -> bool:
+    """Whether an intent moves anything out of the account's hands by itself: an approval does not."""
+    return intent.data[:4] not in _HANDS_OVER_NOTHING
+
+
 def may_have_spent(intent: Intent) -> bool:
     """Whether any of a plan's dollars may have been moved by an intent that has an end: it went through, or what used
     its nonce is not known.
     """
     if intent.state is IntentState.NONCE_LOST:
         return True
-    return intent.state is IntentState.FINAL_OK and intent.data[:4] not in _HANDS_OVER_NOTHING
+    return intent.state is IntentState.FINAL_OK and moves(intent)

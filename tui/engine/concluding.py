@@ -14,7 +14,7 @@ from tui.engine.further import goes_on, going_on_words, rest_words
 from tui.engine.outcomes import MOST_LOOKS, Outcomes
 from tui.engine.prospect import Prospect
 from tui.engine.retrying import RESTS, has_reverted
-from tui.engine.rounds import after_round, left_words, repaid_by
+from tui.engine.rounds import after_round, left_words, repaid_by, undone_round
 from tui.engine.rulebook import RuleBook
 from tui.engine.rulevoice import RuleVoice
 from tui.model.calls import Log
@@ -27,7 +27,7 @@ from tui.model.snapshot import Snapshot
 from tui.model.units import BPS
 from tui.model.view import Severity
 from tui.planning.closing import Closing
-from tui.planning.texts import part_text
+from tui.planning.texts import health_text, part_text
 from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.clock import Clock
 from tui.ports.journal import Journal
@@ -160,12 +160,13 @@ class Conclusions:
         as the chain only refuses, and never more than `MOST_ROUNDS`.
         """
         now, told = self._clock.now(), f"round {rounds.rounds + 1}"
-        logs = await self._round_logs(firing)
+        moved = any(map(may_have_spent, firing.intents))
+        logs = await self._round_logs(firing) if moved else ()
         if logs is None:
             return
-        unread = not logs and rule.close_bps is not None and rule.close_bps < BPS
+        unread = moved and not logs and rule.close_bps is not None and rule.close_bps < BPS
         market = self._prospect.market(position)
-        done = after_round(rounds, market, position, rule, logs)
+        done = after_round(rounds if moved else undone_round(rounds), market, position, rule, logs)
         # Beside the rounds' own debts: a plain step of the same firing may have closed its part of another.
         closing = repaid_by(self._book.state(rule, position).closing, market, position, logs)
         left = left_words(done, self._prospect.market(position), position)
@@ -175,7 +176,7 @@ class Conclusions:
             self._voice.say(Severity.WARNING, rule, position, snapshot, f"{told} was its last: it was disarmed{left}")
             return
         again = well or has_reverted(firing)
-        if again and not well and not rounds.rounds and not any(map(may_have_spent, firing.intents)):
+        if again and not well and not rounds.rounds and not moved:
             # Nothing was done yet: whether it still fires is for the trigger to say, as where one transaction reverted.
             self._book.forget(rule, position, now)
             self._voice.say(
@@ -190,11 +191,13 @@ class Conclusions:
                 )
             return
         self._book.end_rounds(rule, position, firing.episode, end, () if unread else closing, now)
-        if not well or not rounds_met(rule, done, position):
+        is_met = rounds_met(rule, done, position)
+        if not well or not is_met:
             why = f"was the last of {MOST_ROUNDS}" if again else "is not tried again"
             # How much more would be the part that is to be closed, nobody knows then.
             why = "is not followed by another, because its receipts cannot be read" if unread else why
-            self._voice.say(Severity.ALARM, rule, position, snapshot, f"{told} {why}, and its target is not met{left}")
+            target = "and its target is not met" if not is_met else "though its target is met"
+            self._voice.say(Severity.ALARM, rule, position, snapshot, f"{told} {why}, {target}{left}")
 
     def begin_anew(self, rule: Rule, position: Position, snapshot: Snapshot, refused: Refusal) -> None:
         """Let a rule go on as any other whose firing fell short, where its rounds have used up a limit, the next was
@@ -272,6 +275,10 @@ class Conclusions:
         rest = rest_words(state.cooldown_until, now)
         closing = Closing.start(rule, self._prospect.market(position), position, state.closing)
         if closing is None:
+            target, health = rule.target_health_factor, position.health_factor
+            if target is not None and (health is None or health >= target):
+                said = f"was short of its target of {health_text(target)}, where the price has taken health by now"
+                return f"{said}: under it, and as long as it is beyond its trigger, it goes on{rest}"
             return f"did not reach its target: as long as it is beyond its trigger it goes on{rest}"
         done = f"has closed {part_text(closing.closed_bps)} of {part_text(closing.bps)}"
         return f"{done}: as long as it is beyond its trigger it goes on with the rest{rest}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tui.engine.budget import moves
 from tui.model.intent import Firing, Intent, IntentState
 
 _NEVER = frozenset(
@@ -29,7 +30,7 @@ def own_work(firings: Iterable[Firing], position: str, after: int, until: int) -
     for firing in firings:
         if firing.position != position:
             continue
-        states = {one.state for one in firing.intents if _within(one, after, until)}
+        states = {one.state for one in firing.intents if moves(one) and _within(one, after, until)}
         if IntentState.FINAL_OK in states:
             done += firing.spend_usd
         if states:

@@ -74,6 +74,17 @@ def next_round(
     return replace(before, agreed=agreed or before.agreed, planned=planned)
 
 
+def undone_round(rounds: RoundsSoFar) -> RoundsSoFar:
+    """The rounds where the one that is under way is undone whole: it moved nothing, and took nothing of any maximum. It
+    has cost gas all the same: all that it was to cost counts, so that no limit is ever passed.
+    """
+    planned = rounds.planned
+    if planned is None:
+        return rounds
+    nothing = tuple((number, 0) for number, _ in planned.used)
+    return replace(rounds, planned=replace(planned, spend_usd=0, used=nothing or ((rounds.step, 0),)))
+
+
 def after_round(
     rounds: RoundsSoFar, market: LendingMarket, position: Position, rule: Rule, logs: Sequence[Sequence[Log]]
 ) -> RoundsSoFar:
