@@ -1,4 +1,4 @@
-"""The helper's other three functions under attack: strangers, false markets, hostile tokens, limits that must hold."""
+"""The helper's other three functions under attack: strangers, limits that must hold, others' calls of a delegate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from eth_abi.abi import encode
 
-from tests.contracts.conftest import make, turn_hostile
+from tests.contracts.conftest import make
 from tests.contracts.reshaping import (
     BOOST,
     COLLATERAL,
@@ -18,20 +18,17 @@ from tests.contracts.reshaping import (
     Books,
     Move,
     books,
-    move,
     premium_of,
     quote,
     told,
     usual,
 )
 from tests.contracts.test_attacks import LOAN, OPERATION, _data
-from tests.contracts.test_deleverage import check_nothing_left
 from tests.support.chain import Chain
 from tests.support.deleverage import WAD, Holder, refused, transact
 from tui.practice.abi import calldata
 from tui.practice.accounts import OWNER
 from tui.protocols.aave_v3.helper import Helper
-from tui.protocols.aave_v3.helper_orders import approve_delegation_data
 
 pytestmark = [pytest.mark.node]
 
@@ -225,311 +222,6 @@ def test_wrong_orders(asked: Move, helper_v32: Helper) -> None:
 
 def test_ether_is_not_taken(asked: Move, helper_v32: Helper) -> None:
     assert not transact(asked.chain, asked.holder.address, helper_v32.address, asked.data, value=1).ok
-
-
-# -- markets that lie
-
-
-BAD_MARKETS: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
-    "asks for more than the limit": ({"more": 1}, ("borrowed too much", "borrowed too much")),
-    "asks twice": ({"times": 2}, ("not our swap", "not our swap")),
-    "never asks and never gives": ({"times": 0}, ("exceeds balance", "reverted")),
-    "asks for nothing": ({"asked": 0}, ("26", "26")),  # the pool's INVALID_AMOUNT
-    "asks, and gives nothing": ({}, ("exceeds balance", "reverted")),
-    "sends the helper to another market": ({"asked": 10**9, "elsewhere": True}, ("IIA", "borrowed too much")),
-    "hands back too little to be a path": ({"data": b"\1" * 22}, ("reverted", "reverted")),
-}
-"""What it does, and what stops a debt switch and a boost."""
-
-
-@pytest.mark.parametrize("kind", [DEBT, BOOST])
-@pytest.mark.parametrize("how", BAD_MARKETS)
-def test_a_false_market_gets_nothing(market_v32: Chain, helper_v32: Helper, kind: str, how: str) -> None:
-    """Were a market of the factory's not what it is: neither more than the limit nor another token is borrowed."""
-    chain, (lie, reasons) = market_v32, BAD_MARKETS[how]
-    holder = Holder(chain, 430).borrow_to(16 * WAD // 10)
-    loaned, other = ("USDC", "DAI") if kind == DEBT else ("WETH", "USDC")
-    asked = move(kind, holder, other, 1_000 * 10**6 if kind == DEBT else WAD)
-    asked.let(helper_v32, UINT256_MAX)
-    before = books(chain, holder.address)
-    wanted = asked.most + 1 if "more" in lie else int(lie.get("asked", 10**6))
-    data = lie.get("data", b"")
-    if "elsewhere" in lie:
-        weth, usdc = (bytes.fromhex(chain.token(one).address[2:]) for one in ("WBTC", "USDC"))
-        data = weth + (500).to_bytes(3, "big") + usdc
-    false = make(
-        chain,
-        "FalseMarket",
-        ["int256", "uint256", "bytes", "address"],
-        *(wanted, int(lie.get("times", 1)), data, "0x" + "0" * 40),
-    )
-    code = chain.rpc("eth_getCode", false, "latest")
-    chain.rpc("anvil_setCode", market_of(chain, loaned, other), code)
-    reason = refused(chain, holder.address, helper_v32.address, asked.data)
-    assert reasons[0 if kind == DEBT else 1] in reason
-    assert books(chain, holder.address) == before
-    assert asked.left(helper_v32) == UINT256_MAX
-
-
-def test_a_false_market_that_gives_is_paid_in_no_other_token(market_v32: Chain, helper_v32: Helper) -> None:
-    """It gives what was bought and names another token to be paid in: what the owner said is borrowed, no more."""
-    chain = market_v32
-    holder = Holder(chain, 431).borrow_to(16 * WAD // 10)
-    asked = move(DEBT, holder, "DAI", chain.units("USDC", 1_000))
-    for symbol in ("DAI", "WETH"):
-        token = chain.token(symbol).v_token
-        assert transact(chain, holder.address, token, approve_delegation_data(helper_v32.address, UINT256_MAX)).ok
-    named = bytes.fromhex(chain.token("WETH").address[2:])
-    false = make(
-        chain,
-        "FalseMarket",
-        ["int256", "uint256", "bytes", "address"],
-        *(10**18, 1, named, chain.token("USDC").address),
-    )
-    chain.rpc("anvil_setCode", market_of(chain, "USDC", "DAI"), chain.rpc("eth_getCode", false, "latest"))
-    done = asked.run(helper_v32)
-    assert done.ok, done.reason
-    assert told(DEBT, done.logs, helper_v32.address).paid == 10**18
-    assert holder.owed("WETH") == 0
-    assert holder.owed("DAI") == pytest.approx(10**18, abs=1)
-
-
-@pytest.mark.parametrize("kind", [DEBT, BOOST])
-def test_a_false_market_does_not_eat_the_wallet(market_v32: Chain, helper_v32: Helper, kind: str) -> None:
-    """A delegated account that holds enough to return the loan by itself: it does not."""
-    chain, asked = market_v32, usual(kind, market_v32, 433)
-    holder = asked.holder
-    assert holder.delegated(helper_v32.address).ok
-    for symbol in (asked.loaned, asked.given):
-        chain.give(symbol, chain.units(symbol, 100_000), holder.address)
-    before = books(chain, holder.address)
-    false = make(chain, "FalseMarket", ["int256", "uint256", "bytes", "address"], *(10**6, 1, b"", "0x" + "0" * 40))
-    code = chain.rpc("eth_getCode", false, "latest")
-    chain.rpc("anvil_setCode", market_of(chain, asked.loaned, asked.given), code)
-    assert "loaned token lost" in holder.signed(asked.data, gas=GAS).reason
-    assert books(chain, holder.address) == before
-
-
-def test_a_market_without_enough_in_it(market_v32: Chain, helper_v32: Helper) -> None:
-    """It gives less than it was asked for, and says so: nothing is done on that."""
-    chain = market_v32
-    usdc, dai = chain.token("USDC"), chain.token("DAI")
-    zero, one = sorted((usdc, dai), key=lambda token: int(token.address, 16))
-    price = int((one.unit / zero.unit) ** 0.5 * 2**96)
-    manager = chain.market.position_manager
-    born = "createAndInitializePoolIfNecessary(address,address,uint24,uint160)"
-    data = calldata(born, zero.address, one.address, 500, price)
-    assert transact(chain, OWNER, manager, data, gas=15_000_000).ok
-    for symbol in ("USDC", "DAI"):
-        chain.give(symbol, chain.units(symbol, 100), OWNER)
-    pool = chain.call(
-        chain.market.uniswap_factory,
-        "getPool(address,address,uint24)",
-        ["address"],
-        *(zero.address, one.address, 500),
-    )
-    tick = int(chain.call(pool, "slot0()", ["uint160", "int24", "uint16", "uint16", "uint16", "uint8", "bool"])[1])
-    low, high = tick // 10 * 10 - 100, tick // 10 * 10 + 100
-    mint = "mint((address,address,uint24,int24,int24,uint256,uint256,uint256,uint256,address,uint256))"
-    amounts = (50 * zero.unit, 50 * one.unit, 0, 0)
-    chain.send(OWNER, manager, mint, (zero.address, one.address, 500, low, high, *amounts, OWNER, 2**40))
-    holder = Holder(chain, 432).borrow_to(16 * WAD // 10)
-    asked = move(DEBT, holder, "DAI", chain.units("USDC", 1_000))
-    path = asked.path[:20] + (500).to_bytes(3, "big") + asked.path[23:]
-    asked = asked.changed(path=path, most=chain.units("DAI", 10_000))
-    asked.let(helper_v32)
-    before = books(chain, holder.address)
-    reason = refused(chain, holder.address, helper_v32.address, asked.data)
-    assert "market too shallow" in reason
-    assert books(chain, holder.address) == before
-    small = asked.changed(amount=chain.units("USDC", 10))
-    assert small.run(helper_v32).ok, "the market was of no use at all"
-
-
-# -- hostile tokens
-
-
-def _arm(asked: Move, accomplice: str, account: str) -> int:
-    """Tell the accomplice all that could be tried in the middle of the move; how many that is."""
-    chain, victim = asked.chain, asked.holder.address
-    loaned, given = chain.token(asked.loaned), chain.token(asked.given)
-    take, borrow = "transferFrom(address,address,uint256)", "borrow(address,uint256,uint256,uint16,address)"
-    ends = bytes.fromhex(given.address[2:])
-    plans = [
-        (account, asked.data),
-        (account, _data(calldata(OPERATION, loaned.address, asked.amount, 0, account, params_of(asked)))),
-        (account, _data(calldata(CALLBACK, 10**6, -1, ends))),
-        (account, _data(calldata(CALLBACK, 10**6, -1, asked.path))),
-        (chain.market.pool, _data(calldata(LOAN, account, loaned.address, 10**6, params_of(asked), 0))),
-        (chain.market.pool, _data(calldata(borrow, given.address, 10**6, 2, 0, victim))),
-        (given.a_token, _data(calldata(take, victim, accomplice, 10**6))),
-        (loaned.a_token, _data(calldata(take, account, accomplice, 1))),
-        (loaned.address, _data(calldata(take, account, accomplice, 1))),
-        (given.address, _data(calldata(take, account, accomplice, 1))),
-        (market_of(chain, "USDT", "USDC"), _data(calldata(SWAP, account, True, 10**6, 4295128740, ends))),
-        (market_of(chain, "USDT", "USDC"), _data(calldata("flash(address,uint256,uint256,bytes)", account, 1, 1, b""))),
-    ]
-    for target, data in plans:
-        chain.send(OWNER, accomplice, "plan(address,bytes)", target, data)
-    return len(plans)
-
-
-HOSTILE = [
-    (COLLATERAL, "WETH", "USDC", "USDT", "USDT"),
-    (COLLATERAL, "USDT", "WETH", "DAI", "USDT"),
-    (COLLATERAL, "WETH", "USDT", "DAI", "DAI"),
-    (DEBT, "WETH", "USDT", "DAI", "USDT"),
-    (DEBT, "WETH", "DAI", "USDT", "USDT"),
-    (DEBT, "WETH", "DAI", "USDT", "USDC"),
-    (BOOST, "WETH", "USDT", "USDT", "USDT"),
-    (BOOST, "USDT", "WETH", "WETH", "USDT"),
-    (BOOST, "WBTC", "USDT", "USDT", "USDC"),
-]
-
-
-def _hostile(kind: str, chain: Chain, collateral: str, debt: str, other: str) -> Move:
-    holder = Holder(chain, 440, collateral, debt).borrow_to(16 * WAD // 10)
-    loaned = debt if kind == DEBT else other if kind == COLLATERAL else collateral
-    return move(kind, holder, other, 3_000 * 10**8 * chain.token(loaned).unit // chain.price(loaned))
-
-
-@pytest.mark.parametrize(("kind", "collateral", "debt", "other", "hostile"), HOSTILE)
-@pytest.mark.parametrize("delegated", [False, True])
-def test_a_token_that_calls_back_gets_nothing(
-    market_v32: Chain,
-    helper_v32: Helper,
-    kind: str,
-    collateral: str,
-    debt: str,
-    other: str,
-    hostile: str,
-    delegated: bool,
-) -> None:
-    """As what is lent, as what is sold and on the way: all that it tries fails, the order is done as always."""
-    chain, helper = market_v32, helper_v32
-    asked = _hostile(kind, chain, collateral, debt, other)
-    account = asked.holder.address if delegated else helper.address
-    accomplice = make(chain, "Accomplice", [])
-    tries = _arm(asked, accomplice, account)
-    if delegated:
-        assert asked.holder.delegated(helper.address).ok
-    else:
-        asked.let(helper, UINT256_MAX)
-    turn_hostile(chain, hostile, accomplice)
-    if delegated:
-        done = asked.holder.signed(asked.data, gas=15_000_000)
-    else:
-        done = transact(chain, asked.holder.address, helper.address, asked.data, gas=15_000_000)
-    assert done.ok, done.reason
-    assert told(kind, done.logs, account).used == asked.amount
-    assert chain.call(accomplice, "tried()", ["uint256"]) >= tries
-    assert chain.call(accomplice, "won()", ["uint256"]) == 0
-    for token in chain.market.tokens.values():
-        assert chain.balance(token.symbol, accomplice) == 0
-        assert chain.call(token.v_token, "balanceOf(address)", ["uint256"], accomplice) == 0
-    if not delegated:
-        asked.let(helper, 0)
-        check_nothing_left(chain, helper, asked.holder)
-
-
-def test_nobody_gets_in_while_another_is_served(market_v32: Chain, helper_v32: Helper) -> None:
-    """Orders that are good by themselves are refused in the middle of another's; and two of one owner in a single
-    transaction do not mix either.
-    """
-    chain, helper = market_v32, helper_v32
-    asked = _hostile(DEBT, chain, "WETH", "USDT", "DAI")
-    asked.let(helper)
-    thief = make(chain, "Accomplice", [])
-    chain.set_ether(thief, 1_000 * WAD)
-    chain.supply(thief, "WETH", 10 * WAD)
-    chain.borrow(thief, "USDC", chain.units("USDC", 9_000))
-    for symbol in ("USDC", "DAI"):
-        chain.send(
-            thief, chain.token(symbol).v_token, "approveDelegation(address,uint256)", helper.address, UINT256_MAX
-        )
-    usual_of = Holder(chain, 441)
-    up = move(BOOST, usual_of, "USDC", WAD)
-    over = move(DEBT, Holder(chain, 442).borrow_to(), "DAI", chain.units("USDC", 4_000))
-    for one in (up, over, up):
-        chain.send(OWNER, thief, "plan(address,bytes)", helper.address, one.data)
-    turn_hostile(chain, "USDT", thief)
-    done = transact(chain, asked.holder.address, helper.address, asked.data, gas=15_000_000)
-    assert done.ok, done.reason
-    assert chain.call(thief, "tried()", ["uint256"]) > 0
-    assert chain.call(thief, "won()", ["uint256"]) == 0
-    done = transact(chain, OWNER, thief, calldata("strike()"), gas=15_000_000)
-    assert chain.call(thief, "won()", ["uint256"]) == 3, "the orders were not good by themselves"
-    mine = [one for one in done.logs if one["address"].lower() == helper.address]
-    paid = [int(one["data"][66:130], 16) for one in mine]
-    assert paid[0] == quote_before(up)
-    assert paid[0] <= paid[2] <= up.most
-    assert paid[1] <= over.most
-    check_nothing_left(chain, helper, asked.holder)
-
-
-def quote_before(asked: Move) -> int:
-    """What `move` was quoted, without its slack."""
-    return -(-asked.most * 10_000 // 10_050)
-
-
-FEES = [
-    (COLLATERAL, "WETH", "USDC", "DAI", "loaned"),
-    (COLLATERAL, "DAI", "USDC", "WETH", "given"),
-    (DEBT, "WETH", "DAI", "USDC", "loaned"),
-    (DEBT, "WETH", "USDC", "DAI", "given"),
-    (BOOST, "DAI", "WETH", "WETH", "loaned"),
-    (BOOST, "WETH", "DAI", "DAI", "given"),
-]
-
-
-@pytest.mark.parametrize(("kind", "collateral", "debt", "other", "role"), FEES)
-@pytest.mark.parametrize("delegated", [False, True])
-def test_tokens_that_take_a_fee_are_refused(
-    market_v32: Chain,
-    helper_v32: Helper,
-    kind: str,
-    collateral: str,
-    debt: str,
-    other: str,
-    role: str,
-    delegated: bool,
-) -> None:
-    """And do not eat what the wallet holds of them."""
-    chain, helper = market_v32, helper_v32
-    asked = _hostile(kind, chain, collateral, debt, other)
-    assert getattr(asked, role) == "DAI"
-    chain.give("DAI", chain.units("DAI", 1_000_000), asked.holder.address)
-    if delegated:
-        assert asked.holder.delegated(helper.address).ok
-    else:
-        asked.let(helper)
-    turn_hostile(chain, "DAI", fee_bps=10)
-    before = books(chain, asked.holder.address)
-    if delegated:
-        done = asked.holder.signed(asked.data, gas=GAS)
-        assert not done.ok
-        reason = done.reason
-    else:
-        reason = refused(chain, asked.holder.address, helper.address, asked.data)
-    assert role == "loaned" or "fee on transfer" in reason
-    assert books(chain, asked.holder.address) == before
-
-
-def test_what_strangers_leave_in_the_helper_changes_nothing(market_v32: Chain, helper_v32: Helper) -> None:
-    chain, helper = market_v32, helper_v32
-    for symbol in ("WETH", "USDC", "DAI", "WBTC"):
-        chain.give(symbol, 777, helper.address)
-    giver = Holder(chain, 450)
-    chain.send(giver.address, chain.token("WETH").a_token, "transfer(address,uint256)", helper.address, 10**15)
-    for number, kind in enumerate(KINDS):
-        asked = usual(kind, chain, 451 + number)
-        asked.let(helper)
-        done = asked.run(helper)
-        assert done.ok, done.reason
-        assert told(kind, done.logs, helper.address).paid <= asked.most
-        for symbol in ("WETH", "USDC", "DAI", "WBTC"):
-            assert chain.balance(symbol, helper.address) == 777
-            assert chain.balance(symbol, asked.holder.address) == 0
 
 
 # -- as the account's own delegate
