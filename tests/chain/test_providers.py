@@ -12,7 +12,8 @@ from tests.support.http import BadServer, bad_server, relay
 from tui.chain.broadcast import ChainBroadcaster
 from tui.chain.client import open_chain
 from tui.chain.evm import assemble, op
-from tui.chain.providers import Pool, Provider, build_pool
+from tui.chain.provider import Provider
+from tui.chain.providers import Pool, build_pool
 from tui.chain.reader import ChainReader
 from tui.chain.rpc import RpcUnreachable
 from tui.chain.simulate import ChainSimulator

@@ -21,7 +21,7 @@ from tests.support.chain import ETHER, Chain, keyed_account
 from tests.support.clock import FakeClock
 from tests.support.pool_rules import Sent, read_raw
 from tests.support.proxy import Proxy, proxies
-from tui.chain.providers import Provider
+from tui.chain.provider import Provider
 from tui.config.paths import resolve_paths
 from tui.model.intent import AttemptKind, Firing, Intent, IntentState
 from tui.model.network import MarketConfig, Network

@@ -15,7 +15,8 @@ from tui.chain.budget import urgent_lane
 from tui.chain.envelope import Meaning, meaning_of
 from tui.chain.hexes import CODELESS, Malformed, address, hash32, mapping, quantity, to_hex
 from tui.chain.logs import logs_of, told_alike
-from tui.chain.providers import GRACE, BlockUnknown, Pool, Provider
+from tui.chain.provider import BlockUnknown, Provider
+from tui.chain.providers import GRACE, Pool
 from tui.chain.reverts import is_unknown_block, revert_data, revert_reason
 from tui.chain.rpc import Request, RpcError, RpcUnreachable
 from tui.chain.send_words import classify_send_error

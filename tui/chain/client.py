@@ -9,7 +9,8 @@ from tui.chain.clock import SystemClock
 from tui.chain.events import ChainEvents
 from tui.chain.fees import ChainFees, limits_for
 from tui.chain.heads import BlockHeads
-from tui.chain.providers import Pool, Provider, build_pool
+from tui.chain.provider import Provider
+from tui.chain.providers import Pool, build_pool
 from tui.chain.reader import ChainReader
 from tui.chain.rpc import RpcClient, Stats
 from tui.chain.simulate import ChainSimulator

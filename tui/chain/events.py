@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from tui.chain.hexes import to_hex
 from tui.chain.logs import past_events
-from tui.chain.providers import Pool, Provider
+from tui.chain.provider import Provider
+from tui.chain.providers import Pool
 from tui.model.calls import EventQuery, PastEvent
 
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tui.chain.hexes import Malformed, mapping, quantity, sequence
-from tui.chain.providers import BlockUnknown, Pool, Provider
+from tui.chain.provider import BlockUnknown, Provider
+from tui.chain.providers import Pool
 from tui.chain.reverts import is_unknown_block
 from tui.chain.rpc import RpcError
 from tui.model.block import BlockRef

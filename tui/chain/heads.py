@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from tui.chain.blocks import parse_block
 from tui.chain.hexes import Malformed
-from tui.chain.providers import BlockUnknown, Pool, Provider
+from tui.chain.provider import BlockUnknown, Provider
+from tui.chain.providers import Pool
 from tui.chain.ws import HeadBell
 from tui.model.block import BlockRef
 from tui.ports.chain import ChainUnreachable, ReadFailed

@@ -23,7 +23,8 @@ from tui.chain.batch import (
 )
 from tui.chain.blocks import at_hash, parse_block
 from tui.chain.hexes import Malformed, data, quantity, to_hex
-from tui.chain.providers import BlockUnknown, Pool, Provider
+from tui.chain.provider import BlockUnknown, Provider
+from tui.chain.providers import Pool
 from tui.chain.reverts import is_limit, is_unknown_block, revert_reason
 from tui.chain.rpc import Request, RpcError, RpcUnreachable
 from tui.chain.wallets import decode_wallets, wallet_entries

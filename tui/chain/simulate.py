@@ -32,7 +32,8 @@ from tui.chain.blocks import at_hash
 from tui.chain.budget import urgent_lane
 from tui.chain.hexes import CODELESS, Malformed, data, mapping, quantity, sequence, to_hex
 from tui.chain.logs import logs_if_told
-from tui.chain.providers import BlockUnknown, Pool, Provider
+from tui.chain.provider import BlockUnknown, Provider
+from tui.chain.providers import Pool
 from tui.chain.reader import call_result, codes_of
 from tui.chain.reverts import is_limit, is_unknown_block, lacks_funds, revert_data, revert_reason
 from tui.chain.rpc import Request, RpcError
