@@ -30,7 +30,7 @@ from tui.model.view import ActivityEntry, Severity
 from tui.model.wallet import WalletQuery
 from tui.ports.aggregator import NoOffer
 from tui.protocols import erc20
-from tui.protocols.aave_v3.market import make_market
+from tui.protocols.aave_v3.configured import make_market
 from tui.rules.edit import EditRefused, set_field
 from tui.rules.load import parse_rules
 from tui.rules.template import TEMPLATE

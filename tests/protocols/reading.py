@@ -13,7 +13,8 @@ from tui.model.position import Asset, Position
 from tui.model.wallet import TokenHolding, Wallet
 from tui.practice.rpc import RpcError
 from tui.protocols import erc20
-from tui.protocols.aave_v3.market import AaveV3Market, make_market
+from tui.protocols.aave_v3.configured import make_market
+from tui.protocols.aave_v3.market import AaveV3Market
 from tui.protocols.base import MarketReading
 
 UINT256_MAX = 2**256 - 1

@@ -15,7 +15,7 @@ from tui.model.position import Position, Status
 from tui.practice.accounts import OWNER
 from tui.practice.rpc import RpcError
 from tui.protocols.aave_v3 import lens
-from tui.protocols.aave_v3.market import make_market
+from tui.protocols.aave_v3.configured import make_market
 
 pytestmark = [pytest.mark.node]
 

@@ -11,7 +11,7 @@ from tui.protocols.base import LendingMarket
 
 _FACTORIES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "aave-v3": ("tui.protocols.aave_v3.market", "make_market"),
+        "aave-v3": ("tui.protocols.aave_v3.configured", "make_market"),
     }
 )
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from tui.model.block import BlockRef
 from tui.model.calls import Call, CallResult, EventQuery, Log
-from tui.model.network import PRICE_HEARTBEAT, MarketConfig, Network
+from tui.model.network import PRICE_HEARTBEAT
 from tui.model.pinned import PinnedCode
 from tui.model.plan import Action, PlannedCall, Sale, SaleTerms
 from tui.model.position import Asset, MarketKey, Position, PositionKey
@@ -346,48 +346,6 @@ class AaveV3Market:
         if raw.base_unit != USD_UNIT or raw.base_currency != USD_CURRENCY:
             return "the market's oracle does not count in dollars with 8 decimals"
         return raw, market_state(raw, self._heartbeat)
-
-
-def make_market(config: MarketConfig, network: Network | None = None) -> AaveV3Market:
-    """The market of a `[[market]]` table of `network`, whose exchange, helper and wrapped native coin it uses.
-
-    Raises ValueError that names the key to mend.
-    """
-    provider = config.options.get("pool_addresses_provider")
-    if not isinstance(provider, str) or not _is_address(provider):
-        raise ValueError(
-            f"market {config.protocol}/{config.name}: pool_addresses_provider must be an address (0x and 40 hex digits)"
-        )
-    if network is None:
-        return AaveV3Market(config.name, provider.lower(), config.price_heartbeat)
-    named, wrapped = network.helpers.get(HELPER_KEY), network.wrapped_native
-    return AaveV3Market(
-        config.name,
-        provider.lower(),
-        config.price_heartbeat,
-        router=_router_of(network),
-        named_helper=None if named is None else named.lower(),
-        chain_id=network.chain_id,
-        wrapped_native=None if wrapped is None else wrapped.lower(),
-    )
-
-
-def _router_of(network: Network) -> str | None:
-    """SwapRouter02 of the first exchange that names it, lower-case; None where none does. Raises ValueError."""
-    for swap in network.swaps:
-        router = swap.options.get(ROUTER_KEY)
-        if swap.kind != UNISWAP or router is None:
-            continue
-        if not isinstance(router, str) or not _is_address(router):
-            raise ValueError(f"swap {swap.kind}: {ROUTER_KEY} must be an address (0x and 40 hex digits)")
-        return router.lower()
-    return None
-
-
-def _is_address(text: str) -> bool:
-    if len(text) != 42 or not text.startswith("0x"):
-        return False
-    return all(digit in "0123456789abcdefABCDEF" for digit in text[2:])
 
 
 def _parts(accounts: Sequence[str]) -> tuple[Sequence[str], ...]:
