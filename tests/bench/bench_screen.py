@@ -30,6 +30,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.support import views
+from tests.support.fake_facade import FakeFacade, started
 from tui.model.position import PositionKey
 from tui.model.view import ViewState
 from tui.screen.app import TrimtabApp
@@ -184,8 +185,8 @@ def many(count: int) -> ViewState:
 async def repaints(count: int, rounds: int = 30) -> tuple[list[float], list[float]]:
     """Seconds of the loop's own time for a view in which every number has changed: drawn, and drawn and painted."""
     base = many(count)
-    facade = views.FakeFacade(base)
-    app = TrimtabApp(lambda: views.started(facade), clock=lambda: views.NOW, ticking=False)
+    facade = FakeFacade(base)
+    app = TrimtabApp(lambda: started(facade), clock=lambda: views.NOW, ticking=False)
     drawn: list[float] = []
     painted: list[float] = []
     async with app.run_test(size=(120, 40)) as pilot:

@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 from textual.widget import Widget
 
 from tests.support import views
-from tests.support.views import FakeFacade
+from tests.support.fake_facade import FakeFacade, started
 from tui.model.view import ViewState
 from tui.screen.app import TrimtabApp
 from tui.screen.lines import Line
@@ -38,7 +38,7 @@ class Hands:
             self.stopped.append("stop")
 
         return TrimtabApp(
-            lambda: views.started(facade),
+            lambda: started(facade),
             config=self.config,
             state=self.state,
             stop=stop,

@@ -11,7 +11,8 @@ from textual.widgets import Input
 
 from tests.screen.conftest import Bench, Open
 from tests.support import views
-from tests.support.views import FakeFacade
+from tests.support.fake_facade import FakeFacade
+from tests.support.view_positions import BOB
 from tui.engine.facade import ArmingReport, KeyUse
 from tui.model.rule import Goal, close, health_above, restore
 from tui.model.units import WAD
@@ -114,7 +115,7 @@ async def test_problems_forbid_arming(open_app: Open) -> None:
 def two_keys() -> ArmingReport:
     uses = (
         KeyUse(views.ALICE, "/keys/main.json", ("step 1 (repay USDC)",)),
-        KeyUse(views.BOB, "/keys/vault.json", (f"step 2 (repay USDC from {views.BOB[:6]}…{views.BOB[-4:]})",)),
+        KeyUse(BOB, "/keys/vault.json", (f"step 2 (repay USDC from {BOB[:6]}…{BOB[-4:]})",)),
     )
     return ArmingReport("guard", views.ALICE, "/keys/main.json", ("repay: any USDC",), (), (), uses)
 
@@ -134,7 +135,7 @@ async def test_every_key_that_a_rule_needs_has_a_field_and_its_own_password(open
         assert bench.focused() is first
         await bench.press("tab", "enter")
         lengths = [command[-1] for command in bench.commands("arm")]
-        assert lengths == [len(f"{views.ALICE[:6]}:one {views.BOB[:6]}:second")]
+        assert lengths == [len(f"{views.ALICE[:6]}:one {BOB[:6]}:second")]
         assert first.is_empty
         assert second.is_empty
 

@@ -6,7 +6,8 @@ from textual.widgets import Input, TextArea
 
 from tests.screen.conftest import Bench, Open
 from tests.support import views
-from tests.support.views import RULES_TEXT, FakeFacade
+from tests.support.fake_facade import FakeFacade
+from tests.support.views import RULES_TEXT
 from tui.engine.facade import Preview
 from tui.model.plan import Evaluation, Refusal
 from tui.model.rule import Order, RuleFault, Severity, StalePrice, StandingAllowance

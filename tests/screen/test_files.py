@@ -9,7 +9,7 @@ import pytest
 
 from tests.screen.conftest import Hands, Open
 from tests.support import views
-from tests.support.views import FakeFacade
+from tests.support.fake_facade import FakeFacade, started
 from tui.screen.actions import BY_ID, key_name, keys_of
 from tui.screen.keymap import parse_keymap, read_keymap
 from tui.screen.themes import FALLBACK, load_themes, parse_theme, plain_theme, theme_directories
@@ -202,5 +202,5 @@ async def test_without_a_state_directory_nothing_is_written(hands: Hands) -> Non
     from tui.screen.app import TrimtabApp
     from tui.screen.export import export_screen
 
-    app = TrimtabApp(lambda: views.started(FakeFacade(views.armed())), ticking=False)
+    app = TrimtabApp(lambda: started(FakeFacade(views.armed())), ticking=False)
     assert export_screen(app)[1] == "warning"

@@ -12,7 +12,7 @@ from textual.worker import WorkerFailed
 
 from tests.screen.conftest import Bench, Hands, Open
 from tests.support import views
-from tests.support.views import FakeFacade
+from tests.support.fake_facade import FakeFacade
 from tui.engine.facade import CommandRefused
 from tui.model.position import PositionKey
 from tui.model.view import ViewState

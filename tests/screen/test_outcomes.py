@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tests.screen.conftest import Open, text_of
 from tests.support import views
-from tests.support.views import FakeFacade
+from tests.support.fake_facade import FakeFacade
 from tui.model.outcome import Outcome, Row, SoldAsset
 from tui.screen.draw.outcomes import outcomes_lines
 from tui.screen.outcomes import OutcomesPage

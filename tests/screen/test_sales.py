@@ -10,6 +10,7 @@ import pytest
 
 from tests.screen.sale_plans import COST, SALE, WAYS, confirming_sale, sale_plan
 from tests.support import views
+from tests.support.view_positions import BOB
 from tests.support.views import DAI, USDC, WETH, WSTETH, usd, wad
 from tui.engine.facade import Preview
 from tui.model.plan import Action, Alternative, Evaluation, Plan, Refusal, Sale, SwapCost
@@ -253,8 +254,8 @@ def test_whose_token_is_swapped_is_told_where_another_account_pays() -> None:
     plan = of_kind(ActionKind.SWAP_TO_REPAY, USDC, 5_214_200_000, SALE)
     (step,) = plan.steps
     assert deed(step.action) == "swap 1.7421 WETH, repay 5,214.20 USDC"
-    paid = replace(plan, steps=(replace(step, action=replace(step.action, payer=views.BOB)),))
-    said = f"swap 1.7421 WETH of {short_address(views.BOB)}, repay 5,214.20 USDC"
+    paid = replace(plan, steps=(replace(step, action=replace(step.action, payer=BOB)),))
+    said = f"swap 1.7421 WETH of {short_address(BOB)}, repay 5,214.20 USDC"
     assert plan_sentence(paid).startswith(said)
     assert said in " ".join(confirmation(paid).split())
 
@@ -283,9 +284,9 @@ def test_a_repayment_and_a_debt_switch_name_both_sources() -> None:
     ("payers", "said"),
     [
         ((None,), "spends $5,213.67 of your own tokens"),
-        ((views.BOB,), "spends $5,213.67 of tokens of 0x3c44…93bc"),
-        ((None, views.BOB), "spends $5,213.67 of your own tokens and of tokens of 0x3c44…93bc"),
-        ((views.BOB, views.BOB), "spends $5,213.67 of tokens of 0x3c44…93bc"),
+        ((BOB,), "spends $5,213.67 of tokens of 0x3c44…93bc"),
+        ((None, BOB), "spends $5,213.67 of your own tokens and of tokens of 0x3c44…93bc"),
+        ((BOB, BOB), "spends $5,213.67 of tokens of 0x3c44…93bc"),
     ],
 )
 @pytest.mark.parametrize("width", [50, 90])

@@ -17,7 +17,7 @@ from tests.screen.conftest import Hands
 from tests.screen.sale_plans import confirming_sale, sale_plan
 from tests.screen.test_dialogs import two_keys
 from tests.support import views
-from tests.support.views import FakeFacade
+from tests.support.fake_facade import FakeFacade
 from tui.engine.facade import Preview
 from tui.model.plan import Evaluation
 from tui.model.rule import RuleFault

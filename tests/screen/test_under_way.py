@@ -10,7 +10,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from tests.support import views
-from tests.support.views import FakeFacade, started
+from tests.support.fake_facade import FakeFacade, started
 from tui.screen.app import TrimtabApp
 
 

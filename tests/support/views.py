@@ -1,30 +1,40 @@
-"""Views as an engine would publish them, and a facade that only records what it was asked: for the screen's tests."""
+"""Views as an engine would publish them: for the screen's tests."""
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import MappingProxyType
 
-from tui.engine.facade import ArmingReport, CommandRefused, Passwords, Preview, RulesText
-from tui.model.block import BlockRef
+from tests.support.view_positions import (
+    ALICE,
+    BLOCK,
+    CAROL,
+    DAI,
+    MARKET,
+    NOW,
+    POOL,
+    USDC,
+    WBTC,
+    WETH,
+    WSTETH,
+    emode,
+    leveraged,
+    mixed,
+    no_debt,
+    usd,
+    wad,
+)
 from tui.model.intent import Attempt, AttemptKind, Firing, FiringState, Intent, IntentState
 from tui.model.outcome import Outcome, Row, SoldAsset
 from tui.model.plan import Action, Evaluation, FeeQuote, Plan, PlanCost, PlannedCall, PlannedStep
 from tui.model.position import (
     Asset,
-    Collateral,
-    Debt,
-    GroupLiquidation,
-    MarketKey,
-    Position,
     PositionKey,
     unknown_position,
 )
 from tui.model.rule import ActionKind, Limits, Mode, Rule, RuleFault, Step, health_below, restore
-from tui.model.units import USD, parse_units
+from tui.model.units import USD
 from tui.model.view import (
     ActivityEntry,
     ChainView,
@@ -40,22 +50,6 @@ from tui.model.view import (
     TriggerPrice,
     ViewState,
 )
-
-NOW = 1_790_000_000.0
-MARKET = MarketKey("aave-v3", "core")
-ALICE = "0x70997970c51812dc3a010c7d01b50e0d17dc79c8"
-BOB = "0x3c44cdddb6a900fa2b585dd299e03d12fa4293bc"
-CAROL = "0x90f79bf6eb2c4f870365e785982e1f101e93b906"
-DAVE = "0x15d34aaf54267db7d7c367839aaf71a00a2c6a65"
-
-WETH = Asset("0x" + "a1" * 20, "WETH", 18)
-WSTETH = Asset("0x" + "a2" * 20, "wstETH", 18)
-WBTC = Asset("0x" + "a3" * 20, "WBTC", 8)
-USDC = Asset("0x" + "b1" * 20, "USDC", 6)
-DAI = Asset("0x" + "b2" * 20, "DAI", 18)
-POOL = "0x" + "c1" * 20
-
-BLOCK = BlockRef(19_482_113, "0x" + "5e" * 32, "0x" + "5d" * 32, int(NOW) - 3, 12_340_000_000)
 
 RULES_TEXT = """\
 # What keeps the boat upright.
@@ -95,118 +89,6 @@ target = { health_factor = "1.70" }
 action = "repay"
 asset = "DAI"
 """
-
-
-def wad(text: str) -> int:
-    """A decimal text in wad."""
-    return parse_units(text, 18)
-
-
-def usd(text: str) -> int:
-    """Dollars with 8 decimals."""
-    return parse_units(text, 8)
-
-
-def leveraged(health: str = "1.1810", symbol: str = "WETH") -> Position:
-    """Ten WETH against USDC."""
-    asset = replace(WETH, symbol=symbol)
-    return Position(
-        PositionKey(MARKET, ALICE),
-        BLOCK,
-        (
-            Collateral(
-                asset,
-                wad("10.482"),
-                usd("3012.44"),
-                usd("31576.39608"),
-                wad("0.83"),
-                True,
-                wad("0.0121"),
-                usd("2550.75"),
-            ),
-        ),
-        (Debt(USDC, 22_191_123_456, usd("0.9999"), usd("22188.90434365"), wad("0.0482"), usd("1.1808")),),
-        wad(health),
-        usd("31576.39608"),
-        usd("22188.90434365"),
-        wad("-0.0217"),
-        groups=(),
-        seconds_to_liquidation=139_000_000,
-        liquidation_penalty_usd=usd("1109.44"),
-        native=MappingProxyType({"ltv": "0.7027"}),
-    )
-
-
-def emode() -> Position:
-    """wstETH against WETH in the ETH-correlated mode."""
-    return Position(
-        PositionKey(MARKET, BOB),
-        BLOCK,
-        (
-            Collateral(
-                WSTETH,
-                wad("42.1337"),
-                usd("3544.12"),
-                usd("149326.89"),
-                wad("0.95"),
-                True,
-                wad("0.0008"),
-                usd("3394.10"),
-            ),
-        ),
-        (Debt(WETH, wad("45.1"), usd("3012.44"), usd("135861.04"), wad("0.0264"), usd("3145.61")),),
-        wad("1.044150382190001234"),
-        usd("149326.89"),
-        usd("135861.04"),
-        wad("-0.0102"),
-        seconds_to_liquidation=52_000_000,
-        liquidation_penalty_usd=usd("1358.61"),
-        native=MappingProxyType({"e-mode": "ETH correlated"}),
-        notes=("e-mode ETH correlated: threshold 95%, penalty 1%",),
-    )
-
-
-def mixed() -> Position:
-    """Three assets against DAI and USDC."""
-    return Position(
-        PositionKey(MARKET, CAROL),
-        BLOCK,
-        (
-            Collateral(
-                WETH, wad("55.5"), usd("3012.44"), usd("167190.42"), wad("0.83"), True, wad("0.0121"), usd("1104.08")
-            ),
-            Collateral(WSTETH, wad("12.25"), usd("3544.12"), usd("43415.47"), wad("0.81"), True, wad("0.0008"), None),
-            Collateral(WBTC, 125_000_000, usd("64250.00"), usd("80312.50"), wad("0.78"), True, wad("0.0002"), None),
-            Collateral(USDC, 1_500_000_000, usd("0.9999"), usd("1499.85"), wad("0.78"), False, wad("0.0391"), None),
-        ),
-        (
-            Debt(DAI, wad("90000"), usd("1.0001"), usd("90009"), wad("0.0511"), usd("1.91")),
-            Debt(USDC, 48_000_000_000, usd("0.9999"), usd("47995.2"), wad("0.0482"), usd("2.71")),
-        ),
-        wad("1.7124"),
-        usd("290918.39"),
-        usd("138004.2"),
-        wad("-0.0144"),
-        groups=(GroupLiquidation((WETH, WSTETH), WETH, wad("0.4417"), usd("1330.59")),),
-        seconds_to_liquidation=None,
-        liquidation_penalty_usd=usd("6900.21"),
-        native=MappingProxyType({"ltv": "0.4744"}),
-        notes=("WBTC supply cap is 97% used",),
-    )
-
-
-def no_debt() -> Position:
-    """Only supplied."""
-    return Position(
-        PositionKey(MARKET, DAVE),
-        BLOCK,
-        (Collateral(USDC, 5_000_000_000, usd("0.9999"), usd("4999.5"), wad("0.78"), True, wad("0.0391")),),
-        (),
-        None,
-        usd("4999.5"),
-        0,
-        wad("0.0391"),
-    )
 
 
 GUARD = Rule(
@@ -529,91 +411,3 @@ def hostile() -> ViewState:
         price_history=tuple(replace(one, asset=replace(one.asset, symbol=evil)) for one in view.price_history),
         chain=replace(view.chain, network=evil),
     )
-
-
-@dataclass
-class FakeFacade:
-    """Publishes what a test gives it and records every command. `slow` holds `arm` back until it is set."""
-
-    view: ViewState
-    commands: list[tuple[object, ...]] = field(default_factory=list)
-    refuse: dict[str, str] = field(default_factory=dict)
-    report: ArmingReport | None = None
-    text: str = RULES_TEXT
-    preview_answer: Preview = field(default_factory=lambda: Preview((), ()))
-    slow: asyncio.Event | None = None
-    rows: tuple[Row, ...] = ()
-    _receivers: list[Callable[[ViewState], None]] = field(default_factory=list)
-
-    def publish(self, view: ViewState) -> None:
-        """As the engine does after each block."""
-        self.view = view
-        for receive in list(self._receivers):
-            receive(view)
-
-    def subscribe(self, receive: Callable[[ViewState], None]) -> Callable[[], None]:
-        self._receivers.append(receive)
-        return lambda: self._receivers.remove(receive)
-
-    def _note(self, *command: object) -> None:
-        self.commands.append(command)
-        reason = self.refuse.get(str(command[0]))
-        if reason is not None:
-            raise CommandRefused(reason)
-
-    async def arming_report(self, rule: str) -> ArmingReport:
-        self._note("arming_report", rule)
-        return self.report or ArmingReport(
-            rule,
-            ALICE,
-            "/home/you/.config/trimtab/keystores/main.json",
-            ("up to 8,000 USDC a firing", "up to 2 WETH a firing", "at most $50,000 a day and $200 of gas a firing"),
-            ("The wallet holds 5,000.00 USDC of the 8,000 USDC that the rule may need.",),
-            (),
-        )
-
-    async def arm(self, rule: str, typed_name: str, passwords: Passwords) -> None:
-        if self.slow is not None:
-            await self.slow.wait()
-        if not isinstance(passwords, str):
-            passwords = " ".join(f"{account[:6]}:{password}" for account, password in passwords.items())
-        self._note("arm", rule, typed_name, len(passwords))
-
-    async def disarm(self, rule: str, why: str, *, by_hand: bool = True) -> None:
-        self._note("disarm", rule, why, *(() if by_hand else ("not by hand",)))
-
-    async def answer(self, confirmation_id: str, yes: bool, digest: str) -> None:
-        assert any(one.id == confirmation_id and one.digest == digest for one in self.view.confirmations)
-        self._note("answer", confirmation_id, yes)
-
-    async def kill(self, on: bool, why: str) -> None:
-        self._note("kill", on, why)
-        self.publish(replace(killed() if on else watching(), sequence=self.view.sequence + 1))
-
-    async def cancel(self, intent_id: str) -> None:
-        self._note("cancel", intent_id)
-
-    async def outcomes(self) -> tuple[Row, ...]:
-        self._note("outcomes")
-        return self.rows
-
-    async def resume(self) -> None:
-        self._note("resume")
-
-    async def rules_text(self) -> RulesText:
-        self._note("rules_text")
-        return RulesText("/home/you/.config/trimtab/rules.toml", self.text, "t1")
-
-    async def preview(self, text: str) -> Preview:
-        self._note("preview", text)
-        return self.preview_answer
-
-    async def save_rules(self, text: str, digest: str) -> None:
-        self._note("save_rules", text, digest)
-        self.text = text
-
-
-async def started(facade: FakeFacade) -> FakeFacade:
-    """A start that is there at once."""
-    await asyncio.sleep(0)
-    return facade
