@@ -130,3 +130,20 @@ async def test_a_plan_that_would_be_refused_at_its_trigger_says_why(
     assert (rule["fires"], rule["at_trigger"], rule["refused"]) == (False, None, None)
     assert "the price of the native coin is not known" in rule["at_trigger_refused"]
     assert f"where its trigger lies it would not act: {rule['at_trigger_refused']}" in words
+
+
+async def test_a_calm_rule_whose_trigger_cannot_work_is_told(world: World, network: Path, tmp_path: Path) -> None:
+    rule = RULE.format(name="stop", position="*", more="")
+    calm, goal = 'health_factor_below = "1.05"', 'health_factor = "1.10"'
+    expected = {
+        'price_of = "WETH", below = "1500"': "it fires at WETH 1,500, but the position is liquidated at 2,1",
+        'price_of = "WETH", trailing = "50%"': "but the position is liquidated at 2,1",
+        'price_of = "GOLD", below = "1500"': 'rule "stop": aave-v3/core lists no GOLD',
+    }
+    for when, words in expected.items():
+        told, _, said = await planned(world, tmp_path, network, rule.replace(calm, when).replace(goal, 'close = "10%"'))
+        (one,) = told["rules"]
+        assert (one["fires"], one["refused"]) == (False, None)
+        (problem,) = [found for found in one["problems"] if words in found["words"]]
+        assert problem["refuses_arming"]
+        assert said.count(f"    would NOT be armed anew: {problem['words']}; {problem['fix']}") == 1

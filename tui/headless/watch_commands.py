@@ -27,6 +27,7 @@ from tui.model.text import short_address
 from tui.model.units import USD
 from tui.planning.shortfalls import lacking_steps
 from tui.planning.texts import amount_text
+from tui.planning.validate import BEYOND_LIQUIDATION
 from tui.ports.chain import ChainUnreachable, Reader, ReadFailed
 from tui.ports.journal import JournalError
 from tui.rules.evaluate import VerdictKind, step
@@ -36,6 +37,7 @@ from tui.wiring import Wired, wire
 FIRST_BLOCK_SECONDS = 20.0
 HOPELESS_SECONDS = 4
 """A node that only fails for so long will not answer a command that somebody waits for."""
+CANNOT_WORK = "cannot-work"
 _HOPELESS = ("failing", "wrong-chain", "lying")
 
 Look = Callable[[Wired, BlockRef], Awaitable[int]]
@@ -103,7 +105,7 @@ async def evaluate(wired: Wired, rule: Rule, position: Position, snapshot: Snaps
     """
     conditions = () if position.unknown is not None else wired.engine.guard.judge(rule, position, snapshot)
     found = await _evaluate_anew(wired, rule, position, snapshot, fees, conditions)
-    found = replace(found, problems=await _problems(wired, rule, position, snapshot, fees))
+    found = replace(found, problems=await _problems(wired, rule, position, snapshot, fees, found.refused))
     if not found.fires and found.plan is None and found.refused is None:
         return found
     price = wired.engine.prospect.price_of(rule, position)
@@ -141,15 +143,22 @@ def _why_not_yet(
 
 
 async def _problems(
-    wired: Wired, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote
+    wired: Wired, rule: Rule, position: Position, snapshot: Snapshot, fees: FeeQuote, refused: Refusal | None
 ) -> tuple[RuleProblem, ...]:
-    """What would be said of a rule, were it armed now; what its file tells already is told with that."""
+    """What would be said of a rule, were it armed now; what its file tells already is told once: as why it is
+    `refused`, or here. A trigger that cannot work is among it, though nothing is beyond it yet.
+    """
     if rule.mode is Mode.NOTIFY:
         return ()
     prospect = wired.engine.prospect
     found = await problems_of(rule, position, snapshot, fees, prospect)
     faults = live_errors(rule.name, wired.engine.book.sets, snapshot, prospect.markets)
-    return said_once(rule, found, faults)
+    if refused is not None:
+        return said_once(rule, found, faults)
+    if any(one.code == BEYOND_LIQUIDATION for one in found):
+        return found
+    wrong = [one for one in faults if (one.field or "").startswith("when")]
+    return (*(RuleProblem(CANNOT_WORK, None, one.what, one.fix, decisive=True) for one in wrong), *found)
 
 
 async def _evaluate_anew(
@@ -173,7 +182,7 @@ async def _evaluate_anew(
         return Evaluation(rule.name, position.id, snapshot.block, verdict.fires, verdict.why, None, refused, ahead)
     wrong = live_errors(rule.name, wired.engine.book.sets, snapshot, wired.engine.prospect.markets)
     if wrong:
-        refused = Refusal("cannot-work", str(wrong[0]))
+        refused = Refusal(CANNOT_WORK, str(wrong[0]))
         return Evaluation(rule.name, position.id, snapshot.block, verdict.fires, verdict.why, None, refused)
     acting = acting_rule(rule, conditions)
     if rule.steps and not acting.steps:
