@@ -16,11 +16,12 @@ from tui.planning.events import strange_event
 from tui.planning.payers import paid_by, sender_of
 from tui.protocols import erc20
 from tui.protocols.base import LendingMarket
+from tui.risk.deleverage import weighted_collateral
 
 HEALTH_TOLERANCE = WAD // 100_000
 """Relative: the simulated block is a block time later than the pinned one, so interest moves health a little."""
 SALE_GAIN_TOLERANCE = WAD // 1_000
-"""Relative: how much better than planned a sale may come out. Between two quotes planning never promises too much."""
+"""Relative: how much better than without any loss by the market's own prices a sale may come out."""
 BORROW_ALLOWANCE = bytes.fromhex("6bd76d24")
 """borrowAllowance(address,address) of a debt token: who owes, then who may borrow for it (ICreditDelegationToken)."""
 GAS_MARGIN_PERCENT = 30
@@ -216,12 +217,24 @@ def _health_differs(plan: Plan, after: Position) -> Refusal | None:
             return Refusal("simulation-disagrees", f"simulated, the health factor would be {told}")
     elif simulated <= plan.health_factor_before:
         return Refusal("simulation-disagrees", "simulated, the health factor would not rise")
-    above = SALE_GAIN_TOLERANCE if _sales(plan) else HEALTH_TOLERANCE
+    above = SALE_GAIN_TOLERANCE + _lossless_gain(plan, after) if _sales(plan) else HEALTH_TOLERANCE
     tolerance = (above if simulated > expected else HEALTH_TOLERANCE) + _rounding(after)
     if abs(simulated - expected) * WAD > expected * tolerance:
         told = f"{format_units(simulated, 18, 6)} instead of {format_units(expected, 18, 6)}"
         return Refusal("simulation-disagrees", f"simulated, the health factor would be {told}")
     return None
+
+
+def _lossless_gain(plan: Plan, after: Position) -> int:
+    """Relative, wad: how much better than planned health would be had the sales lost nothing. Between two quotes
+    planning never promises too much, and far from both it promises a good deal less than comes out.
+    """
+    costs = [sale.cost for sale, _ in _sales(plan)]
+    saved = sum(max(cost.fees_usd + cost.impact_usd + cost.gap_usd, 0) for cost in costs)
+    # What is not sold still covers, up to all of its value; what need not be borrowed is not owed.
+    borrows = any(step.action.kind in BORROWING for step in plan.steps)
+    weight = (after.debt_usd or 0) * WAD if borrows else weighted_collateral(after) or 0
+    return saved * WAD * WAD // weight if weight else 0
 
 
 def _is_interest(plan: Plan, after: Position) -> bool:
