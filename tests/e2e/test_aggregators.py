@@ -154,13 +154,7 @@ async def test_a_call_that_does_another_thing_is_not_taken(
     scene: OpenScene, kind: str, lie: Callable[[Scene], None]
 ) -> None:
     at = await scene(kind)
-    at.prepare(PPM + 5_000)
-    lie(at)
-    at.rig.clock.advance(2)
-    await at.rig.head()
-    assert len(at.service.asked) >= 1
-    assert f"the same on {kind}: simulated, " in at.ways
-    assert at.rig.said.count(f"{kind} is left alone for a while: simulated, ") == 1
+    await at.lied(lie)
     await at.done_on_the_exchange()
 
 

@@ -104,15 +104,8 @@ async def test_a_round_goes_by_no_call_that_does_another_thing(
     in_rounds: OpenScene, kind: str, lie: Callable[[Scene], None]
 ) -> None:
     at = await in_rounds(kind)
-    at.prepare(PPM + 5_000)
-    lie(at)
     stolen = {symbol: at.chain.balance(symbol, THIEF) for symbol in at.chain.market.tokens}
-    at.rig.clock.advance(2)
-    await at.rig.head()
-    assert len(at.service.asked) >= 1
-    assert f"the same on {kind}: simulated, " in at.ways
-    assert at.rig.said.count(f"{kind} is left alone for a while: simulated, ") == 1
-    assert at.sale.venue.startswith("Uniswap V3")
+    await at.lied(lie)
     await at.rig.mine(3)
     assert at.rig.firings[-1].state is FiringState.DONE
     assert foreign(at, kind) == []
@@ -149,13 +142,7 @@ async def test_another_account_goes_by_no_call_that_does_another_thing(
     paid: OpenScene, kind: str, lie: Callable[[Scene], None]
 ) -> None:
     at = await paid(kind)
-    at.prepare(PPM + 5_000)
-    lie(at)
-    at.rig.clock.advance(2)
-    await at.rig.head()
-    assert f"the same on {kind}: simulated, " in at.ways
-    assert at.rig.said.count(f"{kind} is left alone for a while: simulated, ") == 1
-    assert at.sale.venue.startswith("Uniswap V3")
+    await at.lied(lie)
     assert (await at.rig.settle()).state is FiringState.DONE
     assert TARGET <= health(at.rig) <= TARGET * 1_001 // 1_000
     assert foreign(at, kind) == []

@@ -10,13 +10,23 @@ from tests.e2e.conftest import MakeRig, Rig
 from tui.engine.facade import CommandRefused
 from tui.model.intent import FiringState, IntentState
 from tui.model.units import WAD
-from tui.model.view import Protection, RuleActivity, Severity
+from tui.model.view import Confirmation, Protection, RuleActivity, Severity
 
 TARGET = 15 * WAD // 10
 
 
 def _lower_price(rig: Rig, usd: str) -> None:
     rig.chain.set_price("WETH", Decimal(usd))
+
+
+async def _asked(make_rig: MakeRig) -> tuple[Rig, Confirmation]:
+    """An armed engine that asks first, and what it asks after the price has fallen."""
+    rig = await make_rig(mode="confirm")
+    await rig.arm()
+    _lower_price(rig, "2600")
+    await rig.head()
+    (asked,) = rig.wired.engine.view.confirmations
+    return rig, asked
 
 
 @pytest.mark.cold_signer
@@ -80,11 +90,7 @@ async def test_unarmed_nothing_is_signed_and_it_is_said(make_rig: MakeRig) -> No
 
 
 async def test_confirm_mode_asks_and_a_yes_fires(make_rig: MakeRig) -> None:
-    rig = await make_rig(mode="confirm")
-    await rig.arm()
-    _lower_price(rig, "2600")
-    await rig.head()
-    (asked,) = rig.wired.engine.view.confirmations
+    rig, asked = await _asked(make_rig)
     assert asked.plan.simulated
     assert rig.firings() == ()
     await rig.wired.commands.answer(asked.id, True, asked.digest)
@@ -140,11 +146,7 @@ async def test_a_yes_is_one_to_the_plan_that_was_looked_at(make_rig: MakeRig) ->
 
 
 async def test_a_yes_that_meets_an_unexpected_error_says_so(make_rig: MakeRig) -> None:
-    rig = await make_rig(mode="confirm")
-    await rig.arm()
-    _lower_price(rig, "2600")
-    await rig.head()
-    (asked,) = rig.wired.engine.view.confirmations
+    rig, asked = await _asked(make_rig)
     executor = rig.wired.engine.executor
     assert executor is not None
 
@@ -158,11 +160,7 @@ async def test_a_yes_that_meets_an_unexpected_error_says_so(make_rig: MakeRig) -
 
 
 async def test_one_refused_block_closes_no_question_and_the_yes_to_it_counts(make_rig: MakeRig) -> None:
-    rig = await make_rig(mode="confirm")
-    await rig.arm()
-    _lower_price(rig, "2600")
-    await rig.head()
-    (asked,) = rig.wired.engine.view.confirmations
+    rig, asked = await _asked(make_rig)
     tokens = [rig.chain.token(symbol).address for symbol in ("USDC", "WETH")]
     codes = {token: rig.chain.rpc("eth_getCode", token, "latest") for token in tokens}
     transfer_from = "23b872dd"
@@ -184,11 +182,7 @@ async def test_one_refused_block_closes_no_question_and_the_yes_to_it_counts(mak
 
 
 async def test_a_question_of_a_rule_that_went_blind_is_taken_back_loudly_and_asked_anew(make_rig: MakeRig) -> None:
-    rig = await make_rig(mode="confirm")
-    await rig.arm()
-    _lower_price(rig, "2600")
-    await rig.head()
-    (asked,) = rig.wired.engine.view.confirmations
+    rig, asked = await _asked(make_rig)
     feed = rig.chain.token("WETH").feed
     code = rig.chain.rpc("eth_getCode", feed, "latest")
     rig.chain.rpc("anvil_setCode", feed, "0xfe")
@@ -205,11 +199,7 @@ async def test_a_question_of_a_rule_that_went_blind_is_taken_back_loudly_and_ask
 
 
 async def test_confirm_mode_a_no_latches(make_rig: MakeRig) -> None:
-    rig = await make_rig(mode="confirm")
-    await rig.arm()
-    _lower_price(rig, "2600")
-    await rig.head()
-    (asked,) = rig.wired.engine.view.confirmations
+    rig, asked = await _asked(make_rig)
     await rig.wired.commands.answer(asked.id, False, asked.digest)
     await rig.mine(3)
     assert rig.wired.engine.view.confirmations == ()
@@ -285,11 +275,7 @@ async def test_a_rule_that_names_what_the_market_lacks_is_not_armed(make_rig: Ma
 
 
 async def test_a_rule_that_has_fired_and_waits_is_not_shown_as_next_to_fire(make_rig: MakeRig) -> None:
-    rig = await make_rig(mode="confirm")
-    await rig.arm()
-    _lower_price(rig, "2600")
-    await rig.head()
-    (asked,) = rig.wired.engine.view.confirmations
+    rig, asked = await _asked(make_rig)
     await rig.wired.commands.answer(asked.id, False, asked.digest)
     await rig.mine(1)
     view = rig.wired.engine.view

@@ -9,8 +9,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -29,7 +29,7 @@ from tui.engine.facade import CommandRefused
 from tui.journal.reading import JOURNAL_FILE
 from tui.launch import EngineLife
 from tui.model.intent import FiringState
-from tui.model.view import Protection
+from tui.model.view import Confirmation, Protection
 from tui.ports.journal import JournalError
 from tui.screen.app import TrimtabApp
 from tui.vault.keystore import create_keystore
@@ -286,13 +286,13 @@ class TwoClocks(FakeClock):
         self._now += seconds
 
 
-@pytest.mark.parametrize("hours", [1, -1])
-async def test_a_clock_that_jumps_an_hour_ends_nothing(make_rig: MakeRig, tmp_path: Path, hours: int) -> None:
-    """Neither what is armed nor a question that waits: their ends are counted in time that passed."""
+@asynccontextmanager
+async def asking(make_rig: MakeRig, state: Path) -> AsyncIterator[tuple[Rig, TwoClocks, Confirmation]]:
+    """An armed engine on a clock that can be set, and what it asks after the price has fallen."""
     rig = await make_rig(mode="confirm")
     await rig.wired.aclose()
     clock = TwoClocks(time.time())
-    rig = replace(rig, wired=again(rig, tmp_path / "own", clock))
+    rig = replace(rig, wired=again(rig, state, clock))
     try:
         await rig.wired.engine.start()
         await rig.mine(1)
@@ -300,6 +300,15 @@ async def test_a_clock_that_jumps_an_hour_ends_nothing(make_rig: MakeRig, tmp_pa
         rig.chain.set_price("WETH", Decimal(2600))
         await rig.mine(1)
         (asked,) = rig.wired.engine.view.confirmations
+        yield rig, clock, asked
+    finally:
+        await rig.wired.aclose()
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+async def test_a_clock_that_jumps_an_hour_ends_nothing(make_rig: MakeRig, tmp_path: Path, hours: int) -> None:
+    """Neither what is armed nor a question that waits: their ends are counted in time that passed."""
+    async with asking(make_rig, tmp_path / "own") as (rig, clock, asked):
         clock.jump(hours * 3600)
         rig.wired.engine.publish()
         await rig.mine(1)
@@ -309,24 +318,12 @@ async def test_a_clock_that_jumps_an_hour_ends_nothing(make_rig: MakeRig, tmp_pa
         await rig.wired.commands.answer(asked.id, True, asked.digest)
         await rig.mine(4)
         assert [firing.state for firing in rig.firings()] == [FiringState.DONE]
-    finally:
-        await rig.wired.aclose()
 
 
 async def test_after_ten_minutes_of_sleep_nothing_is_signed_before_a_fresh_block(
     make_rig: MakeRig, tmp_path: Path
 ) -> None:
-    rig = await make_rig(mode="confirm")
-    await rig.wired.aclose()
-    clock = TwoClocks(time.time())
-    rig = replace(rig, wired=again(rig, tmp_path / "own", clock))
-    try:
-        await rig.wired.engine.start()
-        await rig.mine(1)
-        await rig.arm()
-        rig.chain.set_price("WETH", Decimal(2600))
-        await rig.mine(1)
-        (asked,) = rig.wired.engine.view.confirmations
+    async with asking(make_rig, tmp_path / "own") as (rig, clock, asked):
         clock.advance(600)
         rig.wired.engine.publish()
         view = rig.wired.engine.view
@@ -341,8 +338,6 @@ async def test_after_ten_minutes_of_sleep_nothing_is_signed_before_a_fresh_block
         await rig.wired.commands.answer(fresh.id, True, fresh.digest)
         await rig.mine(4)
         assert [firing.state for firing in rig.firings()] == [FiringState.DONE]
-    finally:
-        await rig.wired.aclose()
 
 
 def test_the_clock_runs_on_while_the_machine_sleeps() -> None:

@@ -57,6 +57,20 @@ class Scene:
         follow(self.chain, {"WETH": PPM - below})
         deal(self.chain, self.contracts, "WETH", "USDC", ppm)
 
+    async def lied(self, lie: Callable[[Scene], None]) -> None:
+        """The oracle falls, and the aggregator's generous call does another thing: it was simulated, is not taken, and
+        that is told once.
+        """
+        self.prepare(PPM + 5_000)
+        lie(self)
+        self.rig.clock.advance(2)
+        await self.rig.head()
+        kind = self.contracts.kind
+        assert len(self.service.asked) >= 1
+        assert f"the same on {kind}: simulated, " in self.ways
+        assert self.rig.said.count(f"{kind} is left alone for a while: simulated, ") == 1
+        assert self.sale.venue.startswith("Uniswap V3")
+
     @property
     def plan(self) -> Plan:
         return plan_of(self.rig)
