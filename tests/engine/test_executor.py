@@ -15,7 +15,7 @@ from tui.engine.budget import day_of
 from tui.engine.intents import intents_of
 from tui.model.block import BlockRef
 from tui.model.intent import AttemptKind, Firing, FiringState, Intent, IntentState
-from tui.model.plan import FeeQuote, PermitNeed, PlannedCall
+from tui.model.plan import FeeQuote, PermitNeed, PlannedCall, Refusal
 from tui.model.signing import SignedTransaction, TransactionRequest
 from tui.model.transitions import IllegalTransition, advance
 from tui.model.units import USD, WAD
@@ -182,6 +182,28 @@ async def test_one_plan_an_account_at_a_time(bench: Bench) -> None:
     assert [one.id for one in waiting] == [second.id]
     await bench.executor.execute(waiting[0], a_plan(waiting[0], block=bench.chain.head), bench.verify)
     assert [one.nonce for one in bench.firing(second).intents] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        ("call 0x01020304 is not on the list", "signer-refused"),
+        (f"daily limit of token {TOKEN}: 5 spent, 4 asked, 8 allowed", "signer-day"),
+        ("daily fee limit: 5 wei used, 4 asked, 8 allowed", "signer-day"),
+    ],
+)
+async def test_what_the_signer_would_not_sign_whole_is_not_begun(bench: Bench, reason: str, code: str) -> None:
+    """It is asked before any nonce gets a meaning: the nonces are free, and what is next takes them."""
+    bench.signer.judges = reason
+    firing = bench.fire()
+    refused = await bench.executor.execute(firing, a_plan(firing, block=bench.chain.head), bench.verify)
+    assert refused == Refusal(code, reason, account=ACCOUNT)
+    assert bench.firing(firing).state is FiringState.DROPPED
+    assert bench.states(firing) == [IntentState.DROPPED] * 2
+    assert bench.signer.requests == []
+    assert bench.journal.spent(SpendKind.USD, day_of(bench.chain.head.timestamp)) == 0
+    bench.signer.judges = None
+    assert [one.nonce for one in (await bench.run(2)).intents] == [0, 1]
 
 
 async def test_the_daily_cap_counts_what_was_reserved_before(bench: Bench) -> None:

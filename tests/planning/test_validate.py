@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from tests.support.plain_market import (
@@ -69,6 +70,19 @@ def test_what_does_not_reach_its_target_is_armed_where_the_rule_says_that_a_part
     assert "raise daily_spend_usd" in found(held)["out-of-reach"].fix
     poor = wallet_of(native=10 * WAD)
     assert not found(replace(rule_of(repay()), partial=True), wallet=poor)["out-of-reach"].decisive
+
+
+def test_a_limit_of_the_day_for_a_few_firings_only_is_told_with_one_that_is_enough() -> None:
+    """Where it fires it repays about 20,016 dollars, and the signer signs for three times the limit."""
+    assert "few-firings" not in found(rule_of(repay()))
+    tight = found(rule_of(repay(), daily_spend_usd=30_000 * USD))["few-firings"]
+    assert (tight.decisive, tight.step) == (False, 0)
+    for words in ("of USDC", "$90,000.00 a day", ": 4 firings", "those that revert count too"):
+        assert words in tight.words
+    enough = re.search(r"a daily_spend_usd of (\d+) or more", tight.fix)
+    assert enough is not None
+    assert "few-firings" not in found(rule_of(repay(), daily_spend_usd=int(enough[1]) * USD))
+    assert "few-firings" in found(rule_of(repay(), daily_spend_usd=(int(enough[1]) - 1) * USD))
 
 
 def test_a_sale_that_cannot_help_is_found_before_it_is_needed() -> None:

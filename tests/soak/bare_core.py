@@ -14,7 +14,7 @@ import signal
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from multiprocessing import Pipe
@@ -164,6 +164,9 @@ class Line:
         await asyncio.sleep(0)
         told: tuple[BlockRef, int | None, bool] = self.ask("begin")
         return told
+
+    async def judge(self, requests: Sequence[TransactionRequest]) -> None:
+        await asyncio.sleep(0)
 
     async def sign_transaction(self, request: TransactionRequest) -> SignedTransaction:
         await asyncio.sleep(0)

@@ -56,6 +56,9 @@ class FileChain(MemoryChain):
 class Forgetful:
     """Signs anything."""
 
+    async def judge(self, requests: Sequence[TransactionRequest]) -> None:
+        await asyncio.sleep(0)
+
     async def sign_transaction(self, request: TransactionRequest) -> SignedTransaction:
         await asyncio.sleep(0)
         return encode(request)

@@ -6,6 +6,7 @@ For what a real node cannot be made to do thousands of times a second: reorgs, c
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -255,7 +256,14 @@ class MemorySigner:
     permits: list[PermitRequest] = field(default_factory=list)
     refuse_from: int | None = None
     gone: bool = False
+    judges: str | None = None
     conflicts: list[TransactionRequest] = field(default_factory=list)
+
+    async def judge(self, requests: Sequence[TransactionRequest]) -> None:
+        if self.gone:
+            raise SignerUnavailable("the signer process is gone")
+        if self.judges is not None:
+            raise SignerRefused(self.judges)
 
     async def sign_transaction(self, request: TransactionRequest) -> SignedTransaction:
         if self.gone:

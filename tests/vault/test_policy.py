@@ -9,12 +9,14 @@ import pytest
 from tui.model.signing import (
     AllowedCall,
     AllowedPermit,
+    DayUsed,
     PermitKind,
     PermitRequest,
     SignerRefused,
     SigningPolicy,
     TransactionRequest,
     WordRule,
+    day_used,
 )
 from tui.vault.policy import (
     NonceBinding,
@@ -132,6 +134,13 @@ def test_time_and_kill_switch_refuse() -> None:
     check(REQUEST, now=POLICY.expires_at - 1)
     with pytest.raises(SignerRefused, match="kill switch"):
         check(REQUEST, killed=True)
+
+
+@pytest.mark.parametrize("used", [DayUsed(USDC, 3_001, 5_000, 8_000), DayUsed(None, 0, 10**20, 10**18)])
+def test_a_limit_of_the_day_is_read_as_it_is_said_and_nothing_else_is_taken_for_one(used: DayUsed) -> None:
+    assert day_used(used.text) == used
+    assert day_used(f"{used.text}!") is None
+    assert day_used("the kill switch is on") is None
 
 
 def test_daily_caps_refuse_what_would_exceed_them() -> None:

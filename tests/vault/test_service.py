@@ -14,7 +14,10 @@ from tests.vault.bench import DAY, GWEI, NOON, POOL, SELECTOR, USDC, Bench, call
 from tui.model.signing import (
     KILLED_LATE,
     AllowedCall,
+    DayUsed,
+    TransactionRequest,
     WordRule,
+    day_used,
 )
 from tui.vault import protocol
 from tui.vault.ledger import KILL_FILE, Ledger
@@ -250,6 +253,33 @@ def test_daily_caps_are_counted_by_the_signer_itself_across_restarts_and_days(be
     # A clock that goes back gives no new allowance.
     bench.now -= 2 * DAY
     refused(bench.sign(nonce=3, data=call_data(1)), "daily limit of token")
+
+
+def test_what_is_judged_is_judged_as_it_would_be_signed_one_after_another_and_nothing_of_it_is_kept(
+    bench: Bench,
+) -> None:
+    def judged(*requests: TransactionRequest) -> dict[str, Any]:
+        return bench.ask("judge_transactions", requests=[protocol.transaction_to_wire(one) for one in requests])
+
+    assert bench.sign(nonce=0, data=call_data(2_000))["ok"]
+    before = bench.ledger.read_bytes()
+    both = [bench.request(nonce=nonce, data=call_data(amount)) for nonce, amount in ((1, 5_000), (2, 1_001))]
+    assert judged(*both[:1]) == {"id": 1, "ok": True, "result": {}}
+    assert judged(*both[1:])["ok"]
+    reply = judged(*both)
+    refused(reply, "daily limit of token")
+    assert day_used(reply["reason"]) == DayUsed(USDC, 7_000, 1_001, 8_000)
+    bench.arm(max_daily_fee_wei=2 * 300_000 * 50 * GWEI)
+    refused(judged(bench.request(nonce=1), bench.request(nonce=2)), "daily fee limit")
+    refused(judged(bench.request(nonce=0, data=call_data(1))), "another meaning")
+    refused(judged(bench.request(nonce=1), bench.request(nonce=2, to=USDC)), "not on the list")
+    (bench.state / "kill").touch()
+    refused(judged(bench.request(nonce=1)), "kill switch")
+    (bench.state / "kill").unlink()
+    assert bench.ledger.read_bytes() == before
+    assert bench.sign(nonce=1, data=call_data(3))["ok"], "no nonce got a meaning"
+    bench.ask("lock")
+    refused(judged(bench.request(nonce=2)), "not unlocked")
 
 
 def test_daily_fees_count_the_dearest_attempt_of_a_nonce_once(bench: Bench) -> None:

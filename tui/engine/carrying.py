@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from tui.engine.intents import may_still_be_sent, senders, to_withhold, unsigned
-from tui.engine.sending import Sender, Teller
+from tui.engine.sending import Sender, Teller, request_for
 from tui.model.errand import Errand
 from tui.model.intent import AttemptKind, Firing, FiringState, Intent, IntentState
 from tui.model.plan import Plan, PlannedCall, Refusal
-from tui.model.signing import KILLED_LATE, PermitRequest, SignerRefused, SignerUnavailable
+from tui.model.signing import KILLED_LATE, PermitRequest, SignerRefused, SignerUnavailable, day_used
 from tui.model.text import clean_text
 from tui.model.transitions import advance
 from tui.model.view import Severity
@@ -26,6 +26,8 @@ Verify = Callable[[Sequence[PlannedCall]], Awaitable[str | None]]
 """Simulates the very calldata that would be signed; a reason not to, or None."""
 REFUSED = "signer-refused"
 """The code of a refusal by the signer: what is asked of it is not what it was armed for."""
+DAY_IS_USED = "signer-day"
+"""The same where one of its limits of the day is used up: that ends by itself, with the day."""
 NO_PERMIT = "the signer signed no permit"
 
 
@@ -84,6 +86,11 @@ class Carrier:
     async def sign_and_send(self, firing: Firing, fees: tuple[int, int], head: int) -> Refusal | None:
         """All signatures, then one commit of all bytes, then one commit of "maybe sent", then the first byte."""
         asked_before = any(intent.signing_began for intent in unsigned(firing))
+        judged = None if asked_before else await self._judged(firing, fees)
+        if judged is not None:
+            self._journal.release(self._firing(firing.id), FiringState.DROPPED, judged.reason)
+            self.tell_dropped(firing, judged.reason)
+            return judged
         self._journal.begin_signing(firing.id)
         signed: list[NewAttempt] = []
         for intent in unsigned(self._firing(firing.id)):
@@ -93,17 +100,32 @@ class Carrier:
                 # Where the very first request ever was refused, no nonce was given a meaning.
                 free = isinstance(error, SignerRefused) and not signed and not asked_before
                 free = free and not str(error).startswith(KILLED_LATE)
-                return self._unsigned_end(firing, str(error), free=free)
+                return self._unsigned_end(firing, str(error), intent.account, free=free)
         self._journal.record_attempts(signed)
         await self.send_signed(firing.id)
         return None
 
-    def _unsigned_end(self, firing: Firing, reason: str, *, free: bool) -> Refusal | None:
+    async def _judged(self, firing: Firing, fees: tuple[int, int]) -> Refusal | None:
+        """Why the signer would not sign all of it, or None: asked before it signs the first, because a plan of which it
+        signs a part holds its account until somebody cancels that part. What gives no answer now gives none later.
+        """
+        waiting = unsigned(firing)
+        for account in senders(waiting):
+            asked = [request_for(one, AttemptKind.ORIGINAL, *fees) for one in waiting if one.account == account]
+            try:
+                await self._signer.judge(asked)
+            except SignerRefused as error:
+                return _refusal(str(error), account)
+            except SignerUnavailable:
+                return None
+        return None
+
+    def _unsigned_end(self, firing: Firing, reason: str, account: str, *, free: bool) -> Refusal | None:
         """The signer did not sign all. Bytes it did sign are forgotten unsent; their nonces keep their meaning."""
         if free:
             self._journal.release(self._firing(firing.id), FiringState.DROPPED, reason, nothing_signed=True)
             self.tell_dropped(firing, reason)
-            return Refusal(REFUSED, reason)
+            return _refusal(reason, account)
         if self._killed():
             self.withhold(firing.id)
             return None
@@ -162,3 +184,8 @@ class Carrier:
         firing = self._journal.firing(firing_id)
         assert firing is not None, f"no firing {firing_id}"
         return firing
+
+
+def _refusal(reason: str, account: str) -> Refusal:
+    """What the signer refuses to sign for an account."""
+    return Refusal(REFUSED if day_used(reason) is None else DAY_IS_USED, reason, account=account)

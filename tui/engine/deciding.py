@@ -19,6 +19,7 @@ from tui.engine.prospect import Prospect
 from tui.engine.retrying import REVERTS_SPAN, refuse_retry, reverts_in_row
 from tui.engine.rounds import known_of, refuse_scrap
 from tui.engine.rulebook import RuleBook
+from tui.engine.signer_days import SignerDays
 from tui.engine.undone_steps import undone_steps
 from tui.model.intent import Firing
 from tui.model.plan import FeeQuote, Plan, Refusal
@@ -32,10 +33,18 @@ from tui.rules.state import RuleState, rest_to_close
 
 
 class Deciding:
-    """Remembers only for how many blocks each rule has waited for what it lacks. `journal` None: nothing was fired."""
+    """Remembers only for how many blocks each rule has waited for what it lacks. `journal` None: nothing was fired.
+    `days`: what the signer signs no more of today.
+    """
 
     def __init__(
-        self, rulebook: RuleBook, prospect: Prospect, journal: Journal | None, guard: Guard, chain_id: int
+        self,
+        rulebook: RuleBook,
+        prospect: Prospect,
+        journal: Journal | None,
+        guard: Guard,
+        chain_id: int,
+        days: SignerDays,
     ) -> None:
         self._book = rulebook
         self._prospect = prospect
@@ -43,6 +52,7 @@ class Deciding:
         self._guard = guard
         self._chain_id = chain_id
         self._patience = Patience()
+        self.days = days
 
     def forget(self, pair: Pair) -> None:
         """The fall of a rule (name) on a position (id) is over."""
@@ -68,17 +78,28 @@ class Deciding:
         again = NONE if in_rounds else undone_steps(rule, self._reverts(rule, position, now))
 
         async def simulated(left_out: Doubted, taken: Mapping[Step, int]) -> Plan | Refusal:
-            return await self._prospect.simulated_plan(
-                acting,
-                position,
-                snapshot,
-                fees,
-                known,
-                closing=rest_to_close(state),
-                doubts=numbered(acting, left_out),
-                because=because,
-                taken=by_number(acting, taken),
-            )
+            why = because
+            while True:
+                plan = await self._prospect.simulated_plan(
+                    acting,
+                    position,
+                    snapshot,
+                    fees,
+                    known,
+                    closing=rest_to_close(state),
+                    doubts=numbered(acting, left_out),
+                    because=why,
+                    taken=by_number(acting, taken),
+                )
+                refused = None if isinstance(plan, Refusal) else self.days.refuse(rule, plan)
+                if refused is None:
+                    return plan
+                why, numbers = refused
+                steps = {acting.steps[number]: why.reason for number in numbers}
+                if not steps.keys() - left_out.keys():
+                    return why
+                # What the signer signs no more of today keeps the other steps from nothing.
+                left_out = {**left_out, **steps}
 
         async def made(taken: Mapping[Step, int]) -> Plan | Refusal:
             plan = await simulated(doubts, taken)

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from tui.crash import FIX, described
 from tui.engine.agreed import agreed_to, not_agreed
+from tui.engine.carrying import DAY_IS_USED
 from tui.engine.concluding import Conclusions
 from tui.engine.deciding import Deciding
 from tui.engine.describing import describe as describe
@@ -29,6 +30,7 @@ from tui.engine.rounds import left_words, next_round, so_far_of
 from tui.engine.rulebook import RuleBook
 from tui.engine.rulevoice import RuleVoice
 from tui.engine.sending import Teller
+from tui.engine.signer_days import SignerDays
 from tui.engine.undone_steps import as_written
 from tui.model.agreement import differs
 from tui.model.intent import Firing, FiringState
@@ -96,7 +98,8 @@ class Defender:
         )
         self._resuming = Resuming(rulebook, prospect, executor, teller, guard, may_act)
         self._told_refusal: dict[Pair, str] = {}
-        self._deciding = Deciding(rulebook, prospect, journal, guard, chain_id)
+        self._days = SignerDays(clock, lambda: max((one.since for one in rulebook.armed.values()), default=0.0))
+        self._deciding = Deciding(rulebook, prospect, journal, guard, chain_id, self._days)
         self._doubts = Doubts()
         self._odd: dict[Pair, str] = {}
         self.verdicts: dict[Pair, Verdict] = {}
@@ -322,12 +325,15 @@ class Defender:
         for _ in range(MOST_DOUBTS):
             refused = await self._fire(rule, position, plan, snapshot, state, verdict)
             step = doubted(acting, plan, refused)
-            if refused is None or step is None or step in doubts:
+            used_up = refused is not None and refused.code == DAY_IS_USED
+            if refused is None or (not used_up and (step is None or step in doubts)):
                 return
-            doubts[step] = refused.reason
+            if step is not None:
+                doubts[step] = refused.reason
+            # What the signer signs no more of today is left out of any plan until tomorrow.
             rest = await self._deciding.plan(rule, position, snapshot, fees, state, doubts, refused)
             if isinstance(rest, Refusal):
-                if rest.code != refused.code:
+                if used_up or rest.code != refused.code:
                     self._refuse(rule, position, snapshot, verdict, rest)
                 return
             if self._asks(rule, position, snapshot, rest, state, verdict):
@@ -401,7 +407,7 @@ class Defender:
             },
             native_price_usd=snapshot.native_price_usd,
         )
-        told = last_word[-1] if refused is not None and last_word else refused
+        told = self._days.heard(rule, plan, last_word[-1] if refused is not None and last_word else refused)
         self.evaluations[rule.name, position.id] = Evaluation(
             rule.name,
             position.id,

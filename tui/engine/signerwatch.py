@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from tui.model.signing import (
@@ -52,6 +52,10 @@ class SignerWatch:
         missed, answered = self._missed, self._answered
         self._missed, self._answered = None, False
         return missed, answered
+
+    async def judge(self, requests: Sequence[TransactionRequest]) -> None:
+        """As the signer does. It is no signature, so that an answer says nothing of whether one is to be had."""
+        await self._signer.judge(requests)
 
     async def sign_transaction(self, request: TransactionRequest) -> SignedTransaction:
         """As the signer does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -145,6 +146,40 @@ KILLED_LATE = "the kill switch came when the nonce had its meaning already"
 """How a signer's refusal begins where nothing was signed, but the nonce may not get another meaning any more."""
 NEVER_SIGNED = "a no-op is signed only for a nonce that was signed before"
 """How a signer's refusal begins where a nonce has no meaning yet: then nothing under it exists anywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class DayUsed:
+    """That a limit of the day (UTC) is used up in the signer: what it signed for today, what is asked for, and what it
+    signs for at the most, in base units of `token`, or of gas in wei where that is None.
+
+    It counts signatures and not what became of them: it sees no chain, and whoever asks may lie about it.
+    """
+
+    token: str | None
+    spent: int
+    asked: int
+    cap: int
+
+    @property
+    def text(self) -> str:
+        """How the signer says it."""
+        if self.token is None:
+            return f"daily fee limit: {self.spent} wei used, {self.asked} asked, {self.cap} allowed"
+        return f"daily limit of token {self.token}: {self.spent} spent, {self.asked} asked, {self.cap} allowed"
+
+
+_DAY_USED = re.compile(
+    r"daily (?:fee limit|limit of token (0x[0-9a-f]{40})): (\d{1,90})(?: wei used| spent), (\d{1,90}) asked, "
+    r"(\d{1,90}) allowed",
+    re.ASCII,
+)
+
+
+def day_used(reason: str) -> DayUsed | None:
+    """What a signer's refusal says of a limit of the day; None where it is about anything else."""
+    found = _DAY_USED.fullmatch(reason)
+    return None if found is None else DayUsed(found[1], *(int(found[number]) for number in (2, 3, 4)))
 
 
 class SignerRefused(Exception):

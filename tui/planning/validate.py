@@ -25,12 +25,13 @@ from tui.model.rule import (
     TriggerKind,
 )
 from tui.model.text import clean_text, short_address
-from tui.model.units import BPS, WAD, parse_units
+from tui.model.units import BPS, USD, WAD, parse_units, usd_text, value_usd
 from tui.model.wallet import Allowance, Wallet
 from tui.planning.calling import UNLIMITED, calls_of, left_by_us
 from tui.planning.choice import Ways
 from tui.planning.circumstances import Circumstances, Offer, OfferKey, offer_key
 from tui.planning.payers import payer_wallet
+from tui.planning.policy import PRICE_ROOM
 from tui.planning.texts import amount_text, health_text, part_text, percent_text, step_text
 from tui.planning.triggering import at_trigger as at_trigger
 from tui.planning.triggering import beyond_words, liquidation_first
@@ -56,6 +57,8 @@ STANDING_ALLOWANCE = "standing-allowance"
 """The code of an allowance of which more stands than a plan needs."""
 OUT_OF_REACH = "out-of-reach"
 """The code of a goal that the steps do not reach with what is there now."""
+FEW_FIRINGS = 5
+"""So many firings a day the signer is to sign at least: somebody who makes a few of them revert must not use it up."""
 LITTLE_ROOM_BPS = 100
 """A trigger from which a fall by less than this leads to liquidation leaves hardly a block to act in."""
 
@@ -91,6 +94,7 @@ def validate(
     if not fall.reaches_target:
         found.append(_out_of_reach(rule, fall))
     found.extend(_of_approvals(market, fall, wallet, circumstances))
+    found.extend(_of_signers_day(rule, market, there, fall))
     unique = dict.fromkeys(found)
     return tuple(sorted(unique, key=lambda one: (not one.decisive, -1 if one.step is None else one.step)))
 
@@ -398,6 +402,29 @@ def _of_approvals(
                 decisive=False,
             )
         extra = 0
+
+
+def _of_signers_day(rule: Rule, market: LendingMarket, there: Position, fall: Waterfall) -> Iterator[RuleProblem]:
+    """Steps of which the signer signs only a few firings a day: it counts those that revert, which move nothing."""
+    daily = rule.limits.daily_spend_usd
+    if not daily:
+        return
+    for number, one in zip(fall.taken, fall.steps, strict=True):
+        sale = one.action.sale
+        asset, amount = (one.action.asset, one.action.amount) if sale is None else (sale.collateral, sale.most_sold)
+        price = market.price_usd(there, asset)
+        usd = value_usd(amount, asset.decimals, price) if price else 0
+        if usd and daily * PRICE_ROOM < FEW_FIRINGS * usd:
+            times = daily * PRICE_ROOM // usd
+            yield _problem(
+                number, rule.steps[number], "few-firings",
+                f"where it fires it moves ${usd_text(usd)} of {asset.symbol}, and the signer signs for "
+                f"${usd_text(daily * PRICE_ROOM)} a day ({PRICE_ROOM} times daily_spend_usd): {times} firings, and "
+                "those that revert count too, because it cannot see the chain",
+                f"write a daily_spend_usd of {-(-FEW_FIRINGS * usd // (PRICE_ROOM * USD))} or more, to have "
+                f"{FEW_FIRINGS} of them",
+                decisive=False,
+            )  # fmt: skip
 
 
 def _supplied(position: Position, asset: Asset) -> bool:

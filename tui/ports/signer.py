@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +16,10 @@ from tui.model.signing import (
 
 
 class Signatures(Protocol):
-    """Whoever signs what is asked. Both raise SignerRefused or SignerUnavailable."""
+    """Whoever signs what is asked. All raise SignerRefused or SignerUnavailable."""
+
+    async def judge(self, requests: Sequence[TransactionRequest]) -> None:
+        """Raise what signing these, one after another, would raise; nothing is signed, and no nonce gets a meaning."""
 
     async def sign_transaction(self, request: TransactionRequest) -> SignedTransaction:
         """The signed bytes of exactly what was asked."""

@@ -11,7 +11,7 @@ import importlib
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -210,6 +210,11 @@ class SignerClient:
 
     def _count_withheld(self) -> None:
         self.withheld = tuple(dict.fromkeys(line for lines in self._withheld.values() for line in lines))
+
+    async def judge(self, requests: Sequence[TransactionRequest]) -> None:
+        """Ask whether all of these would be signed, one after another; nothing is signed or counted."""
+        wires = [protocol.transaction_to_wire(request) for request in requests]
+        await self._request({"op": "judge_transactions", "requests": wires}, ANSWER_SECONDS)
 
     async def sign_transaction(self, request: TransactionRequest) -> SignedTransaction:
         """The signed bytes of exactly what was asked: rebuilt here from the request, and whoever signed recovered, also

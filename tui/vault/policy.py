@@ -15,6 +15,7 @@ from tui.model.signing import (
     NEVER_SIGNED,
     AllowedCall,
     AllowedPermit,
+    DayUsed,
     PermitRequest,
     SignerRefused,
     SigningPolicy,
@@ -40,6 +41,13 @@ class Usage:
     intent_nonce: int | None = None
     spent_today: Mapping[str, int] = field(default_factory=dict)
     fees_today: int = 0
+
+    def after(self, verdict: Verdict) -> Usage:
+        """The same once another transaction of the account is signed as `verdict` says."""
+        spent = dict(self.spent_today)
+        for token, amount in verdict.spends:
+            spent[token] = spent.get(token, 0) + amount
+        return replace(self, spent_today=spent, fees_today=self.fees_today + verdict.fee_added)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +103,7 @@ def check_transaction(
         if cap is None:
             raise SignerRefused(f"no daily limit is set for token {token}")
         if spent + amount > cap:
-            raise SignerRefused(f"daily limit of token {token}: {spent} spent, {amount} asked, {cap} allowed")
+            raise SignerRefused(DayUsed(token, spent, amount, cap).text)
     return Verdict(False, spends, _check_fee(policy, request, usage, daily=True))
 
 
@@ -121,9 +129,7 @@ def _check_fee(policy: SigningPolicy, request: TransactionRequest, usage: Usage,
         raise SignerRefused(f"the fee may reach {fee} wei, above the ceiling of {policy.max_fee_wei}")
     added = max(0, fee - (usage.binding.fee_wei if usage.binding is not None else 0))
     if daily and usage.fees_today + added > policy.max_daily_fee_wei:
-        raise SignerRefused(
-            f"daily fee limit: {usage.fees_today} wei used, {added} asked, {policy.max_daily_fee_wei} allowed"
-        )
+        raise SignerRefused(DayUsed(None, usage.fees_today, added, policy.max_daily_fee_wei).text)
     return added
 
 

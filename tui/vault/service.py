@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tui.model.signing import KILLED_LATE, PermitRequest, SignerRefused, Signing
 from tui.vault import protocol
 from tui.vault.errors import KeystoreError, KeystoreFault
 from tui.vault.ledger import Ledger, kill_switch_is_on
-from tui.vault.policy import check_permit, check_transaction, clamped
+from tui.vault.policy import Verdict, check_permit, check_transaction, clamped
 
 ARMING_SECONDS = 120.0
 """After an unlock, policies may be set freely until this long after the first; what stands then is what was armed.
@@ -86,6 +86,10 @@ class Service:
             request = protocol.transaction_from_wire(fields.take("request"))
             fields.done()
             return self._sign_transaction(request)
+        if operation == "judge_transactions":
+            requests = fields.each("requests", protocol.transaction_from_wire)
+            fields.done()
+            return self._judge(requests)
         if operation == "sign_permit":
             permit = protocol.permit_from_wire(fields.take("request"))
             fields.done()
@@ -232,6 +236,23 @@ class Service:
             if authorization is None
             else {"y_parity": authorization.y_parity, "r": authorization.r, "s": authorization.s},
         }
+
+    def _judge(self, requests: Sequence[TransactionRequest]) -> Reply:
+        """Refuses as signing these one after another would. Signs nothing, records nothing and keeps nothing."""
+        from tui.vault.encoding import transaction_meaning
+
+        now = int(self._now())
+        verdicts: dict[tuple[int, str], list[Verdict]] = {}
+        for request in requests:
+            _, policy = self._policy_for(request.chain_id, request.account)
+            earlier = verdicts.setdefault((request.chain_id, request.account), [])
+            usage = self._ledger.usage(request, now)
+            for verdict in earlier:
+                usage = usage.after(verdict)
+            killed = kill_switch_is_on(self._state)
+            meaning = transaction_meaning(request)
+            earlier.append(check_transaction(policy, request, meaning, usage, now=now, killed=killed))
+        return {}
 
     def _sign_permit(self, request: PermitRequest) -> Reply:
         from tui.vault.encoding import domain_separator, permit_digest
