@@ -21,8 +21,8 @@ from tui.headless.helper_errands import deploy, revoke
 from tui.headless.helper_reading import markets_of
 from tui.headless.helper_show import look, show, verify
 from tui.headless.helper_signing import Run, finish_earlier, signer_of, tell
+from tui.headless.next_block import first_head
 from tui.headless.output import Exit, talk
-from tui.headless.watch_commands import first_head
 from tui.journal.store import open_journal
 from tui.model.block import BlockRef
 from tui.model.network import Network

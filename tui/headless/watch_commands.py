@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Set
+from collections.abc import Awaitable, Callable, Sequence, Set
 from dataclasses import replace
 
 from tui.config.options import Options, UsageError, options_from
 from tui.engine.conditions import Condition, Consequence, acting_rule, first
 from tui.engine.continuing import Begun, begun, by_number, firings_since, going_on, is_worth_it, refuse_again
+from tui.engine.freshness import SILENT_AFTER_BLOCKS
 from tui.engine.further import SPAN, refuse_further
 from tui.engine.live_rules import live_errors, live_faults
 from tui.engine.patience import BLOCKS
@@ -17,6 +18,7 @@ from tui.engine.retrying import refuse_retry
 from tui.engine.rulebook import on_record, recalled, why_waits
 from tui.engine.validation import problems_of, said_once
 from tui.headless.as_json import block_json, evaluation_json, positions_json, usd, wad
+from tui.headless.next_block import FIRST_BLOCK_SECONDS, first_head, next_head, states_of
 from tui.headless.output import Exit, data, data_json, talk
 from tui.model.block import BlockRef
 from tui.model.plan import Alternative, Evaluation, FeeQuote, Plan, Refusal
@@ -28,17 +30,13 @@ from tui.model.units import USD
 from tui.planning.shortfalls import lacking_steps
 from tui.planning.texts import amount_text
 from tui.planning.validate import BEYOND_LIQUIDATION
-from tui.ports.chain import ChainUnreachable, Reader, ReadFailed
+from tui.ports.chain import ChainUnreachable, ReadFailed
 from tui.ports.journal import JournalError
 from tui.rules.evaluate import VerdictKind, step
 from tui.rules.match import applies
 from tui.wiring import Wired, wire
 
-FIRST_BLOCK_SECONDS = 20.0
-HOPELESS_SECONDS = 4
-"""A node that only fails for so long will not answer a command that somebody waits for."""
 CANNOT_WORK = "cannot-work"
-_HOPELESS = ("failing", "wrong-chain", "lying")
 
 Look = Callable[[Wired, BlockRef], Awaitable[int]]
 
@@ -242,17 +240,17 @@ def _run(args: argparse.Namespace, look: Look, forever: bool) -> int:
 
 async def _look(wired: Wired, options: Options, look: Look, forever: bool) -> int:
     del options
-    heads = wired.engine.ports.heads.heads()
+    heads, reader = wired.engine.ports.heads.heads(), wired.engine.ports.reader
+    patience = max(FIRST_BLOCK_SECONDS, SILENT_AFTER_BLOCKS * wired.network.block_time)
+    seen = False
     try:
         while True:
             try:
-                block = await first_head(heads, wired.engine.ports.reader)
+                block = await (next_head(heads, reader, patience) if seen else first_head(heads, reader))
+                seen = True
                 code = await look(wired, block)
             except TimeoutError:
-                states = "; ".join(
-                    f"{one.url}: {one.state} {one.detail}" for one in wired.engine.ports.reader.providers()
-                )
-                talk(f"trimtab: no chain reached: {states}; check --rpc or the network file")
+                talk(f"trimtab: no chain reached: {states_of(reader)}; check --rpc or the network file")
                 return Exit.NO_CHAIN
             except (ChainUnreachable, ReadFailed) as error:
                 talk(f"trimtab: {error}")
@@ -264,24 +262,6 @@ async def _look(wired: Wired, options: Options, look: Look, forever: bool) -> in
     finally:
         await heads.aclose()  # type: ignore[attr-defined]
         await wired.aclose()
-
-
-async def first_head(heads: AsyncIterator[BlockRef], reader: Reader) -> BlockRef:
-    """The next head. Raises TimeoutError after `FIRST_BLOCK_SECONDS`, or sooner where every node only ever fails."""
-    waiting = asyncio.ensure_future(anext(heads))
-    try:
-        for second in range(round(FIRST_BLOCK_SECONDS)):
-            done, _ = await asyncio.wait((waiting,), timeout=1.0)
-            if done:
-                return waiting.result()
-            if second + 1 >= HOPELESS_SECONDS and all(
-                one.state in _HOPELESS for one in reader.providers() if one.role == "node"
-            ):
-                break
-        raise TimeoutError
-    finally:
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
 
 
 def _print_positions(snapshot: Snapshot) -> None:
