@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tui import __version__, crash
 from tui.config.options import UsageError, add_common_options, options_from
+from tui.headless.output import escape_what_has_no_form
 
 if TYPE_CHECKING:
     from tui.practice.session import PracticeSession
@@ -90,6 +91,7 @@ def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     crash.install()
+    escape_what_has_no_form()
     words = sys.argv[1:] if argv is None else argv
     args = build_parser(words).parse_args(words)
     run: Command = args.run

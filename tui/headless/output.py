@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import sys
 from enum import IntEnum
+from typing import TextIO
 
 
 class Exit(IntEnum):
@@ -26,8 +28,19 @@ def data(text: str) -> None:
 
 
 def data_json(value: object) -> None:
-    """One JSON value on one line."""
-    data(json.dumps(value, ensure_ascii=False, separators=(", ", ": ")))
+    """One JSON value on one line. Where stdout is not UTF-8, which JSON wants, it is plain ASCII."""
+    data(json.dumps(value, ensure_ascii=not takes_all(sys.stdout), separators=(", ", ": ")))
+
+
+def takes_all(stream: TextIO) -> bool:
+    """Whether a stream has a form for every letter."""
+    return (stream.encoding or "").lower().replace("-", "") in ("utf8", "utf8sig")
+
+
+def escape_what_has_no_form() -> None:
+    """Let stdout write `\\u2026` for a letter that its encoding lacks: a locale is no reason to say nothing."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and not takes_all(sys.stdout):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def talk(text: str) -> None:
