@@ -13,7 +13,18 @@ from decimal import Decimal
 import pytest
 
 from tests.support.fault_rig import ADD, REPAY, FaultRig
-from tests.support.on_exchange import REVERTS, SELL, Open, evaluation_of, fall, health, plan_of, refusal_of, wallet
+from tests.support.on_exchange import (
+    REVERTS,
+    SELL,
+    SWAP,
+    Open,
+    evaluation_of,
+    fall,
+    health,
+    plan_of,
+    refusal_of,
+    wallet,
+)
 from tui.engine.further import time_text
 from tui.engine.patience import BLOCKS
 from tui.headless.watch_commands import evaluate
@@ -194,16 +205,21 @@ async def test_a_sale_that_is_refused_on_and_on_while_the_rule_rests_holds_nobod
 
 
 async def partly_undone(rig: FaultRig) -> None:
-    """What was sent is mined while WETH reverts whatever it is asked: what is repaid in USDC goes through alone."""
-    chain, weth = rig.chain, rig.chain.token("WETH").address
+    """What is repaid in USDC goes through alone."""
+    await undone_by(rig, rig.chain.token("WETH").address)
+
+
+async def undone_by(rig: FaultRig, contract: str) -> None:
+    """What was sent is mined while a contract reverts whatever it is asked."""
+    chain = rig.chain
     raws = [intent.attempts[-1].raw for intent in rig.firing.intents]
     chain.rpc("anvil_dropAllTransactions")
-    code = chain.rpc("eth_getCode", weth, "latest")
-    chain.rpc("anvil_setCode", weth, REVERTS)
+    code = chain.rpc("eth_getCode", contract, "latest")
+    chain.rpc("anvil_setCode", contract, REVERTS)
     for raw in raws:
         chain.rpc("eth_sendRawTransaction", "0x" + raw.hex())
     chain.mine()
-    chain.rpc("anvil_setCode", weth, code)
+    chain.rpc("anvil_setCode", contract, code)
     rig.clock.advance(2)
     await rig.head()
     assert {one.state for one in rig.firing.intents} == {IntentState.INCLUDED}
@@ -229,6 +245,7 @@ async def test_what_went_through_is_taken_off_the_maximum_of_what_follows(
         assert (await rig.settle()).state is FiringState.DONE
         await rig.mine(3)
         assert len(rig.firings) == 2
+        assert "it rests until" in refusal_of(rig)
         await rest_is_over(rig)
     await until(rig, lambda: len(rig.firings) == 3)
     assert (spent(rig), spent(rig, "WETH")) == (1_000, Decimal("0.3"))
@@ -264,6 +281,22 @@ async def test_in_an_emergency_what_follows_has_all_of_its_maximum(defending: Op
     rig.check()
 
 
+async def test_what_was_gone_on_with_is_not_rested_from_in_an_emergency(defending: Open) -> None:
+    """What went on did less than a whole firing would have."""
+    rig = await defending(f"{FEW}\n\n{LITTLE}", cooldown="1h", partial=True)
+    await fall(rig, usd=USD_AT_110)
+    await partly_undone(rig)
+    await until(rig, lambda: len(rig.firings) == 2)
+    assert (await rig.settle()).state is FiringState.DONE
+    await rig.mine(2)
+    assert len(rig.firings) == 2
+    await fall(rig, usd=Decimal("2080"))
+    assert WAD < health(rig) < 105 * WAD // 100
+    assert len(rig.firings) == 3
+    assert kinds(rig) == ["repay", "add-collateral"]
+    rig.check()
+
+
 async def test_what_is_undone_again_and_again_keeps_a_rule_without_a_cooldown_from_nothing(defending: Open) -> None:
     rig = await defending(f"{FEW}\n\n{LITTLE}", partial=True)
     await fall(rig, usd=USD_AT_110)
@@ -282,18 +315,45 @@ async def test_what_is_undone_again_and_again_keeps_a_rule_without_a_cooldown_fr
 async def test_what_was_undone_whole_has_all_of_its_maximum(defending: Open) -> None:
     rig = await defending(FEW, cooldown="1h", partial=True)
     await fall(rig, usd=USD_AT_110)
-    raws = [intent.attempts[-1].raw for intent in rig.firing.intents]
-    rig.chain.rpc("anvil_dropAllTransactions")
-    usdc = rig.chain.token("USDC").address
-    code = rig.chain.rpc("eth_getCode", usdc, "latest")
-    rig.chain.rpc("anvil_setCode", usdc, REVERTS)
-    for raw in raws:
-        rig.chain.rpc("eth_sendRawTransaction", "0x" + raw.hex())
-    rig.chain.mine()
-    rig.chain.rpc("anvil_setCode", usdc, code)
-    await rig.head()
+    await undone_by(rig, rig.chain.token("USDC").address)
     await until(rig, lambda: len(rig.firings) == 2)
     assert plan_of(rig).steps[0].action.amount == rig.chain.units("USDC", 1_000)
     assert (await rig.settle()).state is FiringState.DONE
     assert spent(rig) == 1_000
+    rig.check()
+
+
+async def test_what_was_swapped_is_taken_off_the_maximum_though_its_repayment_was_undone(defending: Open) -> None:
+    """Two of the eight WETH went for USDC, which the pool would not take in that block."""
+    steps = f'{SWAP.format("2%")}max = "2"\n'
+    rig = await defending(steps, cooldown="1h", partial=True)
+    await fall(rig, usd=USD_AT_110)
+    await undone_by(rig, rig.chain.market.pool)
+    assert 19 < 10 * spent(rig, "WETH") <= 20
+    await rig.mine(10)
+    assert rig.firings[-1].state is FiringState.FAILED
+    assert 19 < 10 * spent(rig, "WETH") <= 20
+    assert evaluation_of(rig).refused is not None
+    assert "it rests until" in refusal_of(rig)
+    fired = len(rig.firings)
+    await fall(rig, usd=Decimal("2200"))
+    assert len(rig.firings) == fired + 1, "in an emergency"
+    rig.check()
+
+
+async def test_what_is_gone_on_with_in_rounds_is_held_to_the_same_maximum(defending: Open) -> None:
+    """The router is broken until a thousand are repaid: the rounds repay none of it again."""
+    steps = f'{FEW}\n\n{SELL.format("2%")}rounds = "always"\n'
+    rig = await defending(steps, cooldown="1h", partial=True)
+    router = rig.chain.market.router02
+    code = rig.chain.rpc("eth_getCode", router, "latest")
+    await fall(rig, usd=USD_AT_110, broken=router)
+    await until(rig, lambda: bool(rig.firings), BLOCKS + 1)
+    assert (await rig.settle()).state is FiringState.DONE
+    rig.chain.rpc("anvil_setCode", router, code)
+    await until(rig, lambda: "its rounds have met their target" in rig.said, 60)
+    assert len(rig.firings) > 3
+    assert {one.state for one in rig.firings} == {FiringState.DONE}
+    own = [intent.takes for one in rig.firings for intent in one.intents if intent.step == 0]
+    assert own == [rig.chain.units("USDC", 1_000)]
     rig.check()

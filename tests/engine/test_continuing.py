@@ -8,10 +8,11 @@ import pytest
 
 from tests.support.firings import BLOCK, a_firing, a_plan, an_intent
 from tests.support.plain_rules import repay, rule_of, sell, supply
-from tui.engine.continuing import COOLDOWN, Begun, begun, by_number, going_on, is_worth_it, refuse_again
+from tui.engine.continuing import COOLDOWN, Begun, begun, by_number, going_on, is_worth_it, refuse_again, still_short
 from tui.engine.further import SPAN, time_text
 from tui.model.intent import Firing, FiringState, IntentState
 from tui.model.plan import Plan, PlanCost, Refusal
+from tui.model.rounds import DebtPart
 from tui.model.units import USD, WAD
 from tui.planning.leaving_out import UNAVAILABLE
 from tui.rules.state import conclude, fired_state, initial_state
@@ -86,7 +87,9 @@ def test_without_a_cooldown_only_what_is_planned_anew_is_gone_on_with() -> None:
     restless = replace(RULE, limits=replace(RULE.limits, cooldown=0))
     one = partly(30, (0, 5, OK), (1, 7, UNDONE))
     assert goes_on(one, rule=restless) == Begun({REPAY: 5}, NOW - 30, False)
-    assert goes_on(one, rule=restless, state=WENT_ON) is None, "it was booked, and is gone on with as another"
+    assert goes_on(one, rule=restless, state=WENT_ON) is None, "it was not let go"
+    closing = replace(WENT_ON, closing=(DebtPart("0x" + "02" * 20, 9, 5),))
+    assert goes_on(one, rule=restless, state=closing) == Begun({REPAY: 5}, NOW - 30, False), "the rest of its part"
     assert goes_on(partly(SPAN, (0, 5, OK), (1, 7, UNDONE)), rule=restless) is None, "of another fall"
     assert goes_on(fired(9, (1, 7, OK)), one, rule=restless) is None, "that is over since"
 
@@ -128,8 +131,13 @@ def test_steps_are_known_though_others_are_out() -> None:
     assert refuse_again(RULE, acting, SHORT, BEFORE, NOW) is None
 
 
-def test_what_the_chain_undid_in_part_is_tried_again_at_once() -> None:
-    assert again(SHORT, replace(BEFORE, is_through=False)) is None
+def test_what_the_chain_undid_in_part_is_tried_again_at_once_but_for_scraps() -> None:
+    undone = replace(BEFORE, is_through=False)
+    useful = replace(SHORT, cost=PlanCost(1, 1, USD // 100), spend_usd=5 * USD)
+    assert again(useful, undone) is None
+    assert again(useful) is not None
+    assert again(SHORT, undone) is not None
+    assert again(replace(SHORT, taken=(1,)), undone) is None, "it did nothing yet"
 
 
 @pytest.mark.parametrize(
@@ -165,6 +173,13 @@ async def test_once_the_cooldown_is_over_the_rest_comes_first_and_then_another_f
     assert await going_on(BEFORE, NOW + 60, make, lambda _: False) == (SHORT, None)
     assert await going_on(None, NOW, make, lambda _: False) == (SHORT, None)
     assert made == [1, 1, 1, 0, 0]
+
+
+def test_what_falls_short_for_what_was_taken_before_is_rested_from_by_the_record_alone() -> None:
+    assert still_short(RULE, SHORT).lacks is not None
+    assert still_short(RULE, replace(SHORT, lacks="no answer")).lacks == "no answer"
+    assert still_short(RULE, replace(SHORT, reaches_target=True)).lacks is None
+    assert still_short(RULE, replace(SHORT, health_factor_after=12 * WAD // 10)).lacks is None
 
 
 def test_what_is_worth_being_done_first() -> None:

@@ -13,11 +13,11 @@ from tests.support.plain_market import USDC, WETH, PlainMarket
 from tests.support.plain_rules import repay, rule_of, sell, supply, swap
 from tui.engine.hindrances import ROUNDS_SECONDS, Hindrances
 from tui.engine.questions import Questions
-from tui.engine.rounds import USEFUL_GAS, after_round, refuse_scrap, undone_round
+from tui.engine.rounds import USEFUL_GAS, after_round, next_round, refuse_scrap, undone_round
 from tui.engine.rulebook import RuleBook
-from tui.model.plan import Plan
+from tui.model.plan import Action, Plan, PlannedStep
 from tui.model.position import Position
-from tui.model.rounds import DebtPart, PlannedRound, RoundsSoFar
+from tui.model.rounds import DebtPart, PlannedRound, Rounds, RoundsSoFar
 from tui.model.rule import ActionKind, Rule, Step, close, health_above, restore
 from tui.model.snapshot import Snapshot
 from tui.model.units import USD, WAD
@@ -203,3 +203,18 @@ def test_rounds_that_are_stuck_for_an_hour_hold_no_boost_any_more() -> None:
 
     assert "goes on with its rounds" in (held(ROUNDS_SECONDS - 1) or "")
     assert held(ROUNDS_SECONDS) is None
+
+
+def test_a_firing_that_is_gone_on_with_in_rounds_has_taken_of_their_maxima_what_it_took_before() -> None:
+    acting = replace(RULE, steps=RULE.steps[:2])
+    rounds = Rounds(1, 1, 5, WAD, True, 900 * USD, USD, 1, None, WETH, USDC)
+    step = PlannedStep(Action(ActionKind.REPAY, USDC, 7), 12 * WAD // 10)
+    sale = plan_of(900, 1, 12 * WAD // 10, steps=(step,), taken=(1,), rounds=rounds)
+    sale = replace(sale, before=((0, 5_000 * 10**6),))
+    state = initial_state(RULE, "position")
+    begun = next_round(state, sale, RULE, acting, "episode")
+    assert begun is not None
+    assert begun.used == ((0, 5_000 * 10**6),)
+    further = next_round(replace(state, rounds=replace(begun, rounds=1)), sale, RULE, RULE, "x")
+    assert further is not None
+    assert further.used == begun.used, "counted once"

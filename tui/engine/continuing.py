@@ -10,7 +10,7 @@ In an emergency none of this holds: each firing has all of its `max`, and none t
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from tui.engine.budget import may_have_spent
@@ -21,7 +21,7 @@ from tui.model.plan import Plan, Refusal
 from tui.model.rule import Rule, Step
 from tui.planning.leaving_out import is_refused
 from tui.planning.shortfalls import ends_at, is_emergency, suffices
-from tui.rules.state import RuleState
+from tui.rules.state import RuleState, rest_to_close
 
 COOLDOWN = "cooldown"
 NOTHING: Mapping[Step, int] = MappingProxyType({})
@@ -50,13 +50,14 @@ def begun(
     rule: Rule, position: str, state: RuleState, health: int | None, firings: Iterable[Firing], now: int
 ) -> Begun | None:
     """What a firing at `now` (chain time), where `health` is so (wad), goes on with: those of `firings`, the newest
-    first, whose cooldown is not over, and those that reverted in a row and were let go to be planned anew. None where
-    it begins anew: nothing of them was done, or it is an emergency. `state`: what the rule remembers before it fires.
+    first, whose cooldown is not over, and those that reverted in a row and were let go, to be planned anew or to close
+    the rest of a part. None where it begins anew: nothing of them was done, or it is an emergency. `state`: what the
+    rule remembers before it fires.
     """
     if is_emergency(rule, health):
         return None
     own = [one for one in firings if (one.rule_digest, one.position) == (rule.digest, position)]
-    planned_anew = state.episode is None
+    planned_anew = state.episode is None or bool(rest_to_close(state))
     row = {one.id for one in reverts_in_row(rule, position, own, now) if one.block_timestamp > now - SPAN}
     found = [
         (one, took)
@@ -115,21 +116,33 @@ def is_worth_it(rule: Rule, plan: Plan | Refusal, undone: Iterable[int] = ()) ->
     return isinstance(plan, Plan) and is_useful(rule, plan) and not set(plan.taken) <= set(undone)
 
 
+def still_short(rule: Rule, plan: Plan) -> Plan:
+    """A plan that goes on with a firing. Where it falls short for want of what that took already, it is as one that
+    lacked something: its cooldown holds by the record alone, and gives way in an emergency.
+    """
+    if plan.lacks is not None or plan.reaches_target or suffices(rule, ends_at(plan)):
+        return plan
+    return replace(plan, lacks="its firing has taken of its maxima before")
+
+
 def refuse_again(rule: Rule, acting: Rule, plan: Plan | Refusal, before: Begun, now: int) -> Refusal | None:
     """Why what would go on with a firing waits until its cooldown is over; None where it is carried out, or refused by
     itself.
 
     A firing that lacked something goes on within its cooldown for what it lacked: the plan has a step in it that did
-    nothing yet, or gets where it was to get. What it did already is not done again.
+    nothing yet, or gets where it was to get. What it did already is not done again. One that the chain undid in part is
+    tried again at once, but for scraps.
     """
     if now >= before.until:
         return None
     if isinstance(plan, Refusal):
         # It is no fault of the engine, and nothing that would have to hold it: the rule rests, as it is written.
         return _resting(before, plan.reason) if plan.code in _OF_STEPS or is_refused(plan) else None
-    if not before.is_through or plan.reaches_target or suffices(rule, ends_at(plan)):
+    if plan.reaches_target or suffices(rule, ends_at(plan)):
         return None
     if any(acting.steps[number] not in before.taken for number in plan.taken):
+        return None
+    if not before.is_through and is_useful(rule, plan):
         return None
     return _resting(before, plan.shortfall or "it would do the same again")
 

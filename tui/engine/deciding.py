@@ -8,9 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 from tui.engine.conditions import Consequence, first
-from tui.engine.continuing import Begun, begun, by_number, firings_since, going_on, is_worth_it, refuse_again
+from tui.engine.continuing import (
+    Begun,
+    begun,
+    by_number,
+    firings_since,
+    going_on,
+    is_worth_it,
+    refuse_again,
+    still_short,
+)
 from tui.engine.doubts import NONE, Doubted, numbered
 from tui.engine.further import SPAN, refuse_further
 from tui.engine.guard import Guard
@@ -124,6 +134,8 @@ class Deciding:
             return rests or refuse_scrap(rule, plan) or plan  # of one firing, that has bounds of its own
         out = first(self._guard.conditions.get((rule.name, position.id), ()), Consequence.STEP_OUT)
         plan = lacking_steps(rule, acting, plan, out)
+        if before is not None:
+            plan = still_short(rule, replace(plan, before=tuple(by_number(acting, before.taken).items())))
         waits = self._patience.hold((rule.name, position.id), plan, rule.for_blocks)
         return rests or rests_on or waits or self._further(rule, position, plan, state) or plan
 

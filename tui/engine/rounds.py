@@ -59,7 +59,9 @@ def next_round(
     taken = numbers_of(plan, rule, acting)
     if before is None:
         left = () if state.rounds is None else state.rounds.left
-        before = RoundsSoFar(taken[-1], left=left)
+        # A firing that is gone on with in rounds is one firing: its maxima hold for all of it.
+        gone_on = tuple(sorted((rule.steps.index(acting.steps[number]), amount) for number, amount in plan.before))
+        before = RoundsSoFar(taken[-1], used=gone_on, left=left)
     if plan.rounds is not None:
         before = replace(before, step=taken[-1], parts=plan.rounds.parts)
     used: dict[int, int] = {}

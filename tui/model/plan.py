@@ -286,9 +286,10 @@ class Plan:
     `closed_bps`: the part of the debts that it closes, where closing is the goal. `floor`: the health (wad) that a
     boost may bring it down to; None in every plan that has to raise it. `taken`: the numbers of its steps in the rule
     that was planned, from 0. `left_out`: steps that simulation refused at this block, each with why.
-    `lacks`: it does too little for want of what may be there at the next block (an answer, a step that was refused);
-    `awaits` is the same where that is waited for. `rounds`: it is one round of
-    several, and its target is met by those to come.
+    `lacks`: it does too little for want of what may be there at the next block (an answer, a step that was refused), or
+    of what the firing that it goes on with took already; `awaits` is the same where that is waited for. `rounds`: it is
+    one round of several, and its target is met by those to come. `before`: what the firing that it goes on with took of
+    maxima, in base units by the number of the step, as in `taken`.
     """
 
     rule: str
@@ -316,6 +317,7 @@ class Plan:
     awaits: str | None = None
     lacks: str | None = None
     rounds: Rounds | None = None
+    before: tuple[tuple[int, int], ...] = ()
 
     @property
     def goal_words(self) -> str | None:
