@@ -112,7 +112,7 @@ def test_what_is_gone_or_disarmed_is_forgotten(clock: FakeClock) -> None:
 
 
 @given(
-    st.lists(st.sampled_from([REFUSED, "simulation-unavailable", "not-acting: killed", "max-cost", None]), max_size=40),
+    st.lists(st.sampled_from([REFUSED, "simulation-unavailable", "not-acting", "max-cost", None]), max_size=40),
     st.integers(2, 5),
 )
 def test_only_simulations_that_refuse_count_and_only_a_success_clears(codes: list[str | None], limit: int) -> None:

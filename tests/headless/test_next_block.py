@@ -14,7 +14,7 @@ from tui.headless.next_block import next_head
 from tui.model.block import BlockRef
 
 READER: Any = SimpleNamespace(
-    providers=lambda: (SimpleNamespace(url="http://node", state="failing", detail="cannot be reached", role="node"),)
+    providers=lambda: (SimpleNamespace(url="http://node", state="failing", detail="http://node cannot be reached", role="node"),)
 )
 
 
@@ -36,7 +36,7 @@ async def test_a_silent_chain_is_told_once_and_waited_for(capsys: pytest.Capture
             await asyncio.sleep(0)
             told = capsys.readouterr().err
         assert told == (
-            "trimtab: no new block for 0 s: http://node: failing cannot be reached; it goes on with the next one\n"
+            "trimtab: no new block for 0 s: http://node: failing, cannot be reached; it goes on with the next one\n"
         )
         assert not waiting.done()
         mined.set()

@@ -34,7 +34,7 @@ from tui.engine.signer_days import SignerDays
 from tui.engine.undone_steps import as_written
 from tui.model.agreement import differs
 from tui.model.intent import Firing, FiringState
-from tui.model.plan import Evaluation, FeeQuote, Plan, PlannedCall, Refusal
+from tui.model.plan import NOT_ACTING, Evaluation, FeeQuote, Plan, PlannedCall, Refusal
 from tui.model.position import Position
 from tui.model.rounds import Agreed
 from tui.model.rule import Mode, Rule, Step
@@ -187,9 +187,8 @@ class Defender:
         if obstacle is None and fees is None:
             obstacle = "fees could not be read"
         if obstacle is not None or fees is None:
-            reason = obstacle or ""
-            code = "fees-unknown" if fees is None else f"not-acting: {reason[:24]}"
-            self._refuse(rule, position, snapshot, verdict, Refusal(code, reason))
+            code = "fees-unknown" if fees is None else NOT_ACTING
+            self._refuse(rule, position, snapshot, verdict, Refusal(code, obstacle or ""))
             return
         plan = await self._deciding.plan(rule, position, snapshot, fees, state, self._doubts.of(pair))
         if isinstance(plan, Refusal):
@@ -245,8 +244,10 @@ class Defender:
             rule.name, position.id, snapshot.block, True, verdict.why, None, refusal, in_rounds=in_rounds
         )
         # Told once for each kind of obstacle in one fall: figures in the reason change with every block.
-        if self._told_refusal.get(pair) != refusal.code:
-            self._told_refusal[pair] = refusal.code
+        # Of what holds a rule back each kind is told; the numbers in its words change with every block.
+        what = f"{refusal.code}: {refusal.reason[:24]}" if refusal.code == NOT_ACTING else refusal.code
+        if self._told_refusal.get(pair) != what:
+            self._told_refusal[pair] = what
             severity = Severity.ALARM if armed else Severity.WARNING
             self._voice.say(severity, rule, position, snapshot, f"{verdict.why}, but {refusal.reason}")
 

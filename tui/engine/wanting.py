@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping
 
 from tui.engine.conditions import Conditions, Consequence
-from tui.model.plan import Evaluation
+from tui.model.plan import NOT_ACTING, Evaluation
 from tui.model.text import short_address
 
 HELD_BACK, CANNOT_ACT = "held-back", "cannot-act"
@@ -58,7 +58,7 @@ def _why_held(
 def why_refused(one: Evaluation) -> str | None:
     """What a rule that fires was refused for, None where it was not, or where that has a line of its own."""
     refused = one.refused
-    if refused is None or refused.code.startswith("not-acting"):
+    if refused is None or refused.code == NOT_ACTING:
         return None
     return f"{one.why}, but {refused.reason}"
 

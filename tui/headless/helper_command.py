@@ -21,7 +21,7 @@ from tui.headless.helper_errands import deploy, revoke
 from tui.headless.helper_reading import markets_of
 from tui.headless.helper_show import look, show, verify
 from tui.headless.helper_signing import Run, finish_earlier, signer_of, tell
-from tui.headless.next_block import first_head
+from tui.headless.next_block import first_head, states_of
 from tui.headless.output import Exit, talk
 from tui.journal.store import open_journal
 from tui.model.block import BlockRef
@@ -92,8 +92,9 @@ async def _open(network: Network) -> AsyncIterator[tuple[ChainClient, AsyncItera
         try:
             block = await first_head(heads, chain.reader)
         except TimeoutError:
-            states = "; ".join(f"{one.url}: {one.state} {one.detail}".strip() for one in chain.reader.providers())
-            raise ChainUnreachable(f"no chain reached: {states}; check --rpc or the network file") from None
+            raise ChainUnreachable(
+                f"no chain reached: {states_of(chain.reader)}; check --rpc or the network file"
+            ) from None
         yield chain, heads, block
     finally:
         await heads.aclose()  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from tui.headless.output import talk
 from tui.model.block import BlockRef
-from tui.ports.chain import Reader
+from tui.ports.chain import ProviderStatus, Reader
 
 FIRST_BLOCK_SECONDS = 20.0
 HOPELESS_SECONDS = 4
@@ -50,4 +50,10 @@ async def next_head(heads: AsyncIterator[BlockRef], reader: Reader, patience: fl
 
 def states_of(reader: Reader) -> str:
     """What became of every node, in one line."""
-    return "; ".join(f"{one.url}: {one.state} {one.detail}".rstrip() for one in reader.providers())
+    return "; ".join(_told(one) for one in reader.providers())
+
+
+def _told(one: ProviderStatus) -> str:
+    """`http://node: failing, cannot be reached`: what went wrong often begins with the node's name itself."""
+    detail = one.detail.removeprefix(one.url).lstrip(" :")
+    return f"{one.url}: {one.state}, {detail}" if detail else f"{one.url}: {one.state}"

@@ -328,6 +328,10 @@ class Plan:
         return f"closes {part}%"
 
 
+NOT_ACTING = "not-acting"
+"""Code of the refusal of a rule that may not act now: not armed, held, killed, halted, or behind another rebalance."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why a rule does nothing now, in words a trader can act on. `code` is stable for scripts.

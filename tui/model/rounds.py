@@ -158,15 +158,16 @@ class Rounds:
     @property
     def why(self) -> str:
         """How many there are and why, for whoever arms or confirms it."""
-        return f"{self._many} of withdrawing, swapping and repaying, one after the other, {self._because}"
+        return f"{self.how_many} of withdrawing, swapping and repaying, one after the other, {self._because}"
 
     @property
     def in_short(self) -> str:
         """The same in fewer words."""
-        return f"{self._many}, {self._because}"
+        return f"{self.how_many}, {self._because}"
 
     @property
-    def _many(self) -> str:
+    def how_many(self) -> str:
+        """`in about 9 rounds`."""
         number = self.number + self.ahead
         return "in about one round" if number == 1 else f"in about {number} rounds"
 

@@ -151,7 +151,7 @@ def _alternatives(rule: Rule, ways: Ways, pricing: _Pricing) -> tuple[Alternativ
         words = ", then ".join(step_text(rule.steps[number]) for number in numbers)
         rounds = way.fall.rounds
         if rounds is not None:
-            words += f" in about {rounds.number + rounds.ahead} rounds"
+            words += f" {rounds.how_many}"
         one = Alternative(
             words=words,
             steps=numbers,
@@ -190,7 +190,7 @@ def _shortfall(rule: Rule, fall: Waterfall) -> str:
         reached = health_text(ends, 4)
         told = f"reaches {reached} of {health_text(rule.target_health_factor)}"
         if fall.rounds is not None:
-            told += f" in about {fall.rounds.number + fall.rounds.ahead} rounds"
+            told += f" {fall.rounds.how_many}"
     return f"{told}: {'; '.join(notes)}" if notes else told
 
 

@@ -41,7 +41,7 @@ def after_action(
 ) -> tuple[MarketState, AccountState]:
     """The state after `kind` with `amount` base units. Raises ActionImpossible where the pool would revert."""
     if amount <= 0:
-        raise ActionImpossible(f"{kind} of nothing")
+        raise ActionImpossible(f"{kind} has nothing to move")
     reserve = reserve_for(market, kind, asset)
     if kind is ActionKind.REPAY:
         return market, after_repayment(market, account, reserve, amount)

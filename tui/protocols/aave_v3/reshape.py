@@ -44,7 +44,7 @@ def after_reshaping(market: MarketState, account: AccountState, deal: Reshaping)
         sale = actions.Deleverage(deal.loaned, deal.paying, deal.amount, deal.most, deal.sold, deal.delegated)
         return actions.after_deleverage(market, account, sale)
     if deal.amount <= 0 or deal.sold <= 0:
-        raise ActionImpossible(f"{deal.kind} of nothing")
+        raise ActionImpossible(f"{deal.kind} has nothing to move")
     if deal.sold > deal.most:
         raise ActionImpossible(f"more {deal.paying.symbol} sold than may be")
     loaned, paying = _sides(market, account, deal.kind, deal.loaned, deal.paying)
