@@ -14,7 +14,9 @@ from tui.headless.next_block import next_head
 from tui.model.block import BlockRef
 
 READER: Any = SimpleNamespace(
-    providers=lambda: (SimpleNamespace(url="http://node", state="failing", detail="http://node cannot be reached", role="node"),)
+    providers=lambda: (
+        SimpleNamespace(url="http://node", state="failing", detail="http://node cannot be reached", role="node"),
+    )
 )
 
 
