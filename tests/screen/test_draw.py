@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from tests.support import views
 from tui.engine.facade import ArmingReport
 from tui.model.position import Status, status_of
-from tui.model.rule import Goal, RuleProblem, close, health_above, restore
+from tui.model.rule import Goal, RuleProblem, Trigger, TriggerKind, close, health_above, restore
 from tui.model.units import USD, WAD
-from tui.model.view import PricePoint, ProviderView, ViewState, empty_view
+from tui.model.view import PricePoint, ProviderView, TriggerPrice, ViewState, empty_view
 from tui.screen.departure import departure_lines, farewell, release_lines
 from tui.screen.draw.activity import activity_lines
 from tui.screen.draw.chart import Level, chart
@@ -418,6 +418,18 @@ def test_an_arming_report_says_on_which_side_of_health_it_fires(goal: Goal, said
     entry = views.watching().rules[0]
     high = replace(entry, rule=replace(entry.rule, trigger=health_above(views.wad("2.20")), goal=goal))
     assert said in text(report_lines(None, high, 70))
+
+
+def test_an_arming_report_says_what_it_trails_and_where_that_is_now() -> None:
+    from tui.screen.dialogs.arm import report_lines
+
+    entry, trailed = views.watching().rules[0], Trigger(TriggerKind.HEALTH_TRAILING, 0, None, None, 1_000)
+    stop = replace(entry, rule=replace(entry.rule, trigger=trailed, goal=close(5_000)))
+    at = TriggerPrice(stop.rule.name, "p", views.WETH, views.usd("2710"), -842, trailed.kind,
+                      health_factor=views.wad("1.244999999999999999"))  # fmt: skip
+    said = text(report_lines(None, stop, 70, (at,)))
+    assert "fires with health 10% under its best and closes 50% of the debt" in said
+    assert "now that is at health 1.2449, WETH $2,710.00" in said
 
 
 def test_an_arming_report_lists_everything() -> None:

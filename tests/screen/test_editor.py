@@ -10,7 +10,7 @@ from tests.support.fake_facade import FakeFacade
 from tests.support.views import RULES_TEXT
 from tui.engine.facade import Preview
 from tui.model.plan import Evaluation, Refusal
-from tui.model.rule import Order, RuleFault, Severity, StalePrice, StandingAllowance
+from tui.model.rule import Order, RuleFault, Severity, StalePrice, StandingAllowance, TriggerKind
 from tui.model.units import WAD
 from tui.rules.edit import set_field
 from tui.rules.load import parse_rules
@@ -455,6 +455,29 @@ async def test_a_part_closed_where_health_is_high_is_chosen_and_saved(open_app: 
             await bench.press("ctrl+s")
             ((_, saved, *_),) = bench.commands("save_rules")
             assert saved == page(bench).text
+
+
+async def test_health_that_is_trailed_is_chosen_changed_and_saved(open_app: Open) -> None:
+    async with open_app(views.watching(), SIZE) as bench:
+        await bench.press("e")
+        await turn(bench, "when.kind", "left")
+        await turn(bench, "when.kind", "left")
+        assert 'when = { for_blocks = 2, health_factor_trailing = "10%" }' in " ".join(page(bench).text.split("\n"))
+        assert "Fires under its best" in bench.text(f"#row-{widget_id('when.health_factor_trailing')}")
+        await set_entry(bench, "when.health_factor_trailing", "95%")
+        (fault,) = parse_rules(page(bench).text, "rules.toml").errors
+        assert fault.field == "when.health_factor_trailing"
+        await set_entry(bench, "when.health_factor_trailing", "12.5%")
+        rule = parse_rules(page(bench).text, "rules.toml").rules[0]
+        assert parse_rules(page(bench).text, "rules.toml").faults == ()
+        assert (rule.trigger.kind, rule.trigger.trailing_bps) == (TriggerKind.HEALTH_TRAILING, 1_250)
+        await bench.press("ctrl+s")
+        ((_, saved, *_),) = bench.commands("save_rules")
+        assert saved == page(bench).text
+        await turn(bench, "when.kind", "right")
+        assert "health_factor_trailing" not in page(bench).text
+        await turn(bench, "when.kind", "left")
+        assert 'health_factor_trailing = "12.5%"' in page(bench).text, "what it said before is not lost"
 
 
 async def test_a_boost_keeps_its_word_beside_a_target_of_health(open_app: Open) -> None:

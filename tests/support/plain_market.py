@@ -12,7 +12,7 @@ from tui.model.block import BlockRef
 from tui.model.calls import Call, CallResult
 from tui.model.pinned import PinnedCode
 from tui.model.plan import Action, FeeQuote, PermitNeed, PlannedCall, SaleTerms
-from tui.model.position import Asset, Collateral, Debt, MarketKey, Position, PositionKey
+from tui.model.position import Asset, Collateral, Debt, Held, MarketKey, Position, PositionKey
 from tui.model.rule import BORROWING, SUPPLYING, ActionKind
 from tui.model.signing import WordRule
 from tui.model.units import USD, WAD, mul_div_up, value_usd, whole
@@ -126,6 +126,11 @@ class PlainMarket:
 
     def price_usd(self, position: Position, asset: Asset) -> int | None:
         return _book(position).prices.get(asset)
+
+    def held(self, position: Position) -> Held | None:
+        book = _book(position)
+        assets = dict.fromkeys((*book.supplied, *book.owed))
+        return tuple((one.address, book.supplied.get(one, 0), book.owed.get(one, 0)) for one in assets)
 
     def repriced(self, position: Position, prices_usd: Mapping[str, int]) -> Position:
         book = _book(position)

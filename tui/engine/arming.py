@@ -22,7 +22,6 @@ from tui.model.rule import (
     Rule,
     RuleProblem,
     Step,
-    TriggerKind,
 )
 from tui.model.snapshot import Snapshot
 from tui.model.text import short_address
@@ -199,14 +198,14 @@ def _signed_steps(rule: Rule, account: str, signer: str) -> tuple[str, ...]:
 
 def _too_late(rule: Rule, position: Position, prospect: Prospect) -> list[str]:
     """That a trailing stop lies beyond liquidation as things are; fixed levels are judged with the file."""
-    late = prospect.liquidated_first(rule, position) if rule.trigger.kind is TriggerKind.TRAILING else None
+    late = prospect.liquidated_first(rule, position) if rule.trigger.trails else None
     if late is None:
         return []
     level, at = late
     pair = pair_text(rule.trigger)
     return [
         f"it fires at {pair} {level_words(rule.trigger, level)}, but the position is liquidated at {price_text(at)} "
-        "before that: write a smaller trailing"
+        f"before that: write a smaller {rule.trigger.kind.value}"
     ]
 
 

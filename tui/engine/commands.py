@@ -375,9 +375,11 @@ class Commands:
 
 def _why(rule: Rule, position: Position, prospect: Prospect, crossed: bool) -> str:
     """Where a position stands beside the trigger of a rule that may not be saved yet."""
-    if not rule.trigger.is_price:
+    if not rule.trigger.by_value:
         return f"health factor {'is' if crossed else 'is not'} {side_word(rule.trigger)} the trigger"
     price = prospect.price_of(rule, position)
+    if price is None and not rule.trigger.is_price:
+        return "no health is known that it could trail"
     if price is None:
         return f"the price of {pair_text(rule.trigger)} is not known"
     best = prospect.best_seen(rule, position)

@@ -247,12 +247,12 @@ def _shown(text: str | None) -> str:
 
 
 def health_prices(rule: Rule, position: Position, heartbeat: int) -> Iterable[Condition]:
-    """Prices that the position's health stands on, as to their age. Where a rule waits for high health, its trigger
-    waits for all of them: none may be old, whatever it says of stale prices.
+    """Prices that the position's health stands on, as to their age. Where a rule waits for high health, or trails it,
+    its trigger waits for all of them: none may be old, whatever it says of stale prices.
     """
     if position.health_factor is None:
         return
-    acts = rule.limits.stale_price is StalePrice.ACT and rule.health_factor_above is None
+    acts = rule.limits.stale_price is StalePrice.ACT and not rule.trigger.stands_on_all
     for one in position.holdings:
         if not one.amount or (isinstance(one, Collateral) and not one.counts):
             continue

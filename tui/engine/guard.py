@@ -59,11 +59,15 @@ class Guard:
         if price is None or facts is None or facts.error is not None:
             return price
         heartbeat = self._heartbeats.get(str(position.key.market), PRICE_HEARTBEAT)
+        if rule.trigger.stands_on_all:
+            return replace(price, doubted=self.doubts(rule, position))
         return replace(price, doubted=any(trigger_prices(rule, position, facts, heartbeat)))
 
     def doubts(self, rule: Rule, position: Position) -> bool:
-        """Whether a price that health stands on is strange, for a rule that waits for high health, armed or not."""
-        if rule.health_factor_above is None or position.unknown is not None:
+        """Whether a price that health stands on is strange, for a rule that waits for high health or trails it, armed
+        or not.
+        """
+        if not rule.trigger.stands_on_all or position.unknown is not None:
             return False
         heartbeat = self._heartbeats.get(str(position.key.market), PRICE_HEARTBEAT)
         return any(one.consequence is Consequence.HOLD_BACK for one in health_prices(rule, position, heartbeat))

@@ -101,7 +101,7 @@ class Lookout:
                             rule.trigger.kind,
                             at.level,
                             at.quote,
-                            None if rule.trigger.is_price else rule.trigger.level,
+                            at.health_factor or (None if rule.trigger.is_price else rule.trigger.level),
                         )
                     )
         return tuple(found)

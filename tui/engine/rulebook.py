@@ -17,7 +17,7 @@ from tui.model.block import BlockRef
 from tui.model.intent import Firing, FiringState
 from tui.model.position import Position
 from tui.model.rounds import DebtPart, RoundsSoFar
-from tui.model.rule import Rule, RuleFault, TriggerKind
+from tui.model.rule import Rule, RuleFault
 from tui.planning.policy import ArmedScope
 from tui.ports.journal import Journal, JournalReader
 from tui.rules.evaluate import Verdict, VerdictKind, again_text, held_back, step
@@ -284,7 +284,7 @@ class RuleBook:
     def best(self, rule: Rule, position: Position) -> int | None:
         """The best price seen (wad) for a rule that trails one; None where it does not, or saw none."""
         known = self.rule(rule.name)
-        if rule.trigger.kind is not TriggerKind.TRAILING or known is None or known.digest != rule.digest:
+        if not rule.trigger.trails or known is None or known.digest != rule.digest:
             return None
         return self.state(rule, position).best
 
@@ -369,12 +369,12 @@ def recalled(record: JournalReader | None, rule: Rule, position: Position) -> Ru
 
 def _trailing_as(kept: RuleState, state: RuleState) -> RuleState:
     """A state that trails what another one did."""
-    return replace(state, bests=kept.bests, trails_armed=kept.trails_armed)
+    return replace(state, bests=kept.bests, trails_armed=kept.trails_armed, held=kept.held)
 
 
 def _latch(state: RuleState) -> tuple[object, ...]:
     kept = state.latched, state.episode, state.ended_block, state.recovered_block, state.cooldown_until
-    return (*kept, state.bests, state.trails_armed, state.rounds, state.closing)
+    return (*kept, state.bests, state.trails_armed, state.rounds, state.closing, state.held)
 
 
 def _stamp(path: Path) -> object:

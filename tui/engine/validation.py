@@ -9,7 +9,7 @@ from tui.engine.arming import Obstacle
 from tui.engine.prospect import Prospect
 from tui.model.plan import FeeQuote
 from tui.model.position import Position
-from tui.model.rule import Rule, RuleFault, RuleProblem, TriggerKind
+from tui.model.rule import Rule, RuleFault, RuleProblem
 from tui.model.snapshot import Snapshot
 from tui.planning.validate import BEYOND_LIQUIDATION, FIRES_AT_ONCE, OUT_OF_REACH, STANDING_ALLOWANCE, validate
 
@@ -31,7 +31,7 @@ async def problems_of(
 
 def said_once(rule: Rule, problems: Sequence[RuleProblem], faults: Sequence[RuleFault]) -> tuple[RuleProblem, ...]:
     """Without that liquidation comes first where arming, or `faults` of the file, tell it: once is enough."""
-    if rule.trigger.kind is TriggerKind.TRAILING or any(fault.field == rule.trigger.field for fault in faults):
+    if rule.trigger.trails or any(fault.field == rule.trigger.field for fault in faults):
         return tuple(one for one in problems if one.code != BEYOND_LIQUIDATION)
     return tuple(problems)
 

@@ -124,6 +124,10 @@ class GroupLiquidation:
     price_usd: int
 
 
+Held = tuple[tuple[str, int, int], ...]
+"""What a position is made of, whatever prices and interest do: (name, parts of it that back the debt, parts owed)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """One position at one block.

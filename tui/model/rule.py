@@ -118,15 +118,16 @@ class TriggerKind(StrEnum):
     PRICE_BELOW = "below"
     PRICE_ABOVE = "above"
     TRAILING = "trailing"
+    HEALTH_TRAILING = "health_factor_trailing"
 
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """When a rule fires: health under `level` or over it, a price of `asset` under or above it, or one that fell
-    `trailing_bps` below the best price seen.
+    """When a rule fires: health under `level` or over it, a price of `asset` under or above it, or one of both that
+    fell `trailing_bps` below the best that was seen of it.
 
     `level` in wad: a health factor, or the price in dollars, or in units of `quote` where that is set. It is 0 in a
-    trailing trigger, whose level follows the price. `asset` and `quote` are symbols or addresses.
+    trailing trigger, whose level follows what it trails. `asset` and `quote` are symbols or addresses.
     """
 
     kind: TriggerKind
@@ -138,7 +139,24 @@ class Trigger:
     @property
     def is_price(self) -> bool:
         """Whether it waits for a price, and not for a health factor."""
-        return self.kind not in (TriggerKind.HEALTH_BELOW, TriggerKind.HEALTH_ABOVE)
+        return self.kind in (TriggerKind.PRICE_BELOW, TriggerKind.PRICE_ABOVE, TriggerKind.TRAILING)
+
+    @property
+    def trails(self) -> bool:
+        """Whether its level follows the best that was seen."""
+        return self.kind in (TriggerKind.TRAILING, TriggerKind.HEALTH_TRAILING)
+
+    @property
+    def by_value(self) -> bool:
+        """Whether it is held against a value that is read at each block and may be in doubt by itself: a price, or the
+        health that it trails. Such a rule fires once.
+        """
+        return self.is_price or self.trails
+
+    @property
+    def stands_on_all(self) -> bool:
+        """Whether every price that health stands on has to be beyond doubt for it, whatever `stale_price` says."""
+        return self.kind in (TriggerKind.HEALTH_ABOVE, TriggerKind.HEALTH_TRAILING)
 
     @property
     def field(self) -> str:

@@ -16,7 +16,8 @@ from tui.rules.prices import PriceSeen, fact, has_crossed, level_of, level_usd, 
 @dataclass(frozen=True, slots=True)
 class FiresAt:
     """The price (8 decimals) of `asset` at which a rule fires, `distance_bps` of the present price away (negative: it
-    must fall; 0: it is beyond it already). For a pair `level` (wad) is the price in units of `quote`.
+    must fall; 0: it is beyond it already). For a pair `level` (wad) is the price in units of `quote`; where health is
+    trailed `health_factor` (wad) is where that fires now.
     """
 
     asset: Asset
@@ -24,6 +25,7 @@ class FiresAt:
     distance_bps: int
     level: int | None = None
     quote: Asset | None = None
+    health_factor: int | None = None
 
 
 def fires_at(rule: Rule, market: LendingMarket, position: Position, best: int | None = None) -> FiresAt | None:
@@ -44,6 +46,12 @@ def fires_at(rule: Rule, market: LendingMarket, position: Position, best: int | 
         )
         return None if found is None else FiresAt(*found)
     trigger, price = rule.trigger, price_seen(rule, market, position)
+    if trigger.kind is TriggerKind.HEALTH_TRAILING:
+        level = None if price is None else level_of(trigger, price.wad if best is None else best)
+        if level is None:
+            return None
+        found = trigger_price(position, level, lambda prices: market.repriced(position, prices).health_factor)
+        return None if found is None else FiresAt(*found, health_factor=level)
     asset = None if trigger.asset is None else market.find_asset(position, trigger.asset)
     if price is None or asset is None:
         return None
@@ -87,7 +95,7 @@ def at_trigger(rule: Rule, market: LendingMarket, position: Position, best: int 
     if found is None or found.distance_bps == 0:
         return position
     price = found.price_usd
-    if rule.trigger.is_price:
+    if rule.trigger.asset is not None:
         # At its level it does not fire yet: the next price beyond does.
         price = _beyond(rule, market, position, price, best)
     return market.repriced(position, {found.asset.address: price})
@@ -107,10 +115,12 @@ def liquidation_first(
     rule: Rule, market: LendingMarket, position: Position, best: int | None = None
 ) -> tuple[int, int] | None:
     """(the level of a price trigger, the price at which the position is liquidated before it), both in wad as the rule
-    counts; None where the rule comes first.
+    counts; of health that is trailed its level and 1. None where the rule comes first.
     """
     price = price_seen(rule, market, position)
     level = None if price is None else level_of(rule.trigger, price.wad if best is None else best)
+    if rule.trigger.kind is TriggerKind.HEALTH_TRAILING:
+        return None if price is None or level is None or level > WAD or price.wad < WAD else (level, WAD)
     found = fires_at(rule, market, position, best)
     if price is None or found is None or level is None:
         return None

@@ -115,7 +115,7 @@ def _of_trigger(rule: Rule, market: LendingMarket, position: Position, best: int
             f"write another {'price' if rule.trigger.is_price else 'health factor'} if that is not meant",
             decisive=False,
         )  # fmt: skip
-    if not rule.trigger.is_price:
+    if not rule.trigger.by_value:
         yield from _of_health(rule)
         return
     late = liquidation_first(rule, market, position, best)
@@ -128,7 +128,9 @@ def _of_trigger(rule: Rule, market: LendingMarket, position: Position, best: int
             None,
             f"it fires at {pair} {level_words(rule.trigger, level)}, but the position is liquidated "
             f"at {price_text(at)} before that",
-            f"write a {other} price, with room to act in before {price_text(at)}",
+            f"write a {other} price, with room to act in before {price_text(at)}"
+            if rule.trigger.is_price
+            else f"write a smaller {rule.trigger.kind.value}",
             decisive=True,
         )
 

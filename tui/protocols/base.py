@@ -14,7 +14,7 @@ from tui.model.calls import Call, CallResult, EventQuery, Log
 from tui.model.impossible import ActionImpossible as ActionImpossible
 from tui.model.pinned import PinnedCode
 from tui.model.plan import Action, PlannedCall, SaleTerms
-from tui.model.position import Asset, MarketKey, Position
+from tui.model.position import Asset, Held, MarketKey, Position
 from tui.model.rule import ActionKind
 from tui.model.snapshot import Listing
 from tui.model.wallet import Wallet
@@ -82,6 +82,12 @@ class LendingMarket(Protocol):
 
     def price_usd(self, position: Position, asset: Asset) -> int | None:
         """The market's own price of an asset it lists (8 decimals), at the position's block; None where unknown."""
+
+    def held(self, position: Position) -> Held | None:
+        """What a position is made of, in parts that neither prices nor interest change: only what somebody does to it.
+        What the holder switched off as collateral backs nothing; a mode that lowers thresholds once it is left is a
+        part by itself. None where it cannot be told.
+        """
 
     def after(self, position: Position, actions: Sequence[Action]) -> Position:
         """The exact position that `actions`, done in order in this block, would leave: the contract's own rounding.

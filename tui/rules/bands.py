@@ -44,12 +44,13 @@ def _levering_again(acting: Sequence[Rule]) -> Iterator[tuple[Rule, Rule, str, s
         for other in acting:
             if other.closes_when_high and overlap(boost.position, other.position):
                 yield (boost, other, *_undone(boost, other))
-            if other.trigger.is_price and overlap(boost.position, other.position):
+            if other.trigger.by_value and overlap(boost.position, other.position):
                 level = plain_decimal(boost.trigger.level, 18)
+                where = "at a price" if other.trigger.is_price else "where health has fallen"
                 yield (
                     boost,
                     other,
-                    f'"{other.name}" takes debt off at a price, after which health may be above {level}: '
+                    f'"{other.name}" takes debt off {where}, after which health may be above {level}: '
                     f'"{boost.name}" would then borrow again on the same position',
                     f'disarm "{boost.name}" once "{other.name}" has fired, or write a higher trigger',
                 )
@@ -96,8 +97,9 @@ def _raises_over(rule: Rule, level: int) -> str | None:
         return f"restores health to {plain_decimal(target, 18)} and a little more, above"
     if closed == BPS or rule.boosts:
         return None  # nothing is owed then, or health falls
-    if rule.trigger.is_price:
-        return "takes debt off at a price, after which health may be above"
+    if rule.trigger.by_value:
+        where = "at a price" if rule.trigger.is_price else "where health has fallen"
+        return f"takes debt off {where}, after which health may be above"
     before = rule.trigger.level
     if closed is not None and before < level and before * BPS > level * (BPS - closed):
         side = "above" if rule.closes_when_high else "below"

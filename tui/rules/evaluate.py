@@ -40,7 +40,7 @@ from tui.model.rounds import RoundsSoFar
 from tui.model.rule import Mode, Rule, Trigger, TriggerKind
 from tui.model.units import BPS, WAD, format_units
 from tui.rules.match import applies
-from tui.rules.prices import PriceSeen, fact, has_crossed, level_of, level_words, pair_text, side_word
+from tui.rules.prices import PriceSeen, fact, has_crossed, lessened, level_of, level_words, pair_text, side_word
 from tui.rules.rounds import is_closed, round_episode, rounds_met
 from tui.rules.state import RuleState, fires_once, latched_state, without_row
 from tui.rules.trailing import NO_ROW, longer, risen
@@ -137,7 +137,7 @@ def _in_doubt(rule: Rule, price: PriceSeen | None, doubted: bool) -> bool:
     """
     if rule.mode is Mode.NOTIFY:
         return False
-    if rule.trigger.is_price:
+    if rule.trigger.by_value:
         return price is not None and price.doubted
     return doubted and rule.health_factor_above is not None
 
@@ -161,7 +161,8 @@ def _advance(
     """The state after a known reading: chain followed, recovery noted, the row counted. Nothing fires here."""
     state = _follow_chain(state, block)
     counts = state.seen_hash != block.hash
-    if rule.trigger.kind is TriggerKind.TRAILING and price is not None and counts:
+    if rule.trigger.trails and price is not None and counts:
+        state = _as_held(state, price)
         prices = NO_ROW if price.doubted else longer(state.prices, price.wad, rule.for_blocks)
         bests = risen(state.bests, prices, block.number, rule.for_blocks)
         state = replace(state, prices=prices, bests=bests)
@@ -183,6 +184,17 @@ def _advance(
     return replace(state, seen_number=block.number, seen_hash=block.hash)
 
 
+def _as_held(state: RuleState, price: PriceSeen) -> RuleState:
+    """The state that knows what the position is made of. Where its owner has taken of what backs the debt, or borrowed
+    more, the best health was that of another position: it begins anew with the blocks from here on.
+    """
+    if price.held is None or price.held == state.held:
+        return state
+    if state.held and lessened(state.held, price.held):
+        state = replace(state, bests=(), prices=NO_ROW)
+    return replace(state, held=price.held)
+
+
 def _side(rule: Rule, state: RuleState, health: int | None, price: PriceSeen | None) -> _Side:
     """At the trigger is on its safe side; without debt nothing is nearer to a health factor."""
     if rule.health_factor_below is not None:
@@ -192,7 +204,7 @@ def _side(rule: Rule, state: RuleState, health: int | None, price: PriceSeen | N
             return _Side.IDLE
         return _Side.CROSSED if health > rule.health_factor_above else _Side.CLEAR
     if price is None or not has_crossed(rule.trigger, price, state.best):
-        return _Side.CLEAR
+        return _Side.CLEAR  # health of no debt is no price that is missing: there is nothing to trail
     return _Side.IDLE if health is None and rule.mode is not Mode.NOTIFY else _Side.CROSSED
 
 
@@ -201,7 +213,8 @@ def _why_blind(rule: Rule, position: Position, block: BlockRef, price: PriceSeen
         return position.unknown
     if position.block.hash != block.hash or position.block.number != block.number:
         return f"the position was read at block {position.block.number}, not at block {block.number}"
-    if rule.trigger.is_price and price is None:
+    idle = rule.trigger.kind is TriggerKind.HEALTH_TRAILING and position.health_factor is None
+    if rule.trigger.by_value and price is None and not idle:
         return f"the market does not tell the price of {pair_text(rule.trigger)}"
     return None
 
@@ -324,7 +337,9 @@ def health_fact(trigger: Trigger, health: int | None, crossed: bool) -> str:
 
 
 def _fact(rule: Rule, state: RuleState, health: int | None, price: PriceSeen | None, side: _Side) -> str:
-    if rule.trigger.is_price:
+    if rule.trigger.by_value:
+        if price is None and health is None:
+            return "no debt"
         # Before anything stood long enough to be trailed, the present price stands in, as wherever it is foreseen.
         said = "" if price is None else fact(rule.trigger, price, state.best or price.wad)
         return f"{said}, but nothing is owed" if side is _Side.IDLE else said

@@ -91,7 +91,7 @@ def _warn_of_emergency(reader: TableReader, trigger: Trigger, limits: Limits) ->
 
 def _warn_of_stale(reader: TableReader, trigger: Trigger, limits: Limits) -> None:
     """A price that is too old may be too high, and makes health high: on that nothing is paid back."""
-    if trigger.kind is TriggerKind.HEALTH_ABOVE and limits.stale_price is StalePrice.ACT:
+    if trigger.stands_on_all and limits.stale_price is StalePrice.ACT:
         reader.faults.add(
             (*reader.path, "limits", "stale_price"),
             f'{reader.name} waits for high health, where stale_price = "act" lets it do nothing: an old price may be '
@@ -106,8 +106,8 @@ def _warn_of_share(reader: TableReader, trigger: Trigger, limits: Limits) -> Non
     """A share of the loss avoided is next to nothing where a price fires far from liquidation, and where health is
     high.
     """
-    far = trigger.is_price or trigger.kind is TriggerKind.HEALTH_ABOVE
-    where = "at a price" if trigger.is_price else "where health is high"
+    far = trigger.by_value or trigger.kind is TriggerKind.HEALTH_ABOVE
+    where = "at a price" if trigger.is_price else "under a best" if trigger.trails else "where health is high"
     if far and limits.max_cost_share_bps is not None:
         reader.faults.add(
             (*reader.path, "limits", "max_cost_share"),

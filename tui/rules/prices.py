@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from tui.model.position import Asset, Position
+from tui.model.position import Asset, Held, Position
 from tui.model.rule import Rule, Trigger, TriggerKind
 from tui.model.text import clean_text, short_address
 from tui.model.units import BPS, USD, WAD, format_units, group_digits
@@ -16,11 +16,15 @@ from tui.rules.fields import percent_text, plain_decimal
 class PriceSeen:
     """A price at a block by the market's own oracle: dollars with 8 decimals, and the dollars that one unit of the
     quote asset is worth (one dollar where the price is in dollars). `doubted`: it is old, or from the future.
+
+    For a trigger that trails health it is that health, in wad of units of one wad, and `held` what the position is made
+    of (None: the market does not tell); in doubt where any price is that health stands on.
     """
 
     usd: int
     unit_usd: int = USD
     doubted: bool = False
+    held: Held | None = None
 
     @property
     def wad(self) -> int:
@@ -41,12 +45,17 @@ class _Prices(Protocol):
 
     def price_usd(self, position: Position, asset: Asset) -> int | None: ...
 
+    def held(self, position: Position) -> Held | None: ...
+
 
 def price_seen(rule: Rule, market: _Prices, position: Position) -> PriceSeen | None:
-    """The price that a rule waits for at a position's block; None where the market does not tell it, or where the
-    rule waits for none.
+    """The price that a rule waits for at a position's block, or the health that it trails; None where the market does
+    not tell it, where the rule waits for none, and where nothing is owed that health could be of.
     """
     trigger = rule.trigger
+    if trigger.kind is TriggerKind.HEALTH_TRAILING and position.unknown is None:
+        health = position.health_factor
+        return None if health is None else PriceSeen(health, WAD, held=market.held(position))
     if trigger.asset is None or position.unknown is not None:
         return None
     price = _price(trigger.asset, market, position)
@@ -61,8 +70,10 @@ def _price(name: str, market: _Prices, position: Position) -> int | None:
 
 
 def level_of(trigger: Trigger, best: int | None = None) -> int | None:
-    """The price in wad beyond which a trigger fires. `best`: the best price seen, for one that trails (None: none)."""
-    if trigger.kind is TriggerKind.TRAILING:
+    """The price in wad beyond which a trigger fires, or the health. `best`: the best seen, for one that trails (None:
+    none).
+    """
+    if trigger.trails:
         return None if best is None else best * (BPS - (trigger.trailing_bps or 0)) // BPS
     return trigger.level if trigger.is_price else None
 
@@ -81,7 +92,9 @@ def has_crossed(trigger: Trigger, price: PriceSeen, best: int | None = None) -> 
 
 
 def pair_text(trigger: Trigger) -> str:
-    """`WETH`, or `WETH/WBTC`."""
+    """`WETH`, or `WETH/WBTC`; `health factor` for what trails that."""
+    if trigger.kind is TriggerKind.HEALTH_TRAILING:
+        return "health factor"
     return "/".join(short_address(name) if name.startswith("0x") else clean_text(name, 24) for name in trigger.names)
 
 
@@ -109,13 +122,14 @@ def fact(trigger: Trigger, price: PriceSeen, best: int | None = None) -> str:
         shown = group_digits(format_units(price.wad, 18).rstrip("0").rstrip("."))
     line = f"{pair_text(trigger)} {shown} {side if crossed else f'is not {side}'} {level_words(trigger, level)}"
     if trigger.trailing_bps is not None and best is not None:
-        line += f" ({percent_text(trigger.trailing_bps)} under the best price seen, {price_text(best)})"
+        of_it = "the best price" if trigger.is_price else "the best"
+        line += f" ({percent_text(trigger.trailing_bps)} under {of_it} seen, {price_text(best)})"
     return line
 
 
 def level_words(trigger: Trigger, level: int) -> str:
     """A level for people; one that trails is a price itself, with no more digits than a price."""
-    return price_text(level) if trigger.kind is TriggerKind.TRAILING else level_text(level)
+    return price_text(level) if trigger.trails else level_text(level)
 
 
 def side_word(trigger: Trigger) -> str:
@@ -130,3 +144,16 @@ def _read(text: str) -> int:
 
 def _order(one: int, other: int) -> int:
     return (one > other) - (one < other)
+
+
+def lessened(before: Held, now: Held) -> bool:
+    """Whether a position backs its debt with less of anything than before, or owes more of anything. Only its owner
+    does that, or a liquidator; anybody may repay or supply for it, which is neither.
+    """
+    had = {name: (backs, owes) for name, backs, owes in before}
+    has = {name: (backs, owes) for name, backs, owes in now}
+    nothing = (0, 0)
+    return any(
+        has.get(name, nothing)[0] < had.get(name, nothing)[0] or has.get(name, nothing)[1] > had.get(name, nothing)[1]
+        for name in had.keys() | has.keys()
+    )

@@ -12,11 +12,15 @@ from types import MappingProxyType
 from typing import Any
 
 from tui.model.block import BlockRef
+from tui.model.position import Held
 from tui.model.rounds import DebtPart, RoundsSoFar
-from tui.model.rule import Mode, Rule, TriggerKind
+from tui.model.rule import Mode, Rule
 from tui.rules.prices import PriceSeen
 from tui.rules.rounds import parts_from_data, parts_to_data, rounds_from_data, rounds_to_data
 from tui.rules.trailing import MOST_BESTS, NO_ROW, PriceRow
+
+MOST_HELD = 256
+"""So many parts of a position are remembered at the most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,8 @@ class RuleState:
     `crossing_*`. `episode` is the last one that fired, at `fired_block`; `ended_block` is the block that concluded it,
     `recovered_block` the first one seen after that on the other side of the trigger, which ends `latched`.
     `bests` are (block number, price in wad) at which the price rose to a new best, the best last; `trails_armed` is
-    whether they began when the rule was armed; `prices` the row of blocks that may raise it. `rounds`: its last firing
+    whether they began when the rule was armed; `prices` the row of blocks that may raise it; `held` what the position
+    was made of whose health is trailed (empty: not known, or no health is). `rounds`: its last firing
     goes on in rounds until the target is met, not just the trigger. `closing`: it closes a part of these debts and is
     not known to have done so whole, by what was owed when it fired; empty: the next firing closes a part of its own.
     """
@@ -51,6 +56,7 @@ class RuleState:
     prices: PriceRow = NO_ROW
     rounds: RoundsSoFar | None = None
     closing: tuple[DebtPart, ...] = ()
+    held: Held = ()
 
     @property
     def best(self) -> int | None:
@@ -167,8 +173,10 @@ def begin_trailing(rule: Rule, state: RuleState, price: PriceSeen | None, block:
     in a row before it, as far as they count (None or in doubt: at the next that stand). Armed again after a restart it
     goes on where it was, until it is `disarmed`.
     """
-    if rule.trigger.kind is not TriggerKind.TRAILING or state.trails_armed:
+    if not rule.trigger.trails or state.trails_armed:
         return state
+    if price is not None and price.held is not None:
+        state = replace(state, held=price.held)
     if price is None or price.doubted:
         return replace(state, bests=(), trails_armed=True)
     first = min(price.wad, price.wad if state.prices.lowest is None else state.prices.lowest)
@@ -194,7 +202,7 @@ def fires_once(rule: Rule) -> bool:
     """Whether a rule fires once and no more until a person arms it anew: a price goes to and fro over a level, a health
     factor with it, and closing a part each time would close it all.
     """
-    return (rule.trigger.is_price or rule.closes_when_high) and rule.mode is not Mode.NOTIFY
+    return (rule.trigger.by_value or rule.closes_when_high) and rule.mode is not Mode.NOTIFY
 
 
 def without_row(state: RuleState) -> RuleState:
@@ -214,6 +222,8 @@ def state_to_data(state: RuleState) -> dict[str, object]:
         data["rounds"] = rounds_to_data(state.rounds)
     if state.closing:
         data["closing"] = parts_to_data(state.closing)
+    if state.held:
+        data["held"] = [list(one) for one in state.held]
     return data
 
 
@@ -239,6 +249,8 @@ def state_from_data(data: Mapping[str, object]) -> RuleState:
         values["rounds"] = rounds_from_data(data["rounds"])
     if "closing" in data:
         values["closing"] = parts_from_data(data["closing"])
+    if "held" in data:
+        values["held"] = _held_of(data["held"])
     if len(data) != len(values):
         raise ValueError("rule state has unknown fields")
     return RuleState(**values)
@@ -254,6 +266,18 @@ def _bests_of(value: object) -> tuple[tuple[int, int], ...]:
     if any(later[0] <= sooner[0] or later[1] <= sooner[1] for sooner, later in pairwise(bests)):
         raise ValueError("rule state has bests that do not rise")
     return bests
+
+
+def _held_of(value: object) -> Held:
+    """Names, each with what backs the debt and what is owed."""
+    if not isinstance(value, list) or len(value) > MOST_HELD:
+        raise ValueError("rule state has a position that is none")
+    for one in value:
+        if not isinstance(one, list) or len(one) != 3 or not isinstance(one[0], str):
+            raise ValueError("rule state has a position that is none")
+        if not all(isinstance(parts, int) and not isinstance(parts, bool) and parts >= 0 for parts in one[1:]):
+            raise ValueError("rule state has a position that is none")
+    return tuple((name, backs, owes) for name, backs, owes in value)
 
 
 _KEPT: Mapping[str, Any] = MappingProxyType(

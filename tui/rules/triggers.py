@@ -31,6 +31,7 @@ LEAST_TRAILING_BPS, MOST_TRAILING_BPS = 10, 9_000
 
 _HEALTH = "health_factor_below"
 _ABOVE = "health_factor_above"
+_TRAILS = TriggerKind.HEALTH_TRAILING.value
 _PRICE = "price_of"
 _LEVELS = (TriggerKind.PRICE_BELOW, TriggerKind.PRICE_ABOVE, TriggerKind.TRAILING)
 _WHEN = 'when = { health_factor_below = "1.25", for_blocks = 1 }'
@@ -43,6 +44,8 @@ def read_trigger(reader: TableReader) -> tuple[Trigger | None, int | None]:
         return None, None
     if _ABOVE in when.table:
         return _high_trigger(when)
+    if _TRAILS in when.table:
+        return _trailing_health(when)
     levels = [kind for kind in _LEVELS if kind.value in when.table]
     about_price = _PRICE in when.table or "in" in when.table or bool(levels)
     if _HEALTH in when.table and about_price:
@@ -57,16 +60,14 @@ def read_trigger(reader: TableReader) -> tuple[Trigger | None, int | None]:
     trigger = _price_trigger(when, levels) if about_price else _health_trigger(when)
     for_blocks = when.whole_number("for_blocks", 1, 1, MOST_BLOCKS)
     if not about_price:
-        when.taken.extend((_ABOVE, _PRICE, *(kind.value for kind in _LEVELS)))
+        when.taken.extend((_ABOVE, _TRAILS, _PRICE, *(kind.value for kind in _LEVELS)))
     when.finish()
     return trigger, for_blocks
 
 
 def _high_trigger(when: TableReader) -> tuple[Trigger | None, int | None]:
     """A health factor that is passed upwards, and nothing else: of a boost, or of a take-profit."""
-    others = [key for key in (_HEALTH, _PRICE, "in", *(kind.value for kind in _LEVELS)) if key in when.table]
-    for key in others:
-        when.take(key)
+    others = _others(when, _ABOVE)
     level = when.decimal(_ABOVE, 18, "2.2", HIGHEST_HEALTH_FACTOR)
     for_blocks = when.whole_number("for_blocks", 1, 1, MOST_BLOCKS)
     if others:
@@ -76,6 +77,39 @@ def _high_trigger(when: TableReader) -> tuple[Trigger | None, int | None]:
         when.fault(_ABOVE, what, 'write one far above it, for example "2.2"')
     when.finish()
     return None if level is None or level <= WAD or others else health_above(level), for_blocks
+
+
+def _trailing_health(when: TableReader) -> tuple[Trigger | None, int | None]:
+    """Health that falls by a share under the best that was seen of it, and nothing else."""
+    others = _others(when, _TRAILS)
+    trailing = _trailing_share(when, _TRAILS)
+    for_blocks = when.whole_number("for_blocks", 1, 1, MOST_BLOCKS)
+    if others:
+        when.fault(others[0], f"{when.name} has {_TRAILS} and {others[0]}", "keep one of the two: write another rule")
+    when.finish()
+    return None if trailing is None or others else Trigger(TriggerKind.HEALTH_TRAILING, 0, None, None, trailing), (
+        for_blocks
+    )
+
+
+def _others(when: TableReader, own: str) -> list[str]:
+    """Keys of other triggers that stand beside a trigger's own."""
+    known = (_HEALTH, _ABOVE, _TRAILS, _PRICE, "in", *(kind.value for kind in _LEVELS))
+    others = [key for key in known if key in when.table and key != own]
+    for key in others:
+        when.take(key)
+    return others
+
+
+def _trailing_share(when: TableReader, key: str) -> int | None:
+    """How far under its best something fires, in basis points; None with a fault noted."""
+    trailing = when.share(key, "10%", MOST_TRAILING_BPS)
+    if trailing is None or trailing >= LEAST_TRAILING_BPS:
+        return trailing
+    least, most = percent_text(LEAST_TRAILING_BPS), percent_text(MOST_TRAILING_BPS)
+    what = f"{key} is {percent_text(trailing)}, nearer than prices stand still"
+    when.fault(key, what, f'write a share from "{least}" to "{most}"')
+    return None
 
 
 def _health_trigger(when: TableReader) -> Trigger | None:
@@ -114,14 +148,8 @@ def _price_trigger(when: TableReader, levels: Sequence[TriggerKind]) -> Trigger 
         if kind not in levels:
             when.take(kind.value)
         elif kind is TriggerKind.TRAILING:
-            trailing = when.share(kind.value, "10%", MOST_TRAILING_BPS)
-            if trailing is not None and trailing < LEAST_TRAILING_BPS:
-                least, most = percent_text(LEAST_TRAILING_BPS), percent_text(MOST_TRAILING_BPS)
-                when.fault(
-                    kind.value, f"trailing is {percent_text(trailing)}, nearer than prices stand still",
-                    f'write a share from "{least}" to "{most}"',
-                )  # fmt: skip
-            elif trailing is not None:
+            trailing = _trailing_share(when, kind.value)
+            if trailing is not None:
                 found = Trigger(kind, 0, asset, quote, trailing)
         else:
             level = when.decimal(kind.value, 18, example, MOST_PRICE)
@@ -142,7 +170,7 @@ def _price_trigger(when: TableReader, levels: Sequence[TriggerKind]) -> Trigger 
 def read_goal(reader: TableReader, mode: str | None, trigger: Trigger | None) -> Goal | None:
     """The goal of the rule that `reader` stands in; None with faults noted. A rule that only notifies needs none."""
     optional = mode == Mode.NOTIFY and "step" not in reader.table
-    about_price = trigger is not None and trigger.is_price
+    about_price = trigger is not None and trigger.by_value
     example = 'target = { close = "50%" }' if about_price else 'target = { health_factor = "1.50" }'
     table = reader.subtable("target", None if optional else example)
     if table is None:
@@ -166,7 +194,7 @@ def read_goal(reader: TableReader, mode: str | None, trigger: Trigger | None) ->
     table.finish()
     if target is not None and trigger is not None and trigger.kind is TriggerKind.HEALTH_ABOVE:
         _check_boost_target(table, target, trigger)
-    elif target is not None and trigger is not None and not trigger.is_price and target <= trigger.level:
+    elif target is not None and trigger is not None and not trigger.by_value and target <= trigger.level:
         table.fault(
             "health_factor",
             f"target {plain_decimal(target, 18)} is not above the trigger {plain_decimal(trigger.level, 18)}",

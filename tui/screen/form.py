@@ -39,8 +39,8 @@ ACTIONS = FILE_ACTIONS
 ORDERS = tuple(order.value for order in Order)
 ROUNDS = tuple(use.value for use in RoundsUse)
 HEALTH, PRICE_BELOW, PRICE_ABOVE, TRAILING = "health", "price below", "price above", "trailing price"
-HEALTH_ABOVE = "health above"
-TRIGGERS = (HEALTH, PRICE_BELOW, PRICE_ABOVE, TRAILING, HEALTH_ABOVE)
+HEALTH_ABOVE, HEALTH_TRAILING = "health above", "trailing health"
+TRIGGERS = (HEALTH, PRICE_BELOW, PRICE_ABOVE, TRAILING, HEALTH_TRAILING, HEALTH_ABOVE)
 RESTORES, CLOSES = "restore health", "close a part"
 GOALS = (RESTORES, CLOSES)
 PARTIAL = "partial"
@@ -58,6 +58,7 @@ _TRIGGER_FIELDS: Mapping[str, tuple[Field, ...]] = MappingProxyType(
         PRICE_BELOW: (*_PRICE_OF, Field("when.below", "Fires below", "2000")),
         PRICE_ABOVE: (*_PRICE_OF, Field("when.above", "Fires above", "4000")),
         TRAILING: (*_PRICE_OF, Field("when.trailing", "Fires under its best", "10%")),
+        HEALTH_TRAILING: (Field("when.health_factor_trailing", "Fires under its best", "10%"),),
     }
 )
 _HIGH_FIELDS: Mapping[str, Field] = MappingProxyType(
@@ -81,6 +82,8 @@ def trigger_kind(rule: Mapping[str, Any]) -> str:
     keys = when if isinstance(when, Mapping) else {}
     if "health_factor_above" in keys:
         return HEALTH_ABOVE
+    if "health_factor_trailing" in keys:
+        return HEALTH_TRAILING
     if "health_factor_below" in keys or not ({"price_of", "in", "below", "above", "trailing"} & set(keys)):
         return HEALTH
     if "trailing" in keys:

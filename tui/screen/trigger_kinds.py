@@ -9,12 +9,28 @@ from tui.model.position import Position
 from tui.model.units import USD, format_units
 from tui.rules.match import covers
 from tui.screen.clean import clean_text
-from tui.screen.form import CLOSES, HEALTH, HEALTH_ABOVE, PRICE_ABOVE, PRICE_BELOW, TRAILING, goal_kind, trigger_kind
+from tui.screen.form import (
+    CLOSES,
+    HEALTH,
+    HEALTH_ABOVE,
+    HEALTH_TRAILING,
+    PRICE_ABOVE,
+    PRICE_BELOW,
+    TRAILING,
+    goal_kind,
+    trigger_kind,
+)
 
 _LEVELS = {PRICE_BELOW: "below", PRICE_ABOVE: "above", TRAILING: "trailing"}
-_OWN = frozenset({"health_factor_below", "health_factor_above", "price_of", "in", *_LEVELS.values()})
+_OF_HEALTH = {
+    HEALTH: "health_factor_below",
+    HEALTH_ABOVE: "health_factor_above",
+    HEALTH_TRAILING: "health_factor_trailing",
+}
+_OWN = frozenset({*_OF_HEALTH.values(), "price_of", "in", *_LEVELS.values()})
 USUAL_HEALTH, USUAL_BOOST, USUAL_TARGET = "1.25", "2.20", "1.50"
 USUAL_TRAILING, USUAL_PART = "10%", "50%"
+_USUAL = {HEALTH: USUAL_HEALTH, HEALTH_ABOVE: USUAL_BOOST, HEALTH_TRAILING: USUAL_TRAILING}
 
 
 def changed_trigger(
@@ -26,10 +42,9 @@ def changed_trigger(
     kind before.
     """
     kept = {key: value for key, value in before.items() if key not in _OWN}
-    if kind == HEALTH:
-        return {"health_factor_below": known.get("health_factor_below", USUAL_HEALTH)} | kept, {}
-    if kind == HEALTH_ABOVE:
-        return {"health_factor_above": known.get("health_factor_above", USUAL_BOOST)} | kept, {}
+    if kind in _OF_HEALTH:
+        key = _OF_HEALTH[kind]
+        return {key: known.get(key, _USUAL[kind])} | kept, {}
     key, was = _LEVELS[kind], _LEVELS.get(trigger_kind({"when": before}))
     asset, price = before.get("price_of"), None
     watched = [one for one in positions if one.unknown is None and covers(pattern, one.key)]

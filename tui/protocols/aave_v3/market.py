@@ -11,7 +11,7 @@ from tui.model.calls import Call, CallResult, EventQuery, Log
 from tui.model.network import PRICE_HEARTBEAT
 from tui.model.pinned import PinnedCode
 from tui.model.plan import Action, PlannedCall, Sale, SaleTerms
-from tui.model.position import Asset, MarketKey, Position, PositionKey
+from tui.model.position import Asset, Held, MarketKey, Position, PositionKey
 from tui.model.rule import FROM_WALLET, SALES, SUPPLYING, ActionKind
 from tui.model.snapshot import Listing
 from tui.model.wallet import Wallet
@@ -34,6 +34,7 @@ from tui.protocols.aave_v3.state import (
     PositionState,
     Reserve,
     account_state,
+    held_by,
     market_state,
 )
 from tui.protocols.base import ActionImpossible, Liquidation, MarketReading
@@ -153,6 +154,11 @@ class AaveV3Market:
             return used[asset.address]
         reserve = state.market.reserve(asset.address)
         return None if reserve is None or reserve.fault else reserve.price
+
+    def held(self, position: Position) -> Held | None:
+        """Scaled balances and the e-mode; see LendingMarket.held."""
+        state = position.state
+        return held_by(state) if isinstance(state, PositionState) else None
 
     def after(self, position: Position, actions: Sequence[Action]) -> Position:
         """The position that `actions` would leave in this very block; rates stay as they were before them."""

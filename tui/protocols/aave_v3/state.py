@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from tui.model.network import PRICE_HEARTBEAT
-from tui.model.position import Asset
+from tui.model.position import Asset, Held
 from tui.model.text import clean_text
 from tui.protocols.aave_v3 import lens
 from tui.protocols.aave_v3.math import (
@@ -225,6 +225,21 @@ def account_state(raw: lens.RawAccount, market: MarketState) -> AccountState:
         market.order[one.reserve]: Holding(one.scaled_supply, one.scaled_debt, one.stable_debt) for one in raw.holdings
     }
     return AccountState(raw.account, raw.configuration, raw.e_mode, holdings)
+
+
+def held_by(state: PositionState) -> Held | None:
+    """The scaled balances of an account, those that are no collateral as nothing, and its e-mode. None where it owes at
+    a stable rate, whose parts the contract does not tell, or holds what is not known.
+    """
+    account, reserves = state.account, state.market.reserves
+    if account is None or any(one.stable_debt or number not in reserves for number, one in account.holdings.items()):
+        return None
+    found = [
+        (reserves[number].asset.address, one.supply if account.is_collateral(number) else 0, one.debt)
+        for number, one in account.holdings.items()
+    ]
+    mode = [(f"e-mode {account.e_mode}", 1, 0)] if account.e_mode else []
+    return tuple(sorted([one for one in found if one[1] or one[2]] + mode))
 
 
 @lru_cache(maxsize=1024)

@@ -13,7 +13,6 @@ from textual.widget import Widget
 from textual.widgets import Input, Label
 
 from tui.engine.facade import ArmingReport, CommandRefused, KeyUse, Passwords
-from tui.model.rule import TriggerKind
 from tui.model.text import short_address
 from tui.model.view import RuleView, TriggerPrice
 from tui.rules.prices import side_word
@@ -21,7 +20,7 @@ from tui.screen.actions import Where
 from tui.screen.base import Dialog, FooterLine, bindings_for
 from tui.screen.clean import clean_text
 from tui.screen.draw.rules import goal_words, limits_sentence, plan_sentence, trigger_words
-from tui.screen.figures import distance, level, part, price, ratio
+from tui.screen.figures import distance, health, level, part, price, ratio
 from tui.screen.lines import BLANK, Line, heading, line, wrap
 from tui.screen.pane import LinePane, ScrollPane
 from tui.screen.password import PasswordInput
@@ -31,15 +30,16 @@ _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
 def level_now(rule: RuleView, triggers: Sequence[TriggerPrice]) -> list[str]:
-    """Where the price of a trigger that trails is now: its level is written nowhere else."""
-    if rule.rule.trigger.kind is not TriggerKind.TRAILING:
+    """Where the price of a trigger that trails is now, or the health: its level is written nowhere else."""
+    if not rule.rule.trigger.trails:
         return []
     found = []
     for one in triggers:
         if one.rule == rule.rule.name:
             at = price(one.price_usd) if one.level is None else level(one.level)
             away = "" if one.distance_bps is None else f" ({distance(one.distance_bps)})"
-            found.append(f"{clean_text(one.asset.symbol, 12)} {at}{away}")
+            under = "" if one.health_factor is None else f"health {health(one.health_factor)}, "
+            found.append(f"{under}{clean_text(one.asset.symbol, 12)} {at}{away}")
     return list(dict.fromkeys(found))
 
 
@@ -54,7 +54,7 @@ def report_lines(
         rows.append(line((f"{MODE[meant.mode]}: ", "strong"), does[meant.mode.value]))
         closes = meant.close_bps is not None
         goal = f"{part(meant.close_bps or 0)} of the debt" if closes else goal_words(meant)
-        by_price = meant.trigger.is_price
+        by_price = meant.trigger.by_value
         rows.append(
             line(
                 ("fires with " if by_price else f"fires {side_word(meant.trigger)} ", "muted"),

@@ -214,7 +214,10 @@ def detail_lines(view: ViewState, shown: PositionView | None, width: int) -> lis
         if trigger.quote is not None and trigger.level is not None:
             pair = f", {level_text(trigger.level)} {_symbol(trigger.quote)}"
         side = "above" if trigger.kind is TriggerKind.HEALTH_ABOVE else "below"
-        level = "" if trigger.health_factor is None else f" {side} {ratio(trigger.health_factor)}"
+        level = ""
+        if trigger.health_factor is not None:
+            trails = trigger.kind is TriggerKind.HEALTH_TRAILING  # nobody wrote that level: it has digits without end
+            level = f" {side} {health(trigger.health_factor) if trails else ratio(trigger.health_factor)}"
         rows += wrap(
             f"{clean_text(trigger.rule, 24)} fires{level}: {_symbol(trigger.asset)} "
             f"{price(trigger.price_usd)}{pair}{far}",

@@ -69,6 +69,8 @@ def _no_defence(rule: Rule | None) -> str:
     if rule.trigger.kind is TriggerKind.HEALTH_BELOW:
         return ""
     # A stop sees one price; health may fall by others.
+    if rule.trigger.kind is TriggerKind.HEALTH_TRAILING:
+        return "stop only"  # it sees all prices, and fires once
     return "price only" if rule.trigger.kind in (TriggerKind.PRICE_BELOW, TriggerKind.TRAILING) else "no defence"
 
 

@@ -132,8 +132,12 @@ def _rule(entry: RuleView, width: int, chosen: bool, now: float) -> list[Line]:
 
 
 def trigger_words(rule: Rule) -> str:
-    """What a rule waits for: `below 1.25`, `WETH below $2,000`, `WETH 10% under its best`."""
+    """What a rule waits for: `below 1.25`, `WETH below $2,000`, `WETH 10% under its best`, `health 10% under its
+    best`.
+    """
     trigger = rule.trigger
+    if trigger.trails and not trigger.is_price:
+        return f"health {part(trigger.trailing_bps or 0)} under its best"
     if not trigger.is_price:
         return f"{side_word(trigger)} {ratio(trigger.level)}"
     names = "/".join(asset_word(name) for name in trigger.names)
