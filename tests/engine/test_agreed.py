@@ -152,6 +152,18 @@ def test_a_cost_that_is_not_known_is_covered_by_no_yes() -> None:
     assert said(replace(small, cost=unpriced.cost), after(FIRST)) == "what it costs is not known"
 
 
+def test_in_an_emergency_no_cost_waits_for_a_person_halfway_but_every_other_deed_does() -> None:
+    so_far, small = after(FIRST), (SELL, selling(WAD // 100))
+    dear = plan_of(small, rounds=rounds_of(0), cost=34)
+    unpriced = replace(dear, cost=replace(dear.cost, gas_usd=None))
+    emergency = RULE.limits.emergency
+    for plan in (dear, unpriced):
+        assert said(replace(plan, health_factor_before=emergency), so_far) is not None
+        assert said(replace(plan, health_factor_before=emergency - 1), so_far) is None
+    other = plan_of((OTHER, selling(WAD // 100, debt=DAI)), rounds=rounds_of(0))
+    assert said(replace(other, health_factor_before=emergency - 1), so_far) is not None
+
+
 def test_without_a_yes_nothing_is_covered() -> None:
     assert said(FIRST, None) == NOBODY_ASKED
     assert said(FIRST, RoundsSoFar(SELL, rounds=3)) == NOBODY_ASKED

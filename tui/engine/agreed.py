@@ -78,16 +78,25 @@ def _cost_of_all(shown: Plan, so_far: RoundsSoFar) -> int | None:
 
 
 def not_agreed(plan: Plan, rule: Rule, acting: Rule, so_far: RoundsSoFar | None) -> str | None:
-    """Why a plan has to be asked about, in words; None where the yes to an earlier round of its firing covers it."""
+    """Why a plan has to be asked about, in words; None where the yes to an earlier round of its firing covers it.
+
+    Under the rule's `emergency` health what it costs is left to the limits of the rule: dear gas is no reason to wait
+    for a person halfway, with the liquidation near.
+    """
     if so_far is None or so_far.agreed is None:
         return NOBODY_ASKED
-    cost, most = plan.cost.total_usd, so_far.agreed.cost_usd
+    dearer = None if plan.health_factor_before < rule.limits.emergency else _dearer(plan, so_far, so_far.agreed)
+    return dearer or next(_beyond(plan, rule, acting, so_far, so_far.agreed), None)
+
+
+def _dearer(plan: Plan, so_far: RoundsSoFar, agreed: Agreed) -> str | None:
+    cost, most = plan.cost.total_usd, agreed.cost_usd
     if cost is None or most is None:
         return "what it costs is not known"
     if so_far.cost_usd + max(cost, 0) > most:
         all_of_it = usd_text(so_far.cost_usd + max(cost, 0))
         return f"all rounds would cost ${all_of_it} by now, more than what was agreed to"
-    return next(_beyond(plan, rule, acting, so_far, so_far.agreed), None)
+    return None
 
 
 def _beyond(plan: Plan, rule: Rule, acting: Rule, so_far: RoundsSoFar, agreed: Agreed) -> Iterator[str]:
