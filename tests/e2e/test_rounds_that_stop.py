@@ -200,7 +200,7 @@ async def test_a_step_behind_the_rounds_acts_where_the_sale_is_out_for_a_stale_p
     await rig.mine(5)
     await between_two(rig)
     count, before = len(rig.firings), owed(rig)
-    await hours(rig, 26 * 3_600)  # a price may be 25 hours old, by a clock that blocks may have run ahead of
+    await hours(rig, 26 * 3_600)  # a price may be 25 old, and quick blocks add no second
     rig.wired.engine.kill_switch.release()
     await rig.mine(4)
     assert len(rig.firings) > count
