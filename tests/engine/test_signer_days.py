@@ -55,10 +55,10 @@ def test_it_is_told_with_what_mends_it_and_kept_for_what_is_over_what_is_left(da
                   "until tomorrow (00:00 UTC)", "daily_spend_usd", "/home/me/rules.toml and"):  # fmt: skip
         assert words in told.reason
     assert days.days.refuse(RULE, of(a_spend(30, 0))) is None
-    refused = days.days.refuse(RULE, of(a_spend(20, 1), a_spend(11, 3)))
+    refused = days.days.refuse(RULE, of(a_spend(20, 1), a_spend(11, 3), a_spend(10, 4)))
     assert refused is not None
-    assert refused[0].reason.count("31 base units are wanted") == 1
-    assert refused[1] == (1, 3)
+    assert refused[0].reason.count("41 base units are wanted") == 1
+    assert refused[1] == (3,), "what fits into what is left is done, in the order of the plan"
 
 
 def test_it_is_of_one_account_and_one_token(days: Days) -> None:
@@ -70,7 +70,7 @@ def test_it_is_of_one_account_and_one_token(days: Days) -> None:
     assert days.days.refuse(RULE, of(replace(a_spend(31, 1, PAYER), spend_token="0x" + "e5" * 20))) is None
 
 
-def test_gas_of_the_day_holds_the_whole_plan(days: Days) -> None:
+def test_gas_of_the_day_is_for_the_steps_that_it_lasts_for(days: Days) -> None:
     told = days.hear(DayUsed(None, 10**18, 10**16, 10**18 + 10**15), of(a_spend(1, 0), a_spend(1, 1)))
     assert "max_cost_usd" in told.reason
     assert "1.001000 of the native coin" in told.reason
@@ -79,7 +79,30 @@ def test_gas_of_the_day_holds_the_whole_plan(days: Days) -> None:
     assert days.days.refuse(RULE, one) is None, "a hundred thousand gas at ten gwei is what is left"
     refused = days.days.refuse(RULE, of(a_spend(1, 0), a_spend(1, 1)))
     assert refused is not None
-    assert refused[1] == ()
+    assert refused[1] == (1,)
+    dear = replace(a_spend(1, 0), gas_limit=900_000)
+    refused = days.days.refuse(RULE, of(dear, a_spend(1, 1)))
+    assert refused is not None
+    assert refused[1] == (0,), "the dear one is left out, and the cheap one behind it is not"
+    refused = days.days.refuse(RULE, of(replace(dear, step=None)))
+    assert refused is not None
+    assert refused[1] == (), "what is for no step can be left out of none"
+
+
+def test_what_one_account_has_used_up_holds_no_step_of_another(days: Days) -> None:
+    days.hear(DayUsed(None, 10**18, 10**15, 10**18), of(a_spend(1, 0, PAYER)), PAYER)
+    assert days.days.refuse(RULE, of(a_spend(1, 0))) is None
+    refused = days.days.refuse(RULE, of(a_spend(1, 0), a_spend(1, 1, PAYER)))
+    assert refused is not None
+    assert (refused[0].account, refused[1]) == (PAYER, (1,))
+
+
+def test_what_was_asked_for_in_vain_leaves_the_room_to_less(days: Days) -> None:
+    """Nothing was signed yet, and all of the plan was too much: a smaller one goes out."""
+    days.hear(DayUsed(TOKEN, 0, 120, 100), of(a_spend(60, 0), a_spend(60, 1)))
+    assert days.days.refuse(RULE, of(a_spend(60, 0))) is None
+    days.hear(DayUsed(None, 0, 4 * 10**15, 35 * 10**14), of(*(a_spend(1, step) for step in range(4))))
+    assert days.days.refuse(RULE, of(*(a_spend(1, step) for step in range(3)))) is None
 
 
 @pytest.mark.parametrize("how", ["tomorrow", "armed"])

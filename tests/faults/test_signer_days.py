@@ -10,18 +10,23 @@ from tests.support.fault_rig import ADD, REPAY, FaultRig, OpenRig
 from tui.engine.breaker import REFUSALS_TO_HOLD
 from tui.engine.carrying import DAY_IS_USED
 from tui.model.intent import FiringState, IntentState
+from tui.model.signing import day_used
 from tui.model.units import WAD
 from tui.model.view import Protection, Severity
 
 pytestmark = pytest.mark.node
 
 
-async def capped(rig: FaultRig, symbol: str, amount: int) -> None:
-    """The signer may sign for no more than `amount` (base units) a day of one token."""
+async def capped(rig: FaultRig, symbol: str = "", amount: int = 0, gas: int | None = None) -> None:
+    """The signer may sign for no more than `amount` (base units) a day of one token, or for so many wei of gas."""
     (policy,) = rig.wired.engine.armory.policies.values()
-    signer, token = rig.wired.engine.ports.signer, rig.chain.token(symbol).address.lower()
+    signer = rig.wired.engine.ports.signer
     assert policy is not None
     assert signer is not None
+    if gas is not None:
+        await signer.set_policy(replace(policy, max_daily_fee_wei=gas))
+        return
+    token = rig.chain.token(symbol).address.lower()
     assert token in dict(policy.daily_caps)
     await signer.set_policy(replace(policy, daily_caps=tuple({**dict(policy.daily_caps), token: amount}.items())))
 
@@ -108,6 +113,27 @@ async def test_what_the_day_leaves_no_room_for_is_left_out_and_the_rest_is_done(
     assert (await rig.settle()).state is FiringState.DONE, rig.said
     assert {intent.words.split()[0] for intent in rig.firing.intents if intent.attempts} == {"Let", "Supply"}
     assert "left out: " in rig.said
+    rig.check()
+
+
+async def test_gas_of_the_day_that_does_not_last_for_the_whole_plan_goes_to_what_it_lasts_for(
+    open_faulty: OpenRig,
+) -> None:
+    little = REPAY.replace('"20000"', '"2000"')
+    rig = await open_faulty(steps=f"{little}\n\n{ADD}", partial=True)
+    await capped(rig, gas=1)
+    await rig.fall("2450")
+    assert rig.attempts() == []
+    used = day_used(rig.firings[-1].reason)
+    assert used is not None
+    assert (used.token, used.spent) == (None, 0), "what is asked for is not signed yet"
+    await rig.arm()
+    await capped(rig, gas=used.asked * 5 // 4)
+    await rig.mine()
+    assert (await rig.settle()).state is FiringState.DONE, rig.said
+    assert {intent.words.split()[0] for intent in rig.firing.intents if intent.attempts} == {"Repay"}
+    assert "repay 2,000.00 USDC, add-collateral" in rig.said
+    assert "add-collateral" in rig.said.rpartition("left out: ")[2]
     rig.check()
 
 

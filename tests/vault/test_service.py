@@ -268,9 +268,11 @@ def test_what_is_judged_is_judged_as_it_would_be_signed_one_after_another_and_no
     assert judged(*both[1:])["ok"]
     reply = judged(*both)
     refused(reply, "daily limit of token")
-    assert day_used(reply["reason"]) == DayUsed(USDC, 7_000, 1_001, 8_000)
-    bench.arm(max_daily_fee_wei=2 * 300_000 * 50 * GWEI)
-    refused(judged(bench.request(nonce=1), bench.request(nonce=2)), "daily fee limit")
+    assert day_used(reply["reason"]) == DayUsed(USDC, 2_000, 6_001, 8_000), "of which 2,000 are signed"
+    fee = 300_000 * 50 * GWEI
+    bench.arm(max_daily_fee_wei=2 * fee)
+    reply = judged(bench.request(nonce=1), bench.request(nonce=2))
+    assert day_used(reply["reason"]) == DayUsed(None, fee, 2 * fee, 2 * fee)
     refused(judged(bench.request(nonce=0, data=call_data(1))), "another meaning")
     refused(judged(bench.request(nonce=1), bench.request(nonce=2, to=USDC)), "not on the list")
     (bench.state / "kill").touch()

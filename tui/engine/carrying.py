@@ -107,7 +107,8 @@ class Carrier:
 
     async def _judged(self, firing: Firing, fees: tuple[int, int]) -> Refusal | None:
         """Why the signer would not sign all of it, or None: asked before it signs the first, because a plan of which it
-        signs a part holds its account until somebody cancels that part. What gives no answer now gives none later.
+        signs a part holds its account until somebody cancels that part. Who gives no answer now is asked to sign all
+        the same: it may answer then.
         """
         waiting = unsigned(firing)
         for account in senders(waiting):
@@ -117,7 +118,7 @@ class Carrier:
             except SignerRefused as error:
                 return _refusal(str(error), account)
             except SignerUnavailable:
-                return None
+                continue
         return None
 
     def _unsigned_end(self, firing: Firing, reason: str, account: str, *, free: bool) -> Refusal | None:

@@ -55,18 +55,19 @@ class SignerDays:
         return refused if told is None else told[0]
 
     def refuse(self, rule: Rule, plan: Plan) -> tuple[Refusal, tuple[int, ...]] | None:
-        """Why the signer would not sign a plan today, as far as it has said so, and the numbers of the steps that it is
-        about: without them it may be done. None where nothing is known against it.
+        """Why the signer would not sign a plan today, as far as it has said so, and the numbers of the steps that do
+        not fit into what is left, one after another: without them it may be done. None where nothing is known against
+        it.
         """
         self._forget()
         account = plan.position.account
         for (owner, token), told in self._told.items():
             own = [call for call in plan.calls if sender_of(call, account) == owner]
-            wanted = _gas_of(own, plan) if token is None else sum(_spends(call, token) for call in own)
-            if wanted > max(told.used.cap - told.used.spent, 0):
-                steps = () if token is None else tuple(dict.fromkeys(_steps(own, token)))
+            wants = [(call.step, _wants(call, token, plan.fees.max_fee)) for call in own]
+            wanted, left = sum(amount for _, amount in wants), max(told.used.cap - told.used.spent, 0)
+            if wanted > left:
                 words = _words(rule, plan, owner, replace(told.used, asked=wanted))
-                return Refusal(DAY_IS_USED, words, account=owner), steps
+                return Refusal(DAY_IS_USED, words, account=owner), _too_much(wants, left)
         return None
 
     def _today(self) -> int:
@@ -82,20 +83,31 @@ class SignerDays:
             del self._told[key]
 
 
-def _spends(call: PlannedCall, token: str) -> int:
-    """Base units of `token` that the signer counts for a call."""
+def _wants(call: PlannedCall, token: str | None, max_fee: int) -> int:
+    """What the signer counts for a call: base units of `token`, wei of gas at `max_fee` where that is None."""
+    if token is None:
+        return call.gas_limit * max_fee
     if call.spend_word is None or call.spend_token is None or call.spend_token.lower() != token:
         return 0
     start = 4 + 32 * call.spend_word
     return int.from_bytes(call.data[start : start + 32], "big")
 
 
-def _steps(calls: list[PlannedCall], token: str) -> list[int]:
-    return [call.step for call in calls if call.step is not None and _spends(call, token)]
-
-
-def _gas_of(calls: list[PlannedCall], plan: Plan) -> int:
-    return sum(call.gas_limit for call in calls) * plan.fees.max_fee
+def _too_much(wants: list[tuple[int | None, int]], left: int) -> tuple[int, ...]:
+    """The steps whose transactions want more than the ones before them leave; what is for no step goes first."""
+    by_step: dict[int, int] = {}
+    for step, amount in wants:
+        if step is None:
+            left -= amount
+        elif amount:
+            by_step[step] = by_step.get(step, 0) + amount
+    found = []
+    for step, amount in by_step.items():
+        if amount > left:
+            found.append(step)
+        else:
+            left -= amount
+    return tuple(found)
 
 
 def _words(rule: Rule, plan: Plan, account: str, used: DayUsed) -> str:

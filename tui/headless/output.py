@@ -33,8 +33,9 @@ def data_json(value: object) -> None:
 
 
 def takes_all(stream: TextIO) -> bool:
-    """Whether a stream has a form for every letter."""
-    return (stream.encoding or "").lower().replace("-", "") in ("utf8", "utf8sig")
+    """Whether a stream has a form for every letter, as one has that encodes nothing (what an app catches)."""
+    encoding = getattr(stream, "encoding", "utf-8") or ""
+    return encoding.lower().replace("-", "") in ("utf8", "utf8sig")
 
 
 def escape_what_has_no_form() -> None:

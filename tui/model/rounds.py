@@ -35,8 +35,8 @@ class Agreed:
 
     `steps` are (number of a step, base units of what its maximum is of) of what is done at once, `sales` (number of a
     step, dollars that are sold) of what goes in rounds, as it was shown: a step that is in neither was not asked about.
-    `cost_usd`: gas and sales of all of it; None: what it costs was not known, so no further round is covered. Dollars
-    with 8 decimals.
+    `cost_usd`: gas and sales of all of it; None: what it costs was not known, so no further round is covered but in an
+    emergency, in which cost asks nobody. Dollars with 8 decimals.
     """
 
     cost_usd: int | None

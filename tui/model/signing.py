@@ -150,8 +150,9 @@ NEVER_SIGNED = "a no-op is signed only for a nonce that was signed before"
 
 @dataclass(frozen=True, slots=True)
 class DayUsed:
-    """That a limit of the day (UTC) is used up in the signer: what it signed for today, what is asked for, and what it
-    signs for at the most, in base units of `token`, or of gas in wei where that is None.
+    """That a limit of the day (UTC) is used up in the signer: what it signed for today, what is asked for (together
+    with what is asked before it), and what it signs for at the most, in base units of `token`, or of gas in wei where
+    that is None.
 
     It counts signatures and not what became of them: it sees no chain, and whoever asks may lie about it.
     """

@@ -35,19 +35,25 @@ class NonceBinding:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What was signed before, as far as one request is concerned. Token base units and wei of this UTC day."""
+    """What was signed before, as far as one request is concerned. Token base units and wei of this UTC day.
+
+    `ahead` and `fees_ahead` are of transactions that are asked about together with it and would be signed before it:
+    they count like the signed ones, and are not told as signed.
+    """
 
     binding: NonceBinding | None = None
     intent_nonce: int | None = None
     spent_today: Mapping[str, int] = field(default_factory=dict)
     fees_today: int = 0
+    ahead: Mapping[str, int] = field(default_factory=dict)
+    fees_ahead: int = 0
 
     def after(self, verdict: Verdict) -> Usage:
-        """The same once another transaction of the account is signed as `verdict` says."""
-        spent = dict(self.spent_today)
+        """The same where another transaction of the account, that `verdict` is of, is to be signed before."""
+        ahead = dict(self.ahead)
         for token, amount in verdict.spends:
-            spent[token] = spent.get(token, 0) + amount
-        return replace(self, spent_today=spent, fees_today=self.fees_today + verdict.fee_added)
+            ahead[token] = ahead.get(token, 0) + amount
+        return replace(self, ahead=ahead, fees_ahead=self.fees_ahead + verdict.fee_added)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +104,12 @@ def check_transaction(
         spends = ()  # the same meaning again: only one of the attempts can be mined, and it was counted
     caps = dict(policy.daily_caps)
     for token, amount in spends:
-        spent = usage.spent_today.get(token, 0)
+        spent, asked = usage.spent_today.get(token, 0), usage.ahead.get(token, 0) + amount
         cap = caps.get(token)
         if cap is None:
             raise SignerRefused(f"no daily limit is set for token {token}")
-        if spent + amount > cap:
-            raise SignerRefused(DayUsed(token, spent, amount, cap).text)
+        if spent + asked > cap:
+            raise SignerRefused(DayUsed(token, spent, asked, cap).text)
     return Verdict(False, spends, _check_fee(policy, request, usage, daily=True))
 
 
@@ -128,8 +134,9 @@ def _check_fee(policy: SigningPolicy, request: TransactionRequest, usage: Usage,
     if fee > policy.max_fee_wei:
         raise SignerRefused(f"the fee may reach {fee} wei, above the ceiling of {policy.max_fee_wei}")
     added = max(0, fee - (usage.binding.fee_wei if usage.binding is not None else 0))
-    if daily and usage.fees_today + added > policy.max_daily_fee_wei:
-        raise SignerRefused(DayUsed(None, usage.fees_today, added, policy.max_daily_fee_wei).text)
+    asked = usage.fees_ahead + added
+    if daily and usage.fees_today + asked > policy.max_daily_fee_wei:
+        raise SignerRefused(DayUsed(None, usage.fees_today, asked, policy.max_daily_fee_wei).text)
     return added
 
 
