@@ -199,7 +199,7 @@ async def test_a_maximum_holds_for_all_rounds_together(rounds: Open) -> None:
     assert first.shortfall is not None
     await rig.mine(40)
     after = rig.chain.call(rig.chain.token("WETH").a_token, "balanceOf(address)", ["uint256"], rig.account)
-    assert 99 * WAD // 100 < before - after <= WAD
+    assert 99 * WAD // 100 < before - after <= WAD + 100  # wei: each withdrawal rounds what earns interest
     assert len(rig.firings) > 1
     assert sum(withdrawals(rig)) <= WAD
 

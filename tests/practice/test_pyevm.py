@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 from eth_account import Account
+from eth_utils.crypto import keccak
 
 from tests.support.chain import Chain, keyed_account
+from tests.support.deleverage import remove_code
 from tui.practice.abi import calldata
 from tui.practice.accounts import CHAIN_ID, SPARE_ACCOUNTS
 from tui.practice.rpc import RpcError
 from tui.practice.scenarios import PriceDriver, scenario_named
 from tui.practice.world import World
+from tui.protocols.aave_v3.helper import DEPLOYER, DEPLOYER_MAKER, DEPLOYER_TRANSACTION, DEPLOYER_WEI
 
 pytestmark = [pytest.mark.node, pytest.mark.pyevm]
 
@@ -253,6 +256,28 @@ def test_snapshots_bring_back_everything(pyevm_market: Chain) -> None:
     assert chain.rpc("evm_revert", outer) is True
     assert (chain.block_number(), chain.price("WETH")) == (height, price)
     assert chain.rpc("evm_revert", inner) is False
+
+
+def test_what_is_mined_again_and_taken_back_leaves_what_was_mined_first(pyevm_market: Chain) -> None:
+    """The transaction that makes the deterministic deployer is one for all chains: it is mined again where the nonce of
+    its sender is set back.
+    """
+    chain = pyevm_market
+    raw, name = "0x" + DEPLOYER_TRANSACTION.hex(), "0x" + keccak(DEPLOYER_TRANSACTION).hex()
+    if chain.rpc("eth_getTransactionReceipt", name) is None:
+        chain.set_ether(DEPLOYER_MAKER, DEPLOYER_WEI)
+        assert chain.rpc("eth_sendRawTransaction", raw) == name
+    first = chain.rpc("eth_getTransactionReceipt", name)
+    snapshot = chain.snapshot()
+    for _ in range(2):
+        remove_code(chain, DEPLOYER, DEPLOYER_MAKER)
+        chain.set_ether(DEPLOYER_MAKER, DEPLOYER_WEI)
+        assert chain.rpc("eth_sendRawTransaction", raw) == name
+        assert chain.rpc("eth_getTransactionReceipt", name)["blockNumber"] == hex(chain.block_number())
+    assert chain.rpc("evm_revert", snapshot) is True
+    assert chain.rpc("eth_getTransactionReceipt", name) == first
+    assert chain.rpc("eth_getTransactionByHash", name)["blockNumber"] == first["blockNumber"]
+    assert len(chain.rpc("eth_feeHistory", 1024, "latest", [50])["reward"]) == chain.block_number() + 1
 
 
 def test_time_passes_as_told(both: tuple[Chain, Chain]) -> None:

@@ -86,6 +86,8 @@ class Chain:
     next_base_fee: int | None = None
     _store: dict[bytes, bytes] = field(default_factory=dict)
     _snapshots: dict[str, tuple[int, Hash32, int]] = field(default_factory=dict)
+    _mined_first: dict[str, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)
+    """Transaction and receipt as they were first, of what was mined again: nonces can be set back."""
     _arrivals: int = 0
 
     def __post_init__(self) -> None:
@@ -276,6 +278,9 @@ class Chain:
         used = logs = 0
         for index, (pending, receipt) in enumerate(zip(mined, receipts, strict=True)):
             body = transaction_json(header, index, pending.transaction, pending.sender)
+            if names[index] in self.receipts:
+                first = self.transactions[names[index]], self.receipts[names[index]]
+                self._mined_first.setdefault(names[index], first)
             self.transactions[names[index]] = body
             self.receipts[names[index]] = receipt_json(header, body, receipt, receipt.gas_used - used, logs)
             used, logs = receipt.gas_used, logs + len(receipt.logs)
@@ -316,12 +321,21 @@ class Chain:
         for block in self.blocks[height + 1 :]:
             del self.number_by_hash[block["hash"]]
             for each in block["transactions"]:
-                del self.transactions[each], self.receipts[each]
+                self._forget(each, height)
         del self.headers[height + 1 :], self.roots[height + 1 :], self.blocks[height + 1 :]
         self.roots[-1] = root
         self.pool.clear()
         self.next_timestamp = self.next_base_fee = None
         return True
+
+    def _forget(self, name: str, height: int) -> None:
+        """What is known of a transaction above a height; what was mined up to it stays."""
+        first = self._mined_first.get(name)
+        if first is not None and quantity(first[1]["blockNumber"], 0) <= height:
+            self.transactions[name], self.receipts[name] = first
+            return
+        for known in (self._mined_first, self.transactions, self.receipts):
+            known.pop(name, None)
 
     def dump(self) -> bytes:
         """Everything mined, as JSON that ``load`` reads."""
