@@ -8,8 +8,9 @@ import pytest
 
 from tests.support.firings import BLOCK, a_firing, a_plan, an_intent
 from tests.support.plain_rules import repay, rule_of, sell, supply
-from tui.engine.continuing import COOLDOWN, Begun, begun, by_number, going_on, is_worth_it, refuse_again, still_short
+from tui.engine.continuing import COOLDOWN, Begun, begun, going_on, is_worth_it, refuse_again, still_short
 from tui.engine.further import SPAN, time_text
+from tui.engine.numbering import numbered
 from tui.model.intent import Firing, FiringState, IntentState
 from tui.model.plan import Plan, PlanCost, Refusal
 from tui.model.rounds import DebtPart
@@ -126,7 +127,7 @@ def test_what_it_lacked_or_what_gets_there_is_done_at_once() -> None:
 
 def test_steps_are_known_though_others_are_out() -> None:
     acting = replace(RULE, steps=(SUPPLY, SELL))
-    assert by_number(acting, {SELL: 9, REPAY: 5}) == {1: 9}
+    assert numbered(acting, {SELL: 9, REPAY: 5}) == {1: 9}
     assert refuse_again(RULE, acting, SHORT, Begun({SUPPLY: 5}, NOW + 60, True), NOW) is not None
     assert refuse_again(RULE, acting, SHORT, BEFORE, NOW) is None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tui.engine.numbering import numbers_of, written_number
 from tui.model.agreement import COST_ROOM_PERCENT, COST_ROOM_USD, SPEND_ROOM_PERCENT
 from tui.model.plan import Action, Plan
 from tui.model.rounds import Agreed, RoundsSoFar
@@ -16,11 +17,6 @@ from tui.model.units import usd_text, value_usd
 from tui.planning.texts import step_text
 
 NOBODY_ASKED = "nobody has said yes to it"
-
-
-def numbers_of(plan: Plan, rule: Rule, acting: Rule) -> tuple[int, ...]:
-    """The numbers, in the rule, of the steps of a plan that is of the rule as it may act (`acting`)."""
-    return tuple(rule.steps.index(acting.steps[number]) for number in plan.taken)
 
 
 def taken_of(rule: Rule, number: int, action: Action) -> int:
@@ -54,7 +50,7 @@ def agreed_to(shown: Plan, plan: Plan, rule: Rule, acting: Rule, so_far: RoundsS
             sales[number] = sales.get(number, so_far.sold_of(number)) + _roomy(usd + ahead)
     foreseen = [() if one.rounds is None else one.rounds.behind for one in (plan, shown)]
     for now, then in zip(*foreseen, strict=True):
-        number = rule.steps.index(acting.steps[now.step])
+        number = written_number(rule, acting, now.step)
         if then.by_rounds:
             sales[number] = sales.get(number, so_far.sold_of(number)) + _roomy(then.spend_usd)
         else:

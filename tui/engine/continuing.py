@@ -88,11 +88,6 @@ def _taken_by(firing: Firing, rule: Rule) -> dict[Step, int]:
     return taken
 
 
-def by_number(acting: Rule, taken: Mapping[Step, int]) -> dict[int, int]:
-    """What was taken by the numbers of the steps in the rule, as it may act now."""
-    return {number: taken[step] for number, step in enumerate(acting.steps) if step in taken}
-
-
 async def going_on(
     before: Begun | None,
     now: int,

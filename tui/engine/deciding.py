@@ -14,16 +14,16 @@ from tui.engine.conditions import Consequence, first
 from tui.engine.continuing import (
     Begun,
     begun,
-    by_number,
     firings_since,
     going_on,
     is_worth_it,
     refuse_again,
     still_short,
 )
-from tui.engine.doubts import NONE, Doubted, numbered
+from tui.engine.doubts import NONE, Doubted
 from tui.engine.further import SPAN, refuse_further
 from tui.engine.guard import Guard
+from tui.engine.numbering import numbered
 from tui.engine.patience import Pair, Patience
 from tui.engine.prospect import Prospect
 from tui.engine.retrying import REVERTS_SPAN, refuse_retry, reverts_in_row
@@ -99,7 +99,7 @@ class Deciding:
                     closing=rest_to_close(state),
                     doubts=numbered(acting, left_out),
                     because=why,
-                    taken=by_number(acting, taken),
+                    taken=numbered(acting, taken),
                 )
                 refused = None if isinstance(plan, Refusal) else self.days.refuse(rule, plan)
                 if refused is None:
@@ -135,7 +135,7 @@ class Deciding:
         out = first(self._guard.conditions.get((rule.name, position.id), ()), Consequence.STEP_OUT)
         plan = lacking_steps(rule, acting, plan, out)
         if before is not None:
-            plan = still_short(rule, replace(plan, before=tuple(by_number(acting, before.taken).items())))
+            plan = still_short(rule, replace(plan, before=tuple(numbered(acting, before.taken).items())))
         waits = self._patience.hold((rule.name, position.id), plan, rule.for_blocks)
         return rests or rests_on or waits or self._further(rule, position, plan, state) or plan
 

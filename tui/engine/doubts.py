@@ -33,11 +33,6 @@ def doubted(acting: Rule, plan: Plan, refused: Refusal | None) -> Step | None:
     return None if number is None else acting.steps[number]
 
 
-def numbered(acting: Rule, doubts: Doubted) -> dict[int, str]:
-    """The same by the numbers of the steps in the rule, as it may act now."""
-    return {number: doubts[step] for number, step in enumerate(acting.steps) if step in doubts}
-
-
 class Doubts:
     """What is left out of the plans that a person is asked about, by rule and position, until the fall is over, or
     nothing is left without it.

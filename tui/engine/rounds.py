@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from tui.engine.agreed import numbers_of, round_usd, taken_of
+from tui.engine.agreed import round_usd, taken_of
+from tui.engine.numbering import numbered, numbers_of, written_number
 from tui.model.calls import Log
 from tui.model.plan import Plan, Refusal
 from tui.model.position import Asset, Position
@@ -38,8 +39,7 @@ def known_of(state: RuleState, rule: Rule, acting: Rule) -> RoundsSoFar | None:
     if known is None:
         return None
     used = {rule.steps[number]: amount for number, amount in known.used}
-    steps = tuple((number, used[step]) for number, step in enumerate(acting.steps) if step in used)
-    return replace(known, used=steps, step=_number_in(acting, rule.steps[known.step]))
+    return replace(known, used=tuple(numbered(acting, used).items()), step=_number_in(acting, rule.steps[known.step]))
 
 
 def _number_in(rule: Rule, step: Step) -> int:
@@ -60,7 +60,7 @@ def next_round(
     if before is None:
         left = () if state.rounds is None else state.rounds.left
         # A firing that is gone on with in rounds is one firing: its maxima hold for all of it.
-        gone_on = tuple(sorted((rule.steps.index(acting.steps[number]), amount) for number, amount in plan.before))
+        gone_on = tuple(sorted((written_number(rule, acting, number), amount) for number, amount in plan.before))
         before = RoundsSoFar(taken[-1], used=gone_on, left=left)
     if plan.rounds is not None:
         before = replace(before, step=taken[-1], parts=plan.rounds.parts)

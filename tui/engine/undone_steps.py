@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tui.engine.doubts import Doubted
+from tui.engine.numbering import written_number
 from tui.model.intent import Firing, IntentState
 from tui.model.plan import Plan, PlannedCall
 from tui.model.rule import SALES, Rule
@@ -32,7 +33,7 @@ def _as_written(call: PlannedCall, rule: Rule, acting: Rule) -> PlannedCall:
     step = acting.steps[call.step]
     # What earlier rounds bought is repaid for the step that sold for it, and nothing more is sold for that.
     only_repays = step.action in SALES and call.action is not None and call.action.sale is None
-    return replace(call, step=rule.steps.index(step), takes=0 if only_repays else call.takes)
+    return replace(call, step=written_number(rule, acting, call.step), takes=0 if only_repays else call.takes)
 
 
 def undone_steps(rule: Rule, row: Sequence[Firing]) -> Doubted:

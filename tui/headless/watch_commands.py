@@ -9,10 +9,11 @@ from dataclasses import replace
 
 from tui.config.options import Options, UsageError, options_from
 from tui.engine.conditions import Condition, Consequence, acting_rule, first
-from tui.engine.continuing import Begun, begun, by_number, firings_since, going_on, is_worth_it, refuse_again
+from tui.engine.continuing import Begun, begun, firings_since, going_on, is_worth_it, refuse_again
 from tui.engine.freshness import SILENT_AFTER_BLOCKS
 from tui.engine.further import SPAN, refuse_further
 from tui.engine.live_rules import live_errors, live_faults
+from tui.engine.numbering import numbered
 from tui.engine.patience import BLOCKS
 from tui.engine.retrying import refuse_retry
 from tui.engine.rulebook import on_record, recalled, why_waits
@@ -191,7 +192,7 @@ async def _evaluate_anew(
         before,
         snapshot.block.timestamp,
         lambda taken: wired.engine.prospect.simulated_plan(
-            acting, position, snapshot, fees, closing=state.closing, taken=by_number(acting, taken)
+            acting, position, snapshot, fees, closing=state.closing, taken=numbered(acting, taken)
         ),
         lambda made: is_worth_it(rule, made),
     )
