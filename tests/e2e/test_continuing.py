@@ -7,7 +7,6 @@ Health is 1.38 before the price falls; the wallet holds 20,000 USDC and 8 WETH.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -21,16 +20,14 @@ from tests.support.on_exchange import (
     evaluation_of,
     fall,
     health,
+    looked_at,
     plan_of,
     refusal_of,
     wallet,
 )
 from tui.engine.further import time_text
 from tui.engine.patience import BLOCKS
-from tui.headless.watch_commands import evaluate
-from tui.journal.reading import read_journal
 from tui.model.intent import FiringState, IntentState
-from tui.model.plan import Evaluation
 from tui.model.units import WAD
 
 pytestmark = pytest.mark.node
@@ -67,19 +64,6 @@ async def rest_is_over(rig: FaultRig) -> None:
     for symbol in rig.chain.market.tokens:
         rig.chain.set_price(symbol, Decimal(rig.chain.price(symbol)) / 10**8)
     await rig.head()
-
-
-async def looked_at(rig: FaultRig) -> Evaluation:
-    """What `trimtab plan` finds at the newest block, with what is on record."""
-    engine = rig.wired.engine
-    assert engine.snapshot is not None
-    assert engine.fees is not None
-    record = read_journal(rig.wired.paths.state)
-    try:
-        (rule,), position = engine.book.rules, engine.snapshot.positions[0]
-        return await evaluate(replace(rig.wired, record=record), rule, position, engine.snapshot, engine.fees)
-    finally:
-        record.close()
 
 
 # --- a step that stays passed over -----------------------------------------------------------------------------------
@@ -214,12 +198,9 @@ async def undone_by(rig: FaultRig, contract: str) -> None:
     chain = rig.chain
     raws = [intent.attempts[-1].raw for intent in rig.firing.intents]
     chain.rpc("anvil_dropAllTransactions")
-    code = chain.rpc("eth_getCode", contract, "latest")
-    chain.rpc("anvil_setCode", contract, REVERTS)
-    for raw in raws:
-        chain.rpc("eth_sendRawTransaction", "0x" + raw.hex())
-    chain.mine()
-    chain.rpc("anvil_setCode", contract, code)
+    with chain.code_as(REVERTS, contract):
+        chain.send_raw(raws)
+        chain.mine()
     rig.clock.advance(2)
     await rig.head()
     assert {one.state for one in rig.firing.intents} == {IntentState.INCLUDED}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -22,6 +21,7 @@ from tests.support.on_exchange import (
     evaluation_of,
     fall,
     health,
+    looked_at,
     on_target,
     plan_of,
     refusal_of,
@@ -29,29 +29,13 @@ from tests.support.on_exchange import (
 from tui.engine.breaker import REFUSALS_TO_HOLD
 from tui.engine.further import SPAN, time_text
 from tui.engine.patience import BLOCKS
-from tui.headless.watch_commands import evaluate
-from tui.journal.reading import read_journal
 from tui.model.intent import FiringState
-from tui.model.plan import Evaluation
 
 pytestmark = pytest.mark.node
 
 TRIGGER = 125 * WAD // 100
 USD_AT_120 = Decimal("2602.41")
 SALE = SELL.format("2%")
-
-
-async def looked_at(rig: FaultRig) -> Evaluation:
-    """What `trimtab plan` finds at the newest block, with what is on record."""
-    engine = rig.wired.engine
-    assert engine.snapshot is not None
-    assert engine.fees is not None
-    record = read_journal(rig.wired.paths.state)
-    try:
-        (rule,), position = engine.book.rules, engine.snapshot.positions[0]
-        return await evaluate(replace(rig.wired, record=record), rule, position, engine.snapshot, engine.fees)
-    finally:
-        record.close()
 
 
 # --- a step that cannot be done --------------------------------------------------------------------------------------

@@ -13,8 +13,20 @@ from tests.e2e.test_rounds_that_close import owed
 from tests.e2e.test_rounds_that_stop import keep
 from tests.support.deleverage import remove_code, the_helper
 from tests.support.fault_rig import GWEI, REPAY, FaultRig, World
-from tests.support.on_exchange import SELL, SWAP, TARGET, Open, allowed, fall, health, on_target, usually
-from tests.support.positions import PPM, follow
+from tests.support.on_exchange import (
+    SELL,
+    SWAP,
+    TARGET,
+    Open,
+    allowed,
+    close_instead,
+    fall,
+    health,
+    mine_in_moved_pools,
+    on_target,
+    usually,
+)
+from tests.support.positions import PPM
 from tui.model.intent import IntentState
 from tui.model.view import Confirmation
 from tui.screen.draw.sales import rounds_lines
@@ -101,12 +113,7 @@ async def test_a_swap_of_the_wallet_that_was_undone_is_made_by_a_later_round_wit
     assert [str(step.action.kind) for step in first.plan.steps] == ["swap-to-repay", "deleverage"]
     held = chain.balance("WBTC", rig.account)
     raws = [attempt.raw for intent in rig.firing.intents for attempt in intent.attempts]
-    chain.rpc("anvil_dropAllTransactions")
-    follow(chain, {"WBTC": PPM - 15_000})
-    for raw in raws:
-        chain.rpc("eth_sendRawTransaction", "0x" + raw.hex())
-    chain.mine()
-    follow(chain)
+    mine_in_moved_pools(chain, raws, {"WBTC": PPM - 15_000})
     await rig.mine(3)
     assert IntentState.FINAL_REVERTED in [one.state for one in rig.firings[-1].intents]
     await to_the_end(rig)
@@ -182,9 +189,7 @@ async def test_one_yes_is_for_the_rounds_of_another_debt_that_it_showed(rounds: 
     rig = await asking(rounds, f"{SALE}\n{SALE.replace('USDC', 'DAI')}")
     chain = rig.chain
     chain.borrow(rig.account, "DAI", chain.units("DAI", 1_000))
-    text = rig.rules.read_text().replace('{ health_factor_below = "1.25", for_blocks = 1 }',
-                                         '{ price_of = "WETH", below = "2900" }')  # fmt: skip
-    rig.rules.write_text(text.replace('{ health_factor = "1.50" }', '{ close = "50%" }'))
+    close_instead(rig, "50%", 'price_of = "WETH", below = "2900"')
     await rig.mine(1)
     await rig.arm()
     at_first = {symbol: owed(rig, symbol) for symbol in ("USDC", "DAI")}

@@ -21,7 +21,7 @@ RULE = """\
 name = "guard"
 position = "aave-v3/core"
 mode = "{mode}"
-when = {{ health_factor_above = "1.6", for_blocks = 2 }}
+when = {{ {when}, for_blocks = 2 }}
 target = {{ close = "50%" }}
 
 [[rule.step]]
@@ -37,8 +37,9 @@ THERE = 3469 * USD + USD * 7 // 8
 """What ether costs, to a dollar, where 10 of it at a threshold of 83% are 1.6 times 18,000 dollars."""
 
 
-def text_of(mode: str = "auto") -> str:
-    return RULE.format(mode=mode)
+def text_of(mode: str = "auto", when: str = 'health_factor_above = "1.6"') -> str:
+    """A rule that closes half of the debt where health is so."""
+    return RULE.format(mode=mode, when=when)
 
 
 def debt_token(rig: Rig) -> str:

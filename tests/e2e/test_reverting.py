@@ -12,8 +12,8 @@ import pytest
 from eth_utils.crypto import keccak
 
 from tests.support.fault_rig import REPAY, FaultRig
-from tests.support.on_exchange import SELL, Open, fall, health, on_target, plan_of, wallet
-from tests.support.positions import PPM, follow
+from tests.support.on_exchange import SELL, Open, fall, health, mine_in_moved_pools, on_target, plan_of, wallet
+from tests.support.positions import PPM
 from tui.model.intent import FiringState
 from tui.model.rule import ActionKind
 from tui.model.units import WAD
@@ -30,13 +30,7 @@ def unmined(rig: FaultRig) -> list[bytes]:
 
 async def include_in_moved_pools(rig: FaultRig, raws: list[bytes]) -> None:
     """What was sent is mined while the pool of WETH is 3% off; after it the pool is well again."""
-    chain = rig.chain
-    chain.rpc("anvil_dropAllTransactions")
-    follow(chain, {"WETH": PPM - 30_000})
-    for raw in raws:
-        chain.rpc("eth_sendRawTransaction", "0x" + raw.hex())
-    chain.mine()
-    follow(chain)
+    mine_in_moved_pools(rig.chain, raws, {"WETH": PPM - 30_000})
     rig.clock.advance(2)
     await rig.head()
 

@@ -11,7 +11,18 @@ import pytest
 
 from tests.e2e.test_rounds import lowest, withdrawals
 from tests.support.fault_rig import FaultRig
-from tests.support.on_exchange import REVERTS, SELL, Open, allowed, fall, health, plan_of, pools_fall_first, wallet
+from tests.support.on_exchange import (
+    REVERTS,
+    SELL,
+    Open,
+    allowed,
+    close_instead,
+    fall,
+    health,
+    plan_of,
+    pools_fall_first,
+    wallet,
+)
 from tests.support.positions import follow
 from tui.model.intent import FiringState, IntentState
 from tui.model.rounds import FLOOR
@@ -29,9 +40,7 @@ async def stop_loss(
 ) -> FaultRig:
     """An engine armed with a stop at 2,700 (or what `when` says) that closes a part."""
     rig = await opens(steps)
-    text = rig.rules.read_text().replace('{ health_factor_below = "1.25", for_blocks = 1 }',
-                                         f"{{ {when} }}")  # fmt: skip
-    rig.rules.write_text(text.replace('{ health_factor = "1.50" }', f'{{ close = "{part}" }}'))
+    close_instead(rig, part, when)
     await rig.mine(1)
     await rig.arm()
     return rig
@@ -92,14 +101,9 @@ async def test_a_later_round_that_is_undone_whole_is_made_again(rounds: Open) ->
     raws = [intent.attempts[-1].raw for intent in rig.firing.intents]
     chain.rpc("anvil_dropAllTransactions")
     broken = (chain.market.pool, chain.market.router02, chain.token("WETH").address, chain.token("USDC").address)
-    codes = [chain.rpc("eth_getCode", one, "latest") for one in broken]
-    for one in broken:
-        chain.rpc("anvil_setCode", one, REVERTS)
-    for raw in raws:
-        chain.rpc("eth_sendRawTransaction", "0x" + raw.hex())
-    chain.mine()
-    for one, code in zip(broken, codes, strict=True):
-        chain.rpc("anvil_setCode", one, code)
+    with chain.code_as(REVERTS, *broken):
+        chain.send_raw(raws)
+        chain.mine()
     await to_the_end(rig)
     undone = rig.firings[-2]
     assert undone.state is FiringState.FAILED

@@ -10,7 +10,6 @@ from decimal import Decimal
 import pytest
 
 from tests.e2e.test_rounds_that_close import owed, to_the_end
-from tests.support.chain import Chain
 from tests.support.deleverage import WAD
 from tests.support.fault_rig import REPAY, FaultRig
 from tests.support.on_exchange import (
@@ -18,6 +17,7 @@ from tests.support.on_exchange import (
     SELL,
     Open,
     allowed,
+    close_instead,
     evaluation_of,
     fall,
     health,
@@ -47,19 +47,12 @@ async def keep(rig: FaultRig, usdc: int) -> None:
     await rig.mine(1)
 
 
-def set_code(chain: Chain, address: str, code: str) -> str:
-    before = str(chain.rpc("eth_getCode", address, "latest"))
-    chain.rpc("anvil_setCode", address, code)
-    return before
-
-
 async def swapped_alone(rig: FaultRig, usd: str) -> None:
     """Mine the round that is under way in a block in which the pool refuses whatever it is asked, so that of all its
     transactions only the swap goes through, paid by the wallet; then the price is another one.
     """
-    code = set_code(rig.chain, rig.chain.market.pool, REVERTS)
-    rig.chain.mine()
-    set_code(rig.chain, rig.chain.market.pool, code)
+    with rig.chain.code_as(REVERTS, rig.chain.market.pool):
+        rig.chain.mine()
     rig.chain.set_price("WETH", usd)
     rig.clock.advance(2)
     await rig.head()
@@ -160,7 +153,7 @@ async def test_a_wallet_that_is_filled_between_two_rounds_defends_though_the_exc
     await rig.mine(5)
     assert health(rig) < 125 * WAD // 100
     await between_two(rig)
-    set_code(chain, chain.market.router02, REVERTS)
+    chain.rpc("anvil_setCode", chain.market.router02, REVERTS)
     rig.wired.engine.kill_switch.release()
     await rig.mine(2)
     chain.give("USDC", chain.units("USDC", 20_000), rig.account)
@@ -177,18 +170,17 @@ async def test_a_rule_that_is_stuck_between_two_rounds_is_told_and_does_not_hold
     await fall(rig)
     await rig.mine(5)
     await between_two(rig)
-    code = set_code(rig.chain, rig.chain.market.router02, REVERTS)
-    rig.wired.engine.kill_switch.release()
-    for _ in range(REFUSALS_TO_HOLD + 4):
-        rig.chain.rpc("evm_increaseTime", 4)
-        await rig.mine()
-    evaluation = evaluation_of(rig)
-    assert evaluation.in_rounds
-    assert evaluation.refused is not None
-    assert evaluation.refused.code == "simulation-reverted"
-    assert rig.wired.engine.why_not_act() is None
-    assert any("cannot act" in text for _, text in rig.view.troubles)
-    set_code(rig.chain, rig.chain.market.router02, code)
+    with rig.chain.code_as(REVERTS, rig.chain.market.router02):
+        rig.wired.engine.kill_switch.release()
+        for _ in range(REFUSALS_TO_HOLD + 4):
+            rig.chain.rpc("evm_increaseTime", 4)
+            await rig.mine()
+        evaluation = evaluation_of(rig)
+        assert evaluation.in_rounds
+        assert evaluation.refused is not None
+        assert evaluation.refused.code == "simulation-reverted"
+        assert rig.wired.engine.why_not_act() is None
+        assert any("cannot act" in text for _, text in rig.view.troubles)
     await to_the_end(rig)
     assert health(rig) >= 15 * WAD // 10
     rig.check()
@@ -216,9 +208,7 @@ async def test_a_step_behind_the_rounds_acts_where_the_sale_is_out_for_a_stale_p
 async def test_under_the_cheapest_order_all_debts_are_closed(rounds: Open) -> None:
     rig = await rounds(f'order = "cheapest"\n\n{SALE}\n{SALE.replace("USDC", "DAI")}')
     rig.chain.borrow(rig.account, "DAI", rig.chain.units("DAI", 3_000))
-    text = rig.rules.read_text().replace('{ health_factor_below = "1.25", for_blocks = 1 }',
-                                         '{ price_of = "WETH", below = "2900" }')  # fmt: skip
-    rig.rules.write_text(text.replace('{ health_factor = "1.50" }', '{ close = "100%" }'))
+    close_instead(rig, "100%", 'price_of = "WETH", below = "2900"')
     await rig.mine(1)
     await rig.arm()
     await fall(rig, usd=Decimal("2800"))
@@ -231,9 +221,7 @@ async def test_under_the_cheapest_order_all_debts_are_closed(rounds: Open) -> No
 
 async def test_a_part_is_closed_once_though_its_maximum_takes_two_firings(rounds: Open) -> None:
     rig = await rounds(f'{SALE}max = "2"\n', partial=True, cooldown="1h")
-    text = rig.rules.read_text().replace('{ health_factor_below = "1.25", for_blocks = 1 }',
-                                         '{ price_of = "WETH", below = "2700" }')  # fmt: skip
-    rig.rules.write_text(text.replace('{ health_factor = "1.50" }', '{ close = "50%" }'))
+    close_instead(rig, "50%", 'price_of = "WETH", below = "2700"')
     await rig.mine(1)
     await rig.arm()
     at_first, held = owed(rig), supplied(rig)
@@ -264,9 +252,7 @@ async def test_half_of_each_debt_is_closed_where_one_is_repaid_by_the_wallet_bes
     chain = rig.chain
     chain.borrow(rig.account, "DAI", chain.units("DAI", 2_000))
     chain.give("DAI", chain.units("DAI", 5_000), rig.account)
-    text = rig.rules.read_text().replace('{ health_factor_below = "1.25", for_blocks = 1 }',
-                                         '{ price_of = "WETH", below = "2700" }')  # fmt: skip
-    rig.rules.write_text(text.replace('{ health_factor = "1.50" }', '{ close = "50%" }'))
+    close_instead(rig, "50%", 'price_of = "WETH", below = "2700"')
     await rig.mine(1)
     await rig.arm()
     at_first = {symbol: owed(rig, symbol) for symbol in ("USDC", "DAI")}

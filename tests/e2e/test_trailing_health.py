@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 
 from tests.e2e.conftest import MakeRig, Rig
-from tests.e2e.test_profit_on_health import owed, rise
+from tests.e2e.test_profit_on_health import owed, rise, text_of
 from tests.support.strange import assert_held_back, assert_nothing_signed, rule_of
 from tui.headless.watch_commands import evaluate
 from tui.model.intent import FiringState
@@ -20,24 +20,7 @@ from tui.rules.prices import lessened
 
 pytestmark = [pytest.mark.node]
 
-RULE = """\
-[[rule]]
-name = "guard"
-position = "aave-v3/core"
-mode = "auto"
-when = {{ health_factor_trailing = "{share}", for_blocks = 2 }}
-target = {{ close = "50%" }}
-
-[[rule.step]]
-action = "repay"
-asset = "USDC"
-
-[rule.limits]
-max_cost_usd = "200"
-daily_spend_usd = "100000"
-cooldown = "0s"
-"""
-TEXT = RULE.format(share="10%")
+TEXT = text_of(when='health_factor_trailing = "10%"')
 
 
 async def at(rig: Rig, usd: str, blocks: int = 3) -> None:
@@ -156,7 +139,7 @@ async def test_a_price_in_doubt_moves_no_best_and_sets_nothing_off(make_rig: Mak
 async def test_one_that_liquidation_would_come_before_is_refused_and_another_is_shown_where_it_fires(
     make_rig: MakeRig,
 ) -> None:
-    rig = await make_rig(rules_text=RULE.format(share="30%"))
+    rig = await make_rig(rules_text=text_of(when='health_factor_trailing = "30%"'))
     report = await rig.wired.commands.arming_report("guard")
     (said,) = report.problems
     assert said.startswith("it fires at health factor 0.968")

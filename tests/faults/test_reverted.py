@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.faults.test_mempool import DONE, MAYBE
-from tests.support.fault_rig import ADD, FaultRig, OpenRig
+from tests.support.fault_rig import ADD, OpenRig
 from tui.engine.budget import day_of
 from tui.engine.further import time_text
 from tui.engine.retrying import rest_seconds
@@ -23,7 +23,7 @@ async def test_31_reverted_on_chain_is_final_with_its_gas_and_planned_anew_from_
 ) -> None:
     rig = await open_faulty()
     await rig.fall()
-    await refuse_one_block(rig)
+    await rig.refuse_one_block()
     assert rig.intent_states == [IntentState.INCLUDED]
     reverted = rig.on_chain()[0]["hash"]
     while rig.firings[-1].state.is_open:
@@ -53,7 +53,7 @@ async def test_31_what_reverts_again_and_again_rests_longer_each_time_and_says_u
     rig = await open_faulty()
     await rig.fall()
     while len(rig.firings) < 3 or rig.firings[0].state.is_open:
-        await (refuse_one_block(rig) if rig.intent_states == [MAYBE] else rig.mine())
+        await (rig.refuse_one_block() if rig.intent_states == [MAYBE] else rig.mine())
     assert [firing.state for firing in rig.firings] == [FiringState.FAILED] * 3
     await rig.mine()
     until = rig.firings[0].block_timestamp + rest_seconds(3)
@@ -78,22 +78,11 @@ async def test_31_in_an_emergency_what_reverts_does_not_rest(open_faulty: OpenRi
     for _ in range(40):
         if len(rig.firings) == 8:
             break
-        await (refuse_one_block(rig) if rig.intent_states == [MAYBE] else rig.mine())
+        await (rig.refuse_one_block() if rig.intent_states == [MAYBE] else rig.mine())
     assert [firing.state for firing in rig.firings[1:]] == [FiringState.FAILED] * 7
     assert rig.firings[0].block_timestamp - rig.firings[-1].block_timestamp < 60
     assert (await rig.settle()).state is FiringState.DONE
     rig.check()
-
-
-async def refuse_one_block(rig: FaultRig) -> None:
-    """Mine a block in which the pool refuses whatever it is asked."""
-    pool = rig.chain.market.pool
-    code = rig.chain.rpc("eth_getCode", pool, "latest")
-    rig.chain.rpc("anvil_setCode", pool, "0x60006000fd")
-    rig.chain.mine()
-    rig.chain.rpc("anvil_setCode", pool, code)
-    rig.clock.advance(2)
-    await rig.head()
 
 
 async def test_31_out_of_gas_on_chain_is_final_with_its_gas(open_faulty: OpenRig) -> None:

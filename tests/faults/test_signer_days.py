@@ -31,17 +31,6 @@ async def capped(rig: FaultRig, symbol: str = "", amount: int = 0, gas: int | No
     await signer.set_policy(replace(policy, daily_caps=tuple({**dict(policy.daily_caps), token: amount}.items())))
 
 
-async def reverts(rig: FaultRig) -> None:
-    """Mine a block in which the pool refuses whatever it is asked."""
-    pool = rig.chain.market.pool
-    code = rig.chain.rpc("eth_getCode", pool, "latest")
-    rig.chain.rpc("anvil_setCode", pool, "0x60006000fd")
-    rig.chain.mine()
-    rig.chain.rpc("anvil_setCode", pool, code)
-    rig.clock.advance(2)
-    await rig.head()
-
-
 def refused_code(rig: FaultRig) -> str | None:
     (evaluation,) = [view.evaluation for view in rig.view.rules]
     return None if evaluation is None or evaluation.refused is None else evaluation.refused.code
@@ -58,7 +47,7 @@ async def test_what_reverts_uses_the_signers_day_up_and_that_is_told_with_what_t
         if refused_code(rig) == DAY_IS_USED:
             break
         waits = bool(rig.firings) and rig.intent_states == [IntentState.MAYBE_SENT]
-        await (reverts(rig) if waits else rig.mine())
+        await (rig.refuse_one_block() if waits else rig.mine())
     assert refused_code(rig) == DAY_IS_USED, rig.said
     failed = [firing for firing in rig.firings if firing.state is FiringState.FAILED]
     assert len(failed) == 3

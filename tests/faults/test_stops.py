@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.faults.test_reverted import refuse_one_block
 from tests.support.fault_rig import FaultRig, OpenRig
 from tui.engine.further import time_text
 from tui.engine.outcomes import MOST_LOOKS
@@ -74,7 +73,7 @@ async def test_a_stop_that_reverted_is_not_used_up_where_the_price_is_back_when_
 ) -> None:
     rig = await stop_loss(open_faulty)
     await rig.fall("2650")
-    await refuse_one_block(rig)
+    await rig.refuse_one_block()
     await price(rig, "2705")
     assert [one.state for one in rig.firings] == [FiringState.FAILED]
     assert "its rebalance reverted on chain: it fires anew once it is beyond its trigger" in rig.said
@@ -93,7 +92,7 @@ async def test_a_stop_that_reverts_again_and_again_rests_longer_each_time_and_th
     await rig.fall("2650")
     for _ in range(30):
         if rig.firings and rig.firing.state.is_open:
-            await refuse_one_block(rig)
+            await rig.refuse_one_block()
             continue
         if len(rig.firings) == 4:
             break
@@ -114,7 +113,7 @@ async def test_a_restart_after_a_revert_does_not_use_a_stop_up(open_faulty: Open
     rig = await stop_loss(open_faulty, blocks=3)
     await rig.fall("2650")
     await rig.mine(2)
-    await refuse_one_block(rig)
+    await rig.refuse_one_block()
     while "planned anew" not in rig.said:
         await rig.mine()
     if blocks == 1:

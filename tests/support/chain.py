@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -194,6 +196,23 @@ class Chain:
     def health_factor(self, account: str) -> int:
         """Wad; 2**256 - 1 without debt."""
         return self.account_data(account)[5]
+
+    @contextmanager
+    def code_as(self, code: str, *addresses: str) -> Iterator[None]:
+        """``code`` stands at addresses meanwhile."""
+        before = [self.rpc("eth_getCode", address, "latest") for address in addresses]
+        for address in addresses:
+            self.rpc("anvil_setCode", address, code)
+        try:
+            yield
+        finally:
+            for address, own in zip(addresses, before, strict=True):
+                self.rpc("anvil_setCode", address, own)
+
+    def send_raw(self, raws: Iterable[bytes]) -> None:
+        """Signed transactions, one after another."""
+        for raw in raws:
+            self.rpc("eth_sendRawTransaction", "0x" + raw.hex())
 
     # -- for the fixtures
 

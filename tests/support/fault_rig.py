@@ -141,6 +141,13 @@ class FaultRig:
         self.clock.advance(2)
         await self.head()
 
+    async def refuse_one_block(self) -> None:
+        """Mine a block in which the pool refuses whatever it is asked."""
+        with self.chain.code_as("0x60006000fd", self.chain.market.pool):
+            self.chain.mine()
+        self.clock.advance(2)
+        await self.head()
+
     async def cancel(self) -> None:
         """A person wants the first transaction back."""
         executor = self.wired.engine.executor

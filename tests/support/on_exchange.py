@@ -4,8 +4,9 @@ what a test asks of both.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from tests.support.chain import Chain
 from tests.support.deleverage import WAD, Holder, the_helper
 from tests.support.fault_rig import FaultRig, World, open_rig
 from tests.support.positions import PPM, follow, network_of
+from tui.headless.watch_commands import evaluate
+from tui.journal.reading import read_journal
 from tui.model.plan import Evaluation, Plan
 
 TARGET = 15 * WAD // 10
@@ -64,10 +67,24 @@ async def fall(rig: FaultRig, below: int = 0, *, usd: Decimal = USD_AT_105, brok
     await rig.head()
 
 
+def close_instead(rig: FaultRig, part: str, when: str) -> None:
+    """The rule closes a part of the debt, `when` this is so, in place of restoring health."""
+    text = rig.rules.read_text().replace('{ health_factor_below = "1.25", for_blocks = 1 }', f"{{ {when} }}")
+    rig.rules.write_text(text.replace('{ health_factor = "1.50" }', f'{{ close = "{part}" }}'))
+
+
+def mine_in_moved_pools(chain: Chain, raws: Iterable[bytes], moved: dict[str, int]) -> None:
+    """What was sent is mined while pools are off (parts in a million of the price, by symbol); then they are well."""
+    chain.rpc("anvil_dropAllTransactions")
+    follow(chain, moved)
+    chain.send_raw(raws)
+    chain.mine()
+    follow(chain)
+
+
 def resend(rig: FaultRig) -> None:
     """What was signed for the newest firing is sent once more, with the engine knowing nothing of it."""
-    for intent in rig.firing.intents:
-        rig.chain.rpc("eth_sendRawTransaction", "0x" + intent.attempts[-1].raw.hex())
+    rig.chain.send_raw(intent.attempts[-1].raw for intent in rig.firing.intents)
 
 
 def pools_fall_first(rig: FaultRig, below: int) -> None:
@@ -84,6 +101,19 @@ def evaluation_of(rig: FaultRig) -> Evaluation:
     """What came of the rule at the last block."""
     (evaluation,) = [one for one in rig.wired.engine.defender.evaluations.values() if one.rule == "guard"]
     return evaluation
+
+
+async def looked_at(rig: FaultRig) -> Evaluation:
+    """What `trimtab plan` finds at the newest block, with what is on record."""
+    engine = rig.wired.engine
+    assert engine.snapshot is not None
+    assert engine.fees is not None
+    record = read_journal(rig.wired.paths.state)
+    try:
+        (rule,), position = engine.book.rules, engine.snapshot.positions[0]
+        return await evaluate(replace(rig.wired, record=record), rule, position, engine.snapshot, engine.fees)
+    finally:
+        record.close()
 
 
 def plan_of(rig: FaultRig) -> Plan:
