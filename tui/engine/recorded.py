@@ -53,15 +53,9 @@ class Recorded:
         """Our own transactions that the chain refused within `SPAN` before a block's timestamp, the newest first, each
         with that of the block it was decided at. None where the record fails: that holds the engine by itself.
         """
-        if self._record is None:
-            return ()
-        try:
-            firings = self._record.signed_firings(self._chain_id, timestamp - SPAN)
-        except JournalError:
-            return ()
         return tuple(
             (intent, firing.block_timestamp)
-            for firing in firings
+            for firing in self._within_span(timestamp)
             for intent in firing.intents
             if intent.state is IntentState.FINAL_REVERTED
         )
@@ -70,13 +64,18 @@ class Recorded:
         """Whether the chain refused a transaction of a rule's last firing on a position (its id) that is over, within
         `SPAN` before a block's timestamp. False where the record fails: that holds the engine by itself.
         """
+        return was_undone(rule, position, self._within_span(timestamp))
+
+    def _within_span(self, timestamp: int) -> Sequence[Firing]:
+        """Our own firings within `SPAN` before a block's timestamp that signed something, the newest first; none where
+        the record fails.
+        """
         if self._record is None:
-            return False
+            return ()
         try:
-            firings = self._record.signed_firings(self._chain_id, timestamp - SPAN)
+            return self._record.signed_firings(self._chain_id, timestamp - SPAN)
         except JournalError:
-            return False
-        return was_undone(rule, position, firings)
+            return ()
 
     def outcomes(self) -> tuple[Row, ...]:
         """What was expected of our latest firings that signed something, and what came of them, oldest first. Raises
